@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Capture of what is behind descriptors, one Kind for each file in this directory. A new kind: a struct in model/, its
+// alternative in model::Payload, a Kind here, a Kind in rebuild/, one line in each kinds.cpp.
+#pragma once
+
+#include "engine/files.h"
+#include "engine/model/tree.h"
+#include "engine/os/fd.h"
+
+#include <any>
+#include <functional>
+#include <map>
+#include <memory>
+#include <typeindex>
+
+namespace abey::capture {
+
+// One open file as capture meets it: at a descriptor of a task, or in flight in a socket's queue.
+struct Seen {
+    int pid = 0;
+    std::string comm;
+    int number = -1;  // descriptor number in the task; -1: in flight (SCM_RIGHTS)
+    const Fd *file;   // our own duplicate of the open file (pidfd_getfd(2)): shares position and flags, so leave both alone
+    struct stat stat = {};
+    std::string link; // readlink of /proc/PID/fd/N, bytes
+    std::string info; // text of /proc/PID/fdinfo/N
+    uint32_t flags = 0; // F_GETFL (O_PATH included)
+
+    // "process 12 (bash), descriptor 3 (pipe:[77])"
+    [[nodiscard]] std::string described() const;
+    // The number after "name:" in fdinfo, by base; nothing when there is no such line.
+    [[nodiscard]] std::expected<uint64_t, std::monostate> info_number(std::string_view name, int base) const;
+};
+
+// Something that cannot be brought back, or will not be as it was; preflight reports all of them.
+struct Finding {
+    int pid = 0;
+    std::string comm;
+    std::string object; // "descriptor 3 (socket:[55])"
+    std::string reason;
+    std::string advice; // what the user can do; may be empty
+    bool fatal = true;
+};
+
+// What kinds share during one capture. Tasks stand still, unless `preflight`: then they run, and a kind must neither read
+// contents nor change anything, only tell (by an error) what would be refused.
+class Context {
+  public:
+    Context(model::Tree &tree, engine::FileKeeper &files, bool preflight) : tree(tree), files(files), preflight(preflight) {}
+    Context(const Context &) = delete;
+    Context &operator=(const Context &) = delete;
+    ~Context() = default;
+
+    model::Tree &tree;
+    engine::FileKeeper &files;
+    const bool preflight;
+    std::vector<Finding> findings; // not fatal ones: told to the user, the checkpoint goes on
+
+    // The open file that `file` belongs to; captured when it is new. Two descriptors of one open file give one id (kcmp(2)).
+    Result<model::ObjRef> open_file(const Seen &seen);
+    // The inode behind `seen`, identified once per inode (found again by device and number). Keeps a descriptor when the
+    // contents may have to be kept.
+    Result<model::ObjRef> inode(const Seen &seen);
+
+    // Open files of the tree by the socket or pipe inode number etc.: a kind's own state, made on first use.
+    template <class T> T &state() {
+        auto &slot = states_[std::type_index(typeid(T))];
+        if (!slot.has_value())
+            slot = std::make_shared<T>();
+        return **std::any_cast<std::shared_ptr<T>>(&slot);
+    }
+
+    // Does pid belong to the tree?
+    std::function<bool(int pid)> is_inside;
+
+  private:
+    friend class OpenFiles;
+    std::map<std::type_index, std::any> states_;
+    std::shared_ptr<class OpenFiles> open_files_;
+};
+
+struct Kind {
+    std::string_view name; // as messages and docs/LIMITS.md call it
+    bool (*matches)(const Seen &seen);
+    // Makes the payload and the objects shared with others. An error names `seen` and says what the user can do.
+    Result<model::Payload> (*capture)(Context &context, const Seen &seen);
+    // Called once when all descriptors of all tasks are known; may be null. Here references between objects are resolved and
+    // contents (queues, unread data) are read without consuming them.
+    Result<> (*complete)(Context &context);
+};
+
+// All kinds, tried in order.
+std::span<const Kind> kinds();
+
+} // namespace abey::capture

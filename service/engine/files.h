@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What the engine asks of whoever knows about the identity of files and about policies (files/ implements both sides).
+#pragma once
+
+#include "engine/model/inode.h"
+#include "engine/os/fd.h"
+
+namespace abey::engine {
+
+// Who holds a file, for rules and for messages.
+struct FileUse {
+    int pid = 0;
+    std::string comm;
+    int descriptor = -1;       // -1: held by a mapping without descriptor
+    uint64_t mapping_start = 0; // with descriptor -1
+    uint64_t mapping_end = 0;
+    bool mapped = false;
+    bool writable = false;
+
+    // "process 12 (bash), descriptor 3" or "process 12 (bash), mapping 7f00-7f10"
+    [[nodiscard]] std::string described() const;
+};
+
+// Capture's side.
+class FileKeeper {
+  public:
+    FileKeeper() = default;
+    FileKeeper(const FileKeeper &) = delete;
+    FileKeeper &operator=(const FileKeeper &) = delete;
+    virtual ~FileKeeper() = default;
+
+    // Identity, attributes and naming of the file behind `file` (any open flags, O_PATH too); `shown` is the link text of
+    // /proc/PID/fd/N or map_files, `root` a descriptor of the task's root directory (names are looked up below it).
+    // Changes nothing on any file system. id and kept are left empty.
+    virtual Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root) = 0;
+
+    // Does this file need keeping (no name, a name of another, a file system that does not last)? If so chooses a strategy.
+    // Changes nothing: used by preflight. Strategy::none when the file needs no keeping; an error when the policy says
+    // `fail` or when nothing in the list is possible: it names the use, the path and the policy line that would change it.
+    virtual Result<model::Strategy> plan(const model::Inode &inode, const Fd &file, const FileUse &use) = 0;
+
+    // Carries the plan out and fills inode.kept (and xattrs). Embedded contents go to the image's deleted/ directory.
+    // `file` is readable; through it the contents are taken.
+    virtual Result<> keep(model::Inode &inode, const Fd &file, const FileUse &use) = 0;
+
+    // Removes everything that keep() has put anywhere: the checkpoint is given up.
+    virtual void discard() noexcept = 0;
+};
+
+// Restore's side.
+class FileOpener {
+  public:
+    FileOpener() = default;
+    FileOpener(const FileOpener &) = delete;
+    FileOpener &operator=(const FileOpener &) = delete;
+    virtual ~FileOpener() = default;
+
+    // Could open() succeed? Identity of named files, presence of kept ones. Touches nothing.
+    virtual Result<> check(const model::Inode &inode) = 0;
+
+    // A new open file on the inode, with these open(2) flags (never O_TRUNC or O_CREAT). Opening the same inode again gives
+    // another open file on the same inode. For kept inodes the file is made on the first call, with link count, path as
+    // /proc shows it, mode, owner, times and xattrs as they were. Never opens a file whose identity differs.
+    virtual Result<Fd> open(const model::Inode &inode, uint32_t flags) = 0;
+
+    // After release: removes what copy, relink and reflink left in the dedicated area unless the checkpoint stays usable
+    // by keeping it (`keep_checkpoint`).
+    virtual Result<> finish(bool keep_checkpoint) = 0;
+};
+
+} // namespace abey::engine

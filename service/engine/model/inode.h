@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "engine/model/base.h"
+
+#include <utility>
+#include <vector>
+
+namespace abey::model {
+
+// What makes a file itself and no other, independent of its name. Zero where the file system does not tell.
+// device and fsid are hints (both may change with a reboot); subvolume, number and generation stay.
+struct FileIdentity {
+    uint64_t device = 0;     // st_dev
+    uint64_t fsid = 0;       // f_fsid of statfs(2)
+    uint64_t subvolume = 0;  // btrfs
+    uint64_t number = 0;     // st_ino
+    uint32_t generation = 0; // FS_IOC_GETVERSION
+    uint64_t fs_type = 0;    // f_type of statfs(2)
+};
+
+// Where the inode's name stands at the checkpoint.
+enum class Naming : uint8_t {
+    named,    // its path leads to it
+    deleted,  // link count 0
+    replaced, // its path now leads to another inode
+    moved,    // not under its path any more, but under another name: `other_path`
+    tmpfile,  // link count 0, made by O_TMPFILE
+};
+
+// How the contents are kept (design section 5). `none`: they are not, the file is found again by name and identity.
+enum class Strategy : uint8_t { none, embed, copy, relink, reflink, empty, fail };
+
+struct FailedTry {
+    Strategy strategy = Strategy::none;
+    Bytes reason;
+};
+
+struct Kept {
+    Strategy strategy = Strategy::none;
+    Bytes rule;  // what chose it, for people: "policy.toml:12" or "default"
+    Bytes blob;  // embed: file name under deleted/ in the image
+    Bytes place; // copy, relink, reflink: absolute path in the dedicated area
+    std::vector<FailedTry> tried;
+};
+
+struct Inode {
+    ObjRef id = 0;
+    FileIdentity identity;
+    Naming naming = Naming::named;
+    Bytes path;       // as /proc showed it, without " (deleted)"
+    Bytes other_path; // with Naming::moved
+    uint32_t mode = 0; // type and permissions
+    uint32_t uid = 0, gid = 0;
+    uint64_t links = 0;
+    uint64_t size = 0;
+    uint64_t rdev = 0;
+    Time atime, mtime, ctime;
+    std::vector<std::pair<Bytes, Bytes>> xattrs; // only with Kept
+    Kept kept;
+};
+
+} // namespace abey::model

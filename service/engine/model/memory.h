@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "engine/model/base.h"
+
+#include <vector>
+
+namespace abey::model {
+
+enum class MappingKind : uint8_t {
+    anonymous, // private, no file
+    file,      // private or shared, of an open file (also memfd, shared anonymous memory, System V)
+    vdso,
+    vvar,
+    vvar_vclock,
+};
+
+// Consecutive pages whose contents are in the image file "pages".
+struct PageRun {
+    uint64_t address = 0; // of the task, or offset within a shared memory object; page-aligned
+    uint64_t length = 0;  // bytes, a multiple of the page size
+    uint64_t offset = 0;  // in "pages", page-aligned
+};
+
+// One line of /proc/PID/smaps.
+struct Mapping {
+    uint64_t start = 0;
+    uint64_t end = 0;
+    int32_t protection = 0; // PROT_*
+    bool shared = false;
+    bool grows_down = false;
+    MappingKind kind = MappingKind::anonymous;
+    ObjRef file = 0; // OpenFile, with kind file
+    uint64_t file_offset = 0;
+    std::vector<Bytes> vm_flags; // two-letter marks of VmFlags which rebuild must renew: lo, dd, dc, wf, hg, nh, mg, sr, rr, nr
+    Bytes anonymous_name;        // PR_SET_VMA_ANON_NAME
+};
+
+// struct prctl_mm_map of linux/prctl.h
+struct MemoryLayout {
+    uint64_t start_code = 0, end_code = 0, start_data = 0, end_data = 0;
+    uint64_t start_brk = 0, brk = 0, start_stack = 0;
+    uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
+    Bytes auxv;
+};
+
+struct AddressSpace {
+    ObjRef id = 0;
+    MemoryLayout layout;
+    ObjRef executable = 0; // OpenFile: what /proc/PID/exe shows
+    std::vector<Mapping> mappings; // by address
+    std::vector<PageRun> pages;    // by address
+};
+
+// Memory that has an inode but no name that lasts: shared anonymous mappings, memfds.
+struct SharedMemory {
+    ObjRef id = 0;
+    enum class Kind : uint8_t { anonymous, memfd } kind = Kind::anonymous;
+    Bytes name;         // memfd: without "/memfd:"
+    uint64_t size = 0;
+    uint32_t seals = 0; // F_GET_SEALS
+    uint32_t mode = 0, uid = 0, gid = 0;
+    bool huge_pages = false;
+    uint32_t huge_page_shift = 0;
+    std::vector<PageRun> pages; // address = offset within the object
+};
+
+} // namespace abey::model

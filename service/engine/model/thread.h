@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "engine/model/credentials.h"
+#include "engine/model/signals.h"
+
+#include <vector>
+
+namespace abey::model {
+
+struct Rseq {
+    uint64_t address = 0;
+    uint32_t size = 0;
+    uint32_t signature = 0;
+    uint32_t flags = 0;
+};
+
+// sched_getattr(2)
+struct Scheduling {
+    uint32_t policy = 0;
+    uint64_t flags = 0;
+    int32_t nice = 0;
+    uint32_t priority = 0;
+    uint64_t runtime = 0, deadline = 0, period = 0;
+    Bytes affinity; // cpu_set_t as sched_getaffinity(2) returns it
+    uint64_t timer_slack_ns = 0;
+    int32_t io_priority = 0;
+};
+
+struct Thread {
+    int32_t tid = 0;
+    Bytes comm;
+    Bytes registers; // struct user_regs_struct (sys/user.h), NT_PRSTATUS
+    Bytes xstate;    // NT_X86_XSTATE
+    uint64_t signal_mask = 0;
+    AlternateStack alternate_stack;
+    std::vector<Bytes> pending; // siginfo_t each, oldest first
+    Credentials credentials;
+    Scheduling scheduling;
+    uint64_t robust_list = 0;
+    uint64_t robust_list_size = 0;
+    uint64_t clear_child_tid = 0;
+    Rseq rseq;
+    int32_t parent_death_signal = 0;
+};
+
+} // namespace abey::model

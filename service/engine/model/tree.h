@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "engine/model/inode.h"
+#include "engine/model/memory.h"
+#include "engine/model/open_file.h"
+#include "engine/model/pipe.h"
+#include "engine/model/socket.h"
+#include "engine/model/task.h"
+#include "engine/model/terminal.h"
+
+#include <map>
+
+namespace abey::model {
+
+// What the tree must find again on the machine that it is restored on.
+struct Machine {
+    Bytes kernel_release;
+    Bytes boot_id;      // /proc/sys/kernel/random/boot_id
+    Bytes vdso_digest;  // XXH3-128 of the vDSO's pages, hex
+    uint64_t xfeatures = 0; // XCR0
+    Bytes cpu_model;
+};
+
+// The clocks as the tasks saw them when they stood still, in nanoseconds.
+struct Clocks {
+    int64_t realtime = 0;
+    int64_t monotonic = 0;
+    int64_t boottime = 0;
+};
+
+// Everything a checkpoint knows besides page contents: tasks, and the objects that they share, by id.
+struct Tree {
+    Machine machine;
+    Clocks clocks;
+    std::vector<Task> tasks; // parents before children
+    std::map<ObjRef, AddressSpace> address_spaces;
+    std::map<ObjRef, DescriptorTable> descriptor_tables;
+    std::map<ObjRef, FsContext> fs_contexts;
+    std::map<ObjRef, OpenFile> open_files;
+    std::map<ObjRef, Inode> inodes;
+    std::map<ObjRef, Pipe> pipes;
+    std::map<ObjRef, UnixSocket> unix_sockets;
+    std::map<ObjRef, SharedMemory> shared_memory;
+    std::map<ObjRef, Terminal> terminals;
+    ObjRef last_id = 0;
+
+    ObjRef next_id() { return ++last_id; }
+};
+
+} // namespace abey::model

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Making again what is behind descriptors, one Kind for each file in this directory (the twin of capture/kind.h).
+#pragma once
+
+#include "engine/files.h"
+#include "engine/model/tree.h"
+#include "engine/os/batch.h"
+#include "engine/os/fd.h"
+
+#include <any>
+#include <map>
+#include <memory>
+#include <typeindex>
+
+namespace abey::rebuild {
+
+// What kinds share during one restore. Everything is made in the worker's own descriptor table; tasks take it from there.
+class Context {
+  public:
+    Context(const model::Tree &tree, engine::FileOpener &files, Fd pages) : tree(tree), files(files), pages(std::move(pages)) {}
+    Context(const Context &) = delete;
+    Context &operator=(const Context &) = delete;
+    ~Context() = default;
+
+    const model::Tree &tree;
+    engine::FileOpener &files;
+    const Fd pages; // the image's "pages", for reading
+
+    // The worker's descriptor for an open file, made when first asked for (by its kind's create). Stays owned by the context.
+    Result<int> open_file(model::ObjRef id);
+    // For kinds that make several open files at once (the two ends of a pair): hands one over.
+    void put(model::ObjRef id, Fd file) { made_[id] = std::move(file); }
+    [[nodiscard]] bool is_made(model::ObjRef id) const { return made_.contains(id); }
+    // Lets go of an object early (the worker closes its descriptors after release anyway).
+    void drop(model::ObjRef id) { made_.erase(id); }
+
+    // A kind's own state, made on first use.
+    template <class T> T &state() {
+        auto &slot = states_[std::type_index(typeid(T))];
+        if (!slot.has_value())
+            slot = std::make_shared<T>();
+        return **std::any_cast<std::shared_ptr<T>>(&slot);
+    }
+
+    // Masters of terminals whose master was outside the tree, by terminal id: for the keeper. Filled by the terminal kind.
+    std::map<model::ObjRef, Fd> masters;
+
+  private:
+    std::map<model::ObjRef, Fd> made_;
+    std::map<std::type_index, std::any> states_;
+};
+
+struct Kind {
+    std::string_view name;
+    size_t payload; // index of the alternative in model::Payload
+    // A new open file. Status flags, position, owner and locks are set afterwards for all kinds alike (open_files.cpp);
+    // the access mode is create's business.
+    Result<Fd> (*create)(Context &context, const model::OpenFile &file);
+    // Called once when every open file exists in the worker; may be null. Contents of queues are written here.
+    Result<> (*fill)(Context &context);
+    // Calls that only the task itself can make, with its descriptors at their final numbers (epoll_ctl); may be null.
+    // Runs as root in the husk. Called for every task and open descriptor of this kind.
+    Result<> (*in_task)(Context &context, const model::Task &task, const model::Descriptor &descriptor,
+                        const model::OpenFile &file, os::Batch &batch);
+};
+
+// All kinds, by payload.
+std::span<const Kind> kinds();
+
+} // namespace abey::rebuild

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// How the state of the home is kept (design section 6). A provider is made for one home directory.
+#pragma once
+
+#include "engine/os/result.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace abey::snapshot {
+
+// What save() made: enough to find it again after a reboot. Goes into the checkpoint's information as JSON.
+struct Saved {
+    std::string provider;   // "btrfs"
+    std::string home;       // absolute path of the home at the suspend
+    std::string filesystem; // UUID
+    std::string source;     // btrfs: UUID of the subvolume that was saved
+    std::string place;      // absolute path of the snapshot
+    std::string snapshot;   // btrfs: UUID of the snapshot
+    uint64_t generation = 0; // btrfs: generation of the source at the snapshot
+};
+
+// The state that roll_back() put aside; never deleted by a resume.
+struct Displaced {
+    std::string home;
+    std::string place; // absolute path where it is now
+};
+
+class Provider {
+  public:
+    Provider() = default;
+    Provider(const Provider &) = delete;
+    Provider &operator=(const Provider &) = delete;
+    virtual ~Provider() = default;
+
+    // Before the freeze, session running: can it be saved at all (each lack an error that says what to do), and start
+    // writing dirty data back so that save() is short.
+    virtual Result<> prepare() = 0;
+    // While the session stands still, after the rescue of files. `id` is the checkpoint's.
+    virtual Result<Saved> save(const std::string &id) = 0;
+    // The checkpoint was given up or removed.
+    virtual Result<> remove(const Saved &saved) = 0;
+
+    // Has the home changed since? And would roll_back() work? Touches nothing.
+    virtual Result<bool> diverged(const Saved &saved) = 0;
+    virtual Result<> check(const Saved &saved) = 0;
+    // The home becomes what it was; what it had become is kept beside it. Atomic: at every moment there is a home.
+    virtual Result<Displaced> roll_back(const Saved &saved) = 0;
+    // The resume failed after roll_back(): the displaced state becomes the home again, nothing else remains.
+    virtual Result<> undo(const Displaced &displaced) = 0;
+};
+
+// The provider for a home, by name ("btrfs", "none", or "auto": what its file system allows).
+Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home);
+
+} // namespace abey::snapshot

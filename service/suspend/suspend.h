@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Suspend: running processes become a checkpoint. run() is design section 3, in order.
+#pragma once
+
+#include "engine/capture/kind.h"
+#include "engine/os/result.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace abey::snapshot {
+class Provider;
+}
+namespace abey::policy {
+class Policy;
+}
+
+namespace abey::suspend {
+
+// One phase of section 3 has begun or moved on. percent is of the whole job, 0 to 100.
+struct Progress {
+    std::string phase; // "preflight", "freeze", "capture", "rescue", "snapshot", "memory", "commit", "end"
+    int percent = 0;
+};
+
+struct Request {
+    int pid = 0;             // the root of a process tree, or
+    std::string cgroup;      // a cgroup v2 directory: everything in it and below, or both empty and
+    std::vector<int> spare;  // processes of the cgroup which are left alone: the frontend
+    std::string images;      // directory of the image: made when missing, must be empty
+    std::string id;          // the checkpoint's id, for names in dedicated areas and of snapshots
+    const policy::Policy *policy = nullptr; // not null
+    snapshot::Provider *home = nullptr;     // null: no home is saved
+    std::string info;        // JSON object about the session, kept in the manifest as it is
+    bool keep_running = false;
+    std::function<void(const Progress &)> progress; // may be null
+};
+
+// The field's names (design section 9); microseconds and pages.
+struct Figures {
+    uint64_t freezing_time = 0, frozen_time = 0, memdump_time = 0, memwrite_time = 0;
+    uint64_t pages_scanned = 0, pages_skipped = 0, pages_written = 0;
+    uint64_t tasks = 0, threads = 0, descriptors = 0, total_time = 0;
+};
+
+struct Report {
+    Figures figures;
+    std::vector<capture::Finding> findings; // what will not be exactly as it was
+};
+
+// On error the processes run on unharmed and nothing is left behind.
+Result<Report> run(const Request &request);
+
+// Preflight alone: what would be refused, what would change. Touches nothing.
+Result<std::vector<capture::Finding>> check(const Request &request);
+
+} // namespace abey::suspend

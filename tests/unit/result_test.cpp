@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/os/result.h"
+
+#include <cerrno>
+
+#include <gtest/gtest.h>
+
+namespace abey {
+namespace {
+
+Result<int> inner(int code) {
+    if (code != 0)
+        return fail(code, "cannot open {}", "x");
+    return 7;
+}
+
+Result<int> outer(int code) { return TRY_IN(inner(code), "checkpoint {}", 3) + 1; }
+
+TEST(Result, ContextComesBeforeTheCauseAndErrnoLast) {
+    auto result = outer(ENOENT);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code(), ENOENT);
+    EXPECT_EQ(result.error().message(), "checkpoint 3: cannot open x: No such file or directory");
+}
+
+TEST(Result, ValuePassesThrough) { EXPECT_EQ(outer(0).value(), 8); }
+
+} // namespace
+} // namespace abey
