@@ -12,7 +12,7 @@ namespace abey::engine {
 struct FileUse {
     int pid = 0;
     std::string comm;
-    int descriptor = -1;       // -1: held by a mapping without descriptor
+    int descriptor = -1;        // -1: held by a mapping without descriptor
     uint64_t mapping_start = 0; // with descriptor -1
     uint64_t mapping_end = 0;
     bool mapped = false;
@@ -30,19 +30,25 @@ class FileKeeper {
     FileKeeper &operator=(const FileKeeper &) = delete;
     virtual ~FileKeeper() = default;
 
-    // Identity, attributes and naming of the file behind `file` (any open flags, O_PATH too); `shown` is the link text of
-    // /proc/PID/fd/N or map_files, `root` a descriptor of the task's root directory (names are looked up below it).
+    // Identity, attributes and naming of the file behind `file` (any open flags, O_PATH too); `shown` is the link text
+    // of /proc/PID/fd/N or map_files, `root` a descriptor of the task's root directory (names are looked up below it).
     // Changes nothing on any file system. id and kept are left empty.
     virtual Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root) = 0;
 
-    // Does this file need keeping (no name, a name of another, a file system that does not last)? If so chooses a strategy.
-    // Changes nothing: used by preflight. Strategy::none when the file needs no keeping; an error when the policy says
-    // `fail` or when nothing in the list is possible: it names the use, the path and the policy line that would change it.
+    // Does this file need keeping (no name, a name of another, a file system that does not last)? If so chooses a
+    // strategy. Changes nothing: used by preflight. Strategy::none when the file needs no keeping; an error when the
+    // policy says `fail` or when nothing in the list is possible: it names the use, the path and the policy line that
+    // would change it.
     virtual Result<model::Strategy> plan(const model::Inode &inode, const Fd &file, const FileUse &use) = 0;
 
     // Carries the plan out and fills inode.kept (and xattrs). Embedded contents go to the image's deleted/ directory.
     // `file` is readable; through it the contents are taken.
     virtual Result<> keep(model::Inode &inode, const Fd &file, const FileUse &use) = 0;
+
+    // What keep() has put into dedicated areas is on disk when this returns; embedded contents are synced with the
+    // image. To be called once after the last keep() and before the manifest is written; it may take as long as the
+    // disk does.
+    virtual Result<> sync() = 0;
 
     // Removes everything that keep() has put anywhere: the checkpoint is given up.
     virtual void discard() noexcept = 0;
@@ -59,13 +65,13 @@ class FileOpener {
     // Could open() succeed? Identity of named files, presence of kept ones. Touches nothing.
     virtual Result<> check(const model::Inode &inode) = 0;
 
-    // A new open file on the inode, with these open(2) flags (never O_TRUNC or O_CREAT). Opening the same inode again gives
-    // another open file on the same inode. For kept inodes the file is made on the first call, with link count, path as
-    // /proc shows it, mode, owner, times and xattrs as they were. Never opens a file whose identity differs.
+    // A new open file on the inode, with these open(2) flags (never O_TRUNC or O_CREAT). Opening the same inode again
+    // gives another open file on the same inode. For kept inodes the file is made on the first call, with link count,
+    // path as /proc shows it, mode, owner, times and xattrs as they were. Never opens a file whose identity differs.
     virtual Result<Fd> open(const model::Inode &inode, uint32_t flags) = 0;
 
-    // After release: removes what copy, relink and reflink left in the dedicated area unless the checkpoint stays usable
-    // by keeping it (`keep_checkpoint`).
+    // After release: removes what copy, relink and reflink left in the dedicated area unless the checkpoint stays
+    // usable by keeping it (`keep_checkpoint`).
     virtual Result<> finish(bool keep_checkpoint) = 0;
 };
 

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What the administrator wants, from TOML files (docs/POLICY.md), checked and ready to be asked. A Policy never changes
+// after it has been made, and holds no reference to the text that it came from.
+#pragma once
+
+#include "engine/model/inode.h"
+#include "engine/os/result.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace abey::policy {
+
+enum class HomeProvider : uint8_t { automatic, btrfs, none };
+enum class OnDivergence : uint8_t { rollback, keep, fail };
+enum class Pids : uint8_t { automatic, same, in_namespace };
+enum class OnLogin : uint8_t { automatic, never };
+
+// Why a file needs keeping, as rules see it.
+enum class FileState : uint8_t {
+    deleted,     // link count 0
+    linked,      // it has other names, which could not be found
+    unnamed,     // made by O_TMPFILE
+    not_lasting, // it has a name, in a file system that ends with the session or the machine
+};
+
+// What a file rule can ask about one held file.
+struct FileFacts {
+    std::string_view path;    // bytes; without " (deleted)"
+    uint64_t size = 0;        // bytes
+    uint64_t file_system = 0; // f_type of statfs(2)
+    uint32_t owner = 0;       // uid
+    FileState state = FileState::deleted;
+    bool mapped = false; // held by a mapping; otherwise by a descriptor
+    bool writable = false;
+};
+
+// What the rules say about one file.
+struct Choice {
+    std::vector<model::Strategy> strategies; // tried in order, never empty, never `none`
+    std::string rule;                        // for people: "/etc/abeyance/policy.toml:12" or "built-in default"
+};
+
+struct Limits {
+    uint64_t embed = 256ULL << 20U;     // bytes of one embedded file
+    uint64_t embed_total = 4ULL << 30U; // bytes of all embedded files of a checkpoint
+    bool operator==(const Limits &) const = default;
+};
+
+// A file that holds rules must not be larger, nor hold more rules, patterns longer than this.
+inline constexpr size_t policy_size_limit = 1U << 20U;
+inline constexpr size_t rule_count_limit = 1000;
+
+class Policy {
+  public:
+    // The built-in policy, equal to the shipped policy.toml.
+    static Policy defaults();
+    // The built-in policy overridden by one file.
+    static Result<Policy> load(const std::string &file);
+    // The built-in policy overridden by, in this order, ROOT/usr/lib/abeyance/policy.d/*.toml,
+    // ROOT/etc/abeyance/policy.toml and ROOT/etc/abeyance/policy.d/*.toml (each directory in the order of names; a file
+    // in /etc masks the vendor's of the same name). A file that somebody other than root could write is an error; files
+    // that do not exist are none.
+    static Result<Policy> load_system(const std::string &root = "");
+    // The built-in policy overridden by this text. `name` stands for the file in messages. Takes any input whatever.
+    static Result<Policy> parse(std::string_view text, const std::string &name);
+
+    // The first file rule that matches; the built-in one when none does. Rules of a later file are asked before
+    // those of an earlier one, in a file from top to bottom.
+    [[nodiscard]] Choice choose(const FileFacts &file) const;
+
+    // The directory in which copy, relink and reflink keep files of this path: an absolute path, or a plain name, which
+    // means: at the top of the subvolume or mount that the file lies in.
+    [[nodiscard]] std::string area(std::string_view path) const;
+
+    [[nodiscard]] const Limits &limits() const;
+    [[nodiscard]] HomeProvider home_provider() const;
+    [[nodiscard]] OnDivergence on_divergence() const;
+    [[nodiscard]] Pids pids() const;
+    [[nodiscard]] OnLogin resume_on_login() const;
+
+    // The name that the policy's own language has for it: "auto", "btrfs", "none" (snapshot::make_provider takes
+    // these).
+    [[nodiscard]] std::string home_provider_name() const;
+
+    struct Rules; // compiled
+    explicit Policy(std::shared_ptr<const Rules> rules) : rules_(std::move(rules)) {}
+
+  private:
+    std::shared_ptr<const Rules> rules_;
+};
+
+// The policy's word for a strategy: "embed", "copy", ...
+std::string_view strategy_name(model::Strategy strategy);
+
+} // namespace abey::policy

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Identity of files and the strategies for those which have no name that lasts (design section 5): both sides of
+// engine/files.h.
+#pragma once
+
+#include "engine/files.h"
+#include "engine/model/tree.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace abey::policy {
+class Policy;
+}
+
+namespace abey::files {
+
+// Embedded contents go to IMAGES/deleted/ (made when first needed), the other kept files to dedicated areas, in a
+// directory named by the checkpoint's id (empty: a random one). The policy must outlive the keeper. `keep_running`: the
+// processes go on after the checkpoint and could still write, so an inode itself is never what is kept (no relink). A
+// keeper that is destroyed without sync() having succeeded does not discard by itself: call discard().
+std::unique_ptr<engine::FileKeeper> make_keeper(const policy::Policy &policy, std::string images,
+                                                std::string checkpoint_id, bool keep_running = false);
+
+// The home was or will be brought back to a saved state: what had a name below `home` is looked for below `place`.
+// There inode numbers are as they were, but subvolume and device are others and are not compared. Before the roll-back,
+// `place` is the read-only snapshot: check() then tells whether open() would succeed after it. After it, `place` is the
+// home itself. So a resume uses two openers.
+struct HomeTranslation {
+    std::string home;  // absolute path at the suspend
+    std::string place; // absolute path of that state now; the same as home after the roll-back
+    std::string
+        displaced; // after the roll-back: where the state before it lies now. finish() removes our area there, too
+};
+
+// `images`: the checkpoint's image directory (IMAGES/deleted/ holds embedded contents; it is only read).
+std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<HomeTranslation> homes = {});
+
+// A checkpoint is removed: takes away what it has in dedicated areas. What is not there any more is no error; one that
+// cannot be removed is, after everything else has been.
+Result<> remove_kept(const model::Tree &tree);
+
+} // namespace abey::files
