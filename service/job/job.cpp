@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "job/job.h"
+
+#include "engine/os/fd.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+namespace abey::job {
+namespace {
+
+constexpr size_t file_limit = 4U << 20U;
+constexpr size_t text_limit = 4096;
+constexpr size_t finding_limit = 10'000;
+
+struct Named {
+    Kind kind;
+    std::string_view name;
+};
+constexpr std::array kinds{Named{Kind::suspend, "suspend"}, Named{Kind::resume, "resume"}, Named{Kind::check, "check"},
+                           Named{Kind::remove, "remove"}};
+
+std::string job_file(uint32_t number, const std::string &directory) {
+    return fmt::format("{}/{}.json", directory, number);
+}
+std::string outcome_file(uint32_t number, const std::string &directory) {
+    return fmt::format("{}/{}.result", directory, number);
+}
+
+// A member that must have the right type when it is there.
+template <class T> T member(const nlohmann::json &object, const char *name) {
+    auto found = object.find(name);
+    return found == object.end() ? T{} : found->get<T>();
+}
+
+std::string text_member(const nlohmann::json &object, const char *name) {
+    auto text = member<std::string>(object, name);
+    if (text.size() > text_limit)
+        text.resize(text_limit);
+    return text;
+}
+
+// Comms and paths are bytes; what is no UTF-8 is shown as U+FFFD.
+std::string dump(const nlohmann::json &json) {
+    return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+Result<> replace_file(const std::string &path, std::string_view data) {
+    const auto temporary = path + ".new";
+    {
+        auto file = TRY(open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
+        if (auto written = write_all(file, data); !written) {
+            ::unlink(temporary.c_str());
+            return within(std::move(written).error(), "{}", temporary);
+        }
+    }
+    if (::rename(temporary.c_str(), path.c_str()) < 0) {
+        const int code = errno;
+        ::unlink(temporary.c_str());
+        return fail(code, "cannot rename {} to {}", temporary, path);
+    }
+    return {};
+}
+
+Result<std::string> read_own_file(const std::string &path) {
+    auto file = TRY(open_file(path, O_RDONLY | O_NOFOLLOW));
+    auto status = TRY_IN(stat_of(file), "{}", path);
+    if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid() || (status.st_mode & 022U) != 0)
+        return fail(EPERM, "{}: not written by the service, ignoring it", path);
+    return TRY_IN(read_all(file, file_limit), "{}", path);
+}
+
+} // namespace
+
+std::string_view name_of(Kind kind) { return std::ranges::find(kinds, kind, &Named::kind)->name; }
+
+Result<Kind> kind_of(std::string_view name) {
+    if (auto found = std::ranges::find(kinds, name, &Named::name); found != kinds.end())
+        return found->kind;
+    return fail(EINVAL, "no such kind of job: \"{}\"", name);
+}
+
+std::string unit_of(const Job &job) { return fmt::format("abeyance-{}@{}.service", name_of(job.kind), job.number); }
+
+std::string to_json(const Job &job) {
+    return dump({{"number", job.number},
+                 {"kind", name_of(job.kind)},
+                 {"uid", job.uid},
+                 {"session", job.session},
+                 {"checkpoint", job.checkpoint},
+                 {"keep_running", job.keep_running},
+                 {"pids", job.pids},
+                 {"on_divergence", job.on_divergence},
+                 {"tty", job.tty},
+                 {"automatic", job.automatic}});
+}
+
+Result<Job> job_from_json(std::string_view text) {
+    try {
+        const auto json = nlohmann::json::parse(text);
+        Job job;
+        job.number = json.at("number").get<uint32_t>();
+        job.kind = TRY(kind_of(json.at("kind").get<std::string>()));
+        job.uid = json.at("uid").get<uint32_t>();
+        job.session = text_member(json, "session");
+        job.checkpoint = text_member(json, "checkpoint");
+        job.keep_running = member<bool>(json, "keep_running");
+        job.pids = text_member(json, "pids");
+        job.on_divergence = text_member(json, "on_divergence");
+        job.tty = text_member(json, "tty");
+        job.automatic = member<bool>(json, "automatic");
+        return job;
+    } catch (const nlohmann::json::exception &error) {
+        return fail(EINVAL, "not the description of a job: {}", error.what());
+    }
+}
+
+std::string to_json(const Outcome &outcome) {
+    auto findings = nlohmann::json::array();
+    for (const auto &finding : outcome.findings)
+        findings.push_back({{"pid", finding.pid},
+                            {"comm", finding.comm},
+                            {"object", finding.object},
+                            {"reason", finding.reason},
+                            {"advice", finding.advice},
+                            {"fatal", finding.fatal}});
+    return dump({{"ok", outcome.ok},
+                 {"message", outcome.message},
+                 {"checkpoint", outcome.checkpoint},
+                 {"session", outcome.session},
+                 {"figures", outcome.figures},
+                 {"findings", std::move(findings)}});
+}
+
+Result<Outcome> outcome_from_json(std::string_view text) {
+    try {
+        const auto json = nlohmann::json::parse(text);
+        Outcome outcome;
+        outcome.ok = json.at("ok").get<bool>();
+        outcome.message = text_member(json, "message");
+        outcome.checkpoint = text_member(json, "checkpoint");
+        outcome.session = text_member(json, "session");
+        outcome.figures = member<std::map<std::string, uint64_t>>(json, "figures");
+        for (const auto &item : member<nlohmann::json::array_t>(json, "findings")) {
+            if (!item.is_object())
+                return fail(EINVAL, "not the result of a job: a finding is no object");
+            if (outcome.findings.size() == finding_limit)
+                return fail(EFBIG, "more than {} findings", finding_limit);
+            outcome.findings.push_back({.pid = member<int>(item, "pid"),
+                                        .comm = text_member(item, "comm"),
+                                        .object = text_member(item, "object"),
+                                        .reason = text_member(item, "reason"),
+                                        .advice = text_member(item, "advice"),
+                                        .fatal = member<bool>(item, "fatal")});
+        }
+        return outcome;
+    } catch (const nlohmann::json::exception &error) {
+        return fail(EINVAL, "not the result of a job: {}", error.what());
+    }
+}
+
+Result<uint32_t> number_from(std::string_view text) {
+    uint32_t number = 0;
+    const auto *end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc{} || stop != end || number == 0 || text.starts_with('0'))
+        return fail(EINVAL, "not the number of a job: \"{}\"", text);
+    return number;
+}
+
+Result<> store(const Job &job, const std::string &directory) {
+    return replace_file(job_file(job.number, directory), to_json(job));
+}
+
+Result<std::vector<uint32_t>> list(const std::string &directory) {
+    std::vector<uint32_t> numbers;
+    std::error_code error;
+    std::filesystem::directory_iterator entry(directory, error);
+    for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+        if (entry->path().extension() != ".json")
+            continue;
+        if (auto number = number_from(entry->path().stem().string()))
+            numbers.push_back(*number);
+    }
+    if (error)
+        return fail(error.value(), "cannot list {}", directory);
+    std::ranges::sort(numbers);
+    return numbers;
+}
+
+Result<Outcome> load_outcome(uint32_t number, const std::string &directory) {
+    const auto path = outcome_file(number, directory);
+    const auto text = TRY(read_own_file(path));
+    return TRY_IN(outcome_from_json(text), "{}", path);
+}
+
+void forget(uint32_t number, const std::string &directory) noexcept {
+    ::unlink(job_file(number, directory).c_str());
+    ::unlink(outcome_file(number, directory).c_str());
+}
+
+Result<Job> load(uint32_t number, const std::string &directory) {
+    const auto path = job_file(number, directory);
+    const auto text = TRY(read_own_file(path));
+    auto job = TRY_IN(job_from_json(text), "{}", path);
+    if (job.number != number)
+        return fail(EINVAL, "{}: describes job {}", path, job.number);
+    return job;
+}
+
+Result<> store_outcome(uint32_t number, const Outcome &outcome, const std::string &directory) {
+    return replace_file(outcome_file(number, directory), to_json(outcome));
+}
+
+} // namespace abey::job

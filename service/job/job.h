@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// A job: one suspend, resume, check or removal, carried out by a worker in a unit of its own. The daemon writes what is
+// to be done into a file only root reads; the worker reports back through systemd (progress, as the unit's status text)
+// and through a result file. Neither needs the other to be running, so a job outlives a restart of the daemon.
+#pragma once
+
+#include "engine/capture/kind.h"
+#include "engine/os/result.h"
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace abey::job {
+
+// Holds NUMBER.json (what is to be done) and NUMBER.result (what came of it), mode 0700, root's.
+inline constexpr const char *jobs_directory = "/run/abeyance/jobs";
+
+enum class Kind : uint8_t { suspend, resume, check, remove };
+
+std::string_view name_of(Kind kind);
+Result<Kind> kind_of(std::string_view name);
+
+struct Job {
+    uint32_t number = 0; // never used twice between two boots
+    Kind kind = Kind::suspend;
+    uint32_t uid = 0;       // the user whose session or checkpoint it is
+    std::string session;    // suspend, check: the logind session
+    std::string checkpoint; // suspend: the id to be; resume, remove: the checkpoint
+    bool keep_running = false;
+    std::string pids;          // resume: "same", "namespace", "auto"; empty: the policy's choice
+    std::string on_divergence; // resume: "rollback", "keep", "fail"; empty: the policy's choice
+    std::string tty;           // terminal of the user who waits for it ("pts/3"), for a message; may be empty
+    bool automatic = false;    // started by a trigger, not by a call
+};
+
+struct Outcome {
+    bool ok = false;
+    std::string message;                     // one line for people: what is wrong, or what there is to know
+    std::string checkpoint;                  // suspend: the new one
+    std::string session;                     // resume: the new logind session
+    std::map<std::string, uint64_t> figures; // the field's names (design section 9)
+    std::vector<capture::Finding> findings;
+};
+
+// Unit in which a job runs: "abeyance-suspend@12.service".
+std::string unit_of(const Job &job);
+
+std::string to_json(const Job &job);
+Result<Job> job_from_json(std::string_view text);
+std::string to_json(const Outcome &outcome);
+Result<Outcome> outcome_from_json(std::string_view text);
+
+// A job number as an instance name of a unit: decimal, no leading zero, 1 to 2^32-1.
+Result<uint32_t> number_from(std::string_view text);
+
+// The daemon's side. store() is durable against a crash of the daemon (rename), not against a power loss: /run is gone
+// then.
+Result<> store(const Job &job, const std::string &directory = jobs_directory);
+// Numbers of all jobs that have a file.
+Result<std::vector<uint32_t>> list(const std::string &directory = jobs_directory);
+// ENOENT: the worker ended without saying anything.
+Result<Outcome> load_outcome(uint32_t number, const std::string &directory = jobs_directory);
+void forget(uint32_t number, const std::string &directory = jobs_directory) noexcept;
+
+// Both sides. Refuses a file that is not root's own (or the caller's, for tests).
+Result<Job> load(uint32_t number, const std::string &directory = jobs_directory);
+
+// The worker's side. Says how far the job is: the status text of its unit, "freeze (20%)". Losing one is harmless.
+void report_progress(std::string_view phase, int percent) noexcept;
+Result<> store_outcome(uint32_t number, const Outcome &outcome, const std::string &directory = jobs_directory);
+
+// Reads a status text back; nothing when it is not one of ours.
+struct Progress {
+    std::string phase;
+    uint32_t percent = 0;
+};
+Result<Progress> progress_from(std::string_view status);
+
+} // namespace abey::job

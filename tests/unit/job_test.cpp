@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "job/job.h"
+
+#include "engine/os/fd.h"
+
+#include <filesystem>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+namespace abey::job {
+namespace {
+
+class JobFiles : public testing::Test {
+  protected:
+    JobFiles() {
+        std::string pattern = std::filesystem::temp_directory_path() / "abeyance-job-XXXXXX";
+        directory_ = ::mkdtemp(pattern.data());
+    }
+    ~JobFiles() override { std::filesystem::remove_all(directory_); }
+
+    std::string directory_;
+};
+
+TEST(JobNumber, TakesOnlyPlainDecimal) {
+    EXPECT_EQ(number_from("1").value(), 1U);
+    EXPECT_EQ(number_from("4294967295").value(), std::numeric_limits<uint32_t>::max());
+    for (const auto *text : {"", "0", "01", "-1", "+1", "1 ", "1a", "4294967296", "../1", "1/2"})
+        EXPECT_FALSE(number_from(text)) << text;
+}
+
+TEST(JobUnit, IsATemplateInstanceOfItsKind) {
+    EXPECT_EQ(unit_of({.number = 12, .kind = Kind::resume}), "abeyance-resume@12.service");
+    EXPECT_EQ(kind_of("check").value(), Kind::check);
+    EXPECT_FALSE(kind_of("Check"));
+}
+
+TEST_F(JobFiles, ComeBackAsWritten) {
+    const Job job{.number = 7,
+                  .kind = Kind::resume,
+                  .uid = 1000,
+                  .session = "c3",
+                  .checkpoint = "20260101-1",
+                  .keep_running = true,
+                  .pids = "same",
+                  .on_divergence = "fail",
+                  .tty = "pts/4",
+                  .automatic = true};
+    ASSERT_TRUE(store(job, directory_));
+    const auto again = load(7, directory_);
+    ASSERT_TRUE(again) << again.error().message();
+    EXPECT_EQ(to_json(*again), to_json(job));
+    EXPECT_EQ(list(directory_).value(), std::vector<uint32_t>{7});
+    EXPECT_EQ(std::filesystem::status(directory_ + "/7.json").permissions(), std::filesystem::perms(0600));
+
+    EXPECT_EQ(load_outcome(7, directory_).error().code(), ENOENT);
+    Outcome outcome{.ok = true, .message = "fine", .checkpoint = "x", .session = "9", .figures = {{"frozen_time", 5}}};
+    outcome.findings.push_back(
+        {.pid = 3, .comm = "vi\xff", .object = "descriptor 3", .reason = "r", .advice = "a", .fatal = false});
+    ASSERT_TRUE(store_outcome(7, outcome, directory_));
+    const auto read = load_outcome(7, directory_);
+    ASSERT_TRUE(read) << read.error().message();
+    EXPECT_EQ(read->figures.at("frozen_time"), 5U);
+    EXPECT_EQ(read->findings.at(0).comm, "vi\xef\xbf\xbd");
+    EXPECT_FALSE(read->findings.at(0).fatal);
+
+    forget(7, directory_);
+    EXPECT_TRUE(std::filesystem::is_empty(directory_));
+}
+
+TEST_F(JobFiles, AreRefusedWhenForeign) {
+    ASSERT_TRUE(store({.number = 7}, directory_));
+    std::filesystem::rename(directory_ + "/7.json", directory_ + "/8.json");
+    EXPECT_FALSE(load(8, directory_)) << "describes another job";
+    ASSERT_TRUE(store({.number = 9}, directory_));
+    std::filesystem::permissions(directory_ + "/9.json", std::filesystem::perms(0666));
+    EXPECT_EQ(load(9, directory_).error().code(), EPERM);
+    std::filesystem::create_symlink("9.json", directory_ + "/10.json");
+    EXPECT_FALSE(load(10, directory_));
+}
+
+TEST(JobText, OfAnotherShapeIsAnError) {
+    for (const auto *text :
+         {"", "[]", "{}", R"({"number":"7","kind":"suspend","uid":0})", R"({"number":7,"kind":"no","uid":0})",
+          R"({"number":7,"kind":"suspend","uid":0,"session":1})", R"({"number":-1,"kind":"suspend"})"})
+        EXPECT_FALSE(job_from_json(text)) << text;
+    for (const auto *text : {"", "{}", R"({"ok":1})", R"({"ok":true,"findings":{}})", R"({"ok":true,"findings":[3]})"})
+        EXPECT_FALSE(outcome_from_json(text)) << text;
+}
+
+TEST(JobProgress, ReadsOnlyItsOwnForm) {
+    const auto progress = progress_from("pre-copy (20%)");
+    ASSERT_TRUE(progress);
+    EXPECT_EQ(progress->phase, "pre-copy");
+    EXPECT_EQ(progress->percent, 20U);
+    for (const auto *text : {"", "freeze", "freeze (%)", "freeze (101%)", "freeze (-1%)", " (1%)", "fr eeze (1%)",
+                             "F (1%)", "freeze(1%)", "freeze (1%) ", "freeze (", "freeze %)"})
+        EXPECT_FALSE(progress_from(text)) << text;
+}
+
+} // namespace
+} // namespace abey::job
