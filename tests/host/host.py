@@ -4,17 +4,17 @@
 
 Its root is a throw-away overlay over the machine's own; /home is a btrfs file system on a loop image. Both outlive a
 reboot of the host. CLOCK_MONOTONIC, CLOCK_BOOTTIME and the pids start over at each boot. It has no network but its own
-loopback. The package under test, a DESTDIR tree, is a layer of the overlay. Users: ada, whose home is a btrfs subvolume,
+loopback. What `meson install` of a build directory makes is a layer of the overlay. Users: ada, whose home is a btrfs subvolume,
 and bob; their passwords are their names.
 
-    host.py up DIR [--package DESTDIR]   boot; DIR holds the overlay and the home, and is made when missing
+    host.py up DIR [--build BUILD]       boot; DIR holds the overlay and the home, and is made when missing
     host.py run DIR COMMAND...           run a command inside, as root
     host.py shell DIR [USER]             an interactive shell inside, of a user through login(1)
     host.py reboot DIR                   shut down and boot again
     host.py reset DIR                    as if the power had failed: no shutdown, boot again
     host.py down DIR [--remove]          shut down; with --remove, delete DIR
 
-As a module: `with Host(package=...) as host: host.run(["loginctl"])`. Such a host ends, and is cleared away, with the
+As a module: `with Host(build=...) as host: host.run(["loginctl"])`. Such a host ends, and is cleared away, with the
 process that made it, however that ends. Needs root and the packages systemd-container, btrfs-progs, dbus, libpam-systemd.
 """
 
@@ -38,16 +38,26 @@ class HostError(Exception):
     pass
 
 
+def install(build, destination):
+    """The real install step, into an empty tree."""
+    shutil.rmtree(destination, ignore_errors=True)
+    pathlib.Path(destination).mkdir(parents=True)
+    done = subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet"], capture_output=True, text=True,
+                          env=dict(os.environ, DESTDIR=str(destination)), check=False)
+    if done.returncode != 0:
+        raise HostError(f"meson install of {build}: {(done.stderr or done.stdout).strip()[-500:]}")
+
+
 class Host:
     """directory=None: a directory of its own, removed at the end, and the host ends with this process."""
 
-    def __init__(self, directory=None, package=None, keep=False):
+    def __init__(self, directory=None, build=None, keep=False):
         self.throw_away = directory is None
         self.keep = keep
         if self.throw_away:
             directory = tempfile.mkdtemp(prefix="abeyance-host-", dir=supervisor.THROW_AWAY_FOLDER)
         self.directory = pathlib.Path(directory).resolve()
-        self.package = str(pathlib.Path(package).resolve()) if package else None
+        self.build = build
         self.leader = 0
         self.cgroup = ""
         self.boots = 0
@@ -96,7 +106,11 @@ class Host:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self.is_up():
             raise HostError(f"host {self.directory}: already up")
-        options = {"package": self.package, "throw_away": self.throw_away and not self.keep,
+        package = None
+        if self.build:
+            package = str(self.directory / "package")
+            install(self.build, package)
+        options = {"package": package, "throw_away": self.throw_away and not self.keep,
                    "owner": os.getpid() if self.throw_away else None}
         log = open(self.directory / "supervisor.log", "ab")
         process = subprocess.Popen(
@@ -166,17 +180,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["up", "run", "shell", "reboot", "reset", "down"])
     parser.add_argument("directory")
-    parser.add_argument("--package")
+    parser.add_argument("--build")
     parser.add_argument("--remove", action="store_true")
     parser.add_argument("rest", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     # REMAINDER swallows the options after DIR
     if options.verb in ("up", "down"):
         late = argparse.ArgumentParser()
-        late.add_argument("--package", default=options.package)
+        late.add_argument("--build", default=options.build)
         late.add_argument("--remove", action="store_true", default=options.remove)
         late.parse_args(options.rest, namespace=options)
-    host = Host(options.directory, package=options.package)
+    host = Host(options.directory, build=options.build)
     try:
         if options.verb == "up":
             host.up()

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a demonstration says and counts: steps with their time, checks with what was expected and what was found."""
+
+import sys
+import time
+
+
+class StepFailed(Exception):
+    """A step could not be done; what follows from it is not tried."""
+
+
+class Checks:
+    """Every check has its name in the list it is made with. One that is never reached has failed."""
+
+    def __init__(self, names, out=sys.stdout):
+        self.names = names
+        self.out = out
+        self.results = {}
+        self.begin = time.monotonic()
+
+    def say(self, text=""):
+        print(text, file=self.out, flush=True)
+
+    def step(self, text):
+        self.say(f"[{time.monotonic() - self.begin:6.2f} s] {text}")
+
+    def check(self, name, expected, found, ok=None):
+        """One line; ok defaults to expected == found."""
+        if name not in self.names or name in self.results:
+            raise ValueError(f"check '{name}' is not in the plan, or done twice")
+        good = expected == found if ok is None else bool(ok)
+        self.results[name] = good
+        self.say(f"    {'ok  ' if good else 'FAIL'}  {name}: expected {shorten(expected)}, found {shorten(found)}")
+        return good
+
+    def attempt(self, name, expected, probe):
+        """A check whose finding may itself go wrong: probe() gives (found, ok) or what was found."""
+        try:
+            result = probe()
+        except Exception as error:  # whatever it is, it is what was found
+            return self.check(name, expected, f"{type(error).__name__}: {first_line(error)}", False)
+        if isinstance(result, tuple):
+            return self.check(name, expected, *result)
+        return self.check(name, expected, result)
+
+    def finish(self):
+        """Passed, planned. Says what was never reached."""
+        for name in self.names:
+            if name not in self.results:
+                self.say(f"    FAIL  {name}: not reached")
+        return sum(self.results.values()), len(self.names)
+
+
+def shorten(value, limit=100):
+    text = str(value).replace("\n", " | ")
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def first_line(error):
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def frame(text, columns=80):
+    """A picture of a terminal."""
+    lines = [f"    | {line[:columns].ljust(columns)} |" for line in text.splitlines()]
+    rule = "    +-" + "-" * columns + "-+"
+    return "\n".join([rule, *lines, rule])
