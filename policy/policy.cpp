@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "policy/policy.h"
+
+#include "policy/file_system.h"
+#include "policy/rules.h"
+
+#include <algorithm>
+
+namespace abey::policy {
+
+namespace {
+
+template <class T> bool among(const std::vector<T> &wanted, const T &value) {
+    return wanted.empty() || std::ranges::find(wanted, value) != wanted.end();
+}
+
+bool any_matches(const std::vector<Glob> &paths, std::string_view path) {
+    return paths.empty() || std::ranges::any_of(paths, [&](const Glob &glob) { return glob.matches(path); });
+}
+
+// Asked when no rule of any file matches, in this order (docs/POLICY.md tells why).
+std::vector<model::Strategy> built_in(const FileFacts &file) {
+    using enum model::Strategy;
+    if (is_volatile(file.file_system))
+        return {embed};
+    switch (file.state) {
+    case FileState::linked:
+        // the inode itself, because a copy would part it from its other names
+        return {relink, reflink, embed, copy};
+    case FileState::unnamed:
+        // relink last but one: giving it a name takes away for good its program's right to do so
+        return {reflink, embed, relink, copy};
+    case FileState::deleted:
+    case FileState::not_lasting:
+        break;
+    }
+    return {reflink, embed, copy};
+}
+
+} // namespace
+
+bool FileRule::matches(const FileFacts &file) const {
+    return (!min_size || file.size >= *min_size) && (!max_size || file.size <= *max_size) &&
+           (!mapped || file.mapped == *mapped) && (!writable || file.writable == *writable) &&
+           among(file_systems, file.file_system) && among(owners, file.owner) && among(states, file.state) &&
+           any_matches(paths, file.path);
+}
+
+Policy Policy::defaults() { return Policy(std::make_shared<Rules>()); }
+
+Result<Policy> Policy::parse(std::string_view text, const std::string &name) {
+    auto rules = std::make_shared<Rules>();
+    TRY(read_rules(text, name, *rules));
+    return Policy(std::move(rules));
+}
+
+Choice Policy::choose(const FileFacts &file) const {
+    for (const FileRule &rule : rules_->files) {
+        if (rule.matches(file))
+            return {rule.strategies, rule.origin};
+    }
+    return {built_in(file), "built-in default"};
+}
+
+std::string Policy::area(std::string_view path) const {
+    for (const AreaRule &rule : rules_->areas) {
+        if (any_matches(rule.paths, path))
+            return rule.directory;
+    }
+    return ".abeyance";
+}
+
+const Limits &Policy::limits() const { return rules_->limits; }
+HomeProvider Policy::home_provider() const { return rules_->home_provider; }
+OnDivergence Policy::on_divergence() const { return rules_->on_divergence; }
+Pids Policy::pids() const { return rules_->pids; }
+OnLogin Policy::resume_on_login() const { return rules_->on_login; }
+
+std::string Policy::home_provider_name() const {
+    switch (rules_->home_provider) {
+    case HomeProvider::btrfs:
+        return "btrfs";
+    case HomeProvider::none:
+        return "none";
+    case HomeProvider::automatic:
+        break;
+    }
+    return "auto";
+}
+
+std::string_view strategy_name(model::Strategy strategy) {
+    switch (strategy) {
+    case model::Strategy::embed:
+        return "embed";
+    case model::Strategy::copy:
+        return "copy";
+    case model::Strategy::relink:
+        return "relink";
+    case model::Strategy::reflink:
+        return "reflink";
+    case model::Strategy::empty:
+        return "empty";
+    case model::Strategy::fail:
+        return "fail";
+    case model::Strategy::none:
+        break;
+    }
+    return "none";
+}
+
+} // namespace abey::policy

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// TOML -> checked rules. Every table is described by a list of its keys; what is not in the list is an error that names
+// file, line and column.
+#include "policy/file_system.h"
+#include "policy/rules.h"
+#include "policy/words.h"
+
+#include <algorithm>
+#include <array>
+
+#include <pwd.h>
+
+#include <toml++/toml.h>
+
+namespace abey::policy {
+
+namespace {
+
+// A place in a policy file, for messages.
+class Reader {
+  public:
+    explicit Reader(const std::string &name) : name_(name) {}
+
+    template <class... Args>
+    [[nodiscard]] std::unexpected<Error> error(const toml::source_region &at, fmt::format_string<Args...> format,
+                                               Args &&...args) const {
+        return fail(0, "{}:{}:{}: {}", name_, at.begin.line, at.begin.column,
+                    fmt::format(format, std::forward<Args>(args)...));
+    }
+    template <class... Args>
+    [[nodiscard]] std::unexpected<Error> error(const toml::node &at, fmt::format_string<Args...> format,
+                                               Args &&...args) const {
+        return error(at.source(), format, std::forward<Args>(args)...);
+    }
+    [[nodiscard]] std::string origin(const toml::node &at) const {
+        return fmt::format("{}:{}", name_, at.source().begin.line);
+    }
+
+  private:
+    const std::string &name_;
+};
+
+std::string_view type_name(const toml::node &node) {
+    switch (node.type()) {
+    case toml::node_type::table:
+        return "a table";
+    case toml::node_type::array:
+        return "an array";
+    case toml::node_type::string:
+        return "a string";
+    case toml::node_type::integer:
+        return "an integer";
+    case toml::node_type::boolean:
+        return "true or false";
+    case toml::node_type::floating_point:
+        return "a fraction";
+    default:
+        return "a date or time";
+    }
+}
+
+// What the file wrote, safe to print in one line.
+std::string quoted(std::string_view text) {
+    constexpr size_t shown = 60;
+    std::string out = "\"";
+    for (char c : text.substr(0, shown)) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+            out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+        else
+            out += c;
+    }
+    return out + (text.size() > shown ? "...\"" : "\"");
+}
+
+template <class T> struct Key {
+    std::string_view name;
+    Result<> (*read)(const Reader &reader, const toml::node &value, T &into);
+};
+
+template <class T, size_t N>
+Result<> read_table(const Reader &reader, const toml::table &table, std::string_view title,
+                    const std::array<Key<T>, N> &keys, T &into) {
+    for (const auto &[key, value] : table) {
+        const auto found = std::ranges::find(keys, key.str(), &Key<T>::name);
+        if (found == keys.end()) {
+            std::vector<std::string_view> known;
+            for (const auto &k : keys)
+                known.push_back(k.name);
+            std::string_view meant = nearest(key.str(), known);
+            if (meant.empty())
+                return reader.error(key.source(), "unknown key {} in {}", quoted(key.str()), title);
+            return reader.error(key.source(), "unknown key {} in {}, did you mean \"{}\"?", quoted(key.str()), title,
+                                meant);
+        }
+        TRY(found->read(reader, value, into));
+    }
+    return {};
+}
+
+Result<std::string_view> read_string(const Reader &reader, const toml::node &value) {
+    if (const auto *text = value.as_string())
+        return std::string_view(text->get());
+    return reader.error(value, "expected a string, found {}", type_name(value));
+}
+
+Result<bool> read_bool(const Reader &reader, const toml::node &value) {
+    if (const auto *flag = value.as_boolean())
+        return flag->get();
+    return reader.error(value, "expected true or false, found {}", type_name(value));
+}
+
+Result<uint64_t> read_size(const Reader &reader, const toml::node &value) {
+    if (const auto *number = value.as_integer()) {
+        if (number->get() < 0)
+            return reader.error(value, "a size is not negative");
+        return static_cast<uint64_t>(number->get());
+    }
+    auto size = parse_size(TRY(read_string(reader, value)));
+    if (!size)
+        return reader.error(value, "{}", size.error());
+    return *size;
+}
+
+// One of a few words.
+template <class T> struct Word {
+    std::string_view word;
+    T meaning;
+};
+
+template <class Words> auto read_word(const Reader &reader, const toml::node &value, const Words &words) {
+    using T = decltype(words.begin()->meaning);
+    auto read = [&]() -> Result<T> {
+        std::string_view text = TRY(read_string(reader, value));
+        std::vector<std::string_view> known;
+        std::string list;
+        for (const auto &word : words) {
+            if (word.word == text)
+                return word.meaning;
+            known.push_back(word.word);
+            list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", word.word);
+        }
+        std::string_view meant = nearest(text, known);
+        if (!meant.empty())
+            return reader.error(value, "unknown value {}, did you mean \"{}\"?", quoted(text), meant);
+        return reader.error(value, "unknown value {}, expected one of {}", quoted(text), list);
+    };
+    return read();
+}
+
+// A value or an array of values, at least one.
+template <class F> Result<> each(const Reader &reader, const toml::node &value, F &&read) {
+    const auto *array = value.as_array();
+    if (array == nullptr)
+        return read(value);
+    if (array->empty())
+        return reader.error(value, "an empty array: leave the key out, or name at least one");
+    if (array->size() > rule_count_limit)
+        return reader.error(value, "more than {} entries", rule_count_limit);
+    for (const toml::node &entry : *array)
+        TRY(read(entry));
+    return {};
+}
+
+constexpr std::array strategy_words = {
+    Word{"embed", model::Strategy::embed},   Word{"copy", model::Strategy::copy},
+    Word{"relink", model::Strategy::relink}, Word{"reflink", model::Strategy::reflink},
+    Word{"empty", model::Strategy::empty},   Word{"fail", model::Strategy::fail},
+};
+constexpr std::array state_words = {
+    Word{"deleted", FileState::deleted},
+    Word{"linked", FileState::linked},
+    Word{"unnamed", FileState::unnamed},
+    Word{"not-lasting", FileState::not_lasting},
+};
+enum class Use : uint8_t { any, open, mapped };
+constexpr std::array use_words = {Word{"any", Use::any}, Word{"open", Use::open}, Word{"mapped", Use::mapped}};
+constexpr std::array provider_words = {
+    Word{"auto", HomeProvider::automatic},
+    Word{"btrfs", HomeProvider::btrfs},
+    Word{"none", HomeProvider::none},
+};
+constexpr std::array divergence_words = {
+    Word{"rollback", OnDivergence::rollback},
+    Word{"keep", OnDivergence::keep},
+    Word{"fail", OnDivergence::fail},
+};
+constexpr std::array pid_words = {
+    Word{"auto", Pids::automatic},
+    Word{"same", Pids::same},
+    Word{"namespace", Pids::in_namespace},
+};
+constexpr std::array login_words = {Word{"auto", OnLogin::automatic}, Word{"never", OnLogin::never}};
+
+Result<> read_glob(const Reader &reader, const toml::node &value, std::vector<Glob> &into) {
+    auto glob = Glob::compile(TRY(read_string(reader, value)));
+    if (!glob)
+        return reader.error(value, "{}", glob.error());
+    into.push_back(std::move(*glob));
+    return {};
+}
+
+Result<> read_strategies(const Reader &reader, const toml::node &value, FileRule &rule) {
+    if (!rule.strategies.empty())
+        return reader.error(value, "both \"strategy\" and \"strategies\" are given: keep one of them");
+    return each(reader, value, [&](const toml::node &entry) -> Result<> {
+        auto strategy = TRY(read_word(reader, entry, strategy_words));
+        if (!rule.strategies.empty() &&
+            (rule.strategies.back() == model::Strategy::empty || rule.strategies.back() == model::Strategy::fail))
+            return reader.error(entry, "\"{}\" would never be tried after \"{}\"", strategy_name(strategy),
+                                strategy_name(rule.strategies.back()));
+        if (std::ranges::find(rule.strategies, strategy) != rule.strategies.end())
+            return reader.error(entry, "\"{}\" is listed twice", strategy_name(strategy));
+        rule.strategies.push_back(strategy);
+        return {};
+    });
+}
+
+Result<> read_owner(const Reader &reader, const toml::node &value, FileRule &rule) {
+    if (const auto *number = value.as_integer()) {
+        if (number->get() < 0 || number->get() >= 0xffffffffLL)
+            return reader.error(value, "a user id lies between 0 and 4294967294");
+        rule.owners.push_back(static_cast<uint32_t>(number->get()));
+        return {};
+    }
+    std::string name(TRY(read_string(reader, value)));
+    struct passwd entry = {};
+    struct passwd *found = nullptr;
+    std::array<char, 16384> buffer = {};
+    if (name.find('\0') != std::string::npos ||
+        ::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
+        return reader.error(value, "there is no user {} (a number is taken, too)", quoted(name));
+    rule.owners.push_back(entry.pw_uid);
+    return {};
+}
+
+Result<> read_file_system(const Reader &reader, const toml::node &value, FileRule &rule) {
+    std::string_view name = TRY(read_string(reader, value));
+    if (auto magic = file_system_magic(name)) {
+        rule.file_systems.push_back(*magic);
+        return {};
+    }
+    std::vector<std::string_view> known;
+    for (const auto &entry : file_system_names())
+        known.push_back(entry.name);
+    std::string_view meant = nearest(name, known);
+    if (meant.empty())
+        return reader.error(value, "unknown file system {}", quoted(name));
+    return reader.error(value, "unknown file system {}, did you mean \"{}\"?", quoted(name), meant);
+}
+
+// Each reads one key's value; plain functions, so that a table's description is data.
+constexpr std::array<Key<FileRule>, 10> file_keys = {{
+    {"path",
+     [](const Reader &reader, const toml::node &value, FileRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
+     }},
+    {"min-size",
+     [](const Reader &reader, const toml::node &value, FileRule &rule) -> Result<> {
+         rule.min_size = TRY(read_size(reader, value));
+         return {};
+     }},
+    {"max-size",
+     [](const Reader &reader, const toml::node &value, FileRule &rule) -> Result<> {
+         rule.max_size = TRY(read_size(reader, value));
+         return {};
+     }},
+    {"file-system",
+     [](const Reader &reader, const toml::node &value, FileRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) { return read_file_system(reader, entry, rule); });
+     }},
+    {"owner",
+     [](const Reader &reader, const toml::node &value, FileRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) { return read_owner(reader, entry, rule); });
+     }},
+    {"state",
+     [](const Reader &reader, const toml::node &value, FileRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) -> Result<> {
+             rule.states.push_back(TRY(read_word(reader, entry, state_words)));
+             return {};
+         });
+     }},
+    {"use",
+     [](const Reader &reader, const toml::node &value, FileRule &rule) -> Result<> {
+         Use use = TRY(read_word(reader, value, use_words));
+         if (use != Use::any)
+             rule.mapped = use == Use::mapped;
+         return {};
+     }},
+    {"writable",
+     [](const Reader &reader, const toml::node &value, FileRule &rule) -> Result<> {
+         rule.writable = TRY(read_bool(reader, value));
+         return {};
+     }},
+    {"strategy", read_strategies},
+    {"strategies", read_strategies},
+}};
+
+Result<> read_file_rule(const Reader &reader, const toml::table &table, FileRule &rule) {
+    TRY(read_table(reader, table, "[[file]]", file_keys, rule));
+    if (rule.strategies.empty())
+        return reader.error(table, "this [[file]] does not say what to do: add \"strategy\" or \"strategies\"");
+    if (rule.min_size && rule.max_size && *rule.min_size > *rule.max_size)
+        return reader.error(table, "\"min-size\" is greater than \"max-size\": no file can match");
+    rule.origin = reader.origin(table);
+    return {};
+}
+
+Result<> read_directory(const Reader &reader, const toml::node &value, AreaRule &rule) {
+    std::string directory(TRY(read_string(reader, value)));
+    bool absolute = directory.starts_with('/');
+    bool name_ok = !directory.empty() && directory != "." && directory != ".." && directory.size() <= 200 &&
+                   directory.find('/') == std::string::npos;
+    bool path_ok = absolute && directory.size() > 1 && directory.size() < 3500 && !directory.ends_with('/') &&
+                   directory.find("//") == std::string::npos && (directory + "/").find("/../") == std::string::npos &&
+                   (directory + "/").find("/./") == std::string::npos;
+    if (directory.find('\0') != std::string::npos || !(absolute ? path_ok : name_ok))
+        return reader.error(value, "expected an absolute path without \".\", \"..\" and empty parts, or a plain name");
+    rule.directory = std::move(directory);
+    return {};
+}
+
+constexpr std::array<Key<AreaRule>, 2> area_keys = {{
+    {"path",
+     [](const Reader &reader, const toml::node &value, AreaRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
+     }},
+    {"directory", read_directory},
+}};
+
+Result<> read_area_rule(const Reader &reader, const toml::table &table, AreaRule &rule) {
+    TRY(read_table(reader, table, "[[area]]", area_keys, rule));
+    if (rule.directory.empty())
+        return reader.error(table, "this [[area]] does not say where: add \"directory\"");
+    return {};
+}
+
+using Rules = Policy::Rules;
+
+constexpr std::array<Key<Rules>, 2> limit_keys = {{
+    {"embed-limit",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.limits.embed = TRY(read_size(reader, value));
+         return {};
+     }},
+    {"embed-total-limit",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.limits.embed_total = TRY(read_size(reader, value));
+         return {};
+     }},
+}};
+
+constexpr std::array<Key<Rules>, 2> home_keys = {{
+    {"provider",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.home_provider = TRY(read_word(reader, value, provider_words));
+         return {};
+     }},
+    {"on-divergence",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.on_divergence = TRY(read_word(reader, value, divergence_words));
+         return {};
+     }},
+}};
+
+constexpr std::array<Key<Rules>, 2> resume_keys = {{
+    {"on-login",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.on_login = TRY(read_word(reader, value, login_words));
+         return {};
+     }},
+    {"pids",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.pids = TRY(read_word(reader, value, pid_words));
+         return {};
+     }},
+}};
+
+template <size_t N>
+Result<> read_section(const Reader &reader, const toml::node &value, std::string_view name,
+                      const std::array<Key<Rules>, N> &keys, Rules &rules) {
+    const auto *table = value.as_table();
+    if (table == nullptr)
+        return reader.error(value, "\"{}\" is a table, written [{}]; found {}", name, name, type_name(value));
+    return read_table(reader, *table, fmt::format("[{}]", name), keys, rules);
+}
+
+// Rules of this file go before those of earlier files, in their own order.
+template <class T, class F>
+Result<> read_rule_list(const Reader &reader, const toml::node &value, std::string_view name, std::vector<T> &into,
+                        F &&read) {
+    const auto *array = value.as_array();
+    if (array == nullptr || !array->is_homogeneous<toml::table>())
+        return reader.error(value, "\"{}\" is an array of tables, each written [[{}]]; found {}", name, name,
+                            type_name(value));
+    if (array->size() + into.size() > rule_count_limit)
+        return reader.error(value, "more than {} [[{}]] rules", rule_count_limit, name);
+    std::vector<T> rules(array->size());
+    for (size_t i = 0; i < array->size(); i++)
+        TRY(read(reader, *array->get(i)->as_table(), rules[i]));
+    into.insert(into.begin(), std::make_move_iterator(rules.begin()), std::make_move_iterator(rules.end()));
+    return {};
+}
+
+constexpr std::array<Key<Rules>, 5> top_keys = {{
+    {"file", [](const Reader &reader, const toml::node &value,
+                Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
+    {"area", [](const Reader &reader, const toml::node &value,
+                Rules &rules) { return read_rule_list(reader, value, "area", rules.areas, read_area_rule); }},
+    {"limits", [](const Reader &reader, const toml::node &value,
+                  Rules &rules) { return read_section(reader, value, "limits", limit_keys, rules); }},
+    {"home", [](const Reader &reader, const toml::node &value,
+                Rules &rules) { return read_section(reader, value, "home", home_keys, rules); }},
+    {"resume", [](const Reader &reader, const toml::node &value,
+                  Rules &rules) { return read_section(reader, value, "resume", resume_keys, rules); }},
+}};
+
+} // namespace
+
+Result<> read_rules(std::string_view text, const std::string &name, Policy::Rules &rules) {
+    if (text.size() > policy_size_limit)
+        return fail(EFBIG, "{}: a policy file has at most {} bytes", name, policy_size_limit);
+    Reader reader(name);
+    toml::table document;
+    try {
+        document = toml::parse(text);
+    } catch (const toml::parse_error &e) {
+        std::string description(e.description());
+        std::ranges::replace(description, '\n', ' ');
+        return reader.error(e.source(), "{}", description);
+    } catch (const std::exception &e) {
+        return fail(0, "{}: cannot be read as TOML: {}", name, e.what());
+    }
+    return read_table(reader, document, "the file", top_keys, rules);
+}
+
+} // namespace abey::policy

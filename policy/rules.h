@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The compiled form of a policy: private to this room.
+#pragma once
+
+#include "policy/glob.h"
+#include "policy/policy.h"
+
+#include <optional>
+
+namespace abey::policy {
+
+// One [[file]] table. What is empty matches everything.
+struct FileRule {
+    std::vector<Glob> paths;                    // any of them
+    std::optional<uint64_t> min_size, max_size; // both inclusive
+    std::vector<uint64_t> file_systems;
+    std::vector<uint32_t> owners;
+    std::vector<FileState> states;
+    std::optional<bool> mapped;
+    std::optional<bool> writable;
+    std::vector<model::Strategy> strategies;
+    std::string origin; // "file:line"
+
+    [[nodiscard]] bool matches(const FileFacts &file) const;
+};
+
+// One [[area]] table.
+struct AreaRule {
+    std::vector<Glob> paths;
+    std::string directory;
+};
+
+struct Policy::Rules {
+    std::vector<FileRule> files; // the first that matches counts
+    std::vector<AreaRule> areas; // the same
+    Limits limits;
+    HomeProvider home_provider = HomeProvider::automatic;
+    OnDivergence on_divergence = OnDivergence::rollback;
+    Pids pids = Pids::automatic;
+    OnLogin on_login = OnLogin::automatic;
+};
+
+// Changes `rules` by what the TOML text says; on error they are left half changed. `name` is for messages.
+Result<> read_rules(std::string_view text, const std::string &name, Policy::Rules &rules);
+
+} // namespace abey::policy

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "policy/words.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <numeric>
+#include <vector>
+
+namespace abey::policy {
+
+namespace {
+
+constexpr size_t word_limit = 64;
+
+// Levenshtein's distance.
+size_t distance(std::string_view a, std::string_view b) {
+    std::vector<size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), 0);
+    for (size_t i = 0; i < a.size(); i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < b.size(); j++) {
+            size_t changed = diagonal + (a[i] == b[j] ? 0 : 1);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({changed, row[j] + 1, row[j + 1] + 1});
+        }
+    }
+    return row.back();
+}
+
+struct Unit {
+    std::string_view name;
+    uint64_t bytes;
+};
+
+constexpr std::array units = {
+    Unit{"", 1},
+    Unit{"B", 1},
+    Unit{"kB", 1000},
+    Unit{"KB", 1000},
+    Unit{"MB", 1000'000},
+    Unit{"GB", 1000'000'000},
+    Unit{"TB", 1000'000'000'000},
+    Unit{"KiB", 1ULL << 10U},
+    Unit{"MiB", 1ULL << 20U},
+    Unit{"GiB", 1ULL << 30U},
+    Unit{"TiB", 1ULL << 40U},
+    Unit{"k", 1ULL << 10U},
+    Unit{"K", 1ULL << 10U},
+    Unit{"M", 1ULL << 20U},
+    Unit{"G", 1ULL << 30U},
+    Unit{"T", 1ULL << 40U},
+};
+
+} // namespace
+
+std::string_view nearest(std::string_view word, std::span<const std::string_view> known) {
+    if (word.empty() || word.size() > word_limit)
+        return {};
+    std::string_view best;
+    size_t least = std::max<size_t>(2, word.size() / 3) + 1; // as many errors as a third of its letters
+    for (std::string_view candidate : known) {
+        size_t d = distance(word, candidate);
+        if (d < least && d < candidate.size()) {
+            least = d;
+            best = candidate;
+        }
+    }
+    return best;
+}
+
+std::expected<uint64_t, std::string> parse_size(std::string_view text) {
+    uint64_t number = 0;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc::result_out_of_range)
+        return std::unexpected("a size beyond 16 EiB");
+    if (error != std::errc())
+        return std::unexpected("a size is a whole number and a unit, such as \"256 MiB\"");
+    std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
+    while (unit.starts_with(' '))
+        unit.remove_prefix(1);
+    const auto *found = std::ranges::find(units, unit, &Unit::name);
+    if (found == units.end())
+        return std::unexpected("a size is a whole number and one of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB");
+    uint64_t bytes = 0;
+    if (__builtin_mul_overflow(number, found->bytes, &bytes))
+        return std::unexpected("a size beyond 16 EiB");
+    return bytes;
+}
+
+} // namespace abey::policy

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Words and numbers as the policy's language has them.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace abey::policy {
+
+// The known word that `word` was probably meant to be; empty when none is near.
+std::string_view nearest(std::string_view word, std::span<const std::string_view> known);
+
+// "256 MiB", "4k", "1.5 GB" is not taken: a whole number and a unit (B, kB, MB, GB, TB; KiB, MiB, GiB, TiB; K, M, G, T
+// are powers of 1024). The number of bytes, or what is wrong.
+std::expected<uint64_t, std::string> parse_size(std::string_view text);
+
+} // namespace abey::policy

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "policy/policy.h"
+
+#include "engine/os/fd.h"
+#include "policy/file_system.h"
+
+#include <filesystem>
+
+#include <gtest/gtest.h>
+#include <linux/magic.h>
+
+using abey::model::Strategy;
+using namespace abey::policy;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string error_of(std::string_view text) {
+    auto policy = Policy::parse(text, "p.toml");
+    return policy ? "no error" : policy.error().message();
+}
+
+FileFacts facts(std::string_view path, uint64_t size = 0) {
+    return {.path = path, .size = size, .file_system = EXT4_SUPER_MAGIC};
+}
+
+// A directory tree of its own for load_system().
+class PolicyFiles : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string pattern = testing::TempDir() + "abey-policy-XXXXXX";
+        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+        root_ = pattern;
+    }
+    void TearDown() override { fs::remove_all(root_); }
+    void write(const std::string &path, std::string_view text) {
+        fs::create_directories(fs::path(root_ + path).parent_path());
+        ASSERT_TRUE(abey::write_file(root_ + path, text));
+        ASSERT_EQ(::chmod((root_ + path).c_str(), 0644), 0);
+    }
+    std::string root_;
+};
+
+} // namespace
+
+TEST(Policy, NamesFileLineColumnAndTheWordThatWasMeant) {
+    EXPECT_EQ(error_of("[limits]\n\n[[file]]\npath = \"/a\"\n  strateg = \"embed\"\n"),
+              "p.toml:5:3: unknown key \"strateg\" in [[file]], did you mean \"strategy\"?");
+    EXPECT_EQ(error_of("[home]\nprovider = \"btfs\"\n"),
+              "p.toml:2:12: unknown value \"btfs\", did you mean \"btrfs\"?");
+    EXPECT_EQ(error_of("[resume]\npids = \"whatever\"\n"),
+              "p.toml:2:8: unknown value \"whatever\", expected one of \"auto\", \"same\", \"namespace\"");
+    EXPECT_EQ(error_of("[[fil]]\n"), "p.toml:1:3: unknown key \"fil\" in the file, did you mean \"file\"?");
+    EXPECT_EQ(error_of("zzzzzzzz = 1\n"), "p.toml:1:1: unknown key \"zzzzzzzz\" in the file");
+    EXPECT_EQ(error_of("[[file]]\nstrategies = [\"embed\",\n   \"cpy\"]\n"),
+              "p.toml:3:4: unknown value \"cpy\", did you mean \"copy\"?");
+}
+
+TEST(Policy, RefusesWrongTypesAndContradictions) {
+    EXPECT_EQ(error_of("home = 1"), "p.toml:1:8: \"home\" is a table, written [home]; found an integer");
+    EXPECT_EQ(error_of("[file]\npath = \"/a\""),
+              "p.toml:1:1: \"file\" is an array of tables, each written [[file]]; found a table");
+    EXPECT_EQ(error_of("[[file]]\npath = \"/a\""),
+              "p.toml:1:1: this [[file]] does not say what to do: add \"strategy\" or \"strategies\"");
+    EXPECT_EQ(error_of("[[file]]\npath = \"a\"\nstrategy = \"embed\""),
+              "p.toml:2:8: a pattern is for the whole path, so it begins with \"/\" or \"**\"");
+    EXPECT_EQ(error_of("[[file]]\nmin-size = 2\nmax-size = 1\nstrategy = \"embed\""),
+              "p.toml:1:1: \"min-size\" is greater than \"max-size\": no file can match");
+    EXPECT_EQ(error_of("[[file]]\nstrategies = [\"fail\", \"embed\"]"),
+              "p.toml:2:23: \"embed\" would never be tried after \"fail\"");
+    EXPECT_EQ(error_of("[[file]]\nstrategies = [\"embed\", \"embed\"]"), "p.toml:2:24: \"embed\" is listed twice");
+    EXPECT_EQ(error_of("[[file]]\nstrategies = []"),
+              "p.toml:2:14: an empty array: leave the key out, or name at least one");
+    EXPECT_EQ(error_of("[[file]]\nwritable = \"yes\"\nstrategy = \"fail\""),
+              "p.toml:2:12: expected true or false, found a string");
+    EXPECT_EQ(error_of("[[file]]\nfile-system = \"brtfs\"\nstrategy = \"fail\""),
+              "p.toml:2:15: unknown file system \"brtfs\", did you mean \"btrfs\"?");
+    EXPECT_EQ(error_of("[[area]]\ndirectory = \"../x\""),
+              "p.toml:2:13: expected an absolute path without \".\", \"..\" and empty parts, or a plain name");
+    EXPECT_EQ(error_of("[limits]\nembed-limit = \"20 EiB\""),
+              "p.toml:2:15: a size is a whole number and one of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB");
+    EXPECT_EQ(error_of("[limits]\nembed-limit = -1"), "p.toml:2:15: a size is not negative");
+    EXPECT_TRUE(error_of("a = \n").starts_with("p.toml:1:")) << error_of("a = \n");
+    EXPECT_EQ(error_of("a = \n").find('\n'), std::string::npos);
+}
+
+TEST(Policy, ReadsSizesWithUnits) {
+    auto limit = [](const std::string &size) {
+        return Policy::parse("[limits]\nembed-limit = " + size, "p")->limits().embed;
+    };
+    EXPECT_EQ(limit("0"), 0U);
+    EXPECT_EQ(limit("4096"), 4096U);
+    EXPECT_EQ(limit("\"12\""), 12U);
+    EXPECT_EQ(limit("\"1 KiB\""), 1024U);
+    EXPECT_EQ(limit("\"3kB\""), 3000U);
+    EXPECT_EQ(limit("\"2 GiB\""), 2ULL << 30U);
+    EXPECT_EQ(limit("\"16777215 TiB\""), 16777215ULL << 40U);
+    EXPECT_FALSE(Policy::parse("[limits]\nembed-limit = \"16777216 TiB\"", "p"));
+    EXPECT_FALSE(Policy::parse("[limits]\nembed-limit = \"99999999999999999999\"", "p"));
+    EXPECT_FALSE(Policy::parse("[limits]\nembed-limit = \"1.5 GB\"", "p"));
+    EXPECT_FALSE(Policy::parse("[limits]\nembed-limit = \"\"", "p"));
+}
+
+TEST(Policy, ChoosesTheFirstRuleThatMatchesAllItAsksFor) {
+    auto policy = Policy::parse(R"(
+[[file]]
+path = ["/big/*", "/huge/**"]
+min-size = "1 MiB"
+max-size = "2 MiB"
+owner = 7
+use = "mapped"
+writable = true
+state = ["deleted", "unnamed"]
+file-system = "ext4"
+strategies = ["reflink", "empty"]
+
+[[file]]
+path = "/big/**"
+strategy = "copy"
+)",
+                                "p.toml");
+    ASSERT_TRUE(policy) << policy.error().message();
+    FileFacts all = facts("/big/x", 1U << 20U);
+    all.owner = 7;
+    all.mapped = true;
+    all.writable = true;
+    EXPECT_EQ(policy->choose(all).strategies, (std::vector{Strategy::reflink, Strategy::empty}));
+    EXPECT_EQ(policy->choose(all).rule, "p.toml:2");
+
+    auto without = [&](auto change) {
+        FileFacts one = all;
+        change(one);
+        return policy->choose(one).rule;
+    };
+    EXPECT_EQ(without([](FileFacts &f) { f.size--; }), "p.toml:13");
+    EXPECT_EQ(without([](FileFacts &f) { f.size = 2U << 20U; }), "p.toml:2"); // both ends belong to it
+    EXPECT_EQ(without([](FileFacts &f) { f.size = (2U << 20U) + 1; }), "p.toml:13");
+    EXPECT_EQ(without([](FileFacts &f) { f.owner = 8; }), "p.toml:13");
+    EXPECT_EQ(without([](FileFacts &f) { f.mapped = false; }), "p.toml:13");
+    EXPECT_EQ(without([](FileFacts &f) { f.writable = false; }), "p.toml:13");
+    EXPECT_EQ(without([](FileFacts &f) { f.state = FileState::linked; }), "p.toml:13");
+    EXPECT_EQ(without([](FileFacts &f) { f.state = FileState::unnamed; }), "p.toml:2");
+    EXPECT_EQ(without([](FileFacts &f) { f.file_system = BTRFS_SUPER_MAGIC; }), "p.toml:13");
+    EXPECT_EQ(without([](FileFacts &f) { f.path = "/big/d/x"; }), "p.toml:13");
+    EXPECT_EQ(without([](FileFacts &f) { f.path = "/huge/d/x"; }), "p.toml:2");
+    EXPECT_EQ(without([](FileFacts &f) { f.path = "/small"; }), "built-in default");
+}
+
+TEST(Policy, HasSensibleDefaults) {
+    Policy policy = Policy::defaults();
+    FileFacts file = facts("/home/ada/x");
+    using enum Strategy;
+    EXPECT_EQ(policy.choose(file).strategies, (std::vector{reflink, embed, copy}));
+    file.state = FileState::linked;
+    EXPECT_EQ(policy.choose(file).strategies.front(), relink);
+    file.file_system = TMPFS_MAGIC;
+    EXPECT_EQ(policy.choose(file).strategies, std::vector{embed});
+    EXPECT_EQ(policy.area("/home/ada/x"), ".abeyance");
+    EXPECT_EQ(policy.limits().embed, 256ULL << 20U);
+    EXPECT_EQ(policy.home_provider_name(), "auto");
+    EXPECT_EQ(policy.on_divergence(), OnDivergence::rollback);
+    EXPECT_EQ(policy.pids(), Pids::automatic);
+    EXPECT_EQ(policy.resume_on_login(), OnLogin::automatic);
+}
+
+TEST(Policy, ShippedFileSaysWhatIsBuiltIn) {
+    auto shipped = Policy::load(SOURCE_ROOT "/policy/policy.toml");
+    ASSERT_TRUE(shipped) << shipped.error().message();
+    Policy built_in = Policy::defaults();
+    using enum FileState;
+    for (FileState state : {deleted, linked, unnamed, not_lasting}) {
+        for (const FileSystemName &file_system : file_system_names()) {
+            FileFacts file{.path = "/x", .file_system = file_system.magic, .state = state};
+            EXPECT_EQ(shipped->choose(file).strategies, built_in.choose(file).strategies)
+                << file_system.name << ", state " << static_cast<int>(state);
+            EXPECT_NE(shipped->choose(file).rule, "built-in default");
+        }
+    }
+    EXPECT_EQ(shipped->limits(), built_in.limits());
+    EXPECT_EQ(shipped->area("/x"), built_in.area("/x"));
+    EXPECT_EQ(shipped->home_provider(), built_in.home_provider());
+    EXPECT_EQ(shipped->on_divergence(), built_in.on_divergence());
+    EXPECT_EQ(shipped->pids(), built_in.pids());
+    EXPECT_EQ(shipped->resume_on_login(), built_in.resume_on_login());
+}
+
+TEST(Policy, TakesTheAreaFromTheFirstRuleOfItsPath) {
+    auto policy =
+        Policy::parse("[[area]]\npath = \"/srv/**\"\ndirectory = \"/srv/kept\"\n[[area]]\ndirectory = \".k\"", "p");
+    ASSERT_TRUE(policy) << policy.error().message();
+    EXPECT_EQ(policy->area("/srv/a/b"), "/srv/kept");
+    EXPECT_EQ(policy->area("/home/a"), ".k");
+}
+
+TEST(Policy, TakesAnyInput) {
+    for (std::string text :
+         {std::string("\0\xff\xfe", 3), std::string(5000, '['), std::string("\"\\uD800\" = 1"),
+          "x = " + std::string(3000, '['), std::string("[[file]]\n\xc3 = 1"), std::string("[[file]]\n\"a\\nb\" = 1")}) {
+        auto policy = Policy::parse(text, "p");
+        ASSERT_FALSE(policy) << text;
+        EXPECT_EQ(policy.error().message().find('\n'), std::string::npos) << policy.error().message();
+    }
+    std::string large(policy_size_limit + 1, '\n');
+    EXPECT_FALSE(Policy::parse(large, "p"));
+    std::string many;
+    for (size_t i = 0; i <= rule_count_limit; i++)
+        many += "[[file]]\nstrategy='fail'\n";
+    EXPECT_FALSE(Policy::parse(many, "p"));
+}
+
+TEST_F(PolicyFiles, LaterFilesOverrideAndEtcMasksTheVendor) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "only files of root are trusted: run as root";
+    write("/usr/lib/abeyance/policy.d/10-a.toml", "[limits]\nembed-limit = 1\nembed-total-limit = 1\n");
+    write("/usr/lib/abeyance/policy.d/20-b.toml", "[home]\nprovider = \"none\"\n");
+    write("/etc/abeyance/policy.toml", "[limits]\nembed-limit = 2\n[[file]]\npath='/x'\nstrategy='copy'\n");
+    write("/etc/abeyance/policy.d/20-b.toml", "[[file]]\npath='/x'\nstrategy='empty'\n");
+    write("/etc/abeyance/policy.d/ignored.txt", "not TOML");
+    auto policy = Policy::load_system(root_);
+    ASSERT_TRUE(policy) << policy.error().message();
+    EXPECT_EQ(policy->limits().embed, 2U);
+    EXPECT_EQ(policy->limits().embed_total, 1U);
+    EXPECT_EQ(policy->home_provider(), HomeProvider::automatic); // masked
+    EXPECT_EQ(policy->choose(facts("/x")).strategies, std::vector{Strategy::empty});
+
+    fs::create_symlink("/dev/null", root_ + "/etc/abeyance/policy.d/10-a.toml");
+    EXPECT_EQ(Policy::load_system(root_)->limits().embed_total, Limits().embed_total);
+}
+
+TEST_F(PolicyFiles, RefusesFilesThatOthersCanWrite) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "needs a file of another user: run as root";
+    write("/etc/abeyance/policy.toml", "");
+    ASSERT_TRUE(Policy::load_system(root_));
+    ASSERT_EQ(::chmod((root_ + "/etc/abeyance/policy.toml").c_str(), 0664), 0);
+    EXPECT_FALSE(Policy::load_system(root_));
+    ASSERT_EQ(::chmod((root_ + "/etc/abeyance/policy.toml").c_str(), 0644), 0);
+    ASSERT_EQ(::chown((root_ + "/etc/abeyance/policy.toml").c_str(), 1, 1), 0);
+    EXPECT_FALSE(Policy::load_system(root_));
+}
+
+TEST_F(PolicyFiles, HasDefaultsWithoutAnyFileButNeedsTheOneThatIsAskedFor) {
+    EXPECT_TRUE(Policy::load_system(root_ + "/nothing"));
+    auto missing = Policy::load(root_ + "/missing.toml");
+    ASSERT_FALSE(missing);
+    EXPECT_NE(missing.error().message().find("missing.toml"), std::string::npos);
+}
