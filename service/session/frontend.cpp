@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/frontend.h"
+
+#include "engine/os/fd.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+namespace abey::session {
+namespace {
+
+// pid_max is 4 Mi at most, a line is 8 bytes at most: what is longer is not cgroup.procs.
+constexpr size_t procs_limit = 64U << 20U;
+
+template <class T> bool take_number(std::string_view &text, T &value) {
+    while (!text.empty() && (text.front() == ' ' || text.front() == '\n'))
+        text.remove_prefix(1);
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (code != std::errc())
+        return false;
+    text.remove_prefix(static_cast<size_t>(end - text.data()));
+    return true;
+}
+
+// The directory itself must exist; groups below it come and go while we look.
+Result<> add_processes(const std::string &directory, std::vector<Process> &processes) {
+    const std::string procs = TRY(read_file(directory + "/cgroup.procs", procs_limit));
+    std::string_view rest = procs;
+    for (pid_t pid = 0; take_number(rest, pid);) {
+        auto stat = read_file(fmt::format("/proc/{}/stat", pid));
+        if (!stat && (stat.error().code() == ENOENT || stat.error().code() == ESRCH))
+            continue;
+        if (!stat)
+            return std::unexpected(std::move(stat).error());
+        processes.push_back(TRY_IN(parse_stat(*stat), "process {}", pid));
+    }
+    return {};
+}
+
+} // namespace
+
+Result<Process> parse_stat(std::string_view stat) {
+    Process process;
+    std::string_view rest = stat;
+    const size_t open = stat.find('(');
+    const size_t close = stat.rfind(')');
+    const bool framed = take_number(rest, process.pid) && open != stat.npos && close != stat.npos && close > open + 0 &&
+                        stat.size() > close + 4;
+    if (!framed)
+        return fail(EBADMSG, "not a line of /proc/PID/stat");
+    process.comm = stat.substr(open + 1, close - open - 1);
+    rest = stat.substr(close + 4); // ") S "
+    pid_t group = 0;
+    int32_t tty = 0;
+    if (!take_number(rest, process.parent) || !take_number(rest, group) || !take_number(rest, process.sid) ||
+        !take_number(rest, tty))
+        return fail(EBADMSG, "not a line of /proc/PID/stat");
+    process.tty = static_cast<uint32_t>(tty);
+    return process;
+}
+
+Result<std::vector<Process>> processes_in(const std::string &cgroup) {
+    std::vector<Process> processes;
+    TRY(add_processes(cgroup, processes));
+    std::error_code code;
+    const auto options = std::filesystem::directory_options::skip_permission_denied;
+    for (auto it = std::filesystem::recursive_directory_iterator(cgroup, options, code);
+         !code && it != std::filesystem::recursive_directory_iterator(); it.increment(code)) {
+        std::error_code gone;
+        if (!it->is_directory(gone))
+            continue;
+        auto below = add_processes(it->path().string(), processes);
+        if (!below && below.error().code() != ENOENT && below.error().code() != ENODEV)
+            return std::unexpected(std::move(below).error());
+    }
+    if (code && code != std::errc::no_such_file_or_directory)
+        return fail(code.value(), "cannot list {}", cgroup);
+    return processes;
+}
+
+std::vector<pid_t> frontend(std::span<const Process> processes, pid_t leader) {
+    const auto head = std::ranges::find(processes, leader, &Process::pid);
+    if (head == processes.end())
+        return {};
+    for (const Process &process : processes) {
+        if (process.parent == leader && process.comm == "(sd-pam)")
+            return {process.pid};
+    }
+    std::vector<pid_t> found = {leader};
+    if (head->tty != 0)
+        return found;
+    // The list grows while we walk it: each found process is asked for its children once.
+    for (size_t i = 0; i < found.size(); ++i) {
+        for (const Process &process : processes) {
+            if (process.parent == found[i] && process.sid == head->sid && process.tty == 0 &&
+                process.comm == head->comm && std::ranges::find(found, process.pid) == found.end())
+                found.push_back(process.pid);
+        }
+    }
+    std::ranges::sort(found);
+    return found;
+}
+
+} // namespace abey::session

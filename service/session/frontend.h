@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The frontend: those processes of a session's scope that belong to the login itself (sshd, login, a display manager's
+// session worker, our keeper). A suspend spares them: when the session has gone they see their child exit and log the
+// user out.
+#pragma once
+
+#include "engine/os/result.h"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace abey::session {
+
+// As /proc/PID/stat has it (proc_pid_stat(5)).
+struct Process {
+    pid_t pid = 0;
+    std::string comm;
+    pid_t parent = 0;
+    pid_t sid = 0;    // kernel session
+    uint32_t tty = 0; // device number of the controlling terminal, 0: none
+};
+
+// Every process of a cgroup directory and the groups below it. Those that end while we look are left out.
+Result<std::vector<Process>> processes_in(const std::string &cgroup);
+
+// One line of /proc/PID/stat; comm may hold blanks and parentheses.
+Result<Process> parse_stat(std::string_view stat);
+
+// The pids, ascending, of the processes that are frontend. `leader` is logind's Leader. It is
+//  - the leader; with a login program that has a controlling terminal itself (Debian's login, su) nothing more: what it
+//    started shares its kernel session, which therefore outlives the checkpointed processes;
+//  - below a leader without terminal: the same program again in the same kernel session without terminal (sshd's
+//  unprivileged
+//    half). What the user starts is never that: login programs call setsid(2) for it, or run another program;
+//  - of a unit with PAMName= (systemd.exec(5)) the leader is the user's own program: not it, but the "(sd-pam)" child.
+// su, sudo, script and the like within the session are part of it, not of the frontend. A leader that is not among the
+// processes (it ended, or lives in another cgroup) gives an empty list.
+std::vector<pid_t> frontend(std::span<const Process> processes, pid_t leader);
+
+} // namespace abey::session

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/logind.h"
+
+#include "engine/os/fd.h"
+
+#include <array>
+#include <cerrno>
+
+#include <systemd/sd-bus.h>
+
+namespace abey::session {
+namespace {
+
+constexpr const char *logind = "org.freedesktop.login1";
+constexpr const char *manager_path = "/org/freedesktop/login1";
+constexpr const char *manager_interface = "org.freedesktop.login1.Manager";
+constexpr const char *session_interface = "org.freedesktop.login1.Session";
+
+struct Call {
+    sd_bus_message *reply = nullptr;
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+
+    Call() = default;
+    Call(const Call &) = delete;
+    Call &operator=(const Call &) = delete;
+    ~Call() {
+        sd_bus_message_unref(reply);
+        sd_bus_error_free(&error);
+    }
+
+    // `r`: what the sd-bus function returned, a negative errno.
+    [[nodiscard]] std::unexpected<Error> failed(int r, std::string_view what) const {
+        if (error.message != nullptr)
+            return fail(-r, "{}: {}", what, error.message);
+        return fail(-r, "{}", what);
+    }
+    [[nodiscard]] bool is_gone() const {
+        return sd_bus_error_has_names(&error, "org.freedesktop.login1.NoSuchSession", SD_BUS_ERROR_UNKNOWN_OBJECT,
+                                      "org.freedesktop.login1.NoSessionForPID") != 0;
+    }
+};
+
+Result<std::string> string_property(sd_bus *bus, const std::string &path, const char *name) {
+    Call call;
+    const char *value = nullptr;
+    int r = sd_bus_get_property(bus, logind, path.c_str(), session_interface, name, &call.error, &call.reply, "s");
+    if (r >= 0)
+        r = sd_bus_message_read(call.reply, "s", &value);
+    if (r < 0)
+        return call.is_gone() ? fail(ENXIO, "there is no such session")
+                              : call.failed(r, fmt::format("cannot read its {}", name));
+    return value;
+}
+
+std::string_view next_word(std::string_view &line) {
+    const size_t end = line.find(' ');
+    const std::string_view word = line.substr(0, end);
+    line.remove_prefix(end == line.npos ? line.size() : end + 1);
+    return word;
+}
+
+// Blanks, tabs, newlines and backslashes are written as \ooo.
+std::string unescape(std::string_view text) {
+    std::string plain;
+    for (size_t i = 0; i < text.size(); ++i) {
+        const auto digit = [&](size_t at) { return at < text.size() && text[at] >= '0' && text[at] <= '7'; };
+        if (text[i] == '\\' && digit(i + 1) && digit(i + 2) && digit(i + 3)) {
+            plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+            i += 3;
+        } else {
+            plain += text[i];
+        }
+    }
+    return plain;
+}
+
+} // namespace
+
+void Logind::Unref::operator()(sd_bus *bus) const { sd_bus_flush_close_unref(bus); }
+
+Result<Logind> Logind::connect() {
+    sd_bus *bus = nullptr;
+    const int r = sd_bus_open_system(&bus);
+    if (r < 0)
+        return fail(-r, "cannot connect to the system bus");
+    return Logind(bus);
+}
+
+Result<Session> Logind::session_at(const std::string &path, const std::string &id) const {
+    Session session;
+    session.id = id;
+    const std::array<std::pair<const char *, std::string *>, 8> texts = {{
+        {"Id", &session.id},
+        {"Name", &session.user},
+        {"Scope", &session.scope},
+        {"TTY", &session.tty},
+        {"Type", &session.type},
+        {"Class", &session.klass},
+        {"Service", &session.service},
+        {"State", &session.state},
+    }};
+    for (const auto &[name, text] : texts) {
+        *text = TRY_IN(string_property(bus_.get(), path, name), "session {}", id);
+    }
+
+    Call user;
+    int r = sd_bus_get_property(bus_.get(), logind, path.c_str(), session_interface, "User", &user.error, &user.reply,
+                                "(uo)");
+    uint32_t uid = 0;
+    if (r >= 0)
+        r = sd_bus_message_read(user.reply, "(uo)", &uid, nullptr);
+    if (r < 0)
+        return user.is_gone() ? fail(ENXIO, "session {}: there is no such session", id)
+                              : user.failed(r, fmt::format("session {}: cannot read its user", id));
+    session.uid = uid;
+
+    Call seat;
+    const char *name = nullptr;
+    r = sd_bus_get_property(bus_.get(), logind, path.c_str(), session_interface, "Seat", &seat.error, &seat.reply,
+                            "(so)");
+    if (r >= 0 && sd_bus_message_read(seat.reply, "(so)", &name, nullptr) >= 0)
+        session.seat = name;
+
+    Call leader;
+    uint32_t pid = 0;
+    r = sd_bus_get_property_trivial(bus_.get(), logind, path.c_str(), session_interface, "Leader", &leader.error, 'u',
+                                    &pid);
+    if (r < 0)
+        return leader.is_gone() ? fail(ENXIO, "session {}: there is no such session", id)
+                                : leader.failed(r, fmt::format("session {}: cannot read its leader", id));
+    session.leader = static_cast<pid_t>(pid);
+
+    if (!session.scope.empty()) {
+        const std::string group = TRY_IN(control_group(session.scope), "session {}", id);
+        if (!group.empty()) {
+            session.cgroup = cgroup_directory(TRY(read_file("/proc/self/mountinfo")), group);
+            if (session.cgroup.empty())
+                return fail(ENOTSUP,
+                            "session {}: its control group {} is not in a mounted cgroup v2 hierarchy; boot with "
+                            "systemd.unified_cgroup_hierarchy=1",
+                            id, group);
+        }
+    }
+    return session;
+}
+
+// Empty when the unit has no group: it is being set up, or all its processes have gone.
+Result<std::string> Logind::control_group(const std::string &unit) const {
+    constexpr const char *systemd = "org.freedesktop.systemd1";
+    Call find;
+    const char *path = nullptr;
+    int r = sd_bus_call_method(bus_.get(), systemd, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
+                               "GetUnit", &find.error, &find.reply, "s", unit.c_str());
+    if (r < 0 && sd_bus_error_has_name(&find.error, "org.freedesktop.systemd1.NoSuchUnit") != 0)
+        return std::string();
+    if (r >= 0)
+        r = sd_bus_message_read(find.reply, "o", &path);
+    if (r < 0)
+        return find.failed(r, fmt::format("cannot find its unit {}", unit));
+    Call get;
+    const char *group = nullptr;
+    r = sd_bus_get_property(bus_.get(), systemd, path, "org.freedesktop.systemd1.Scope", "ControlGroup", &get.error,
+                            &get.reply, "s");
+    if (r >= 0)
+        r = sd_bus_message_read(get.reply, "s", &group);
+    if (r < 0 && sd_bus_error_has_name(&get.error, SD_BUS_ERROR_UNKNOWN_OBJECT) != 0)
+        return std::string();
+    if (r < 0)
+        return get.failed(r, fmt::format("cannot find the control group of {}", unit));
+    return group;
+}
+
+Result<Session> Logind::session(const std::string &id) const {
+    Call call;
+    const char *path = nullptr;
+    int r = sd_bus_call_method(bus_.get(), logind, manager_path, manager_interface, "GetSession", &call.error,
+                               &call.reply, "s", id.c_str());
+    if (r >= 0)
+        r = sd_bus_message_read(call.reply, "o", &path);
+    if (r < 0)
+        return call.is_gone() ? fail(ENXIO, "session {}: there is no such session", id)
+                              : call.failed(r, fmt::format("session {}: cannot find it", id));
+    return session_at(path, id);
+}
+
+Result<Session> Logind::session_of(pid_t pid) const {
+    Call call;
+    const char *path = nullptr;
+    int r = sd_bus_call_method(bus_.get(), logind, manager_path, manager_interface, "GetSessionByPID", &call.error,
+                               &call.reply, "u", static_cast<uint32_t>(pid));
+    if (r >= 0)
+        r = sd_bus_message_read(call.reply, "o", &path);
+    if (r < 0)
+        return call.is_gone() ? fail(ENXIO, "process {}: it is in no login session", pid)
+                              : call.failed(r, fmt::format("process {}: cannot find its session", pid));
+    return session_at(path, fmt::format("of process {}", pid));
+}
+
+Result<std::vector<Session>> Logind::sessions() const {
+    Call call;
+    int r = sd_bus_call_method(bus_.get(), logind, manager_path, manager_interface, "ListSessions", &call.error,
+                               &call.reply, "");
+    if (r >= 0)
+        r = sd_bus_message_enter_container(call.reply, 'a', "(susso)");
+    std::vector<Session> list;
+    const char *id = nullptr;
+    const char *path = nullptr;
+    while (r >= 0 && (r = sd_bus_message_read(call.reply, "(susso)", &id, nullptr, nullptr, nullptr, &path)) > 0) {
+        auto session = session_at(path, id);
+        if (session)
+            list.push_back(std::move(*session));
+        else if (session.error().code() != ENXIO)
+            return std::unexpected(std::move(session).error());
+    }
+    if (r < 0)
+        return call.failed(r, "cannot list the login sessions");
+    return list;
+}
+
+Result<std::vector<Session>> Logind::sessions_of(uid_t uid) const {
+    auto list = TRY(sessions());
+    std::erase_if(list, [uid](const Session &session) { return session.uid != uid; });
+    return list;
+}
+
+Result<> Logind::terminate(const std::string &id) const {
+    Call call;
+    const int r = sd_bus_call_method(bus_.get(), logind, manager_path, manager_interface, "TerminateSession",
+                                     &call.error, nullptr, "s", id.c_str());
+    if (r < 0)
+        return call.is_gone() ? fail(ENXIO, "session {}: there is no such session", id)
+                              : call.failed(r, fmt::format("session {}: cannot end it", id));
+    return {};
+}
+
+std::string cgroup_directory(std::string_view mountinfo, std::string_view group) {
+    while (!mountinfo.empty()) {
+        const size_t end = mountinfo.find('\n');
+        std::string_view line = mountinfo.substr(0, end);
+        mountinfo.remove_prefix(end == mountinfo.npos ? mountinfo.size() : end + 1);
+        // id parent device root mount-point options [optional fields] - type source super-options
+        const size_t separator = line.find(" - ");
+        if (separator == line.npos || !line.substr(separator + 3).starts_with("cgroup2 "))
+            continue;
+        for (int i = 0; i < 3; ++i)
+            next_word(line);
+        const std::string root = unescape(next_word(line));
+        std::string directory = unescape(next_word(line));
+        std::string_view below = group;
+        if (root != "/") {
+            if (!below.starts_with(root) || (below.size() > root.size() && below[root.size()] != '/'))
+                continue;
+            below.remove_prefix(root.size());
+        }
+        if (below != "/")
+            directory += below;
+        return directory;
+    }
+    return {};
+}
+
+} // namespace abey::session

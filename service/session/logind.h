@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What systemd-logind knows of login sessions (org.freedesktop.login1(5)), and where their processes are.
+#pragma once
+
+#include "engine/os/result.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <sys/types.h>
+
+extern "C" typedef struct sd_bus sd_bus;
+
+namespace abey::session {
+
+// One login session. Strings are empty when logind has nothing to say.
+struct Session {
+    std::string id;     // "3", "c1"
+    uid_t uid = 0;      //
+    std::string user;   // login name
+    pid_t leader = 0;   // the process that opened the session through PAM; may be gone
+    std::string scope;  // "session-3.scope"
+    std::string cgroup; // absolute directory of the scope in the cgroup v2 hierarchy; empty when it has none (any more)
+    std::string tty;    // without "/dev/": "tty1", "pts/0"
+    std::string type;   // "tty", "x11", "wayland", "unspecified", ...
+    std::string klass;  // "user", "greeter", "lock-screen", "background", ...
+    std::string service; // PAM service: "login", "sshd", "abeyance", ...
+    std::string state;   // "online", "active", "closing"
+    std::string seat;    // "seat0"
+};
+
+// A connection to the system bus, and the questions that we have. Calls block, for at most the bus's time limit of 25
+// s. Errors name the session or user; ENXIO: there is no such session.
+class Logind {
+  public:
+    static Result<Logind> connect();
+
+    [[nodiscard]] Result<Session> session(const std::string &id) const;
+    // The session that a process is in; ENXIO when it is in none.
+    [[nodiscard]] Result<Session> session_of(pid_t pid) const;
+    // Sessions of a user, of all users; those that end while we ask are left out.
+    [[nodiscard]] Result<std::vector<Session>> sessions_of(uid_t uid) const;
+    [[nodiscard]] Result<std::vector<Session>> sessions() const;
+    // Ends the session as `loginctl terminate-session` does: every process of its scope is killed, the frontend too.
+    // Returns when logind has taken the order, not when all is gone.
+    [[nodiscard]] Result<> terminate(const std::string &id) const;
+
+  private:
+    struct Unref {
+        void operator()(sd_bus *bus) const;
+    };
+    explicit Logind(sd_bus *bus) : bus_(bus) {}
+    [[nodiscard]] Result<Session> session_at(const std::string &path, const std::string &id) const;
+    [[nodiscard]] Result<std::string> control_group(const std::string &unit) const;
+
+    std::unique_ptr<sd_bus, Unref> bus_;
+};
+
+// Where a control group of the cgroup v2 hierarchy ("/user.slice/...", as systemd's ControlGroup property and
+// /proc/PID/cgroup name it) lies in the file system, according to a /proc/PID/mountinfo (proc_pid_mountinfo(5)). The
+// hierarchy is found by file system type, so that hybrid set-ups (/sys/fs/cgroup/unified) come out right.
+// Empty when it is mounted nowhere or the mounts do not show this group.
+std::string cgroup_directory(std::string_view mountinfo, std::string_view group);
+
+} // namespace abey::session

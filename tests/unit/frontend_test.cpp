@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/frontend.h"
+#include "session/logind.h"
+
+#include <gtest/gtest.h>
+
+namespace abey::session {
+namespace {
+
+using Pids = std::vector<pid_t>;
+constexpr uint32_t pts0 = 0x8800;
+constexpr uint32_t pts1 = 0x8801;
+
+TEST(Frontend, LoginThatGaveItsTerminalAway) {
+    const std::vector<Process> processes = {
+        {100, "login", 1, 100, 0}, {110, "bash", 100, 110, pts0}, {120, "vim", 110, 110, pts0}};
+    EXPECT_EQ(frontend(processes, 100), Pids({100}));
+}
+
+TEST(Frontend, LoginThatLeadsTheTerminalItself) {
+    // Debian's login: the shell stays in login's kernel session. A user's program by the name of login is not it.
+    const std::vector<Process> processes = {
+        {100, "login", 1, 100, pts0}, {110, "bash", 100, 100, pts0}, {120, "login", 110, 100, pts0}};
+    EXPECT_EQ(frontend(processes, 100), Pids({100}));
+}
+
+TEST(Frontend, BothHalvesOfSshd) {
+    const std::vector<Process> processes = {{110, "bash", 105, 110, pts0},
+                                            {105, "sshd", 100, 100, 0},
+                                            {100, "sshd", 50, 100, 0},
+                                            {120, "sleep", 110, 110, pts0}};
+    EXPECT_EQ(frontend(processes, 100), Pids({100, 105}));
+}
+
+TEST(Frontend, SshdWithoutTerminal) {
+    const std::vector<Process> processes = {{100, "sshd", 50, 100, 0},
+                                            {105, "sshd", 100, 100, 0},
+                                            {110, "bash", 105, 110, 0},
+                                            {111, "script", 110, 110, 0},
+                                            {112, "bash", 111, 112, pts1}};
+    EXPECT_EQ(frontend(processes, 100), Pids({100, 105}));
+}
+
+TEST(Frontend, SshdStartedByTheUserIsPartOfTheSession) {
+    const std::vector<Process> processes = {{100, "sshd", 50, 100, 0},
+                                            {105, "sshd", 100, 100, 0},
+                                            {110, "bash", 105, 110, pts0},
+                                            {130, "sshd", 110, 130, 0},
+                                            {131, "sshd", 130, 130, 0}};
+    EXPECT_EQ(frontend(processes, 100), Pids({100, 105}));
+}
+
+TEST(Frontend, SuSudoAndScriptWithinAreNot) {
+    const std::vector<Process> processes = {
+        {100, "login", 1, 100, 0},     {110, "bash", 100, 110, pts0},   {120, "su", 110, 110, pts0},
+        {121, "bash", 120, 110, pts0}, {130, "sudo", 121, 110, pts0},   {131, "sudo", 130, 131, pts1},
+        {132, "bash", 131, 131, pts1}, {140, "script", 110, 110, pts0}, {141, "bash", 140, 141, pts1},
+    };
+    EXPECT_EQ(frontend(processes, 100), Pids({100}));
+}
+
+TEST(Frontend, KeeperOfAResumedSession) {
+    // Its children are the old session's roots: a session leader, an orphan whose leader has gone, and a restored
+    // process whose name is the keeper's.
+    const std::vector<Process> processes = {{300, "abey-keeper", 1, 300, 0},
+                                            {110, "bash", 300, 110, pts0},
+                                            {111, "sleep", 300, 90, 0},
+                                            {112, "abey-keeper", 110, 110, pts0}};
+    EXPECT_EQ(frontend(processes, 300), Pids({300}));
+}
+
+TEST(Frontend, DisplayManager) {
+    const std::vector<Process> processes = {{100, "gdm-session-wor", 50, 50, 0},
+                                            {110, "gdm-wayland-ses", 100, 110, 0},
+                                            {111, "gnome-session-b", 110, 110, 0}};
+    EXPECT_EQ(frontend(processes, 100), Pids({100}));
+}
+
+TEST(Frontend, UnitWithPamName) {
+    const std::vector<Process> processes = {
+        {100, "bash", 1, 100, pts0}, {101, "(sd-pam)", 100, 100, 0}, {102, "sleep", 100, 100, pts0}};
+    EXPECT_EQ(frontend(processes, 100), Pids({101}));
+}
+
+TEST(Frontend, LeaderElsewhere) {
+    const std::vector<Process> processes = {{110, "bash", 100, 110, pts0}};
+    EXPECT_TRUE(frontend(processes, 100).empty());
+    EXPECT_TRUE(frontend({}, 100).empty());
+}
+
+TEST(ParseStat, NamesMayHoldAnything) {
+    auto process = parse_stat("12 (a) R (b c) S 1 12 11 34816 99 4194560 0\n");
+    ASSERT_TRUE(process);
+    EXPECT_EQ(process->pid, 12);
+    EXPECT_EQ(process->comm, "a) R (b c");
+    EXPECT_EQ(process->parent, 1);
+    EXPECT_EQ(process->sid, 11);
+    EXPECT_EQ(process->tty, pts0);
+}
+
+TEST(ParseStat, RefusesWhatIsCutShort) {
+    const std::string_view whole = "12 (cat) S 1 12 11 0";
+    for (size_t length = 0; length + 1 < whole.size(); ++length)
+        EXPECT_FALSE(parse_stat(whole.substr(0, length))) << length;
+    EXPECT_TRUE(parse_stat(whole));
+    EXPECT_FALSE(parse_stat(")12( S 1 12 11 0"));
+}
+
+constexpr std::string_view unified = "29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+TEST(CgroupDirectory, UnifiedAndHybrid) {
+    EXPECT_EQ(cgroup_directory(unified, "/user.slice/a"), "/sys/fs/cgroup/user.slice/a");
+    EXPECT_EQ(cgroup_directory(unified, "/"), "/sys/fs/cgroup");
+    constexpr std::string_view hybrid = "24 22 0:20 / /sys/fs/cgroup ro - tmpfs tmpfs rw\n"
+                                        "25 24 0:21 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n"
+                                        "26 24 0:22 / /sys/fs/cgroup/unified rw shared:5 - cgroup2 cgroup2 rw\n";
+    EXPECT_EQ(cgroup_directory(hybrid, "/a"), "/sys/fs/cgroup/unified/a");
+}
+
+TEST(CgroupDirectory, MountOfAPartAndEscapedNames) {
+    constexpr std::string_view part = "29 22 0:26 /top /mnt/a\\040b rw - cgroup2 none rw\n";
+    EXPECT_EQ(cgroup_directory(part, "/top/user"), "/mnt/a b/user");
+    EXPECT_EQ(cgroup_directory(part, "/top"), "/mnt/a b");
+    EXPECT_EQ(cgroup_directory(part, "/topper/user"), "");
+    EXPECT_EQ(cgroup_directory("24 22 0:20 / /x ro - tmpfs cgroup2 rw\n", "/a"), "");
+    EXPECT_EQ(cgroup_directory("", "/a"), "");
+}
+
+} // namespace
+} // namespace abey::session
