@@ -12,6 +12,8 @@ struct SocketMessage {
     Bytes data;
     std::vector<ObjRef> rights; // OpenFiles in flight (SCM_RIGHTS)
     Bytes source;               // datagrams: sun_path of the sender, may be empty
+    int32_t sender_pid = 0;     // SCM_CREDENTIALS, when the receiver asked for them (SO_PASSCRED); 0: unknown
+    uint32_t sender_uid = 0, sender_gid = 0;
 };
 
 struct SocketOptions {

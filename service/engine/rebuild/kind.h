@@ -9,16 +9,19 @@
 #include "engine/os/fd.h"
 
 #include <any>
+#include <functional>
 #include <map>
 #include <memory>
 #include <typeindex>
 
 namespace abey::rebuild {
 
-// What kinds share during one restore. Everything is made in the worker's own descriptor table; tasks take it from there.
+// What kinds share during one restore. Everything is made in the worker's own descriptor table; tasks take it from
+// there.
 class Context {
   public:
-    Context(const model::Tree &tree, engine::FileOpener &files, Fd pages) : tree(tree), files(files), pages(std::move(pages)) {}
+    Context(const model::Tree &tree, engine::FileOpener &files, Fd pages)
+        : tree(tree), files(files), pages(std::move(pages)) {}
     Context(const Context &) = delete;
     Context &operator=(const Context &) = delete;
     ~Context() = default;
@@ -27,7 +30,8 @@ class Context {
     engine::FileOpener &files;
     const Fd pages; // the image's "pages", for reading
 
-    // The worker's descriptor for an open file, made when first asked for (by its kind's create). Stays owned by the context.
+    // The worker's descriptor for an open file, made when first asked for (by its kind's create). Stays owned by the
+    // context.
     Result<int> open_file(model::ObjRef id);
     // For kinds that make several open files at once (the two ends of a pair): hands one over.
     void put(model::ObjRef id, Fd file) { made_[id] = std::move(file); }
@@ -43,7 +47,8 @@ class Context {
         return **std::any_cast<std::shared_ptr<T>>(&slot);
     }
 
-    // Masters of terminals whose master was outside the tree, by terminal id: for the keeper. Filled by the terminal kind.
+    // Masters of terminals whose master was outside the tree, by terminal id: for the keeper. Filled by the terminal
+    // kind.
     std::map<model::ObjRef, Fd> masters;
 
   private:
@@ -63,6 +68,8 @@ struct Kind {
     // Runs as root in the husk. Called for every task and open descriptor of this kind.
     Result<> (*in_task)(Context &context, const model::Task &task, const model::Descriptor &descriptor,
                         const model::OpenFile &file, os::Batch &batch);
+    // Called once when every task has its mappings; may be null.
+    Result<> (*finish)(Context &context);
 };
 
 // All kinds, by payload.
