@@ -12,14 +12,31 @@ class StepFailed(Exception):
 class Checks:
     """Every check has its name in the list it is made with. One that is never reached has failed."""
 
-    def __init__(self, names, out=sys.stdout):
+    def __init__(self, names, tap=False):
         self.names = names
-        self.out = out
+        self.tap = tap  # for a test harness (testanything.org) instead of a reader
         self.results = {}
         self.begin = time.monotonic()
+        if tap:
+            self._print(f"1..{len(names)}")
+
+    @staticmethod
+    def _print(text):
+        print(text, file=sys.stdout, flush=True)
 
     def say(self, text=""):
-        print(text, file=self.out, flush=True)
+        if self.tap:
+            text = "\n".join("# " + line for line in text.splitlines())
+        self._print(text)
+
+    def _result(self, name, good, text):
+        self.results[name] = good
+        if self.tap:
+            self._print(f"{'ok' if good else 'not ok'} {len(self.results)} - {name.replace('#', ' ')}")
+            if not good:  # meson shows what went to stderr of a program that failed
+                print(f"{name}: {text}", file=sys.stderr, flush=True)
+        else:
+            self._print(f"    {'ok  ' if good else 'FAIL'}  {name}: {text}")
 
     def step(self, text):
         self.say(f"[{time.monotonic() - self.begin:6.2f} s] {text}")
@@ -29,8 +46,7 @@ class Checks:
         if name not in self.names or name in self.results:
             raise ValueError(f"check '{name}' is not in the plan, or done twice")
         good = expected == found if ok is None else bool(ok)
-        self.results[name] = good
-        self.say(f"    {'ok  ' if good else 'FAIL'}  {name}: expected {shorten(expected)}, found {shorten(found)}")
+        self._result(name, good, f"expected {shorten(expected)}, found {shorten(found)}")
         return good
 
     def attempt(self, name, expected, probe):
@@ -43,11 +59,15 @@ class Checks:
             return self.check(name, expected, *result)
         return self.check(name, expected, result)
 
+    def status(self):
+        """The exit status; in TAP the lines say it."""
+        return 0 if self.tap or (len(self.results) == len(self.names) and all(self.results.values())) else 1
+
     def finish(self):
         """Passed, planned. Says what was never reached."""
         for name in self.names:
             if name not in self.results:
-                self.say(f"    FAIL  {name}: not reached")
+                self._result(name, False, "not reached")
         return sum(self.results.values()), len(self.names)
 
 

@@ -309,8 +309,9 @@ def number(value, form):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True, help="the build directory; what is installed from it is shown")
+    parser.add_argument("--tap", action="store_true", help="for a test harness")
     options = parser.parse_args()
-    checks = Checks(PLAN)
+    checks = Checks(PLAN, options.tap)
     demo = None
     try:
         with Host(build=options.build) as host:
@@ -320,9 +321,12 @@ def main():
         checks.step(f"the test host: {error}")
     passed, planned = checks.finish()
     figures = (demo.suspend_seconds, demo.frozen_ms, demo.resume_seconds) if demo else (None,) * 3
-    print(f"demo: {passed} of {planned} checks passed, suspend {number(figures[0], '%.2f')} s "
-          f"(frozen {number(figures[1], '%.0f')} ms), resume {number(figures[2], '%.2f')} s", flush=True)
-    return 0 if passed == planned and None not in figures else 1
+    checks.say(f"demo: {passed} of {planned} checks passed, suspend {number(figures[0], '%.2f')} s "
+          f"(frozen {number(figures[1], '%.0f')} ms), resume {number(figures[2], '%.2f')} s")
+    if None in figures and passed == planned:
+        checks.say("demo: the figures are missing")
+        return 1
+    return checks.status()
 
 
 if __name__ == "__main__":
