@@ -27,6 +27,7 @@ import time
 
 EXIT_REBOOT = 133  # systemd-nspawn --keep-unit ends with this when the host asked for a reboot
 BOOT_SECONDS = 60
+IMAGE_SIZE = 8 << 30  # sparse
 POWEROFF_SECONDS = 20
 THROW_AWAY_FOLDER = "/var/tmp"
 PR_SET_PDEATHSIG = 1
@@ -259,6 +260,20 @@ def mount(*arguments):
     subprocess.run(["mount", *map(str, arguments)], check=True)
 
 
+def file_system(path):
+    return subprocess.run(["stat", "--file-system", "--format=%T", path], check=True, capture_output=True,
+                          text=True).stdout.strip()
+
+
+def mount_image(image, place, *make):
+    """A file system in a file, made when it is not there; mount(8) asks for autoclear."""
+    if not image.exists():
+        with open(image, "wb") as file:
+            file.truncate(IMAGE_SIZE)
+        subprocess.run([*make, image], check=True, stdout=subprocess.DEVNULL)
+    mount("-o", "loop", image, place)
+
+
 def prepare_system(root):
     """What makes the machine's own root file system a host of its own. Idempotent: done at each boot."""
     system = root / "etc/systemd/system"
@@ -332,17 +347,15 @@ def boot(directory, options):
         # a copy: layers may not lie inside each other, and the layer must stand still while it is mounted
         shutil.copytree(package, area / "package", symlinks=True)
         lower = f"{area / 'package'}:/"
+    disk = directory / "disk"
+    disk.mkdir(exist_ok=True)
+    if file_system(directory) == "overlayfs":  # the machine is a container: changes cannot be kept on another overlay
+        mount_image(directory / "disk.img", disk, "mkfs.ext4", "-q")
     for part in ("upper", "work"):
-        (directory / "disk" / part).mkdir(parents=True, exist_ok=True)
-    mount("-t", "overlay", "overlay", "-o",
-          f"lowerdir={lower},upperdir={directory}/disk/upper,workdir={directory}/disk/work", root)
-    image = directory / "home.img"
-    if not image.exists():
-        with open(image, "wb") as file:
-            file.truncate(int(options.get("home_size", 8 << 30)))
-        subprocess.run(["mkfs.btrfs", "--quiet", image], check=True)
+        (disk / part).mkdir(exist_ok=True)
+    mount("-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={disk}/upper,workdir={disk}/work", root)
     (root / "home").mkdir(exist_ok=True)
-    mount("-o", "loop", image, root / "home")  # mount(8) asks for autoclear
+    mount_image(directory / "home.img", root / "home", "mkfs.btrfs", "--quiet")
     prepare_system(root)
     make_users(root)
     if package:
