@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "files/contents.h"
+
+#include "files/identity.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/xattr.h>
+
+namespace abey::files {
+
+namespace {
+
+constexpr size_t buffer_size = 1U << 20U;
+constexpr size_t xattr_limit = 64U << 10U;
+constexpr size_t xattrs_limit = 1U << 20U;
+
+// One stretch of data. copy_file_range(2) stays in the kernel, but not every pair of file systems has it.
+Result<> copy_stretch(const Fd &from, const Fd &to, uint64_t start, uint64_t end, std::vector<std::byte> &buffer) {
+    auto in = static_cast<off64_t>(start);
+    auto out = in;
+    while (static_cast<uint64_t>(in) < end) {
+        size_t wanted = std::min<uint64_t>(end - static_cast<uint64_t>(in), 1U << 30U);
+        ssize_t n = ::copy_file_range(from.get(), &in, to.get(), &out, wanted, 0);
+        if (n > 0)
+            continue;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS && errno != EBADF)
+            return fail(errno, "cannot copy the contents");
+        break; // 0 is what it says of files that it cannot see through, too: reading will tell
+    }
+    auto at = static_cast<uint64_t>(in);
+    if (at < end)
+        buffer.resize(buffer_size);
+    while (at < end) {
+        auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), end - at));
+        TRY_IN(read_at(from, part, at), "cannot read the contents");
+        TRY_IN(write_at(to, part, at), "cannot write the contents");
+        at += part.size();
+    }
+    return {};
+}
+
+// Attributes that belong to the layer below, or to keys that we do not have.
+bool is_left_out(std::string_view name) {
+    return name.starts_with("trusted.overlay.") || name == "security.ima" || name == "security.evm" ||
+           name == "system.nfs4_acl" || name == "system.ntfs_acl";
+}
+
+} // namespace
+
+Result<> clone_contents(const Fd &from, const Fd &to) {
+    unsigned int flags[2] = {};
+    if (::ioctl(from.get(), FS_IOC_GETFLAGS, flags) == 0 && (flags[0] & FS_NOCOW_FL) != 0) {
+        unsigned int own[2] = {};
+        if (::ioctl(to.get(), FS_IOC_GETFLAGS, own) == 0) {
+            own[0] |= FS_NOCOW_FL;
+            ::ioctl(to.get(), FS_IOC_SETFLAGS, own); // when it fails the next call says so
+        }
+    }
+    if (::ioctl(to.get(), FICLONE, from.get()) != 0)
+        return fail(errno, "the file system cannot share the data");
+    return {};
+}
+
+Result<> copy_contents(const Fd &from, const Fd &to, uint64_t size) {
+    struct stat stat = TRY(stat_of(from));
+    if (static_cast<uint64_t>(stat.st_size) < size)
+        return fail(EIO, "it became shorter while it was copied");
+    std::vector<std::byte> buffer;
+    for (uint64_t at = 0; at < size;) {
+        off64_t data = ::lseek(from.get(), static_cast<off64_t>(at), SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            break; // a hole to the end
+        uint64_t start = at;
+        uint64_t end = size; // a file system that knows no holes is all data
+        if (data >= 0) {
+            start = static_cast<uint64_t>(data);
+            off64_t hole = ::lseek(from.get(), data, SEEK_HOLE);
+            if (hole >= 0)
+                end = std::min(size, static_cast<uint64_t>(hole));
+        }
+        if (start >= size)
+            break;
+        TRY(copy_stretch(from, to, start, end, buffer));
+        at = end;
+    }
+    if (::ftruncate(to.get(), static_cast<off_t>(size)) != 0)
+        return fail(errno, "cannot set the size {}", size);
+    return {};
+}
+
+Result<> fill_contents(const Fd &from, const Fd &to, uint64_t size) {
+    if (clone_contents(from, to)) {
+        if (static_cast<uint64_t>(TRY(stat_of(to)).st_size) == size)
+            return {};
+        if (::ftruncate(to.get(), 0) != 0)
+            return fail(errno, "cannot empty a new file");
+    }
+    return copy_contents(from, to, size);
+}
+
+Result<std::vector<std::pair<model::Bytes, model::Bytes>>> read_xattrs(const Fd &file) {
+    std::vector<std::pair<model::Bytes, model::Bytes>> found;
+    std::string link = magic_link(file);
+    std::string names(xattr_limit, '\0');
+    ssize_t length = ::listxattr(link.c_str(), names.data(), names.size());
+    if (length < 0) {
+        if (errno == ENOTSUP)
+            return found;
+        return fail(errno, "cannot list the extended attributes");
+    }
+    names.resize(static_cast<size_t>(length));
+    size_t total = 0;
+    std::string value;
+    for (size_t at = 0; at < names.size();) {
+        std::string name = names.c_str() + at;
+        at += name.size() + 1;
+        if (is_left_out(name))
+            continue;
+        value.resize(xattr_limit);
+        ssize_t size = ::getxattr(link.c_str(), name.c_str(), value.data(), value.size());
+        if (size < 0 && (errno == ENODATA || errno == ENOTSUP))
+            continue; // gone in between, or listed without having one
+        if (size < 0)
+            return fail(errno, "cannot read the extended attribute {}", printable(name));
+        total += static_cast<size_t>(size);
+        if (total > xattrs_limit)
+            return fail(E2BIG, "more than {} bytes of extended attributes", xattrs_limit);
+        found.emplace_back(name, value.substr(0, static_cast<size_t>(size)));
+    }
+    return found;
+}
+
+Result<> apply_attributes(const Fd &file, const model::Inode &inode) {
+    std::string link = magic_link(file);
+    // chown(2) clears set-user-id and file capabilities, an ACL sets mode bits: hence the order
+    if (::chown(link.c_str(), inode.uid, inode.gid) != 0)
+        return fail(errno, "cannot give it to {}:{}", inode.uid, inode.gid);
+    for (const auto &[name, value] : inode.xattrs) {
+        if (::setxattr(link.c_str(), name.c_str(), value.data(), value.size(), 0) != 0) {
+            // labels: the present policy of the machine gives the right one to a new file by itself
+            if (name == "security.selinux")
+                continue;
+            return fail(errno, "cannot set the extended attribute {}", printable(name));
+        }
+    }
+    if (::chmod(link.c_str(), inode.mode & 07777) != 0)
+        return fail(errno, "cannot set the mode {:o}", inode.mode & 07777);
+    struct timespec times[2] = {
+        {.tv_sec = inode.atime.seconds, .tv_nsec = static_cast<long>(inode.atime.nanoseconds)},
+        {.tv_sec = inode.mtime.seconds, .tv_nsec = static_cast<long>(inode.mtime.nanoseconds)},
+    };
+    if (::utimensat(AT_FDCWD, link.c_str(), times, 0) != 0)
+        return fail(errno, "cannot set the times");
+    return {};
+}
+
+} // namespace abey::files

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Capture's side: which files need keeping, by what strategy, and carrying it out.
+#include "files/area.h"
+#include "files/contents.h"
+#include "files/files.h"
+#include "files/identity.h"
+#include "files/naming.h"
+#include "policy/file_system.h"
+#include "policy/policy.h"
+
+#include <map>
+#include <optional>
+#include <random>
+
+#include <sys/statvfs.h>
+
+namespace abey::files {
+
+namespace {
+
+using model::Strategy;
+
+enum class Need : uint8_t {
+    none,     // found again by name and identity
+    shape,    // no contents: a deleted directory, fifo, socket or device is just made again
+    contents, // by a strategy
+};
+
+Result<Need> need_of(const model::Inode &inode) {
+    bool has_name = inode.naming == model::Naming::named || inode.naming == model::Naming::moved;
+    bool is_volatile = policy::is_volatile(inode.identity.fs_type);
+    if (S_ISREG(inode.mode)) {
+        if (policy::is_pseudo(inode.identity.fs_type)) {
+            if (has_name)
+                return Need::none;
+            return fail(0, "the kernel removed it, nothing can bring it back");
+        }
+        return has_name && !is_volatile ? Need::none : Need::contents;
+    }
+    if (S_ISCHR(inode.mode) || S_ISBLK(inode.mode) || S_ISLNK(inode.mode)) {
+        if (has_name)
+            return Need::none;
+        if (S_ISLNK(inode.mode))
+            return fail(0, "a symbolic link without name cannot be made again");
+        return Need::shape;
+    }
+    if (policy::is_pseudo(inode.identity.fs_type)) {
+        if (has_name)
+            return Need::none;
+        return fail(0, "the kernel removed it, nothing can bring it back");
+    }
+    return has_name && !is_volatile ? Need::none : Need::shape;
+}
+
+policy::FileState state_of(const model::Inode &inode) {
+    switch (inode.naming) {
+    case model::Naming::named:
+    case model::Naming::moved:
+        return policy::FileState::not_lasting;
+    case model::Naming::tmpfile:
+        return policy::FileState::unnamed;
+    case model::Naming::deleted:
+    case model::Naming::replaced:
+        break;
+    }
+    return inode.links > 0 ? policy::FileState::linked : policy::FileState::deleted;
+}
+
+std::string_view naming_word(const model::Inode &inode) {
+    switch (inode.naming) {
+    case model::Naming::named:
+    case model::Naming::moved:
+        return "not lasting";
+    case model::Naming::replaced:
+        return "replaced by another of its name";
+    case model::Naming::tmpfile:
+        return "without a name";
+    case model::Naming::deleted:
+        break;
+    }
+    return "deleted";
+}
+
+std::string random_id() {
+    std::random_device source;
+    return fmt::format("engine-{:08x}{:08x}", source(), source());
+}
+
+class Keeper final : public engine::FileKeeper {
+  public:
+    Keeper(const policy::Policy &policy, std::string images, std::string id, bool keep_running)
+        : policy_(policy), images_(std::move(images)), id_(id.empty() ? random_id() : std::move(id)),
+          keep_running_(keep_running) {}
+
+    Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root) override {
+        model::Inode inode;
+        inode.path = shown;
+        TRY_IN(describe(file, inode), "{}", printable(shown));
+        TRY_IN(find_name(file, shown, root, inode), "{}", printable(shown));
+        return inode;
+    }
+
+    Result<Strategy> plan(const model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
+        Need need = TRY_IN(need_of(inode), "{}: {}", use.described(), printable(inode.path));
+        if (need == Need::none)
+            return Strategy::none;
+        if (need == Need::shape)
+            return Strategy::empty;
+        policy::Choice choice = choose(inode, use);
+        std::vector<model::FailedTry> tried;
+        for (Strategy strategy : choice.strategies) {
+            auto possible = check(strategy, inode, file);
+            if (possible)
+                return strategy;
+            tried.push_back({strategy, possible.error().message()});
+        }
+        return refuse(inode, use, choice, tried);
+    }
+
+    Result<> keep(model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
+        inode.kept = {};
+        Need need = TRY_IN(need_of(inode), "{}: {}", use.described(), printable(inode.path));
+        if (need == Need::none)
+            return {};
+        inode.xattrs = TRY_IN(read_xattrs(file), "{}: {}", use.described(), printable(inode.path));
+        if (need == Need::shape) {
+            inode.kept.strategy = Strategy::empty;
+            inode.kept.rule = "built-in: it has no contents";
+            return {};
+        }
+        policy::Choice choice = choose(inode, use);
+        inode.kept.rule = choice.rule;
+        for (Strategy strategy : choice.strategies) {
+            auto done = check(strategy, inode, file);
+            if (done)
+                done = carry_out(strategy, inode, file);
+            if (done) {
+                inode.kept.strategy = strategy;
+                return {};
+            }
+            inode.kept.tried.push_back({strategy, done.error().message()});
+        }
+        auto tried = std::move(inode.kept.tried);
+        inode.kept = {};
+        return refuse(inode, use, choice, tried);
+    }
+
+    Result<> sync() override {
+        for (const Placed &placed : placed_) {
+            Fd file = TRY(open_at(placed.area->files.get(), placed.name, O_RDONLY | O_NOFOLLOW | O_NOATIME));
+            if (::fsync(file.get()) != 0)
+                return fail(errno, "cannot write {}/{} to disk", printable(placed.area->path), placed.name);
+        }
+        for (const auto &[key, area] : areas_) {
+            for (const Fd *directory : {&area.files, &area.area, &area.above}) {
+                Fd readable = TRY(open_at(directory->get(), ".", O_RDONLY | O_DIRECTORY));
+                if (::fsync(readable.get()) != 0)
+                    return fail(errno, "cannot write {} to disk", printable(area.path));
+            }
+        }
+        return {};
+    }
+
+    void discard() noexcept override {
+        for (const Placed &placed : placed_)
+            ::unlinkat(placed.area->files.get(), placed.name.c_str(), 0);
+        placed_.clear();
+        for (const auto &[key, area] : areas_)
+            remove_if_empty(area.above, key.second, area.area, id_);
+        areas_.clear();
+        if (blobs_) {
+            for (uint64_t i = 1; i <= blob_count_; i++)
+                ::unlinkat(blobs_.get(), fmt::format_int(i).c_str(), 0);
+            blobs_.reset();
+            ::rmdir((images_ + "/deleted").c_str());
+        }
+        blob_count_ = 0;
+        embedded_ = 0;
+    }
+
+  private:
+    using AreaKey = std::pair<std::pair<dev_t, ino_t>, std::string>; // the directory that holds the area, and its name
+
+    struct Placed { // a file in an area
+        const AreaDirectory *area;
+        std::string name;
+    };
+
+    [[nodiscard]] policy::Choice choose(const model::Inode &inode, const engine::FileUse &use) const {
+        return policy_.choose({.path = inode.path,
+                               .size = inode.size,
+                               .file_system = inode.identity.fs_type,
+                               .owner = inode.uid,
+                               .state = state_of(inode),
+                               .mapped = use.mapped,
+                               .writable = use.writable});
+    }
+
+    static std::unexpected<Error> refuse(const model::Inode &inode, const engine::FileUse &use,
+                                         const policy::Choice &choice, const std::vector<model::FailedTry> &tried) {
+        std::string reasons;
+        for (const model::FailedTry &one : tried) {
+            if (one.strategy != Strategy::fail)
+                reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", policy::strategy_name(one.strategy),
+                                       one.reason);
+        }
+        if (choice.strategies.back() == Strategy::fail)
+            return fail(0, "{}: {} ({}) is not to be kept, says the policy ({}){}{}", use.described(),
+                        printable(inode.path), naming_word(inode), choice.rule, reasons.empty() ? "" : ": ", reasons);
+        return fail(0,
+                    "{}: {} ({}, {} bytes) cannot be kept: {}; chosen by {}, a [[file]] rule in "
+                    "/etc/abeyance/policy.toml can choose another strategy",
+                    use.described(), printable(inode.path), naming_word(inode), inode.size, reasons, choice.rule);
+    }
+
+    // Whether a strategy is possible, without touching anything. What this cannot see, carry_out() meets.
+    Result<> check(Strategy strategy, const model::Inode &inode, const Fd &file) const {
+        switch (strategy) {
+        case Strategy::empty:
+            return {};
+        case Strategy::fail:
+        case Strategy::none:
+            return fail(0, "the policy refuses it");
+        case Strategy::embed:
+            return check_embed(file);
+        case Strategy::relink:
+            if (keep_running_)
+                return fail(0, "its processes go on and could change it");
+            if (inode.links == 0 && inode.naming != model::Naming::tmpfile)
+                return fail(ENOENT, "it has no name left that another could be made from");
+            break;
+        case Strategy::reflink:
+            if (!policy::may_reflink(inode.identity.fs_type))
+                return fail(EOPNOTSUPP, "{} cannot share data", policy::file_system_name(inode.identity.fs_type));
+            break;
+        case Strategy::copy:
+            break;
+        }
+        if (policy::is_volatile(inode.identity.fs_type))
+            return fail(0, "{} does not outlast a reboot", policy::file_system_name(inode.identity.fs_type));
+        AreaPlace place = TRY(find_area(policy_.area(inode.path), inode.path, inode.identity.device));
+        TRY(check_area(place));
+        if (strategy != Strategy::copy)
+            return {};
+        struct statvfs fs = {};
+        if (::fstatvfs(place.above.get(), &fs) == 0 && TRY(data_size(file)) > uint64_t{fs.f_bfree} * fs.f_frsize)
+            return fail(ENOSPC, "no space for a copy");
+        return {};
+    }
+
+    // Bytes without holes.
+    static Result<uint64_t> data_size(const Fd &file) {
+        struct stat stat = TRY(stat_of(file));
+        return std::min(static_cast<uint64_t>(stat.st_size), static_cast<uint64_t>(stat.st_blocks) * 512);
+    }
+
+    [[nodiscard]] Result<> check_embed(const Fd &file) const {
+        uint64_t size = TRY(data_size(file));
+        if (size > policy_.limits().embed)
+            return fail(EFBIG, "its {} bytes of data are more than embed-limit allows ({})", size,
+                        policy_.limits().embed);
+        if (size > policy_.limits().embed_total - std::min(embedded_, policy_.limits().embed_total))
+            return fail(EFBIG, "all embedded files would be more than embed-total-limit allows ({} bytes)",
+                        policy_.limits().embed_total);
+        return {};
+    }
+
+    Result<> carry_out(Strategy strategy, model::Inode &inode, const Fd &file) {
+        switch (strategy) {
+        case Strategy::embed:
+            return embed(inode, file);
+        case Strategy::relink:
+            return place(inode, [&](const Fd &directory, const std::string &name) -> Result<> {
+                // linkat(2), AT_EMPTY_PATH: through another process's open file, needs CAP_DAC_READ_SEARCH
+                if (::linkat(file.get(), "", directory.get(), name.c_str(), AT_EMPTY_PATH) != 0)
+                    return fail(errno, "cannot link it");
+                return {};
+            });
+        case Strategy::reflink:
+        case Strategy::copy:
+            return place(inode, [&](const Fd &directory, const std::string &name) -> Result<> {
+                Fd from = TRY(reopen(file, O_RDONLY | O_NONBLOCK | O_NOATIME));
+                Fd to = TRY(open_at(directory.get(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+                auto done =
+                    strategy == Strategy::reflink ? clone_contents(from, to) : copy_contents(from, to, inode.size);
+                if (done && static_cast<uint64_t>(TRY(stat_of(to)).st_size) != inode.size)
+                    done = fail(EIO, "its size changed while it was kept");
+                return done;
+            });
+        case Strategy::empty:
+        case Strategy::fail:
+        case Strategy::none:
+            break;
+        }
+        return {};
+    }
+
+    // Makes a file in the dedicated area by `make`; nothing remains of one that fails.
+    template <class F> Result<> place(model::Inode &inode, F &&make) {
+        const AreaDirectory &area = *TRY(area_of(inode));
+        std::string name = fmt::format("{}-{}", inode.identity.number, ++placed_count_);
+        auto made = make(area.files, name);
+        if (!made) {
+            ::unlinkat(area.files.get(), name.c_str(), 0);
+            return made;
+        }
+        placed_.push_back({&area, name});
+        inode.kept.place = area.path + "/" + name;
+        return {};
+    }
+
+    Result<const AreaDirectory *> area_of(const model::Inode &inode) {
+        AreaPlace place = TRY(find_area(policy_.area(inode.path), inode.path, inode.identity.device));
+        struct stat stat = TRY(stat_of(place.above));
+        AreaKey key = {{stat.st_dev, stat.st_ino}, place.name};
+        auto found = areas_.find(key);
+        if (found == areas_.end())
+            found = areas_.emplace(key, TRY(open_area(std::move(place), id_))).first;
+        return &found->second;
+    }
+
+    Result<> embed(model::Inode &inode, const Fd &file) {
+        if (!blobs_) {
+            std::string directory = images_ + "/deleted";
+            if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+                return fail(errno, "cannot make {}", printable(directory));
+            blobs_ = TRY(open_file(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+        }
+        Fd from = TRY(reopen(file, O_RDONLY | O_NONBLOCK | O_NOATIME));
+        std::string name = fmt::format("{}", blob_count_ + 1);
+        Fd to = TRY(open_at(blobs_.get(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+        blob_count_++; // from here on discard() removes it
+        if (auto copied = copy_contents(from, to, inode.size); !copied) {
+            ::unlinkat(blobs_.get(), name.c_str(), 0);
+            return copied;
+        }
+        embedded_ += TRY(data_size(from));
+        inode.kept.blob = name;
+        return {};
+    }
+
+    const policy::Policy &policy_;
+    const std::string images_;
+    const std::string id_;
+    const bool keep_running_;
+    Fd blobs_; // IMAGES/deleted
+    uint64_t blob_count_ = 0;
+    uint64_t embedded_ = 0; // bytes
+    uint64_t placed_count_ = 0;
+    std::map<AreaKey, AreaDirectory> areas_; // references stay valid: placed_ has them
+    std::vector<Placed> placed_;
+};
+
+} // namespace
+
+std::unique_ptr<engine::FileKeeper> make_keeper(const policy::Policy &policy, std::string images,
+                                                std::string checkpoint_id, bool keep_running) {
+    return std::make_unique<Keeper>(policy, std::move(images), std::move(checkpoint_id), keep_running);
+}
+
+} // namespace abey::files

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Restore's side: named files by name and identity, kept ones made again.
+#include "files/area.h"
+#include "files/contents.h"
+#include "files/files.h"
+#include "files/identity.h"
+#include "files/remake.h"
+#include "policy/file_system.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <sys/statvfs.h>
+
+namespace abey::files {
+
+namespace {
+
+using model::Naming;
+using model::Strategy;
+
+bool lies_below(const std::string &path, const std::string &directory) {
+    return path == directory ||
+           (path.starts_with(directory) && path.size() > directory.size() && path[directory.size()] == '/');
+}
+
+// Flags that say how a file was found or made, not how it is open.
+constexpr uint32_t finding_flags = O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW;
+
+class Opener final : public engine::FileOpener {
+  public:
+    Opener(std::string images, std::vector<HomeTranslation> homes)
+        : images_(std::move(images)), homes_(std::move(homes)) {}
+    ~Opener() override { undo(); }
+
+    Result<> check(const model::Inode &inode) override {
+        TRY_IN(check_one(inode), "{}", described(inode));
+        return {};
+    }
+
+    Result<Fd> open(const model::Inode &inode, uint32_t flags) override {
+        return TRY_IN(open_one(inode, flags), "{}", described(inode));
+    }
+
+    Result<> finish(bool keep_checkpoint) override {
+        made_.clear();
+        made_names_.clear();
+        made_directories_.clear();
+        Result<> first;
+        auto remove = [&](const std::string &path) {
+            if (auto removed = remove_kept_file(path); !removed && first)
+                first = std::move(removed);
+        };
+        for (const std::string &place : places_) {
+            const HomeTranslation *home = home_of(place);
+            bool rolled_back = home != nullptr && home->place == home->home;
+            // what lies in a home that was brought back is a copy: the snapshot has its own
+            if (!keep_checkpoint || rolled_back)
+                remove(place);
+            if (rolled_back && !home->displaced.empty())
+                remove(home->displaced + place.substr(home->home.size()));
+        }
+        places_.clear();
+        return first;
+    }
+
+  private:
+    // Where a recorded path is now: `base` exists and is trusted, `path` is below it.
+    struct Where {
+        std::string base, path;
+        bool translated = false;
+        bool stands_in = false; // for a home that is not there yet
+        [[nodiscard]] std::string full() const {
+            if (path.empty())
+                return base;
+            return base == "/" ? "/" + path : base + "/" + path;
+        }
+    };
+
+    static std::string described(const model::Inode &inode) {
+        return fmt::format("{} {}", type_name(inode.mode), printable(inode.path));
+    }
+
+    [[nodiscard]] const HomeTranslation *home_of(const std::string &path) const {
+        const HomeTranslation *best = nullptr;
+        for (const HomeTranslation &home : homes_) {
+            if (lies_below(path, home.home) && (best == nullptr || home.home.size() > best->home.size()))
+                best = &home;
+        }
+        return best;
+    }
+
+    [[nodiscard]] Result<Where> where(const std::string &path) const {
+        if (!path.starts_with('/') || path.find('\0') != std::string::npos)
+            return fail(EINVAL, "{} is not an absolute path", printable(path));
+        if (const HomeTranslation *home = home_of(path)) {
+            size_t skip = home->home.size();
+            while (skip < path.size() && path[skip] == '/')
+                skip++;
+            return Where{home->place, path.substr(skip), true, home->place != home->home};
+        }
+        return Where{"/", path.substr(path.find_first_not_of('/') == std::string::npos ? path.size() : 1)};
+    }
+
+    // Is the open file the saved one, in the saved state?
+    static Result<> verify(const model::Inode &inode, const Fd &file, const Where &where) {
+        model::Inode now;
+        now.path = inode.path;
+        TRY(describe(file, now));
+        Place place = Place::same;
+        if (where.translated) {
+            // a mount inside the home is not part of what was brought back
+            Fd base = TRY(open_file(where.base, O_PATH | O_DIRECTORY));
+            if (TRY(stat_of(base)).st_dev == now.identity.device)
+                place = Place::translated;
+        }
+        if (auto reason = difference(inode, now, place))
+            return fail(ESTALE, "not the one of the checkpoint: {}", *reason);
+        return {};
+    }
+
+    // An O_PATH descriptor of the file under that name, verified. O_PATH first, so that a fifo or device which may have
+    // taken the name is not opened before it has been recognised.
+    [[nodiscard]] Result<Fd> locate(const model::Inode &inode, const std::string &path) const {
+        Where at = TRY(where(path));
+        Fd file = TRY(open_file(at.full(), O_PATH | O_NOFOLLOW));
+        TRY(verify(inode, file, at));
+        return file;
+    }
+
+    // Kept although it has a name: the name's file system does not last.
+    static bool has_lasting_name(const model::Inode &inode) {
+        return inode.kept.strategy != Strategy::none &&
+               (inode.naming == Naming::named || inode.naming == Naming::moved);
+    }
+
+    // The file still has that name, or an empty Fd when nothing has it.
+    [[nodiscard]] Result<Fd> locate_if_there(const model::Inode &inode) const {
+        auto found = locate(inode, inode.path);
+        if (!found && found.error().code() == ENOENT)
+            return Fd();
+        return found;
+    }
+
+    Result<> check_one(const model::Inode &inode) {
+        note(inode);
+        if (inode.kept.strategy == Strategy::none) {
+            TRY(locate(inode, inode.naming == Naming::moved ? inode.other_path : inode.path));
+            return {};
+        }
+        if (has_lasting_name(inode) && TRY(locate_if_there(inode)))
+            return {};
+        TRY(check_parent(inode));
+        if (S_ISREG(inode.mode) && inode.kept.strategy != Strategy::empty)
+            TRY(open_source(inode));
+        return {};
+    }
+
+    [[nodiscard]] Result<> check_parent(const model::Inode &inode) const {
+        Where at = TRY(where(inode.path));
+        Fd directory = TRY(Parent::nearest(at.base, at.path));
+        model::Inode now;
+        TRY(describe(directory, now));
+        TRY(check_lasting_parent(inode, now));
+        struct statvfs fs = {};
+        if (::fstatvfs(directory.get(), &fs) != 0)
+            return fail(errno, "cannot ask for the file system's state");
+        if ((fs.f_flag & ST_RDONLY) != 0 && !at.stands_in)
+            return fail(EROFS, "cannot be made again");
+        return {};
+    }
+
+    // What lived in memory must not come to lie on disk for good because a mount is missing.
+    static Result<> check_lasting_parent(const model::Inode &inode, const model::Inode &directory) {
+        if (has_lasting_name(inode) && directory.identity.fs_type != inode.identity.fs_type)
+            return fail(ENOENT, "the {} that it was in is not mounted",
+                        policy::file_system_name(inode.identity.fs_type));
+        return {};
+    }
+
+    // The kept contents, open for reading, verified as far as they can be.
+    [[nodiscard]] Result<Fd> open_source(const model::Inode &inode) const {
+        Fd path;
+        if (inode.kept.strategy == Strategy::embed) {
+            const std::string &blob = inode.kept.blob;
+            if (blob.empty() || blob.find_first_not_of("0123456789") != std::string::npos)
+                return fail(EINVAL, "\"{}\" is not the name of an embedded file", printable(blob));
+            Fd directory = TRY(open_file(images_ + "/deleted", O_PATH | O_DIRECTORY));
+            path = TRY_IN(open_at(directory.get(), blob, O_PATH | O_NOFOLLOW), "embedded contents");
+        } else {
+            Where at = TRY(where(inode.kept.place));
+            KeptFile kept = TRY(find_kept(at.full()));
+            path = TRY_IN(open_at(kept.files.get(), kept.name, O_PATH | O_NOFOLLOW), "kept contents");
+            if (inode.kept.strategy == Strategy::relink)
+                TRY_IN(verify(inode, path, at), "the file that was linked");
+        }
+        struct stat stat = TRY(stat_of(path));
+        if (!S_ISREG(stat.st_mode) || static_cast<uint64_t>(stat.st_size) != inode.size)
+            return fail(EINVAL, "the kept contents are damaged: {} of {} bytes, expected a regular file of {}",
+                        type_name(stat.st_mode), stat.st_size, inode.size);
+        return reopen(path, O_RDONLY | O_NOATIME);
+    }
+
+    // What finish() will have to look at.
+    void note(const model::Inode &inode) {
+        if (!inode.kept.place.empty())
+            places_.insert(inode.kept.place);
+    }
+
+    Result<Fd> open_one(const model::Inode &inode, uint32_t flags) {
+        note(inode);
+        if (auto made = made_.find(inode.id); made != made_.end())
+            return open_again(made->second, inode, flags);
+        if (inode.kept.strategy == Strategy::none && inode.naming != Naming::moved) {
+            Fd file = TRY(locate(inode, inode.path));
+            return open_again(file, inode, flags);
+        }
+        Fd file;
+        if (inode.kept.strategy == Strategy::none)
+            file = TRY(open_moved(inode));
+        else if (has_lasting_name(inode))
+            file = TRY(open_or_make_named(inode));
+        else
+            file = TRY(make(inode));
+        // no writable descriptor stays behind: it would keep others from executing the file
+        Fd path = S_ISLNK(inode.mode) ? std::move(file) : TRY(reopen(file, O_PATH));
+        auto opened = open_again(path, inode, flags);
+        if (opened)
+            made_.emplace(inode.id, std::move(path));
+        return opened;
+    }
+
+    Result<Fd> open_moved(const model::Inode &inode) {
+        Fd file = TRY(locate(inode, inode.other_path));
+        Where at = TRY(where(inode.path));
+        // Only for what /proc shows. Where it is not possible, the file itself is what counts.
+        if (auto parent = Parent::open(at.base, at.path)) {
+            if (auto shown = show_as_deleted(*parent, file))
+                return shown;
+        }
+        return file;
+    }
+
+    Result<Fd> open_or_make_named(const model::Inode &inode) {
+        if (Fd there = TRY(locate_if_there(inode)))
+            return there;
+        Where at = TRY(where(inode.path));
+        Parent parent = TRY(Parent::open(at.base, at.path));
+        model::Inode directory;
+        TRY(describe(parent.directory(), directory));
+        TRY(check_lasting_parent(inode, directory));
+        Fd made = TRY(make_named(parent, inode, filler(inode)));
+        made_names_.push_back({TRY(duplicate(parent.directory())), parent.name()});
+        for (Parent::Made &one : TRY(parent.keep(inode.uid, inode.gid)))
+            made_directories_.push_back(std::move(one));
+        return made;
+    }
+
+    Result<Fd> make(const model::Inode &inode) {
+        Where at = TRY(where(inode.path));
+        Parent parent = TRY(Parent::open(at.base, at.path));
+        if (inode.naming == Naming::tmpfile && S_ISREG(inode.mode)) {
+            auto made = make_unnamed(parent, inode, filler(inode));
+            if (made || (made.error().code() != EOPNOTSUPP && made.error().code() != EISDIR))
+                return made;
+        }
+        if (inode.kept.strategy == Strategy::relink && inode.links > 0) {
+            // the inode itself: it has other names, which must go on meaning the same file
+            Where kept_at = TRY(where(inode.kept.place));
+            KeptFile kept = TRY(find_kept(kept_at.full()));
+            Fd file = TRY(open_at(kept.files.get(), kept.name, O_PATH | O_NOFOLLOW));
+            TRY(verify(inode, file, kept_at));
+            return show_as_deleted(parent, file);
+        }
+        return make_deleted(parent, inode, filler(inode));
+    }
+
+    Fill filler(const model::Inode &inode) const {
+        return [this, &inode](const Fd &file) -> Result<> {
+            if (inode.kept.strategy == Strategy::empty) {
+                if (::ftruncate(file.get(), static_cast<off_t>(inode.size)) != 0)
+                    return fail(errno, "cannot set the size {}", inode.size);
+                return {};
+            }
+            Fd source = TRY(open_source(inode));
+            return fill_contents(source, file, inode.size);
+        };
+    }
+
+    // Another open file on the inode of an O_PATH descriptor.
+    static Result<Fd> open_again(const Fd &path, const model::Inode &inode, uint32_t wanted) {
+        uint32_t flags = wanted & ~finding_flags;
+        if (!S_ISDIR(inode.mode))
+            flags &=
+                ~static_cast<uint32_t>(O_TMPFILE | O_DIRECTORY); // O_TMPFILE stays in F_GETFL and holds O_DIRECTORY
+        if ((flags & O_PATH) != 0)
+            return S_ISLNK(inode.mode) ? duplicate(path) : reopen(path, static_cast<int>(flags));
+        int open_flags = static_cast<int>(flags) | O_NOCTTY;
+        if (S_ISFIFO(inode.mode)) {
+            // fifo(7): with both ends open for a moment, neither open waits for the other nor fails
+            Fd both = TRY(reopen(path, O_RDWR | O_NONBLOCK));
+            return reopen(path, open_flags);
+        }
+        if (S_ISCHR(inode.mode) || S_ISBLK(inode.mode)) {
+            Fd file = TRY(reopen(path, open_flags | O_NONBLOCK));
+            if (::fcntl(file.get(), F_SETFL, open_flags) != 0)
+                return fail(errno, "cannot set the flags");
+            return file;
+        }
+        return reopen(path, open_flags);
+    }
+
+    // The restore failed: names that we made go away again. Files without name go with their descriptors.
+    void undo() noexcept {
+        for (auto name = made_names_.rbegin(); name != made_names_.rend(); ++name) {
+            if (::unlinkat(name->above.get(), name->name.c_str(), 0) != 0 && errno == EISDIR)
+                ::unlinkat(name->above.get(), name->name.c_str(), AT_REMOVEDIR);
+        }
+        for (auto one = made_directories_.rbegin(); one != made_directories_.rend(); ++one)
+            ::unlinkat(one->above.get(), one->name.c_str(), AT_REMOVEDIR);
+    }
+
+    const std::string images_;
+    const std::vector<HomeTranslation> homes_;
+    std::map<model::ObjRef, Fd> made_; // O_PATH
+    std::set<std::string> places_;     // kept.place of every inode met
+    std::vector<Parent::Made> made_names_;
+    std::vector<Parent::Made> made_directories_;
+};
+
+} // namespace
+
+std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<HomeTranslation> homes) {
+    return std::make_unique<Opener>(std::move(images), std::move(homes));
+}
+
+Result<> remove_kept(const model::Tree &tree) {
+    Result<> first;
+    for (const auto &[id, inode] : tree.inodes) {
+        if (inode.kept.place.empty())
+            continue;
+        if (auto removed = remove_kept_file(inode.kept.place); !removed && first)
+            first = std::move(removed);
+    }
+    return first;
+}
+
+} // namespace abey::files

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Making files again so that /proc shows them as before: in the directory and under the name that they had.
+#pragma once
+
+#include "engine/model/inode.h"
+#include "engine/os/fd.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace abey::files {
+
+// The directory that a path lies in, with its missing parts made (0700, root). They are removed again, when empty, with
+// this object, unless keep() is called.
+class Parent {
+  public:
+    // `path` is relative to `base` and is walked without following symbolic links: /proc showed it without any, so one
+    // that is there now was put there since, and would lead us to somewhere else.
+    static Result<Parent> open(const std::string &base, const std::string &path);
+    // The nearest existing directory above `path`: makes nothing.
+    static Result<Fd> nearest(const std::string &base, const std::string &path);
+
+    Parent(Parent &&) = default;
+    Parent &operator=(Parent &&) = delete;
+    Parent(const Parent &) = delete;
+    Parent &operator=(const Parent &) = delete;
+    ~Parent();
+
+    [[nodiscard]] const Fd &directory() const { return directory_; }
+    [[nodiscard]] const std::string &name() const { return name_; } // the path's last part
+
+    struct Made {
+        Fd above;
+        std::string name;
+    };
+    // The made directories stay, and belong to this owner from now on; returned, so that they can be removed yet, last
+    // first.
+    Result<std::vector<Made>> keep(uint32_t uid, uint32_t gid);
+
+  private:
+    Parent() = default;
+    Fd directory_;
+    std::string name_;
+    std::vector<Made> made_;
+};
+
+// Writes the contents into an empty file.
+using Fill = std::function<Result<>(const Fd &file)>;
+
+// A file without name, which /proc shows as "PATH (deleted)": it is made under its name and unlinked at once, still
+// empty and root's, then filled and given its attributes. When the name is taken, nobody touches what has it: the file
+// is made as
+// ".NAME.abeyance-XXXXXXXX" in the same directory, and that is what /proc shows. Any type but symbolic links.
+// O_PATH, or readable and writable.
+Result<Fd> make_deleted(const Parent &parent, const model::Inode &inode, const Fill &fill);
+// The same by O_TMPFILE: linkat(2) is allowed, as it was before.
+Result<Fd> make_unnamed(const Parent &parent, const model::Inode &inode, const Fill &fill);
+// A file under its name, which appears with contents and attributes complete; EEXIST when something has that name.
+Result<Fd> make_named(const Parent &parent, const model::Inode &inode, const Fill &fill);
+// An existing inode of the same mount, opened under this name, which is then removed; O_PATH.
+Result<Fd> show_as_deleted(const Parent &parent, const Fd &file);
+
+} // namespace abey::files
