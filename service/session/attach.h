@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The client side of a restored session's terminals: joins the user's present terminal to one of them.
+#pragma once
+
+#include "engine/os/result.h"
+#include "session/terminal.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace abey::session {
+
+// Ids of the restored sessions that `uid` may attach to (root: all), in the order of their ids. None: an empty list.
+Result<std::vector<std::string>> attachable_sessions(uid_t uid, const std::string &directory = sockets_directory);
+
+// The terminals of a restored session. An error when its keeper is not there (any more) or refuses us.
+Result<std::vector<TerminalEntry>> terminals_of(const std::string &session,
+                                                const std::string &directory = sockets_directory);
+
+struct AttachRequest {
+    std::string session;              // logind's id; must not be empty
+    uint32_t terminal = any_terminal; // N of /dev/pts/N
+    std::string directory = sockets_directory;
+    int input = 0; // descriptors of the user's terminal
+    int output = 1;
+};
+
+// Joins the terminals until the user detaches (Ctrl-\ Ctrl-D), the session's terminal is closed, somebody attaches from
+// elsewhere, or SIGTERM or SIGHUP comes; returns why, one line for people. The user's terminal is in raw mode meanwhile
+// and is put back on every way out. Must be called from the main thread: SIGWINCH, SIGTERM and SIGHUP are blocked
+// meanwhile.
+Result<std::string> attach(const AttachRequest &request);
+
+// Finds the detach key in what the user types: Ctrl-\ Ctrl-D detaches, Ctrl-\ twice means it once, Ctrl-\ before
+// anything else is no more than itself.
+class DetachKey {
+  public:
+    // What is to be sent of `typed`; once it has seen the key, detached() is true and the rest is dropped.
+    std::string filter(std::string_view typed);
+    [[nodiscard]] bool detached() const { return detached_; }
+
+  private:
+    bool armed_ = false;
+    bool detached_ = false;
+};
+
+} // namespace abey::session

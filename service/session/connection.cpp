@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/connection.h"
+
+#include "session/terminal.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+namespace abey::session {
+
+Result<> send_packet(const Fd &connection, std::string_view packet) {
+    ssize_t n = 0;
+    do {
+        n = ::send(connection.get(), packet.data(), packet.size(), MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return fail(errno, "cannot send to the other side");
+    return {};
+}
+
+Result<std::string> receive_packet(const Fd &connection, int flags) {
+    std::array<char, packet_limit> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by recv
+    ssize_t n = 0;
+    do {
+        // MSG_TRUNC: the length of the packet, also where it is more than the buffer's
+        n = ::recv(connection.get(), buffer.data(), buffer.size(), flags | MSG_TRUNC);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return fail(errno, "cannot receive from the other side");
+    if (static_cast<size_t>(n) > buffer.size())
+        return fail(EMSGSIZE, "the other side sent a packet of {} bytes", n);
+    return std::string(buffer.data(), static_cast<size_t>(n));
+}
+
+Result<std::string> socket_path(const std::string &directory, std::string_view session) {
+    const bool plain = !session.empty() && std::ranges::all_of(session, [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    });
+    auto path = fmt::format("{}/{}.sock", directory, session);
+    if (!plain || path.size() >= sizeof(sockaddr_un::sun_path))
+        return fail(ENOENT, "not the id of a session: \"{}\"", session);
+    return path;
+}
+
+} // namespace abey::session

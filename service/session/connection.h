@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "engine/os/fd.h"
+
+#include <string>
+#include <string_view>
+
+namespace abey::session {
+
+// Waits until the whole packet is taken. ECONNRESET or EPIPE: the other side has gone.
+Result<> send_packet(const Fd &connection, std::string_view packet);
+// Takes one packet, without waiting when `flags` has MSG_DONTWAIT (EAGAIN then). Empty: the other side has closed.
+// A packet over packet_limit is EMSGSIZE.
+Result<std::string> receive_packet(const Fd &connection, int flags = 0);
+
+// The socket of a restored session. ENOENT: there is none by that id; ids are letters and digits only.
+Result<std::string> socket_path(const std::string &directory, std::string_view session);
+
+} // namespace abey::session
