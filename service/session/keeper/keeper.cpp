@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/keeper/keeper.h"
+
+#include "session/connection.h"
+#include "session/keeper/pam.h"
+#include "session/keeper/server.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <set>
+
+#include <sys/wait.h>
+
+namespace abey::session {
+namespace {
+
+// After the end, for clients that have not yet taken the last output.
+constexpr uint64_t parting_time = 2'000'000; // microseconds
+// After SIGTERM, for the root processes: less than systemd waits for a unit by default.
+constexpr uint64_t ending_time = 10'000'000;
+
+class Watch {
+  public:
+    explicit Watch(const Keep &request) : request_(request) {}
+    Watch(const Watch &) = delete;
+    Watch &operator=(const Watch &) = delete;
+    ~Watch() = default;
+
+    // Before anything is brought back: whatever can fail should fail here. Clients that come early wait.
+    Result<> prepare(const std::string &session) {
+        sd_event *event = nullptr;
+        int r = sd_event_new(&event);
+        if (r < 0)
+            return fail(-r, "cannot make an event loop");
+        event_.reset(event);
+        const std::string path = TRY(socket_path(request_.sockets, session));
+        server_ = TRY(Server::listen(event, path, request_.uid));
+        sd_event_source *source = nullptr;
+        if ((r = sd_event_add_signal(event, &source, SIGCHLD, on_child, this)) >= 0)
+            child_.reset(source);
+        if (r >= 0 && (r = sd_event_add_signal(event, &source, SIGTERM, on_terminate, this)) >= 0)
+            terminate_.reset(source);
+        if (r >= 0 && (r = sd_event_add_post(event, &source, on_turn, this)) >= 0)
+            turn_.reset(source);
+        if (r < 0)
+            return fail(-r, "cannot watch the session");
+        return {};
+    }
+
+    Result<> run(resume::Report report) {
+        roots_.insert(report.roots.begin(), report.roots.end());
+        for (resume::TerminalMaster &terminal : report.terminals) {
+            auto added = server_->add(
+                {.index = terminal.index, .old_index = terminal.old_index, .fd = std::move(terminal.master)});
+            if (!added)
+                request_.complain(added.error());
+        }
+        reap(); // those that ended before we looked
+        const int r = sd_event_loop(event_.get());
+        if (r < 0)
+            return fail(-r, "the event loop broke");
+        return {};
+    }
+
+  private:
+    static int on_child(sd_event_source * /*source*/, const signalfd_siginfo * /*info*/, void *self) {
+        static_cast<Watch *>(self)->reap();
+        return 0;
+    }
+
+    static int on_terminate(sd_event_source * /*source*/, const signalfd_siginfo * /*info*/, void *self) {
+        auto &watch = *static_cast<Watch *>(self);
+        watch.server_->close("the session is being ended");
+        // Terminals hang up their own; the others are told as logind tells them.
+        for (const pid_t root : watch.roots_) {
+            ::kill(root, SIGTERM);
+            ::kill(root, SIGCONT);
+        }
+        watch.part(ending_time);
+        return 0;
+    }
+
+    static int on_deadline(sd_event_source * /*source*/, uint64_t /*now*/, void *self) {
+        return sd_event_exit(static_cast<Watch *>(self)->event_.get(), 0);
+    }
+
+    static int on_turn(sd_event_source * /*source*/, void *self) {
+        auto &watch = *static_cast<Watch *>(self);
+        if (watch.roots_.empty() && watch.server_->idle())
+            return sd_event_exit(watch.event_.get(), 0);
+        return 0;
+    }
+
+    void reap() {
+        for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG | __WALL)) > 0;) {
+            server_->process_ended(pid);
+            // Orphans of the session become our children as well; the session does not last for their sake.
+            if (roots_.erase(pid) != 0 && roots_.empty()) {
+                server_->close("the session has ended");
+                part(parting_time);
+            }
+        }
+        if (errno == ECHILD && !roots_.empty()) { // roots that are no children of ours cannot be kept
+            roots_.clear();
+            server_->close("the session has ended");
+            part(parting_time);
+        }
+    }
+
+    // At the latest in `time` it is over.
+    void part(uint64_t time) {
+        sd_event_source *source = nullptr;
+        if (sd_event_add_time_relative(event_.get(), &source, CLOCK_MONOTONIC, time, 0, on_deadline, this) < 0)
+            sd_event_exit(event_.get(), 0);
+        deadline_.reset(source);
+    }
+
+    const Keep &request_;
+    Event event_;
+    std::set<pid_t> roots_;
+    std::unique_ptr<Server> server_;
+    EventSource child_;
+    EventSource terminate_;
+    EventSource turn_;
+    EventSource deadline_;
+};
+
+Result<> block_signals() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, SIGCHLD);
+    ::sigaddset(&set, SIGTERM);
+    if (::sigprocmask(SIG_BLOCK, &set, nullptr) < 0 || ::signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return fail(errno, "cannot set up signals");
+    return {};
+}
+
+} // namespace
+
+Result<> keep(const Keep &request) {
+    // From here on SIGTERM waits: a resume is done or undone, never left in the middle.
+    TRY(block_signals());
+    const std::string user = TRY(user_name(request.uid));
+    const PamSession pam = TRY(PamSession::open(request.pam_service, user));
+    const std::string session = pam.variable("XDG_SESSION_ID");
+    if (session.empty())
+        return fail(0, "user {}: PAM made no login session; /etc/pam.d/{} must call pam_systemd.so", user,
+                    request.pam_service);
+
+    Watch watch(request);
+    TRY_IN(watch.prepare(session), "session {}", session);
+    resume::Report report = TRY(in_worker(request.work, request.progress));
+    request.ready(session, report);
+    TRY_IN(watch.run(std::move(report)), "session {}", session);
+    return {};
+}
+
+} // namespace abey::session

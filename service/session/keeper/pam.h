@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "engine/os/result.h"
+
+#include <memory>
+#include <string>
+
+#include <sys/types.h>
+
+extern "C" typedef struct pam_handle pam_handle_t;
+
+namespace abey::session {
+
+// A login session opened through PAM (pam(3)), as a login program opens it, for the calling process and what it starts
+// from then on. Who the user is has been decided elsewhere: nobody is asked for a password, but accounts that may not
+// log in (expired, pam_nologin) are refused. Closed when it goes.
+class PamSession {
+  public:
+    // The stack is that of `service` (/etc/pam.d/SERVICE). Afterwards the caller is in a logind session of its own.
+    static Result<PamSession> open(const std::string &service, const std::string &user);
+
+    // What a module has put into the session's environment; empty: nothing.
+    [[nodiscard]] std::string variable(const char *name) const;
+
+  private:
+    struct Close {
+        void operator()(pam_handle_t *pam) const;
+    };
+    explicit PamSession(pam_handle_t *pam) : pam_(pam) {}
+    std::unique_ptr<pam_handle_t, Close> pam_;
+};
+
+// Name of a user in the user database; ENOENT when there is none by this id.
+Result<std::string> user_name(uid_t uid);
+
+} // namespace abey::session

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/keeper/served_terminal.h"
+
+#include <array>
+#include <cerrno>
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+
+namespace abey::session {
+namespace {
+
+constexpr size_t recent_limit = 64U << 10U;
+// Over this, the client is not read from until the terminal has taken some.
+constexpr size_t input_limit = 64U << 10U;
+// So that a program sees two different sizes, and draws again also when it looks at the size only.
+constexpr uint64_t jiggle_time = 60'000; // microseconds
+constexpr uint64_t look_time = 500'000;
+constexpr std::string_view clear_screen = "\x1b[H\x1b[2J";
+
+} // namespace
+
+ServedTerminal::ServedTerminal(sd_event *event, Master master, std::function<void(ServedTerminal &)> closed)
+    : event_(event), master_(std::move(master)), closed_(std::move(closed)), recent_(recent_limit) {
+    pid_t leader = 0;
+    if (::ioctl(master_.fd.get(), TIOCGSID, &leader) == 0)
+        leader_ = leader;
+}
+
+Result<std::unique_ptr<ServedTerminal>> ServedTerminal::make(sd_event *event, Master master,
+                                                             std::function<void(ServedTerminal &)> closed) {
+    const int fd = master.fd.get();
+    const int flags = ::fcntl(fd, F_GETFL);
+    if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return fail(errno, "terminal pts/{}: cannot use its master", master.index);
+    std::unique_ptr<ServedTerminal> terminal(new ServedTerminal(event, std::move(master), std::move(closed)));
+    sd_event_source *source = nullptr;
+    const int r = sd_event_add_io(event, &source, fd, EPOLLIN, on_ready, terminal.get());
+    if (r < 0)
+        return fail(-r, "terminal pts/{}: cannot watch its master", terminal->index());
+    terminal->source_.reset(source);
+    return terminal;
+}
+
+int ServedTerminal::on_ready(sd_event_source * /*source*/, int /*fd*/, uint32_t events, void *self) {
+    auto &terminal = *static_cast<ServedTerminal *>(self);
+    const bool more = terminal.read();
+    if ((events & EPOLLOUT) != 0)
+        terminal.write_input();
+    // All has been read, and no slave is open.
+    if (!more && (events & EPOLLHUP) != 0)
+        terminal.hung_up();
+    return 0;
+}
+
+// False when there is nothing more now.
+bool ServedTerminal::read() {
+    std::array<char, 16384> buffer; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by read
+    const ssize_t n = ::read(master_.fd.get(), buffer.data(), buffer.size());
+    if (n <= 0)
+        return n < 0 && errno == EINTR;
+    const std::string_view shown(buffer.data(), static_cast<size_t>(n));
+    recent_.append(shown);
+    if (client_ != nullptr)
+        client_->output(shown);
+    return true;
+}
+
+void ServedTerminal::drain() {
+    // A program that shows without end must not keep us here.
+    for (int i = 0; i < 16 && read(); ++i) {
+    }
+}
+
+void ServedTerminal::input(std::string_view data) {
+    input_ += data;
+    write_input();
+}
+
+void ServedTerminal::write_input() {
+    while (!input_.empty()) {
+        const ssize_t n = ::write(master_.fd.get(), input_.data(), input_.size());
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN)
+            input_.clear(); // nobody can read it any more
+        if (n <= 0)
+            break;
+        input_.erase(0, static_cast<size_t>(n));
+    }
+    if (client_ != nullptr)
+        client_->hold(input_.size() > input_limit);
+    watch();
+}
+
+void ServedTerminal::watch() {
+    // Failing (out of memory) leaves it as it is; the next call tries again.
+    (void)sd_event_source_set_io_events(source_.get(), input_.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT);
+}
+
+// The slave can be opened again by its name or as /dev/tty as long as somebody has it as controlling terminal.
+void ServedTerminal::hung_up() {
+    pid_t leader = 0;
+    if (::ioctl(master_.fd.get(), TIOCGSID, &leader) < 0 || leader == 0)
+        return closed_(*this);
+    // EPOLLHUP cannot be switched off: look again later instead of all the time.
+    (void)sd_event_source_set_enabled(source_.get(), SD_EVENT_OFF);
+    sd_event_source *source = nullptr;
+    if (sd_event_add_time_relative(event_, &source, CLOCK_MONOTONIC, look_time, 0, on_look, this) < 0)
+        return closed_(*this);
+    look_.reset(source);
+}
+
+int ServedTerminal::on_look(sd_event_source * /*source*/, uint64_t /*now*/, void *self) {
+    auto &terminal = *static_cast<ServedTerminal *>(self);
+    terminal.look_.reset();
+    (void)sd_event_source_set_enabled(terminal.source_.get(), SD_EVENT_ON);
+    return 0;
+}
+
+void ServedTerminal::attach(Client &client, WindowSize size) {
+    client_ = &client;
+    wanted_ = size;
+    client.hold(input_.size() > input_limit);
+    client.output(without_questions(recent_.text()));
+    redraw();
+}
+
+void ServedTerminal::refresh() {
+    if (client_ == nullptr)
+        return;
+    client_->output(clear_screen);
+    client_->output(without_questions(recent_.text()));
+    wanted_ = size();
+    redraw();
+}
+
+void ServedTerminal::redraw() {
+    const WindowSize now = size();
+    if (wanted_.rows == 0 || wanted_.columns == 0)
+        wanted_ = now;
+    if (wanted_.rows == 0 || wanted_.columns == 0)
+        return; // a terminal without a size: there is nothing to draw again
+    const auto rows = static_cast<uint16_t>(wanted_.rows > 1 ? wanted_.rows - 1 : wanted_.rows + 1);
+    set_size({.rows = rows, .columns = wanted_.columns});
+    sd_event_source *source = nullptr;
+    if (sd_event_add_time_relative(event_, &source, CLOCK_MONOTONIC, jiggle_time, 1, on_jiggle, this) < 0)
+        return set_size(wanted_);
+    jiggle_.reset(source);
+}
+
+int ServedTerminal::on_jiggle(sd_event_source * /*source*/, uint64_t /*now*/, void *self) {
+    auto &terminal = *static_cast<ServedTerminal *>(self);
+    terminal.jiggle_.reset();
+    terminal.set_size(terminal.wanted_);
+    return 0;
+}
+
+void ServedTerminal::resize(WindowSize size) {
+    if (size.rows == 0 || size.columns == 0)
+        return;
+    wanted_ = size;
+    if (!jiggle_)
+        set_size(size);
+}
+
+void ServedTerminal::set_size(WindowSize size) const {
+    const winsize value = {.ws_row = size.rows, .ws_col = size.columns, .ws_xpixel = 0, .ws_ypixel = 0};
+    (void)::ioctl(master_.fd.get(), TIOCSWINSZ, &value); // a wrong size is no reason to part
+}
+
+WindowSize ServedTerminal::size() const {
+    if (jiggle_)
+        return wanted_;
+    winsize value = {};
+    if (::ioctl(master_.fd.get(), TIOCGWINSZ, &value) < 0)
+        return {};
+    return {.rows = value.ws_row, .columns = value.ws_col};
+}
+
+TerminalEntry ServedTerminal::entry() const {
+    return {.index = master_.index, .old_index = master_.old_index, .size = size(), .attached = client_ != nullptr};
+}
+
+} // namespace abey::session

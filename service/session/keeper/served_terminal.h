@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "engine/os/fd.h"
+#include "session/keeper/client.h"
+#include "session/keeper/event.h"
+#include "session/keeper/recent_output.h"
+#include "session/terminal.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace abey::session {
+
+// The master of a terminal, and where it is on both sides of the suspend.
+struct Master {
+    uint32_t index = 0;
+    uint32_t old_index = 0;
+    Fd fd;
+};
+
+// A terminal of the restored session. What its programs show is always taken from it, whether anybody looks or not, so
+// that they never wait for a reader.
+class ServedTerminal {
+  public:
+    // `closed`: nobody can write to the terminal any more, and nobody has it as controlling terminal.
+    static Result<std::unique_ptr<ServedTerminal>> make(sd_event *event, Master master,
+                                                        std::function<void(ServedTerminal &)> closed);
+
+    // From now on `client` sees what is shown: first what was shown last, then the programs are made to draw again.
+    // Whoever was attached before must have been told.
+    void attach(Client &client, WindowSize size);
+    void detach() { client_ = nullptr; }
+    [[nodiscard]] Client *client() const { return client_; }
+    // Shows it all again to a client that has missed something.
+    void refresh();
+
+    void input(std::string_view data);
+    void resize(WindowSize size);
+    // Takes what the programs have shown until now.
+    void drain();
+
+    [[nodiscard]] TerminalEntry entry() const;
+    [[nodiscard]] uint32_t index() const { return master_.index; }
+    // Leader of the kernel session whose controlling terminal it is, as it was at first; 0: none.
+    [[nodiscard]] pid_t leader() const { return leader_; }
+
+  private:
+    ServedTerminal(sd_event *event, Master master, std::function<void(ServedTerminal &)> closed);
+    static int on_ready(sd_event_source *source, int fd, uint32_t events, void *self);
+    static int on_jiggle(sd_event_source *source, uint64_t now, void *self);
+    static int on_look(sd_event_source *source, uint64_t now, void *self);
+    bool read();
+    void write_input();
+    void watch();
+    void redraw();
+    void hung_up();
+    void set_size(WindowSize size) const;
+    [[nodiscard]] WindowSize size() const;
+
+    sd_event *event_;
+    Master master_;
+    std::function<void(ServedTerminal &)> closed_;
+    pid_t leader_ = 0;
+    RecentOutput recent_;
+    std::string input_; // typed, not yet taken by the terminal
+    Client *client_ = nullptr;
+    EventSource source_;
+    EventSource jiggle_; // the size is wrong on purpose until this fires
+    WindowSize wanted_;  // the right one then
+    EventSource look_;   // is it still hung up?
+};
+
+} // namespace abey::session

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/keeper/server.h"
+
+#include "session/frontend.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+
+namespace abey::session {
+namespace {
+
+constexpr size_t client_limit = 32;
+constexpr const char *ended = "the session on this terminal has ended";
+// Unix98 slaves: majors 136 to 143, 256 minors each (the kernel's devices.txt).
+constexpr uint32_t first_slave_major = 136;
+constexpr uint32_t slave_majors = 8;
+
+} // namespace
+
+Result<std::unique_ptr<Server>> Server::listen(sd_event *event, const std::string &path, uid_t owner) {
+    std::unique_ptr<Server> server(new Server(event, path, owner));
+    // Others' sockets may be seen: nothing but the ids of sessions, which loginctl lists as well.
+    std::error_code code;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), code);
+    if (code)
+        return fail(code.value(), "{}: cannot make its directory", path);
+    // Under another name first: nobody finds it before it is its owner's.
+    const std::string fresh = path + ".new";
+    sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+    if (fresh.size() >= sizeof address.sun_path)
+        return fail(ENAMETOOLONG, "{}: cannot listen there", path);
+    std::ranges::copy(fresh, address.sun_path);
+    ::unlink(fresh.c_str());
+    server->socket_ = Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!server->socket_)
+        return fail(errno, "cannot make a socket");
+    const mode_t mask = ::umask(0177);
+    const int bound = ::bind(server->socket_.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address);
+    const int bind_error = errno;
+    ::umask(mask);
+    if (bound < 0)
+        return fail(bind_error, "{}: cannot listen there", path);
+    if (::lchown(fresh.c_str(), owner, static_cast<gid_t>(-1)) < 0 || ::listen(server->socket_.get(), 8) < 0 ||
+        ::rename(fresh.c_str(), path.c_str()) < 0) {
+        const int error = errno;
+        ::unlink(fresh.c_str());
+        return fail(error, "{}: cannot listen there", path);
+    }
+    sd_event_source *source = nullptr;
+    int r = sd_event_add_io(event, &source, server->socket_.get(), EPOLLIN, on_connection, server.get());
+    if (r >= 0) {
+        server->listening_.reset(source);
+        r = sd_event_add_defer(event, &source, on_sweep, server.get());
+    }
+    if (r >= 0) {
+        server->sweep_.reset(source);
+        r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    }
+    if (r < 0)
+        return fail(-r, "{}: cannot watch it", path);
+    return server;
+}
+
+Server::~Server() {
+    if (socket_)
+        ::unlink(path_.c_str());
+}
+
+Result<> Server::add(Master master) {
+    if (terminals_.size() == terminal_limit)
+        return fail(EMFILE, "terminal pts/{}: a session cannot have more than {}", master.index, terminal_limit);
+    terminals_.push_back(TRY(ServedTerminal::make(
+        event_, std::move(master), [this](ServedTerminal &terminal) { close_terminal(terminal, ended); })));
+    std::ranges::sort(terminals_, {}, &ServedTerminal::index);
+    return {};
+}
+
+int Server::on_connection(sd_event_source * /*source*/, int fd, uint32_t /*events*/, void *self) {
+    auto &server = *static_cast<Server *>(self);
+    Fd connection(::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (connection)
+        (void)server.admit(std::move(connection)); // refused: it sees the end of the connection
+    return 0;
+}
+
+Result<> Server::admit(Fd connection) {
+    ucred peer = {};
+    socklen_t length = sizeof peer;
+    if (::getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+        return fail(errno, "a client does not say who it is");
+    if (peer.uid != owner_ && peer.uid != 0)
+        return fail(EPERM, "user {} may not attach", peer.uid);
+    if (clients_.size() >= client_limit)
+        return fail(EMFILE, "too many clients");
+    clients_.push_back(
+        TRY(Client::make(event_, std::move(connection), peer.pid,
+                         {.message = [this](Client &client, const ClientMessage &message) { hear(client, message); },
+                          .behind =
+                              [this](const Client &client) {
+                                  if (ServedTerminal *terminal = terminal_of(client))
+                                      terminal->refresh();
+                              },
+                          .gone =
+                              [this](const Client &client) {
+                                  if (ServedTerminal *terminal = terminal_of(client))
+                                      terminal->detach();
+                                  sweep_later();
+                              }})));
+    return {};
+}
+
+void Server::hear(Client &client, const ClientMessage &message) {
+    ServedTerminal *terminal = terminal_of(client);
+    if (const auto *attach_to = std::get_if<Attach>(&message)) {
+        attach(client, *attach_to);
+    } else if (std::holds_alternative<List>(message)) {
+        Terminals list;
+        for (const auto &each : terminals_)
+            list.entries.push_back(each->entry());
+        client.send(list);
+    } else if (std::holds_alternative<Detach>(message)) {
+        if (terminal != nullptr)
+            terminal->detach();
+        client.end("detached");
+    } else if (terminal == nullptr) {
+        client.end("protocol error: not attached");
+    } else if (const auto *input = std::get_if<Input>(&message)) {
+        terminal->input(input->data);
+    } else if (const auto *resize = std::get_if<Resize>(&message)) {
+        terminal->resize(resize->size);
+    }
+}
+
+void Server::attach(Client &client, const Attach &request) {
+    if (terminal_of(client) != nullptr)
+        return client.end("protocol error: attached already");
+    ServedTerminal *terminal = wanted(request.terminal);
+    if (terminal == nullptr && request.terminal == any_terminal)
+        return client.end("the session has no terminal to attach to");
+    if (terminal == nullptr)
+        return client.end(fmt::format("the session has no terminal pts/{}", request.terminal));
+    if (sits_on_ours(client.peer()))
+        return client.end("you are in this session already");
+    if (Client *before = terminal->client()) {
+        terminal->detach();
+        before->end("attached from elsewhere");
+    }
+    client.send(Attached{terminal->index()});
+    if (!client.gone())
+        terminal->attach(client, request.size);
+}
+
+ServedTerminal *Server::terminal_of(const Client &client) {
+    const auto found = std::ranges::find(terminals_, &client, [](const auto &each) { return each->client(); });
+    return found == terminals_.end() ? nullptr : found->get();
+}
+
+ServedTerminal *Server::wanted(uint32_t index) {
+    auto found = index == any_terminal
+                     ? std::ranges::find(terminals_, nullptr, [](const auto &each) { return each->client(); })
+                     : std::ranges::find(terminals_, index, &ServedTerminal::index);
+    if (found == terminals_.end() && index == any_terminal)
+        found = terminals_.begin();
+    return found == terminals_.end() ? nullptr : found->get();
+}
+
+// A terminal that is attached to itself would show its own output to itself for ever.
+bool Server::sits_on_ours(pid_t peer) const {
+    const auto stat = read_file(fmt::format("/proc/{}/stat", peer));
+    if (!stat)
+        return false;
+    const auto process = parse_stat(*stat);
+    if (!process)
+        return false;
+    const dev_t tty = process->tty; // in the encoding of stat(2) for numbers of this size
+    if (major(tty) < first_slave_major || major(tty) >= first_slave_major + slave_majors)
+        return false;
+    const uint32_t index = (major(tty) - first_slave_major) * 256 + minor(tty);
+    return std::ranges::any_of(terminals_, [&](const auto &each) { return each->index() == index; });
+}
+
+void Server::process_ended(pid_t pid) {
+    for (size_t i = terminals_.size(); i-- > 0;) {
+        if (terminals_[i]->leader() == pid) {
+            terminals_[i]->drain();
+            close_terminal(*terminals_[i], ended);
+        }
+    }
+}
+
+void Server::close_terminal(ServedTerminal &terminal, const std::string &why) {
+    const auto found = std::ranges::find(terminals_, &terminal, &std::unique_ptr<ServedTerminal>::get);
+    if (found == terminals_.end())
+        return;
+    Client *client = terminal.client();
+    terminal.detach();
+    closed_.push_back(std::move(*found));
+    terminals_.erase(found);
+    sweep_later();
+    if (client != nullptr)
+        client->end(why);
+}
+
+void Server::close(const std::string &why) {
+    listening_.reset();
+    while (!terminals_.empty()) {
+        terminals_.back()->drain();
+        close_terminal(*terminals_.back(), why);
+    }
+    for (const auto &client : clients_)
+        client->end(why);
+}
+
+void Server::sweep_later() { (void)sd_event_source_set_enabled(sweep_.get(), SD_EVENT_ONESHOT); }
+
+int Server::on_sweep(sd_event_source * /*source*/, void *self) {
+    auto &server = *static_cast<Server *>(self);
+    std::erase_if(server.clients_, [](const auto &client) { return client->gone(); });
+    server.closed_.clear();
+    return 0;
+}
+
+} // namespace abey::session

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/keeper/worker.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+namespace abey::session {
+namespace {
+
+using nlohmann::json;
+
+// The roots of a session are few; a packet must go through a unix socket at once.
+constexpr size_t message_limit = 128U << 10U;
+constexpr size_t terminal_limit = 256;
+
+// One packet, with a descriptor when `fd` is one. What cannot be sent is lost: the reader sees the end instead.
+bool send_message(const Fd &channel, const json &message, int fd = -1) {
+    std::string text = message.dump(-1, ' ', false, json::error_handler_t::replace);
+    iovec part = {.iov_base = text.data(), .iov_len = text.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
+    msghdr header = {};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    if (fd >= 0) {
+        header.msg_control = control.data();
+        header.msg_controllen = control.size();
+        cmsghdr *rights = CMSG_FIRSTHDR(&header);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof fd);
+        std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+    }
+    ssize_t n = 0;
+    do {
+        n = ::sendmsg(channel.get(), &header, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n == static_cast<ssize_t>(text.size());
+}
+
+struct Message {
+    json body; // null: nothing more will come
+    Fd fd;
+};
+
+// Waits for a message or the worker's end; what it started may hold the channel longer than it lives.
+Result<> wait_for_message(const Fd &channel, const Fd &worker) {
+    std::array<pollfd, 2> either = {
+        {{.fd = channel.get(), .events = POLLIN, .revents = 0}, {.fd = worker.get(), .events = POLLIN, .revents = 0}}};
+    while (::poll(either.data(), either.size(), -1) < 0) {
+        if (errno != EINTR)
+            return fail(errno, "cannot wait for the worker");
+    }
+    return {};
+}
+
+Result<Message> receive_message(const Fd &channel, const Fd &worker) {
+    TRY(wait_for_message(channel, worker));
+    std::string text(message_limit, '\0');
+    iovec part = {.iov_base = text.data(), .iov_len = text.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
+    msghdr header = {};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    ssize_t n = 0;
+    do {
+        n = ::recvmsg(channel.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        return Message();
+    if (n < 0)
+        return fail(errno, "cannot hear the worker");
+    Message message;
+    for (cmsghdr *part_of = CMSG_FIRSTHDR(&header); part_of != nullptr; part_of = CMSG_NXTHDR(&header, part_of)) {
+        int fd = -1;
+        if (part_of->cmsg_level == SOL_SOCKET && part_of->cmsg_type == SCM_RIGHTS &&
+            part_of->cmsg_len == CMSG_LEN(sizeof fd)) {
+            std::memcpy(&fd, CMSG_DATA(part_of), sizeof fd);
+            message.fd = Fd(fd);
+        }
+    }
+    if (n == 0)
+        return message;
+    text.resize(static_cast<size_t>(n));
+    message.body = json::parse(text, nullptr, false);
+    if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !message.body.is_object())
+        return fail(EBADMSG, "the worker's report cannot be read");
+    return message;
+}
+
+void send_report(const Fd &channel, const resume::Report &report) {
+    for (const resume::TerminalMaster &terminal : report.terminals) {
+        if (!send_message(channel, {{"kind", "terminal"}, {"index", terminal.index}, {"old_index", terminal.old_index}},
+                          terminal.master.get()))
+            return;
+    }
+    const resume::Figures &figures = report.figures;
+    send_message(channel, {{"kind", "report"},
+                           {"roots", report.roots},
+                           {"reaper", report.reaper},
+                           {"displaced_home", report.displaced_home},
+                           {"forking_time", figures.forking_time},
+                           {"restore_time", figures.restore_time},
+                           {"pages_restored", figures.pages_restored},
+                           {"total_time", figures.total_time}});
+}
+
+[[noreturn]] void be_worker(const Work &work, const Fd &channel, pid_t parent) {
+    // The keeper's own descriptors are none of the worker's business, and must not get into what it starts.
+    if (channel.get() > 3)
+        ::close_range(3, static_cast<unsigned>(channel.get()) - 1, 0);
+    ::close_range(static_cast<unsigned>(channel.get()) + 1, ~0U, 0);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::signal(SIGPIPE, SIG_DFL); // NOLINT(cert-err33-c): cannot fail
+    // A session without its keeper could be neither seen nor ended.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent)
+        ::_exit(1);
+    try {
+        const auto report = work([&](const resume::Progress &progress) {
+            send_message(channel, {{"kind", "progress"}, {"phase", progress.phase}, {"percent", progress.percent}});
+        });
+        if (report)
+            send_report(channel, *report);
+        else
+            send_message(channel, {{"kind", "error"}, {"message", report.error().message()}});
+    } catch (const std::exception &error) { // out of memory
+        send_message(channel, {{"kind", "error"}, {"message", error.what()}});
+    }
+    ::_exit(0);
+}
+
+Result<resume::Report> listen_to_worker(const Fd &channel, const Fd &worker, const ReportProgress &progress) {
+    resume::Report report;
+    for (;;) {
+        Message message = TRY(receive_message(channel, worker));
+        if (message.body.is_null())
+            return fail(0, "the worker ended without a report");
+        try {
+            const auto kind = message.body.at("kind").get<std::string>();
+            if (kind == "progress") {
+                progress({.phase = message.body.at("phase").get<std::string>(),
+                          .percent = message.body.at("percent").get<int>()});
+            } else if (kind == "terminal" && message.fd && report.terminals.size() < terminal_limit) {
+                report.terminals.push_back({.index = message.body.at("index").get<uint32_t>(),
+                                            .old_index = message.body.at("old_index").get<uint32_t>(),
+                                            .master = std::move(message.fd)});
+            } else if (kind == "report") {
+                report.roots = message.body.at("roots").get<std::vector<int>>();
+                report.reaper = message.body.at("reaper").get<int>();
+                report.displaced_home = message.body.at("displaced_home").get<std::string>();
+                report.figures.forking_time = message.body.at("forking_time").get<uint64_t>();
+                report.figures.restore_time = message.body.at("restore_time").get<uint64_t>();
+                report.figures.pages_restored = message.body.at("pages_restored").get<uint64_t>();
+                report.figures.total_time = message.body.at("total_time").get<uint64_t>();
+                return report;
+            } else if (kind == "error") {
+                return fail(0, "{}", message.body.at("message").get<std::string>());
+            } else {
+                return fail(EBADMSG, "the worker's report cannot be read");
+            }
+        } catch (const json::exception &error) {
+            return fail(EBADMSG, "the worker's report cannot be read: {}", error.what());
+        }
+    }
+}
+
+// Whatever a worker left that did not finish: a half-made session is worse than none.
+void end_children() {
+    for (;;) {
+        const auto children = read_file(fmt::format("/proc/self/task/{}/children", ::gettid()));
+        std::string_view rest = children ? *children : std::string_view();
+        while (!rest.empty()) {
+            const size_t end = std::min(rest.find(' '), rest.size());
+            const int child = std::atoi(std::string(rest.substr(0, end)).c_str()); // NOLINT(cert-err34-c): the kernel's
+            if (child > 0)
+                ::kill(child, SIGKILL);
+            rest.remove_prefix(std::min(end + 1, rest.size()));
+        }
+        // The children of those become ours: again, until there is none.
+        if (::waitpid(-1, nullptr, __WALL) < 0 && errno == ECHILD)
+            return;
+    }
+}
+
+} // namespace
+
+Result<resume::Report> in_worker(const Work &work, const ReportProgress &progress) {
+    if (::prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        return fail(errno, "cannot become a child subreaper");
+    std::array<int, 2> pair = {};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) < 0)
+        return fail(errno, "cannot make a channel to the worker");
+    Fd ours(pair[0]);
+    Fd theirs(pair[1]);
+    const pid_t parent = ::getpid();
+    const pid_t worker = ::fork();
+    if (worker < 0)
+        return fail(errno, "cannot start the worker");
+    if (worker == 0)
+        be_worker(work, theirs, parent);
+    theirs.reset();
+
+    const Fd alive(static_cast<int>(::syscall(SYS_pidfd_open, worker, 0)));
+    Result<resume::Report> report = fail(errno, "cannot watch the worker");
+    if (alive)
+        report = listen_to_worker(ours, alive, progress);
+    // A worker that says what we do not understand, or cannot be heard, must not go on.
+    if (!report && report.error().code() != 0)
+        ::kill(worker, SIGKILL);
+    int status = 0;
+    while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (report)
+        return report;
+    if (report.error().code() == 0 && WIFSIGNALED(status))
+        report = fail(0, "the worker was killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+    end_children();
+    return report;
+}
+
+} // namespace abey::session

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "resume/resume.h"
+
+#include <functional>
+
+namespace abey::session {
+
+using ReportProgress = std::function<void(const resume::Progress &)>;
+// One resume, as resume::run() does it.
+using Work = std::function<Result<resume::Report>(const ReportProgress &)>;
+
+// Has a child process do the work, waits for it, and takes over what it has made: the terminals' masters, and, because
+// the caller is a child subreaper (PR_SET_CHILD_SUBREAPER, set here), the root processes. So that nothing of the work
+// stays in the caller: no memory, no descriptors, no ptrace.
+// On error no child of the caller is left. `progress` is called in the caller, meanwhile.
+Result<resume::Report> in_worker(const Work &work, const ReportProgress &progress);
+
+} // namespace abey::session
