@@ -20,11 +20,15 @@ namespace abey::capture {
 struct Seen {
     int pid = 0;
     std::string comm;
-    int number = -1;  // descriptor number in the task; -1: in flight (SCM_RIGHTS)
-    const Fd *file;   // our own duplicate of the open file (pidfd_getfd(2)): shares position and flags, so leave both alone
+    int number = -1; // descriptor number in the task; -1: in flight (SCM_RIGHTS), mapped, or a link of /proc/PID
+    uint64_t mapping_start = 0, mapping_end = 0; // of a mapped file
+    bool writable_mapping = false;
+    std::string place; // "cwd", "exe": a link of /proc/PID
+    const Fd
+        *file; // our own duplicate of the open file (pidfd_getfd(2)): shares position and flags, so leave both alone
     struct stat stat = {};
-    std::string link; // readlink of /proc/PID/fd/N, bytes
-    std::string info; // text of /proc/PID/fdinfo/N
+    std::string link;   // readlink of /proc/PID/fd/N, bytes
+    std::string info;   // text of /proc/PID/fdinfo/N
     uint32_t flags = 0; // F_GETFL (O_PATH included)
 
     // "process 12 (bash), descriptor 3 (pipe:[77])"
@@ -43,11 +47,12 @@ struct Finding {
     bool fatal = true;
 };
 
-// What kinds share during one capture. Tasks stand still, unless `preflight`: then they run, and a kind must neither read
-// contents nor change anything, only tell (by an error) what would be refused.
+// What kinds share during one capture. Tasks stand still, unless `preflight`: then they run, and a kind must neither
+// read contents nor change anything, only tell (by an error) what would be refused.
 class Context {
   public:
-    Context(model::Tree &tree, engine::FileKeeper &files, bool preflight) : tree(tree), files(files), preflight(preflight) {}
+    Context(model::Tree &tree, engine::FileKeeper &files, bool preflight)
+        : tree(tree), files(files), preflight(preflight) {}
     Context(const Context &) = delete;
     Context &operator=(const Context &) = delete;
     ~Context() = default;
@@ -57,10 +62,11 @@ class Context {
     const bool preflight;
     std::vector<Finding> findings; // not fatal ones: told to the user, the checkpoint goes on
 
-    // The open file that `file` belongs to; captured when it is new. Two descriptors of one open file give one id (kcmp(2)).
+    // The open file that `file` belongs to; captured when it is new. Two descriptors of one open file give one id
+    // (kcmp(2)).
     Result<model::ObjRef> open_file(const Seen &seen);
-    // The inode behind `seen`, identified once per inode (found again by device and number). Keeps a descriptor when the
-    // contents may have to be kept.
+    // The inode behind `seen`, identified once per inode (found again by device and number). Keeps a descriptor when
+    // the contents may have to be kept.
     Result<model::ObjRef> inode(const Seen &seen);
 
     // Open files of the tree by the socket or pipe inode number etc.: a kind's own state, made on first use.
@@ -75,18 +81,16 @@ class Context {
     std::function<bool(int pid)> is_inside;
 
   private:
-    friend class OpenFiles;
     std::map<std::type_index, std::any> states_;
-    std::shared_ptr<class OpenFiles> open_files_;
 };
 
 struct Kind {
     std::string_view name; // as messages and docs/LIMITS.md call it
     bool (*matches)(const Seen &seen);
-    // Makes the payload and the objects shared with others. An error names `seen` and says what the user can do.
+    // Makes the payload and the objects shared with others. An error reads "reason; advice"; the caller names `seen`.
     Result<model::Payload> (*capture)(Context &context, const Seen &seen);
-    // Called once when all descriptors of all tasks are known; may be null. Here references between objects are resolved and
-    // contents (queues, unread data) are read without consuming them.
+    // Called once when all descriptors of all tasks are known; may be null. Here references between objects are
+    // resolved and contents (queues, unread data) are read without consuming them.
     Result<> (*complete)(Context &context);
 };
 

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/descriptors.h"
+
+#include "engine/capture/open_files.h"
+#include "engine/capture/unix_socket.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include <dirent.h>
+#include <linux/kcmp.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+namespace abey::capture {
+namespace {
+
+// Context::state: the descriptor tables, found again by kcmp(2) of one process that has each.
+struct Tables {
+    struct Order {
+        bool operator()(int a, int b) const { return ::syscall(SYS_kcmp, a, b, KCMP_FILES, 0, 0) == 1; }
+    };
+    std::map<int, model::ObjRef, Order> by_pid;
+    bool limit_raised = false;
+};
+
+// The worker holds every open file of the session at once.
+Result<> raise_limit() {
+    rlimit limit = {};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return fail(errno, "cannot ask for the limit of open files");
+    limit.rlim_cur = limit.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return fail(errno, "cannot raise the limit of open files to {}", limit.rlim_max);
+    return {};
+}
+
+Result<std::vector<int>> descriptor_numbers(int pid, const std::string &comm) {
+    const std::string path = fmt::format("/proc/{}/fd", pid);
+    const std::unique_ptr<DIR, int (*)(DIR *)> directory(::opendir(path.c_str()), ::closedir);
+    if (!directory)
+        return fail(errno, "process {} ({}): cannot list its descriptors", pid, comm);
+    std::vector<int> numbers;
+    for (;;) {
+        errno = 0;
+        const dirent *entry = ::readdir(directory.get());
+        if (entry == nullptr && errno != 0)
+            return fail(errno, "process {} ({}): cannot list its descriptors", pid, comm);
+        if (entry == nullptr)
+            break;
+        const std::string_view name = entry->d_name;
+        int number = 0;
+        if (std::from_chars(name.data(), name.data() + name.size(), number).ec == std::errc())
+            numbers.push_back(number);
+    }
+    std::ranges::sort(numbers);
+    return numbers;
+}
+
+// An error reads "reason; advice" (see Kind::capture).
+Finding to_finding(const Seen &seen, std::string object, const Error &error) {
+    const std::string message = error.message();
+    const auto cut = message.find("; ");
+    Finding finding = {
+        .pid = seen.pid, .comm = seen.comm, .object = std::move(object), .reason = message.substr(0, cut)};
+    if (cut != std::string::npos)
+        finding.advice = message.substr(cut + 2);
+    return finding;
+}
+
+struct Met {
+    Fd file;
+    Seen seen;
+};
+
+// Looks at descriptor `number`; the error's code is EBADF or ENOENT when it has been closed meanwhile.
+Result<> look(Met &met, int pid, const std::string &comm, int pidfd, int number) {
+    met.file = Fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0)));
+    if (!met.file)
+        return fail(errno, "process {} ({}), descriptor {}: cannot get hold of it", pid, comm, number);
+    met.seen.pid = pid;
+    met.seen.comm = comm;
+    met.seen.number = number;
+    met.seen.file = &met.file;
+    met.seen.stat = TRY(stat_of(met.file));
+    met.seen.link = TRY(read_link(fmt::format("/proc/{}/fd/{}", pid, number)));
+    met.seen.info = TRY(read_file(fmt::format("/proc/{}/fdinfo/{}", pid, number)));
+    // fdinfo tells the descriptor's close-on-exec flag, too
+    met.seen.flags = static_cast<uint32_t>(met.seen.info_number("flags", 8).value_or(0));
+    return {};
+}
+
+Result<model::ObjRef> opened_by_us(Context &context, const Seen &seen) {
+    auto &opened = context.state<Inodes>().opened;
+    const auto key = std::tuple(uint64_t{seen.stat.st_dev}, uint64_t{seen.stat.st_ino}, seen.flags);
+    if (const auto known = opened.find(key); known != opened.end())
+        return known->second;
+    auto id = intern(context, seen);
+    if (!id && context.preflight) {
+        const std::string object =
+            seen.place.empty() ? fmt::format("mapping {:x}-{:x} ({})", seen.mapping_start, seen.mapping_end, seen.link)
+                               : fmt::format("{} ({})", seen.place, seen.link);
+        context.findings.push_back(to_finding(seen, object, id.error()));
+        id = 0;
+    }
+    if (!id)
+        return within(std::move(id).error(), "{}", seen.described());
+    opened.emplace(key, *id);
+    return *id;
+}
+
+} // namespace
+
+Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::string &comm, int pidfd) {
+    auto &tables = context.state<Tables>();
+    if (!tables.limit_raised) {
+        TRY(raise_limit());
+        tables.limit_raised = true;
+    }
+    if (const auto known = tables.by_pid.find(pid); known != tables.by_pid.end()) {
+        // "neither before nor after" is also what a failing call looks like
+        if (::syscall(SYS_kcmp, pid, known->first, KCMP_FILES, 0, 0) == 0)
+            return known->second;
+        if (!context.preflight)
+            return fail(errno, "process {} ({}): cannot compare its descriptor table by kcmp(2)", pid, comm);
+    }
+    model::DescriptorTable table;
+    for (const int number : TRY(descriptor_numbers(pid, comm))) {
+        Met met;
+        if (auto looked = look(met, pid, comm, pidfd, number); !looked) {
+            const int code = looked.error().code();
+            if (context.preflight && (code == EBADF || code == ENOENT))
+                continue;
+            return std::unexpected(std::move(looked).error());
+        }
+        auto id = intern(context, met.seen);
+        if (!id && context.preflight) {
+            context.findings.push_back(
+                to_finding(met.seen, fmt::format("descriptor {} ({})", number, met.seen.link), id.error()));
+            continue;
+        }
+        if (!id)
+            return within(std::move(id).error(), "{}", met.seen.described());
+        if (*id != 0)
+            table.descriptors.push_back(
+                {.number = number, .close_on_exec = (met.seen.flags & O_CLOEXEC) != 0, .open_file = *id});
+    }
+    table.id = context.tree.next_id();
+    const model::ObjRef id = table.id;
+    context.tree.descriptor_tables.emplace(id, std::move(table));
+    tables.by_pid.emplace(pid, id);
+    return id;
+}
+
+Result<model::ObjRef> capture_mapped_file(Context &context, int pid, const std::string &comm, uint64_t start,
+                                          uint64_t end, bool writable) {
+    const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, start, end);
+    const std::string link = TRY_IN(read_link(path), "process {} ({}), mapping {:x}-{:x}", pid, comm, start, end);
+    const auto file = TRY_IN(abey::open_file(path, (writable ? O_RDWR : O_RDONLY) | O_NOCTTY | O_NONBLOCK),
+                             "process {} ({}), mapping {:x}-{:x} ({})", pid, comm, start, end, link);
+    Seen seen = TRY(look_at(pid, comm, file));
+    seen.link = link;
+    seen.flags &= ~static_cast<uint32_t>(O_NONBLOCK);
+    seen.mapping_start = start;
+    seen.mapping_end = end;
+    seen.writable_mapping = writable;
+    return opened_by_us(context, seen);
+}
+
+Result<model::ObjRef> capture_link(Context &context, int pid, const std::string &comm, const std::string &name,
+                                   int flags) {
+    const std::string path = fmt::format("/proc/{}/{}", pid, name);
+    const auto file = TRY_IN(abey::open_file(path, flags), "process {} ({}), {}", pid, comm, name);
+    Seen seen = TRY(look_at(pid, comm, file));
+    seen.link = TRY(read_link(path));
+    seen.place = name;
+    return opened_by_us(context, seen);
+}
+
+Result<> complete(Context &context) {
+    // files in flight may be sockets with files in flight
+    if (!context.preflight)
+        while (TRY(add_files_in_flight(context)))
+            ;
+    for (const Kind &kind : kinds())
+        if (kind.complete != nullptr)
+            TRY(kind.complete(context));
+    return {};
+}
+
+Result<> rescue_files(Context &context) {
+    for (auto &keep : context.state<Inodes>().keep) {
+        auto &inode = context.tree.inodes.at(keep.id);
+        // an open file of our own: the task's shares its position, and may not be readable
+        if (S_ISREG(inode.mode) || S_ISDIR(inode.mode)) {
+            const std::string path = fmt::format("/proc/self/fd/{}", keep.file.get());
+            auto readable = abey::open_file(path, O_RDONLY | O_NOATIME);
+            keep.file = readable ? std::move(*readable) : TRY_IN(abey::open_file(path, O_RDONLY), "{}", inode.path);
+        }
+        TRY(context.files.keep(inode, keep.file, keep.use));
+        keep.file.reset();
+    }
+    return {};
+}
+
+} // namespace abey::capture

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The text of /proc/PID/fdinfo/N (proc(5)): pure parsers.
+#pragma once
+
+#include "engine/model/open_file.h"
+#include "engine/os/result.h"
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace abey::capture {
+
+// What follows "name:" in the first such line, without blanks around it.
+std::optional<std::string_view> info_field(std::string_view info, std::string_view name);
+
+// All "lock:" lines. A POSIX lock's pid is left 0: the kernel shows those of the table which fdinfo was read through.
+Result<std::vector<model::FileLock>> parse_locks(std::string_view info);
+
+// One "tfd:" line of an epoll file.
+struct PollLine {
+    int32_t number = 0;
+    uint32_t events = 0;
+    uint64_t data = 0;
+    uint64_t inode = 0;
+    uint32_t occurrence = 0; // how many lines with the same number came before
+};
+Result<std::vector<PollLine>> parse_poll_lines(std::string_view info);
+
+Result<model::TimerFile> parse_timer(std::string_view info);
+
+} // namespace abey::capture

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/kinds.h"
+
+#include <array>
+
+namespace abey::capture {
+
+std::span<const Kind> kinds() {
+    // Shared memory before files on disk: both are regular files.
+    static const std::array all = {
+        pipe_kind(),      unix_socket_kind(),   terminal_kind(), device_kind(),          shared_memory_kind(),
+        disk_file_kind(), event_counter_kind(), poll_set_kind(), signal_receiver_kind(), timer_file_kind(),
+    };
+    return all;
+}
+
+} // namespace abey::capture

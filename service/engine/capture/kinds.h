@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The kinds there are, each in a file of its own; kinds.cpp puts them in order.
+#pragma once
+
+#include "engine/capture/kind.h"
+
+namespace abey::capture {
+
+Kind disk_file_kind();
+Kind device_kind();
+Kind pipe_kind();
+Kind shared_memory_kind();
+Kind event_counter_kind();
+Kind poll_set_kind();
+Kind signal_receiver_kind();
+Kind timer_file_kind();
+Kind unix_socket_kind();
+Kind terminal_kind();
+
+// Why something that no kind matches cannot be brought back: "reason; advice".
+Error refusal(const Seen &seen);
+
+} // namespace abey::capture

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/open_files.h"
+
+#include "engine/capture/kinds.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+
+namespace abey::capture {
+namespace {
+
+// kcmp(2) of two of our descriptors: 0 the same open file, 1 the first comes before, 2 after.
+long compare(int a, int b) {
+    const pid_t self = ::getpid();
+    return ::syscall(SYS_kcmp, self, self, KCMP_FILE, a, b);
+}
+
+long compare(int a, const EpollSlot &b) {
+    const pid_t self = ::getpid();
+    kcmp_epoll_slot slot = {static_cast<uint32_t>(b.epoll), b.number, b.occurrence};
+    return ::syscall(SYS_kcmp, self, self, KCMP_EPOLL_TFD, a, &slot);
+}
+
+Result<model::SignalOwner> signal_owner(const Seen &seen) {
+    model::SignalOwner owner;
+    f_owner_ex ex = {};
+    // kcmp's order and these calls work on any open file but O_PATH ones
+    if (::fcntl(seen.file->get(), F_GETOWN_EX, &ex) < 0)
+        return fail(errno, "cannot ask for the owner of its signals");
+    owner.signal = ::fcntl(seen.file->get(), F_GETSIG);
+    if (ex.pid == 0)
+        return owner;
+    owner.type = ex.type;
+    owner.pid = ex.pid;
+    uid_t uids[2] = {};
+    if (::fcntl(seen.file->get(), 17 /* F_GETOWNER_UIDS, Linux 3.7 */, uids) < 0)
+        return fail(errno, "cannot ask for the user behind its signals");
+    owner.uid = uids[0];
+    owner.euid = uids[1];
+    return owner;
+}
+
+// POSIX locks belong to a descriptor table, so every table that holds the open file may add some.
+Result<> add_locks(model::OpenFile &file, const Seen &seen, bool only_posix) {
+    if (seen.info.find("\nlock:") == std::string::npos)
+        return {};
+    for (model::FileLock &lock : TRY(parse_locks(seen.info))) {
+        const bool posix = lock.kind == model::FileLock::Kind::posix;
+        if (only_posix && !posix)
+            continue;
+        if (posix)
+            lock.pid = seen.pid;
+        file.locks.push_back(lock);
+    }
+    return {};
+}
+
+Result<model::OpenFile> capture_file(Context &context, const Seen &seen) {
+    const auto all = kinds();
+    const auto kind = std::ranges::find_if(all, [&](const Kind &k) { return k.matches(seen); });
+    if (kind == all.end())
+        return std::unexpected(refusal(seen));
+    model::OpenFile file;
+    file.flags = seen.flags & ~static_cast<uint32_t>(O_CLOEXEC);
+    file.position = seen.info_number("pos", 10).value_or(0);
+    if ((seen.flags & O_PATH) == 0)
+        file.owner = TRY(signal_owner(seen));
+    TRY(add_locks(file, seen, false));
+    file.payload = TRY(kind->capture(context, seen));
+    return file;
+}
+
+} // namespace
+
+bool OpenFiles::Order::operator()(const Entry &a, const Entry &b) const {
+    return compare(a.file.get(), b.file.get()) == 1;
+}
+bool OpenFiles::Order::operator()(const Entry &a, int b) const { return compare(a.file.get(), b) == 1; }
+bool OpenFiles::Order::operator()(int a, const Entry &b) const { return compare(a, b.file.get()) == 1; }
+bool OpenFiles::Order::operator()(const Entry &a, const EpollSlot &b) const { return compare(a.file.get(), b) == 1; }
+bool OpenFiles::Order::operator()(const EpollSlot &a, const Entry &b) const { return compare(b.file.get(), a) == 2; }
+
+const OpenFiles::Entry *OpenFiles::find(const Fd &file, uint64_t inode) const {
+    const auto bucket = buckets_.find(inode);
+    if (bucket == buckets_.end())
+        return nullptr;
+    const auto entry = bucket->second.find(file.get());
+    return entry == bucket->second.end() ? nullptr : &*entry;
+}
+
+const OpenFiles::Entry *OpenFiles::find(const EpollSlot &slot, uint64_t inode) const {
+    const auto bucket = buckets_.find(inode);
+    if (bucket == buckets_.end())
+        return nullptr;
+    const auto entry = bucket->second.find(slot);
+    return entry == bucket->second.end() ? nullptr : &*entry;
+}
+
+Result<> OpenFiles::add(model::ObjRef id, const Seen &seen) {
+    if (compare(seen.file->get(), seen.file->get()) != 0)
+        return fail(errno, "cannot compare open files by kcmp(2); the kernel needs CONFIG_KCMP");
+    const auto [entry, added] = buckets_[seen.stat.st_ino].emplace(id, TRY(duplicate(*seen.file)), seen);
+    if (!added)
+        return fail(EEXIST, "this open file has been seen before");
+    if (id != 0)
+        by_id_[id] = &*entry;
+    return {};
+}
+
+std::string Seen::described() const {
+    if (!place.empty())
+        return fmt::format("process {} ({}), {} ({})", pid, comm, place, link);
+    if (mapping_end != 0)
+        return fmt::format("process {} ({}), mapping {:x}-{:x} ({})", pid, comm, mapping_start, mapping_end, link);
+    if (number < 0)
+        return fmt::format("process {} ({}), a descriptor on its way to it ({})", pid, comm, link);
+    return fmt::format("process {} ({}), descriptor {} ({})", pid, comm, number, link);
+}
+
+std::expected<uint64_t, std::monostate> Seen::info_number(std::string_view name, int base) const {
+    const auto field = info_field(info, name);
+    uint64_t value = 0;
+    if (!field || std::from_chars(field->data(), field->data() + field->size(), value, base).ec != std::errc())
+        return std::unexpected(std::monostate());
+    return value;
+}
+
+Result<model::ObjRef> intern(Context &context, const Seen &seen) {
+    auto &files = context.state<OpenFiles>();
+    if (const auto *known = files.find(*seen.file, seen.stat.st_ino)) {
+        if (known->id != 0)
+            TRY(add_locks(context.tree.open_files.at(known->id), seen, true));
+        return known->id;
+    }
+    auto file = capture_file(context, seen);
+    if (!file) {
+        if (context.preflight) // told once, however many descriptors there are
+            TRY(files.add(0, seen));
+        return std::unexpected(std::move(file).error());
+    }
+    file->id = context.tree.next_id();
+    TRY(files.add(file->id, seen));
+    const model::ObjRef id = file->id;
+    context.tree.open_files.emplace(id, std::move(*file));
+    return id;
+}
+
+Result<model::ObjRef> Context::open_file(const Seen &seen) {
+    const auto id = TRY_IN(intern(*this, seen), "{}", seen.described());
+    if (id == 0)
+        return fail(0, "{}: cannot be brought back, as told before", seen.described());
+    return id;
+}
+
+Result<model::ObjRef> Context::inode(const Seen &seen) {
+    auto &inodes = state<Inodes>();
+    const std::pair<uint64_t, uint64_t> key = {seen.stat.st_dev, seen.stat.st_ino};
+    if (const auto known = inodes.known.find(key); known != inodes.known.end())
+        return known->second;
+    if (inodes.root_pid != seen.pid) {
+        inodes.root = TRY(abey::open_file(fmt::format("/proc/{}/root", seen.pid), O_PATH | O_DIRECTORY));
+        inodes.root_pid = seen.pid;
+    }
+    auto inode = TRY(files.identify(*seen.file, seen.link, inodes.root));
+    engine::FileUse use = {.pid = seen.pid,
+                           .comm = seen.comm,
+                           .descriptor = seen.number,
+                           .mapping_start = seen.mapping_start,
+                           .mapping_end = seen.mapping_end,
+                           .mapped = seen.mapping_end != 0,
+                           .writable =
+                               seen.mapping_end != 0 ? seen.writable_mapping : (seen.flags & O_ACCMODE) != O_RDONLY};
+    const auto strategy = TRY(files.plan(inode, *seen.file, use));
+    inode.id = tree.next_id();
+    const model::ObjRef id = inode.id;
+    if (strategy != model::Strategy::none && !preflight)
+        inodes.keep.push_back({id, TRY(duplicate(*seen.file)), std::move(use)});
+    tree.inodes.emplace(id, std::move(inode));
+    inodes.known.emplace(key, id);
+    return id;
+}
+
+Result<Seen> look_at(int pid, const std::string &comm, const Fd &file) {
+    Seen seen;
+    seen.pid = pid;
+    seen.comm = comm;
+    seen.file = &file;
+    seen.stat = TRY(stat_of(file));
+    seen.link = TRY(read_link(fmt::format("/proc/self/fd/{}", file.get())));
+    seen.info = TRY(read_file(fmt::format("/proc/self/fdinfo/{}", file.get())));
+    seen.flags = static_cast<uint32_t>(::fcntl(file.get(), F_GETFL));
+    return seen;
+}
+
+} // namespace abey::capture

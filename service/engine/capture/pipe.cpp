@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Pipes and fifos.
+#include "engine/capture/kinds.h"
+#include "engine/capture/open_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <climits>
+
+#include <dirent.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+
+namespace abey::capture {
+namespace {
+
+// Context::state: pipes by device and number.
+struct Pipes {
+    std::map<std::pair<uint64_t, uint64_t>, model::ObjRef> by_inode;
+};
+
+bool matches(const Seen &seen) { return S_ISFIFO(seen.stat.st_mode) && (seen.flags & O_PATH) == 0; }
+
+Result<model::Payload> capture(Context &context, const Seen &seen) {
+    auto &pipes = context.state<Pipes>();
+    const std::pair<uint64_t, uint64_t> key = {seen.stat.st_dev, seen.stat.st_ino};
+    if (const auto known = pipes.by_inode.find(key); known != pipes.by_inode.end())
+        return model::PipeEnd{.pipe = known->second};
+    model::Pipe pipe;
+    pipe.number = seen.stat.st_ino;
+    const int size = ::fcntl(seen.file->get(), F_GETPIPE_SZ);
+    if (size < 0)
+        return fail(errno, "cannot ask for the size of the pipe");
+    pipe.size = static_cast<uint32_t>(size);
+    if (!seen.link.starts_with("pipe:["))
+        pipe.inode = TRY(context.inode(seen));
+    pipe.id = context.tree.next_id();
+    const model::ObjRef id = pipe.id;
+    context.tree.pipes.emplace(id, std::move(pipe));
+    pipes.by_inode.emplace(key, id);
+    return model::PipeEnd{.pipe = id};
+}
+
+// The unread bytes, by tee(2), which leaves them where they are.
+Result<model::Bytes> peek(const Fd &end, uint32_t flags, const model::Pipe &pipe) {
+    int unread = 0;
+    if (::ioctl(end.get(), FIONREAD, &unread) < 0)
+        return fail(errno, "cannot ask how much is unread");
+    if (unread == 0)
+        return {};
+    if ((flags & O_DIRECT) != 0)
+        return fail(0,
+                    "a pipe in packet mode (O_DIRECT) with unread packets cannot be brought back yet; try again later");
+    Fd own;
+    const Fd *source = &end;
+    if ((flags & O_ACCMODE) == O_WRONLY) {
+        own = TRY(abey::open_file(fmt::format("/proc/self/fd/{}", end.get()), O_RDONLY | O_NONBLOCK));
+        source = &own;
+    }
+    int ends[2] = {-1, -1};
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return fail(errno, "cannot make a pipe");
+    const Fd reader(ends[0]);
+    Fd writer(ends[1]);
+    // as many slots as the original has, so that one call sees all
+    if (::fcntl(writer.get(), F_SETPIPE_SZ, pipe.size) < 0)
+        return fail(errno, "cannot make a pipe of {} bytes", pipe.size);
+    const ssize_t copied = ::tee(source->get(), writer.get(), INT_MAX, SPLICE_F_NONBLOCK);
+    if (copied < 0)
+        return fail(errno, "cannot peek at its unread bytes");
+    writer.reset();
+    model::Bytes contents = TRY(read_all(reader, pipe.size));
+    if (contents.size() != static_cast<size_t>(unread))
+        return fail(0, "only {} of {} unread bytes could be seen; try again", contents.size(), unread);
+    return contents;
+}
+
+// "process 7 (tee)" for processes outside the tree which hold the pipe; this looks at every process, so it is done only
+// when something is amiss.
+std::string holders_outside(const Context &context, uint64_t number) {
+    const std::string wanted = fmt::format("pipe:[{}]", number);
+    std::string found;
+    const std::unique_ptr<DIR, int (*)(DIR *)> processes(::opendir("/proc"), ::closedir);
+    while (const dirent *process = processes ? ::readdir(processes.get()) : nullptr) {
+        const std::string_view name = process->d_name;
+        int pid = 0;
+        if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc() || pid == ::getpid() ||
+            !context.is_inside || context.is_inside(pid))
+            continue;
+        const std::string directory = fmt::format("/proc/{}/fd", pid);
+        const std::unique_ptr<DIR, int (*)(DIR *)> descriptors(::opendir(directory.c_str()), ::closedir);
+        while (const dirent *entry = descriptors ? ::readdir(descriptors.get()) : nullptr) {
+            if (read_link(fmt::format("{}/{}", directory, entry->d_name)).value_or("") != wanted)
+                continue;
+            std::string comm = read_file(fmt::format("/proc/{}/comm", pid)).value_or("?");
+            comm.resize(std::min(comm.find('\n'), comm.size()));
+            found += fmt::format("{}process {} ({})", found.empty() ? "" : ", ", pid, comm);
+            break;
+        }
+    }
+    return found.empty() ? "a process outside" : found;
+}
+
+// Is there another end which no process of the tree holds? Ends that nobody holds any more show by poll(2).
+bool other_end_open(const Fd &end, bool is_reader) {
+    pollfd poll = {.fd = end.get(), .events = static_cast<short>(is_reader ? POLLIN : POLLOUT), .revents = 0};
+    if (::poll(&poll, 1, 0) < 0)
+        return false;
+    return (poll.revents & (is_reader ? POLLHUP : POLLERR)) == 0;
+}
+
+Result<> complete(Context &context) {
+    struct Ends {
+        const OpenFiles::Entry *reader = nullptr, *writer = nullptr;
+    };
+    std::map<model::ObjRef, Ends> all;
+    const auto &files = context.state<OpenFiles>();
+    for (const auto &[id, file] : context.tree.open_files)
+        if (const auto *end = std::get_if<model::PipeEnd>(&file.payload)) {
+            auto &ends = all[end->pipe];
+            if ((file.flags & O_ACCMODE) != O_WRONLY)
+                ends.reader = &files.held(id);
+            if ((file.flags & O_ACCMODE) != O_RDONLY)
+                ends.writer = &files.held(id);
+        }
+    for (const auto &[id, ends] : all) {
+        auto &pipe = context.tree.pipes.at(id);
+        const auto &some = ends.reader != nullptr ? *ends.reader : *ends.writer;
+        // A fifo has a name: whoever is outside can open it again. An end of an unnamed pipe outside is lost for good.
+        const bool outside = pipe.inode == 0 && (ends.reader == nullptr || ends.writer == nullptr) &&
+                             other_end_open(some.file, ends.reader != nullptr);
+        if (outside)
+            context.findings.push_back(
+                {.pid = some.seen.pid,
+                 .comm = some.seen.comm,
+                 .object = fmt::format("descriptor {} ({})", some.seen.number, some.seen.link),
+                 .reason = fmt::format("the other end of the pipe is held by {}: after the restore it will be closed{}",
+                                       holders_outside(context, pipe.number),
+                                       ends.reader != nullptr ? "" : " (writing to it fails with EPIPE)"),
+                 .advice = "connect the program to a file or a terminal instead",
+                 .fatal = false});
+        if (context.preflight || (ends.reader == nullptr && pipe.inode == 0))
+            continue; // what nobody of the tree can read is not ours
+        pipe.contents = TRY_IN(peek(some.file, some.seen.flags, pipe), "{}", some.seen.described());
+    }
+    return {};
+}
+
+} // namespace
+
+Kind pipe_kind() { return {.name = "pipe", .matches = matches, .capture = capture, .complete = complete}; }
+
+} // namespace abey::capture

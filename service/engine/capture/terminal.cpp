@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Pseudo-terminals: slaves, masters, /dev/tty.
+#include "engine/capture/descriptors.h"
+#include "engine/capture/kinds.h"
+#include "engine/capture/open_files.h"
+
+#include <cstdio>
+
+#include <asm/termbits.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+
+namespace abey::capture {
+namespace {
+
+// Linux's devices.txt
+constexpr unsigned int first_pts_major = 136, last_pts_major = 143;
+constexpr unsigned int console_major = 4, tty_major = 5;
+constexpr unsigned int dev_tty_minor = 0, dev_console_minor = 1, ptmx_minor = 2;
+
+// Context::state
+struct Terminals {
+    struct Known {
+        model::ObjRef id = 0;
+        Fd some_end; // master if there is one: it answers more questions
+        bool is_master = false;
+        Seen seen;
+    };
+    std::map<uint32_t, Known> by_index;
+};
+
+bool is_pts(dev_t device) { return major(device) >= first_pts_major && major(device) <= last_pts_major; }
+
+// Linux splits the index of a pty over majors only below 2^8 minors; with 20 bits of minors all are under the first.
+uint32_t pts_index(dev_t device) { return (major(device) - first_pts_major) * 256U + minor(device); }
+
+bool matches(const Seen &seen) {
+    if (!S_ISCHR(seen.stat.st_mode) || (seen.flags & O_PATH) != 0)
+        return false;
+    const dev_t device = seen.stat.st_rdev;
+    return is_pts(device) || major(device) == console_major || major(device) == tty_major;
+}
+
+Error refused_terminal(dev_t device) {
+    std::string name = fmt::format("character device {}:{}", major(device), minor(device));
+    if (major(device) == console_major)
+        name = minor(device) < 64 ? fmt::format("the virtual console tty{}", minor(device))
+                                  : fmt::format("the serial line ttyS{}", minor(device) - 64);
+    else if (device == makedev(tty_major, dev_console_minor))
+        name = "the system console";
+    return Error(0, name + " cannot be brought back; run the programs in a terminal emulator, by ssh, or in tmux");
+}
+
+template <class T> Result<T> ask(const Fd &file, unsigned long request, const char *what) {
+    T value = {};
+    if (::ioctl(file.get(), request, &value) < 0)
+        return fail(errno, "cannot ask the terminal for its {}", what);
+    return value;
+}
+
+template <class T> model::Bytes bytes_of(const T &value) {
+    return {reinterpret_cast<const char *>(&value), sizeof value};
+}
+
+// Which terminal is meant: for /dev/tty the caller's controlling terminal when it was opened.
+Result<dev_t> device_of(const Seen &seen) {
+    const dev_t device = seen.stat.st_rdev;
+    if (is_pts(device))
+        return device;
+    if (device == makedev(tty_major, ptmx_minor)) {
+        const auto index = TRY(ask<unsigned int>(*seen.file, TIOCGPTN, "index"));
+        return makedev(first_pts_major, index);
+    }
+    if (device == makedev(tty_major, dev_tty_minor)) {
+        // new_encode_dev() of linux/kdev_t.h
+        const auto code = TRY(ask<unsigned int>(*seen.file, TIOCGDEV, "device"));
+        return makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
+    }
+    return device;
+}
+
+Result<> capture_settings(const Fd &end, bool is_master, model::Terminal &terminal) {
+    auto settings = ask<struct termios2>(end, TCGETS2, "settings");
+    if (!settings && settings.error().code() == EIO)
+        return {}; // hung up: its master has gone; no settings says so
+    terminal.settings = bytes_of(TRY(std::move(settings)));
+    terminal.locked_settings = bytes_of(TRY(ask<struct termios>(end, TIOCGLCKTRMIOS, "locked settings")));
+    const auto size = TRY(ask<winsize>(end, TIOCGWINSZ, "size"));
+    terminal.rows = size.ws_row;
+    terminal.columns = size.ws_col;
+    terminal.x_pixels = size.ws_xpixel;
+    terminal.y_pixels = size.ws_ypixel;
+    if (!is_master)
+        return {};
+    terminal.master_inside = true;
+    terminal.packet_mode = TRY(ask<int>(end, TIOCGPKT, "packet mode")) != 0;
+    terminal.locked = TRY(ask<int>(end, TIOCGPTLCK, "lock")) != 0;
+    // no session, no foreground group: 0, or an error that says so
+    terminal.foreground = ask<int>(end, TIOCGPGRP, "foreground group").value_or(0);
+    terminal.session = ask<int>(end, TIOCGSID, "session").value_or(0);
+    return {};
+}
+
+void capture_node(const struct stat &st, model::Terminal &terminal) {
+    terminal.mode = st.st_mode & 07777U;
+    terminal.uid = st.st_uid;
+    terminal.gid = st.st_gid;
+}
+
+// The terminal with this index, with what this end of it tells.
+Result<model::ObjRef> know(Context &context, uint32_t index, const Fd &end, bool is_master, const Seen &seen) {
+    auto &known = context.state<Terminals>().by_index[index];
+    if (known.id != 0 && (known.is_master || !is_master))
+        return known.id;
+    model::Terminal terminal;
+    if (known.id != 0)
+        terminal = context.tree.terminals.at(known.id); // seen by its slave so far
+    terminal.index = index;
+    TRY(capture_settings(end, is_master, terminal));
+    if (!is_master && is_pts(seen.stat.st_rdev)) {
+        capture_node(seen.stat, terminal);
+        terminal.exclusive = ask<int>(end, TIOCGEXCL, "exclusive mode").value_or(0) != 0;
+    } else if (struct stat st = {};
+               ::stat(fmt::format("/proc/{}/root/dev/pts/{}", seen.pid, index).c_str(), &st) == 0) {
+        capture_node(st, terminal);
+    }
+    if (terminal.id == 0)
+        terminal.id = context.tree.next_id();
+    known.id = terminal.id;
+    known.is_master = is_master;
+    known.some_end = TRY(duplicate(end));
+    known.seen = seen;
+    known.seen.file = nullptr;
+    context.tree.terminals.insert_or_assign(terminal.id, std::move(terminal));
+    return known.id;
+}
+
+struct Control {
+    unsigned int terminal = 0;
+    int session = 0, foreground = 0;
+};
+
+// proc(5): the fields session, tty_nr and tpgid of /proc/PID/stat
+Result<Control> control_of(int pid) {
+    const std::string text = TRY(read_file(fmt::format("/proc/{}/stat", pid)));
+    const auto comm_end = text.rfind(')');
+    Control control;
+    int terminal = 0;
+    if (comm_end == std::string::npos || std::sscanf(text.c_str() + comm_end + 1, " %*c %*d %*d %d %d %d",
+                                                     &control.session, &terminal, &control.foreground) != 3)
+        return fail(EPROTO, "/proc/{}/stat is malformed", pid);
+    control.terminal = static_cast<unsigned int>(terminal);
+    return control;
+}
+
+Result<model::Payload> capture(Context &context, const Seen &seen) {
+    const dev_t device = TRY(device_of(seen));
+    if (!is_pts(device))
+        return std::unexpected(refused_terminal(device));
+    const bool is_master = seen.stat.st_rdev == makedev(tty_major, ptmx_minor);
+    return model::TerminalEnd{.terminal = TRY(know(context, pts_index(device), *seen.file, is_master, seen)),
+                              .master = is_master,
+                              .by_dev_tty = seen.stat.st_rdev == makedev(tty_major, dev_tty_minor)};
+}
+
+// What was typed or printed and not read yet cannot be looked at without taking it out, and what is taken out is lost
+// when the worker dies before putting it back. So it is left where it is, and the user is told.
+Result<> tell_unread(Context &context) {
+    if (context.preflight)
+        return {};
+    for (const auto &[index, known] : context.state<Terminals>().by_index) {
+        int unread = 0;
+        if (::ioctl(known.some_end.get(), FIONREAD, &unread) < 0 || unread == 0)
+            continue;
+        context.findings.push_back(
+            {.pid = known.seen.pid,
+             .comm = known.seen.comm,
+             .object = fmt::format("terminal /dev/pts/{}", index),
+             .reason = fmt::format("{} bytes of its {} have not been read yet and will be missing "
+                                   "after the restore",
+                                   unread, known.is_master ? "output" : "input"),
+             .advice = {},
+             .fatal = false});
+    }
+    return {};
+}
+
+} // namespace
+
+Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std::string &comm) {
+    const auto stat = TRY(control_of(pid));
+    if (stat.terminal == 0)
+        return 0;
+    const unsigned int code = stat.terminal;
+    const dev_t device = makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
+    if (!is_pts(device)) {
+        const Error refused = refused_terminal(device);
+        if (!context.preflight)
+            return fail(0, "process {} ({}), controlling terminal: {}", pid, comm, refused.message());
+        const std::string message = refused.message();
+        const auto cut = message.find("; ");
+        context.findings.push_back({.pid = pid,
+                                    .comm = comm,
+                                    .object = "controlling terminal",
+                                    .reason = message.substr(0, cut),
+                                    .advice = message.substr(cut + 2)});
+        return 0;
+    }
+    const uint32_t index = pts_index(device);
+    auto &terminals = context.state<Terminals>();
+    if (!terminals.by_index.contains(index)) {
+        // no task has it open: look at it by its name
+        const std::string path = fmt::format("/proc/{}/root/dev/pts/{}", pid, index);
+        const auto end = TRY_IN(abey::open_file(path, O_RDWR | O_NOCTTY | O_NONBLOCK),
+                                "process {} ({}), controlling terminal /dev/pts/{}", pid, comm, index);
+        const Seen seen = TRY(look_at(pid, comm, end));
+        TRY_IN(know(context, index, end, false, seen), "process {} ({}), controlling terminal /dev/pts/{}", pid, comm,
+               index);
+    }
+    auto &terminal = context.tree.terminals.at(terminals.by_index.at(index).id);
+    terminal.session = stat.session;
+    if (stat.foreground > 0)
+        terminal.foreground = stat.foreground;
+    return terminal.id;
+}
+
+Kind terminal_kind() { return {.name = "terminal", .matches = matches, .capture = capture, .complete = tell_unread}; }
+
+} // namespace abey::capture

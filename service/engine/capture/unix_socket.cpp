@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// unix(7) sockets.
+#include "engine/capture/unix_socket.h"
+
+#include "engine/capture/kinds.h"
+#include "engine/capture/open_files.h"
+#include "engine/capture/socket_queue.h"
+#include "engine/capture/unix_diag.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+namespace abey::capture {
+namespace {
+
+// As sock_diag(7) tells the state of unix sockets
+constexpr int state_connected = 1;
+constexpr int state_listening = 10;
+constexpr unsigned receive_shut = 1, send_shut = 2;
+
+// Context::state: sockets by number, and the one open file of each.
+struct UnixSockets {
+    std::map<uint64_t, model::ObjRef> by_number;
+    std::map<model::ObjRef, model::ObjRef> open_file;
+    std::set<model::ObjRef> queue_read;
+};
+
+template <class T> Result<T> option(const Fd &socket, int name) {
+    T value = {};
+    socklen_t size = sizeof value;
+    if (::getsockopt(socket.get(), SOL_SOCKET, name, &value, &size) < 0)
+        return fail(errno, "cannot ask the socket for option {}", name);
+    return value;
+}
+
+bool matches(const Seen &seen) {
+    return S_ISSOCK(seen.stat.st_mode) && (seen.flags & O_PATH) == 0 &&
+           option<int>(*seen.file, SO_DOMAIN).value_or(-1) == AF_UNIX;
+}
+
+Result<model::SocketOptions> options(const Fd &socket) {
+    const auto microseconds = [](const timeval &time) {
+        return static_cast<uint64_t>(time.tv_sec) * 1'000'000U + static_cast<uint64_t>(time.tv_usec);
+    };
+    const auto linger_option = TRY(option<linger>(socket, SO_LINGER));
+    model::SocketOptions options;
+    options.send_buffer = TRY(option<uint32_t>(socket, SO_SNDBUF));
+    options.receive_buffer = TRY(option<uint32_t>(socket, SO_RCVBUF));
+    options.pass_credentials = TRY(option<int>(socket, SO_PASSCRED)) != 0;
+    options.pass_security = TRY(option<int>(socket, SO_PASSSEC)) != 0;
+    options.peek_offset = TRY(option<int>(socket, SO_PEEK_OFF));
+    options.linger = linger_option.l_onoff != 0;
+    options.linger_seconds = linger_option.l_linger;
+    options.receive_timeout_us = microseconds(TRY(option<timeval>(socket, SO_RCVTIMEO)));
+    options.send_timeout_us = microseconds(TRY(option<timeval>(socket, SO_SNDTIMEO)));
+    options.priority = TRY(option<int>(socket, SO_PRIORITY));
+    options.low_water = TRY(option<int>(socket, SO_RCVLOWAT));
+    return options;
+}
+
+Result<model::Payload> capture(Context &context, const Seen &seen) {
+    auto &sockets = context.state<UnixSockets>();
+    model::UnixSocket socket;
+    socket.number = seen.stat.st_ino;
+    socket.type = TRY(option<int>(*seen.file, SO_TYPE));
+    socket.options = TRY(options(*seen.file));
+    socket.id = context.tree.next_id();
+    const model::ObjRef id = socket.id;
+    sockets.by_number.emplace(socket.number, id);
+    context.tree.unix_sockets.emplace(id, std::move(socket));
+    return model::SocketFile{.socket = id};
+}
+
+void index_open_files(Context &context) {
+    auto &sockets = context.state<UnixSockets>();
+    for (const auto &[id, file] : context.tree.open_files)
+        if (const auto *socket = std::get_if<model::SocketFile>(&file.payload))
+            sockets.open_file[socket->socket] = id;
+}
+
+const OpenFiles::Entry &held(Context &context, model::ObjRef socket) {
+    return context.state<OpenFiles>().held(context.state<UnixSockets>().open_file.at(socket));
+}
+
+// Does the bound path still lead to the socket? Paths of unix sockets are those of the process that bound it.
+void look_up_name(const Seen &seen, const UnixDiag &diag, model::UnixSocket &socket) {
+    socket.name_unlinked = true;
+    struct stat st = {};
+    if (diag.name.empty() || diag.name.front() != '/')
+        return;
+    const std::string path = fmt::format("/proc/{}/root{}", seen.pid, diag.name);
+    if (::lstat(path.c_str(), &st) < 0 || !S_ISSOCK(st.st_mode) ||
+        static_cast<uint32_t>(st.st_ino) != diag.vfs_inode.value_or(0))
+        return;
+    socket.name_unlinked = false;
+    socket.name_mode = st.st_mode & 07777U;
+    socket.name_uid = st.st_uid;
+    socket.name_gid = st.st_gid;
+}
+
+void set_owner(model::UnixSocket &socket, const ucred &owner) {
+    socket.owner_pid = owner.pid;
+    socket.owner_uid = owner.uid;
+    socket.owner_gid = owner.gid;
+}
+
+std::string name_for_people(std::string name) {
+    if (name.empty())
+        return "an unnamed socket";
+    std::ranges::replace(name, '\0', '@');
+    return name;
+}
+
+// "process 812 (dbus-daemon)", as far as the socket tells
+std::string peer_process(const Fd &file) {
+    const auto peer = option<ucred>(file, SO_PEERCRED);
+    if (!peer || peer->pid <= 0)
+        return "a process";
+    std::string comm = read_file(fmt::format("/proc/{}/comm", peer->pid)).value_or("?");
+    comm.resize(std::min(comm.find('\n'), comm.size()));
+    return fmt::format("process {} ({})", peer->pid, comm);
+}
+
+Finding notice(const Seen &seen, std::string reason, std::string advice = {}) {
+    return {.pid = seen.pid,
+            .comm = seen.comm,
+            .object = seen.number < 0 ? fmt::format("a descriptor on its way ({})", seen.link)
+                                      : fmt::format("descriptor {} ({})", seen.number, seen.link),
+            .reason = std::move(reason),
+            .advice = std::move(advice),
+            .fatal = false};
+}
+
+Result<std::string> peer_name(const Fd &file) {
+    sockaddr_un address = {};
+    socklen_t size = sizeof address;
+    if (::getpeername(file.get(), reinterpret_cast<sockaddr *>(&address), &size) < 0)
+        return errno == ENOTCONN ? Result<std::string>("") : fail(errno, "cannot ask for the peer's name");
+    if (size <= offsetof(sockaddr_un, sun_path))
+        return "";
+    std::string name(address.sun_path,
+                     std::min<size_t>(size - offsetof(sockaddr_un, sun_path), sizeof address.sun_path));
+    if (name.front() != '\0')
+        name.resize(std::min(name.find('\0'), name.size()));
+    return name;
+}
+
+Result<> complete_listener(Context &context, const UnixDiag &diag, const UnixDiags &diags, model::UnixSocket &socket) {
+    const auto &entry = held(context, socket.id);
+    const auto &sockets = context.state<UnixSockets>();
+    socket.state = model::SocketState::listening;
+    socket.backlog = diag.write_queue;
+    set_owner(socket, TRY(option<ucred>(entry.file, SO_PEERCRED)));
+    size_t strangers = 0;
+    for (const uint32_t number : diag.pending) {
+        const auto client = sockets.by_number.find(number);
+        if (client == sockets.by_number.end()) {
+            ++strangers;
+            continue;
+        }
+        const auto client_diag = diags.find(number);
+        if (!context.preflight && client_diag != diags.end() && client_diag->second.write_queue != 0)
+            return fail(EAGAIN, "it has sent data over a connection that has not been accepted yet; try again");
+        socket.pending.push_back(client->second);
+    }
+    if (strangers != 0)
+        context.findings.push_back(
+            notice(entry.seen,
+                   fmt::format("{} connections from outside wait to be accepted; they will be closed", strangers)));
+    return {};
+}
+
+Result<> complete_peer(Context &context, const UnixDiag &diag, const std::set<uint64_t> &pending,
+                       model::UnixSocket &socket) {
+    const auto &entry = held(context, socket.id);
+    const auto &sockets = context.state<UnixSockets>();
+    socket.state = model::SocketState::connected;
+    socket.peer_name = TRY(peer_name(entry.file));
+    if (pending.contains(socket.number))
+        return {}; // the listener names it
+    if (const auto peer = sockets.by_number.find(*diag.peer); *diag.peer != 0 && peer != sockets.by_number.end()) {
+        socket.peer = peer->second;
+        if (socket.type != SOCK_DGRAM || context.tree.unix_sockets.at(peer->second).type == socket.type)
+            set_owner(context.tree.unix_sockets.at(peer->second), TRY(option<ucred>(entry.file, SO_PEERCRED)));
+        return {};
+    }
+    const bool gone = *diag.peer == 0 && (socket.type == SOCK_DGRAM || diag.shutdown == (receive_shut | send_shut));
+    if (gone)
+        return {};
+    socket.peer_outside = true;
+    if (socket.type == SOCK_DGRAM && !socket.peer_name.empty())
+        context.findings.push_back(
+            notice(entry.seen,
+                   fmt::format("it sends to {} outside: it will be connected again to what is there at the restore",
+                               name_for_people(socket.peer_name))));
+    else
+        context.findings.push_back(
+            notice(entry.seen,
+                   fmt::format("it is connected to {} of {} outside: after the restore it will be closed",
+                               name_for_people(socket.peer_name), peer_process(entry.file)),
+                   "the program must connect again by itself"));
+    return {};
+}
+
+Result<> complete_one(Context &context, const UnixDiags &diags, const std::set<uint64_t> &pending,
+                      model::UnixSocket &socket) {
+    const auto found = diags.find(static_cast<uint32_t>(socket.number));
+    if (found == diags.end())
+        return fail(
+            0, "a socket of another network namespace cannot be brought back yet; end the container that holds it");
+    const UnixDiag &diag = found->second;
+    const auto &entry = held(context, socket.id);
+    socket.name = diag.name;
+    socket.read_shut = (diag.shutdown & receive_shut) != 0;
+    socket.write_shut = (diag.shutdown & send_shut) != 0;
+    if (diag.vfs_inode) {
+        look_up_name(entry.seen, diag, socket);
+        if (!socket.name.starts_with('/') && diag.state != state_connected)
+            context.findings.push_back(
+                notice(entry.seen, fmt::format("its name is the relative path {}: after the restore "
+                                               "nobody can reach it by that name",
+                                               socket.name)));
+    }
+    if (diag.state == state_listening)
+        return complete_listener(context, diag, diags, socket);
+    if (diag.peer)
+        return complete_peer(context, diag, pending, socket);
+    return {};
+}
+
+Result<> complete(Context &context) {
+    if (context.tree.unix_sockets.empty())
+        return {};
+    index_open_files(context);
+    const UnixDiags diags = TRY(dump_unix_sockets());
+    std::set<uint64_t> pending; // clients that wait at some listener of the tree
+    for (const auto &[id, socket] : context.tree.unix_sockets)
+        if (const auto diag = diags.find(static_cast<uint32_t>(socket.number)); diag != diags.end())
+            pending.insert(diag->second.pending.begin(), diag->second.pending.end());
+    for (auto &[id, socket] : context.tree.unix_sockets) {
+        const auto &seen = held(context, id).seen;
+        auto done = complete_one(context, diags, pending, socket);
+        if (!done && context.preflight) {
+            auto finding = notice(seen, done.error().message());
+            finding.fatal = true;
+            context.findings.push_back(std::move(finding));
+        } else if (!done) {
+            return within(std::move(done).error(), "{}", seen.described());
+        }
+    }
+    return {};
+}
+
+Result<> read_queue(Context &context, model::ObjRef id, const OpenFiles::Entry &entry) {
+    const int type = context.tree.unix_sockets.at(id).type;
+    if (TRY(option<int>(entry.file, SO_ACCEPTCONN)) != 0)
+        return {};
+    for (QueuedMessage &queued : TRY(peek_queue(entry.file, type))) {
+        model::SocketMessage message;
+        message.data = std::move(queued.data);
+        message.source = std::move(queued.source);
+        message.sender_pid = queued.sender_pid;
+        message.sender_uid = queued.sender_uid;
+        message.sender_gid = queued.sender_gid;
+        for (const Fd &file : queued.rights) {
+            const Seen seen = TRY(look_at(entry.seen.pid, entry.seen.comm, file));
+            message.rights.push_back(TRY(context.open_file(seen)));
+        }
+        context.tree.unix_sockets.at(id).queue.push_back(std::move(message));
+    }
+    return {};
+}
+
+} // namespace
+
+Result<bool> add_files_in_flight(Context &context) {
+    index_open_files(context);
+    auto &sockets = context.state<UnixSockets>();
+    std::vector<model::ObjRef> unread;
+    for (const auto &[id, socket] : context.tree.unix_sockets)
+        if (sockets.queue_read.insert(id).second)
+            unread.push_back(id);
+    for (const model::ObjRef id : unread) {
+        const auto &entry = held(context, id);
+        TRY_IN(read_queue(context, id, entry), "{}", entry.seen.described());
+    }
+    return !unread.empty();
+}
+
+Kind unix_socket_kind() {
+    return {.name = "unix socket", .matches = matches, .capture = capture, .complete = complete};
+}
+
+} // namespace abey::capture
