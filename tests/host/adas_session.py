@@ -143,9 +143,15 @@ def complaint(result):
     return f"status {result.returncode}: {text}"
 
 
-def restored_session(host, known):
-    """(id, properties, processes) of ada's session that is neither known nor a login(1)'s; None while there is none.
-    It counts when the counter is back in it."""
+def restored_session(host, known, count):
+    """(id, properties, processes) of ada's session that is not known and in which the counter has counted beyond
+    `count`; None while there is none."""
+    try:
+        counts = Log(host.path(f"{HOME}/{LOG}").read_text(errors="replace")).counts
+    except FileNotFoundError:
+        return None
+    if not counts or counts[-1] <= count:
+        return None
     for session, properties in sessions_of(host).items():
         if session in known or properties.get("Leader", "0") == "0":
             continue
