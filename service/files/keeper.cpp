@@ -13,6 +13,8 @@
 #include <optional>
 #include <random>
 
+#include <linux/magic.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 
 namespace abey::files {
@@ -80,6 +82,12 @@ std::string_view naming_word(const model::Inode &inode) {
         break;
     }
     return "deleted";
+}
+
+// fsync(2) promises nothing about a new file's name, but these write it, and new directories above it, with the file;
+// asking for the directories one by one would cost a flush of the disk each.
+bool names_follow_files(uint64_t fs_type) {
+    return fs_type == BTRFS_SUPER_MAGIC || fs_type == EXT4_SUPER_MAGIC || fs_type == XFS_SUPER_MAGIC;
 }
 
 std::string random_id() {
@@ -153,6 +161,9 @@ class Keeper final : public engine::FileKeeper {
                 return fail(errno, "cannot write {}/{} to disk", printable(placed.area->path), placed.name);
         }
         for (const auto &[key, area] : areas_) {
+            struct statfs fs = {};
+            if (::fstatfs(area.files.get(), &fs) == 0 && names_follow_files(static_cast<uint32_t>(fs.f_type)))
+                continue;
             for (const Fd *directory : {&area.files, &area.area, &area.above}) {
                 Fd readable = TRY(open_at(directory->get(), ".", O_RDONLY | O_DIRECTORY));
                 if (::fsync(readable.get()) != 0)

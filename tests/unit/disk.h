@@ -21,13 +21,14 @@ class Disk {
   public:
     // type: "btrfs", "ext4", "tmpfs". Empty path() and a reason when it cannot be had.
     explicit Disk(const std::string &type, unsigned megabytes = 512) {
-        static const bool own_mounts =
-            ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+        static const bool own_mounts = ::unshare(CLONE_NEWNS) == 0 &&
+                                       ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                                       ::mount("tmpfs", "/mnt", "tmpfs", 0, nullptr) == 0;
         if (!own_mounts) {
-            why_not_ = "cannot have a mount namespace: run as root";
+            why_not_ = "cannot have mounts of its own: run as root";
             return;
         }
-        std::string pattern = "/var/tmp/abey-disk-XXXXXX"; // on a disk: /tmp may be small
+        std::string pattern = "/mnt/XXXXXX";
         if (::mkdtemp(pattern.data()) == nullptr) {
             why_not_ = "no temporary directory";
             return;
@@ -41,10 +42,12 @@ class Disk {
                 return;
             }
         } else {
-            std::string image = base_ + "/image";
+            std::string image = fmt::format("/var/tmp/abey-disk-{}", ::getpid());
             std::string make = fmt::format("truncate -s {}M {} && mkfs.{} -q {} && mount -o loop {} {}", megabytes,
                                            image, type, image, image, top);
-            if (std::system(("(" + make + ") >/dev/null 2>&1").c_str()) != 0) {
+            bool made = std::system(("(" + make + ") >/dev/null 2>&1").c_str()) == 0;
+            ::unlink(image.c_str()); // the loop device holds it
+            if (!made) {
                 why_not_ = fmt::format("cannot make or mount a {}", type);
                 return;
             }
@@ -62,7 +65,7 @@ class Disk {
     }
 
     [[nodiscard]] const std::string &path() const { return path_; }
-    [[nodiscard]] const std::string &base() const { return base_; } // on the machine's own disk
+    [[nodiscard]] const std::string &base() const { return base_; } // a directory on another file system
     [[nodiscard]] const std::string &why_not() const { return why_not_; }
 
   private:
