@@ -176,6 +176,17 @@ Result<> store(const Job &job, const std::string &directory) {
     return replace_file(job_file(job.number, directory), to_json(job));
 }
 
+Result<uint32_t> next_number(const std::string &directory) {
+    const auto path = directory + "/last";
+    uint32_t last = 0;
+    if (auto text = read_own_file(path); text)
+        last = TRY_IN(number_from(*text), "{}", path);
+    else if (text.error().code() != ENOENT)
+        return std::unexpected(std::move(text).error());
+    TRY(replace_file(path, fmt::format("{}", ++last)));
+    return last;
+}
+
 Result<std::vector<uint32_t>> list(const std::string &directory) {
     std::vector<uint32_t> numbers;
     std::error_code error;

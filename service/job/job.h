@@ -60,6 +60,9 @@ Result<uint32_t> number_from(std::string_view text);
 // The daemon's side. store() is durable against a crash of the daemon (rename), not against a power loss: /run is gone
 // then.
 Result<> store(const Job &job, const std::string &directory = jobs_directory);
+// The number for the next job. Counts on as long as the machine runs, also when the daemon is started again: units of
+// former jobs (keepers) live on under their numbers.
+Result<uint32_t> next_number(const std::string &directory = jobs_directory);
 // Numbers of all jobs that have a file.
 Result<std::vector<uint32_t>> list(const std::string &directory = jobs_directory);
 // ENOENT: the worker ended without saying anything.

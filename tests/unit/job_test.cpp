@@ -79,6 +79,14 @@ TEST_F(JobFiles, AreRefusedWhenForeign) {
     EXPECT_FALSE(load(10, directory_));
 }
 
+TEST_F(JobFiles, AreNumberedOnAndOn) {
+    EXPECT_EQ(next_number(directory_).value(), 1U);
+    EXPECT_EQ(next_number(directory_).value(), 2U);
+    EXPECT_TRUE(list(directory_).value().empty());
+    ASSERT_TRUE(write_file(directory_ + "/last", "4294967296"));
+    EXPECT_FALSE(next_number(directory_)) << "a spoilt counter must not start over";
+}
+
 TEST(JobText, OfAnotherShapeIsAnError) {
     for (const auto *text :
          {"", "[]", "{}", R"({"number":"7","kind":"suspend","uid":0})", R"({"number":7,"kind":"no","uid":0})",
