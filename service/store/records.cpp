@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "store/records.h"
+
+#include <nlohmann/json.hpp>
+
+namespace abey::store {
+namespace {
+
+std::string dump(const nlohmann::json &json) {
+    return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+// Runs `read` on the parsed text, and turns what the library throws into an error.
+template <class Read> auto parsed(std::string_view text, Read read) -> Result<decltype(read(nlohmann::json()))> {
+    try {
+        return read(nlohmann::json::parse(text));
+    } catch (const nlohmann::json::exception &error) {
+        return fail(EINVAL, "malformed: {}", error.what());
+    }
+}
+
+} // namespace
+
+std::string to_json(const About &about) {
+    return dump({{"id", about.id},
+                 {"uid", about.uid},
+                 {"user", about.user},
+                 {"home", about.home},
+                 {"session", about.session},
+                 {"service", about.service},
+                 {"tty", about.tty},
+                 {"created", about.created}});
+}
+
+Result<About> about_from_json(std::string_view text) {
+    return parsed(text, [](const nlohmann::json &json) {
+        return About{.id = json.at("id").get<std::string>(),
+                     .uid = json.at("uid").get<uint32_t>(),
+                     .user = json.at("user").get<std::string>(),
+                     .home = json.value("home", ""),
+                     .session = json.at("session").get<std::string>(),
+                     .service = json.value("service", ""),
+                     .tty = json.value("tty", ""),
+                     .created = json.at("created").get<uint64_t>()};
+    });
+}
+
+std::string to_json(const snapshot::Saved &saved) {
+    return dump({{"provider", saved.provider},
+                 {"home", saved.home},
+                 {"filesystem", saved.filesystem},
+                 {"source", saved.source},
+                 {"place", saved.place},
+                 {"snapshot", saved.snapshot},
+                 {"generation", saved.generation}});
+}
+
+Result<snapshot::Saved> saved_from_json(std::string_view text) {
+    return parsed(text, [](const nlohmann::json &json) {
+        return snapshot::Saved{.provider = json.at("provider").get<std::string>(),
+                               .home = json.at("home").get<std::string>(),
+                               .filesystem = json.at("filesystem").get<std::string>(),
+                               .source = json.at("source").get<std::string>(),
+                               .place = json.at("place").get<std::string>(),
+                               .snapshot = json.at("snapshot").get<std::string>(),
+                               .generation = json.at("generation").get<uint64_t>()};
+    });
+}
+
+std::string to_json(const std::map<std::string, uint64_t> &figures) { return dump(figures); }
+
+Result<std::map<std::string, uint64_t>> figures_from_json(std::string_view text) {
+    return parsed(text, [](const nlohmann::json &json) { return json.get<std::map<std::string, uint64_t>>(); });
+}
+
+} // namespace abey::store

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "store/store.h"
+
+#include "engine/os/fd.h"
+#include "store/records.h"
+
+#include <algorithm>
+#include <filesystem>
+
+namespace abey::store {
+namespace {
+
+constexpr size_t id_limit = 128;
+constexpr size_t checkpoint_limit = 10'000;
+constexpr std::string_view removing_prefix = ".removing-";
+
+Result<> sync_directory(const std::string &path) {
+    const auto directory = TRY(open_file(path, O_RDONLY | O_DIRECTORY));
+    if (::fsync(directory.get()) < 0)
+        return fail(errno, "cannot write {} to disk", path);
+    return {};
+}
+
+// Durable when it returns: data, then name.
+Result<> write_record(const std::string &directory, const char *name, std::string_view data) {
+    const auto path = directory + "/" + name;
+    const auto temporary = path + ".new";
+    {
+        const auto file = TRY(open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
+        TRY_IN(write_all(file, data), "{}", temporary);
+        if (::fsync(file.get()) < 0)
+            return fail(errno, "cannot write {} to disk", temporary);
+    }
+    if (::rename(temporary.c_str(), path.c_str()) < 0)
+        return fail(errno, "cannot rename {} to {}", temporary, path);
+    return sync_directory(directory);
+}
+
+bool exists(const std::string &path) {
+    struct stat status {};
+    return ::lstat(path.c_str(), &status) == 0;
+}
+
+Result<> checked_id(const std::string &id) {
+    if (!is_id(id))
+        return fail(EINVAL, "not the id of a checkpoint: \"{}\"", id.substr(0, id_limit));
+    return {};
+}
+
+} // namespace
+
+bool is_id(std::string_view text) {
+    return !text.empty() && text.size() <= id_limit && text.front() != '.' && std::ranges::all_of(text, [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+               c == '.';
+    });
+}
+
+std::string_view name_of(State state) {
+    switch (state) {
+    case State::incomplete:
+        return "incomplete";
+    case State::waiting:
+        return "waiting";
+    case State::resumed:
+        return "resumed";
+    case State::removing:
+        break;
+    }
+    return "removing";
+}
+
+std::string Store::directory(const std::string &id) const { return root_ + "/" + id; }
+
+std::string Store::images(const std::string &id) const { return directory(id) + "/image"; }
+
+std::string Store::place_of(const std::string &id) const {
+    auto place = directory(id);
+    return exists(place) ? place : fmt::format("{}/{}{}", root_, removing_prefix, id);
+}
+
+Result<> Store::begin(const About &about) const {
+    TRY(checked_id(about.id));
+    const auto place = directory(about.id);
+    if (exists(place_of(about.id)))
+        return fail(EEXIST, "checkpoint {}", about.id);
+    if (::mkdir(place.c_str(), 0700) < 0)
+        return fail(errno, "cannot make {}", place);
+    TRY(write_record(place, "about.json", to_json(about)));
+    return sync_directory(root_);
+}
+
+Result<> Store::record_home(const std::string &id, const snapshot::Saved &saved) const {
+    TRY(checked_id(id));
+    return write_record(directory(id), "home.json", to_json(saved));
+}
+
+Result<> Store::record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const {
+    TRY(checked_id(id));
+    return write_record(directory(id), "report.json", to_json(figures));
+}
+
+Result<> Store::mark_resumed(const std::string &id) const {
+    TRY(checked_id(id));
+    return write_record(directory(id), "resumed", "");
+}
+
+Result<Checkpoint> Store::find(const std::string &id) const {
+    TRY(checked_id(id));
+    const auto place = place_of(id);
+    if (!exists(place))
+        return fail(ENOENT, "there is no checkpoint {}", id);
+    Checkpoint checkpoint;
+    const auto about = read_file(place + "/about.json", record_limit);
+    if (about)
+        checkpoint.about = TRY_IN(about_from_json(*about), "{}/about.json", place);
+    else if (about.error().code() != ENOENT) // ENOENT: its worker died at once; there is nothing but the id
+        return std::unexpected(about.error());
+    checkpoint.about.id = id;
+    if (const auto home = read_file(place + "/home.json", record_limit); home)
+        checkpoint.home = TRY_IN(saved_from_json(*home), "{}/home.json", place);
+    else if (home.error().code() != ENOENT)
+        return std::unexpected(home.error());
+    if (const auto report = read_file(place + "/report.json", record_limit); report)
+        checkpoint.figures = TRY_IN(figures_from_json(*report), "{}/report.json", place);
+    checkpoint.state = place != directory(id)               ? State::removing
+                       : !exists(place + "/image/manifest") ? State::incomplete
+                       : exists(place + "/resumed")         ? State::resumed
+                                                            : State::waiting;
+    return checkpoint;
+}
+
+Result<Store::Listed> Store::list() const {
+    Listed listed;
+    std::error_code error;
+    std::filesystem::directory_iterator entry(root_, error);
+    for (size_t seen = 0; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+        auto id = entry->path().filename().string();
+        if (id.starts_with(removing_prefix))
+            id.erase(0, removing_prefix.size());
+        if (!is_id(id))
+            continue;
+        if (++seen > checkpoint_limit)
+            return fail(EFBIG, "{}: more than {} checkpoints", root_, checkpoint_limit);
+        if (auto checkpoint = find(id); checkpoint)
+            listed.checkpoints.push_back(std::move(*checkpoint));
+        else if (checkpoint.error().code() != ENOENT) // it was removed meanwhile
+            listed.unreadable.push_back(std::move(checkpoint).error());
+    }
+    if (error)
+        return fail(error.value(), "cannot list {}", root_);
+    std::ranges::sort(listed.checkpoints, [](const Checkpoint &one, const Checkpoint &other) {
+        return std::tie(one.about.created, one.about.id) < std::tie(other.about.created, other.about.id);
+    });
+    return listed;
+}
+
+Result<uint64_t> Store::size_of(const std::string &id) const {
+    TRY(checked_id(id));
+    constexpr uint64_t block = 512; // stat(2): st_blocks
+    uint64_t size = 0;
+    std::error_code error;
+    std::filesystem::recursive_directory_iterator entry(place_of(id), error);
+    for (; !error && entry != std::filesystem::recursive_directory_iterator(); entry.increment(error)) {
+        struct stat status {};
+        if (::lstat(entry->path().c_str(), &status) == 0)
+            size += static_cast<uint64_t>(status.st_blocks) * block;
+    }
+    if (error)
+        return fail(error.value(), "cannot measure checkpoint {}", id);
+    return size;
+}
+
+Result<> Store::begin_removal(const std::string &id) const {
+    TRY(checked_id(id));
+    const auto place = directory(id);
+    const auto removing = fmt::format("{}/{}{}", root_, removing_prefix, id);
+    if (::rename(place.c_str(), removing.c_str()) < 0 && !(errno == ENOENT && exists(removing)))
+        return fail(errno, "cannot remove checkpoint {}", id);
+    return sync_directory(root_);
+}
+
+Result<> Store::remove(const std::string &id) const {
+    TRY(begin_removal(id));
+    std::error_code error;
+    std::filesystem::remove_all(place_of(id), error); // does not follow symlinks
+    if (error)
+        return fail(error.value(), "cannot remove checkpoint {}", id);
+    return sync_directory(root_);
+}
+
+} // namespace abey::store

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Checkpoints on disk, one directory each below the store's root:
+//   ID/about.json    whose session it was; written first
+//   ID/home.json     the snapshot of the home, as soon as there is one
+//   ID/image/        the engine's image; its manifest is written last of all
+//   ID/report.json   the figures of the suspend; may be missing
+//   ID/resumed       it was resumed and does not wait any more
+//   .removing-ID/    on its way out
+// There is no index: the directories are the state, and each step is one rename or one new name, so that a crash leaves
+// either what was or what is to be. All paths are the store's own; nothing here follows a symlink out of it.
+#pragma once
+
+#include "engine/os/result.h"
+#include "snapshot/provider.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace abey::store {
+
+inline constexpr const char *default_root = "/var/lib/abeyance";
+
+// What is known before the suspend begins.
+struct About {
+    std::string id;
+    uint32_t uid = 0;
+    std::string user;     // login name
+    std::string home;     // absolute path; empty: none
+    std::string session;  // logind's id
+    std::string service;  // PAM service that had opened it
+    std::string tty;      // without "/dev/"
+    uint64_t created = 0; // microseconds since 1970
+};
+
+enum class State : uint8_t {
+    incomplete, // no manifest: being made, or its worker died
+    waiting,
+    resumed,
+    removing,
+};
+std::string_view name_of(State state);
+
+struct Checkpoint {
+    About about;
+    State state = State::incomplete;
+    std::optional<snapshot::Saved> home;
+    std::map<std::string, uint64_t> figures; // of the suspend
+};
+
+class Store {
+  public:
+    explicit Store(std::string root = default_root) : root_(std::move(root)) {}
+
+    // Makes the directory of a new checkpoint. EEXIST: there is one of that id.
+    [[nodiscard]] Result<> begin(const About &about) const;
+    [[nodiscard]] std::string directory(const std::string &id) const;
+    // Where the engine writes its image; does not exist before it does.
+    [[nodiscard]] std::string images(const std::string &id) const;
+    // The home's snapshot, on disk when this returns: whoever finds the checkpoint half made can remove it.
+    [[nodiscard]] Result<> record_home(const std::string &id, const snapshot::Saved &saved) const;
+    [[nodiscard]] Result<> record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const;
+    [[nodiscard]] Result<> mark_resumed(const std::string &id) const;
+
+    // ENOENT: there is none of that id. EINVAL: not an id.
+    [[nodiscard]] Result<Checkpoint> find(const std::string &id) const;
+    // All of them, half-made ones too, oldest first. One that cannot be read is left out, and its error handed back.
+    struct Listed {
+        std::vector<Checkpoint> checkpoints;
+        std::vector<Error> unreadable;
+    };
+    [[nodiscard]] Result<Listed> list() const;
+    // Bytes on disk, without the home's snapshot.
+    [[nodiscard]] Result<uint64_t> size_of(const std::string &id) const;
+
+    // Two steps, so that what lies elsewhere (snapshot, kept files) can be removed in between, and again after a crash.
+    [[nodiscard]] Result<> begin_removal(const std::string &id) const;
+    [[nodiscard]] Result<> remove(const std::string &id) const;
+
+  private:
+    [[nodiscard]] std::string place_of(const std::string &id) const;
+
+    std::string root_;
+};
+
+// Letters, digits, "-", "_" and ".", not beginning with a dot, at most 128: a plain file name.
+bool is_id(std::string_view text);
+
+std::string to_json(const About &about);
+Result<About> about_from_json(std::string_view text);
+
+} // namespace abey::store

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "store/store.h"
+
+#include "engine/os/fd.h"
+
+#include <filesystem>
+
+#include <gtest/gtest.h>
+
+namespace abey::store {
+namespace {
+
+namespace fs = std::filesystem;
+
+class StoreTest : public testing::Test {
+  protected:
+    StoreTest() {
+        std::string pattern = fs::temp_directory_path() / "abeyance-store-XXXXXX";
+        root_ = ::mkdtemp(pattern.data());
+    }
+    ~StoreTest() override { fs::remove_all(root_); }
+
+    // What the engine does when it commits.
+    void commit(const std::string &id) {
+        fs::create_directory(store().images(id));
+        ASSERT_TRUE(write_file(store().images(id) + "/manifest", "m"));
+    }
+    [[nodiscard]] Store store() const { return Store(root_); }
+    [[nodiscard]] static About about(const std::string &id, uint64_t created = 1) {
+        return {.id = id, .uid = 1000, .user = "ada", .home = "/home/ada", .session = "3", .created = created};
+    }
+
+    std::string root_;
+};
+
+TEST_F(StoreTest, ACheckpointIsThereWhenItsManifestIs) {
+    ASSERT_TRUE(store().begin(about("a")));
+    EXPECT_EQ(store().find("a").value().state, State::incomplete);
+    commit("a");
+    const auto found = store().find("a");
+    ASSERT_TRUE(found) << found.error().message();
+    EXPECT_EQ(found->state, State::waiting);
+    EXPECT_EQ(found->about.user, "ada");
+    EXPECT_EQ(found->about.home, "/home/ada");
+    EXPECT_FALSE(found->home);
+    ASSERT_TRUE(store().mark_resumed("a"));
+    EXPECT_EQ(store().find("a").value().state, State::resumed);
+    EXPECT_EQ(fs::status(root_ + "/a").permissions(), fs::perms::owner_all);
+}
+
+TEST_F(StoreTest, AnIdIsTakenOnce) {
+    ASSERT_TRUE(store().begin(about("a")));
+    EXPECT_EQ(store().begin(about("a")).error().code(), EEXIST);
+    ASSERT_TRUE(store().begin_removal("a"));
+    EXPECT_EQ(store().begin(about("a")).error().code(), EEXIST) << "what is being removed still holds its name";
+}
+
+TEST_F(StoreTest, IdsAreFileNames) {
+    for (const auto *id : {"", "..", ".hidden", "a/b", "../a", "a b", "a\n"}) {
+        EXPECT_FALSE(is_id(id)) << id;
+        EXPECT_EQ(store().begin(about(id)).error().code(), EINVAL) << id;
+        EXPECT_EQ(store().find(id).error().code(), EINVAL) << id;
+        EXPECT_EQ(store().remove(id).error().code(), EINVAL) << id;
+    }
+    EXPECT_EQ(store().find("none").error().code(), ENOENT);
+}
+
+TEST_F(StoreTest, TheHomesSnapshotIsKnownEvenOfAHalfMadeOne) {
+    ASSERT_TRUE(store().begin(about("a")));
+    const snapshot::Saved saved{.provider = "btrfs",
+                                .home = "/home/ada",
+                                .filesystem = "f",
+                                .source = "s",
+                                .place = "/home/.abeyance/a",
+                                .snapshot = "n",
+                                .generation = 7};
+    ASSERT_TRUE(store().record_home("a", saved));
+    ASSERT_TRUE(store().begin_removal("a"));
+    const auto found = store().find("a");
+    ASSERT_TRUE(found) << found.error().message();
+    EXPECT_EQ(found->state, State::removing);
+    ASSERT_TRUE(found->home);
+    EXPECT_EQ(found->home->place, saved.place);
+    EXPECT_EQ(found->home->generation, 7U);
+}
+
+TEST_F(StoreTest, RemovalLeavesNothingAndCanBeGoneOnWith) {
+    ASSERT_TRUE(store().begin(about("a")));
+    commit("a");
+    fs::create_symlink("/etc", root_ + "/a/image/link");
+    ASSERT_TRUE(store().begin_removal("a"));
+    ASSERT_TRUE(store().remove("a"));
+    EXPECT_TRUE(fs::is_empty(root_));
+    EXPECT_TRUE(fs::exists("/etc/passwd"));
+    EXPECT_EQ(store().remove("a").error().code(), ENOENT);
+}
+
+TEST_F(StoreTest, ListsByTimeAndLeavesOutWhatItCannotRead) {
+    ASSERT_TRUE(store().begin(about("b", 1)));
+    ASSERT_TRUE(store().begin(about("a", 2)));
+    ASSERT_TRUE(store().begin(about("c", 2)));
+    ASSERT_TRUE(write_file(root_ + "/c/about.json", "{"));
+    ASSERT_TRUE(write_file(root_ + "/.lock", ""));
+    const auto listed = store().list();
+    ASSERT_TRUE(listed) << listed.error().message();
+    ASSERT_EQ(listed->checkpoints.size(), 2U);
+    EXPECT_EQ(listed->checkpoints[0].about.id, "b");
+    EXPECT_EQ(listed->checkpoints[1].about.id, "a");
+    ASSERT_EQ(listed->unreadable.size(), 1U);
+    EXPECT_NE(listed->unreadable[0].message().find("/c/about.json"), std::string::npos);
+}
+
+TEST_F(StoreTest, FiguresAndSize) {
+    ASSERT_TRUE(store().begin(about("a")));
+    ASSERT_TRUE(store().record_figures("a", {{"frozen_time", 12}}));
+    EXPECT_EQ(store().find("a").value().figures.at("frozen_time"), 12U);
+    const auto before = store().size_of("a").value();
+    fs::create_directory(store().images("a"));
+    ASSERT_TRUE(write_file(store().images("a") + "/pages", std::string(1U << 20U, 'x')));
+    const Fd pages = std::move(*open_file(store().images("a") + "/pages", O_RDONLY));
+    ::fsync(pages.get()); // blocks are counted when they are allocated
+    EXPECT_GE(store().size_of("a").value(), before + (1U << 20U));
+}
+
+} // namespace
+} // namespace abey::store
