@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What the daemon answers to a call: a value, or an error with its name on the bus.
+#pragma once
+
+#include "engine/os/result.h"
+
+#include <expected>
+#include <string>
+
+namespace abey::daemon {
+
+struct Refusal {
+    const char *name; // one of bus::error
+    std::string text; // one line
+};
+
+template <class T = void> using Answer = std::expected<T, Refusal>;
+
+template <class... Args>
+[[nodiscard]] std::unexpected<Refusal> refuse(const char *name, fmt::format_string<Args...> format, Args &&...args) {
+    return std::unexpected(Refusal{name, fmt::format(format, std::forward<Args>(args)...)});
+}
+
+} // namespace abey::daemon

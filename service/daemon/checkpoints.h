@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What the bus shows of the checkpoints in the store.
+#pragma once
+
+#include "engine/os/result.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace abey::daemon {
+
+struct Checkpoint {
+    std::string id;
+    uint32_t uid = 0;
+    std::string user;
+    std::string session;     // logind's id at the suspend
+    uint64_t created = 0;    // microseconds since 1970
+    uint64_t size = 0;       // bytes on disk
+    std::string state;       // "waiting", "resumed"
+    std::string information; // JSON
+};
+
+// Oldest first.
+Result<std::vector<Checkpoint>> checkpoints();
+// ENOENT: there is none of that id.
+Result<Checkpoint> checkpoint(const std::string &id);
+
+} // namespace abey::daemon

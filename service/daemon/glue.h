@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What all handlers of bus calls share.
+#pragma once
+
+#include "daemon/answer.h"
+#include "daemon/clients.h"
+#include "daemon/options.h"
+#include "dbus/bus.h"
+#include "dbus/names.h"
+
+namespace abey::daemon {
+
+// Sets the bus error of a refusal; what a handler returns then.
+inline int set_error(sd_bus_error *error, const Refusal &refusal) {
+    return ::sd_bus_error_set(error, refusal.name, bus::printable(refusal.text).c_str());
+}
+
+inline Answer<uid_t> caller_of(sd_bus_message *message) {
+    auto uid = sender_uid(message);
+    if (!uid)
+        return refuse(bus::error::access_denied, "{}", uid.error().message());
+    return *uid;
+}
+
+// Reads an a{sv} of booleans and strings.
+Answer<Options> read_options(sd_bus_message *message);
+
+} // namespace abey::daemon

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "daemon/logins.h"
+
+#include "dbus/names.h"
+#include "engine/os/fd.h"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <string_view>
+
+#include <fmt/chrono.h>
+
+namespace abey::daemon {
+namespace {
+
+// PAM services whose sessions nobody sits at, or in which somebody else does.
+constexpr std::array<std::string_view, 12> not_a_person{"abeyance", "cron",      "crond",        "atd",
+                                                        "su",       "su-l",      "sudo",         "sudo-i",
+                                                        "runuser",  "runuser-l", "systemd-user", "polkit-1"};
+
+std::string local_time(uint64_t microseconds) {
+    const auto seconds = static_cast<std::time_t>(microseconds / 1'000'000);
+    std::tm parts{};
+    if (::localtime_r(&seconds, &parts) == nullptr)
+        return "an unknown time";
+    return fmt::format("{:%a %Y-%m-%d %H:%M}", parts);
+}
+
+} // namespace
+
+bool is_login_of_a_person(const session::Session &login) {
+    return login.klass == "user" && login.type == "tty" && !login.tty.empty() &&
+           std::ranges::find(not_a_person, login.service) == not_a_person.end();
+}
+
+std::optional<Checkpoint> waiting_for(uid_t uid, std::span<const Checkpoint> checkpoints) {
+    const Checkpoint *youngest = nullptr;
+    for (const auto &checkpoint : checkpoints)
+        if (checkpoint.uid == uid && checkpoint.state == "waiting" &&
+            (youngest == nullptr || checkpoint.created > youngest->created))
+            youngest = &checkpoint;
+    return youngest != nullptr ? std::optional(*youngest) : std::nullopt;
+}
+
+Result<bool> first_attempt(const std::string &id, const std::string &directory) {
+    if (!bus::is_checkpoint_id(id))
+        return fail(EINVAL, "not the id of a checkpoint: \"{}\"", bus::printable(id));
+    if (::mkdir(directory.c_str(), 0700) < 0 && errno != EEXIST)
+        return fail(errno, "cannot make {}", directory);
+    auto mark = open_file(directory + "/" + id, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (mark)
+        return true;
+    if (mark.error().code() == EEXIST)
+        return false;
+    return std::unexpected(std::move(mark).error());
+}
+
+std::string resumed_text(const Checkpoint &checkpoint, const std::string &session) {
+    return fmt::format("Your session of {} has been resumed as session {}. To continue in it: abeyctl attach",
+                       local_time(checkpoint.created), session);
+}
+
+std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason) {
+    return fmt::format("Your session of {} still waits as checkpoint {}: {}. To try again: abeyctl resume {}",
+                       local_time(checkpoint.created), checkpoint.id, reason, checkpoint.id);
+}
+
+} // namespace abey::daemon

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Which login brings which checkpoint back.
+#pragma once
+
+#include "daemon/checkpoints.h"
+#include "engine/os/result.h"
+#include "session/logind.h"
+
+#include <optional>
+#include <span>
+#include <string>
+
+namespace abey::daemon {
+
+// A person at a terminal: not cron, not su, not the session that a keeper opened for a resume.
+bool is_login_of_a_person(const session::Session &login);
+
+// The youngest checkpoint of this user that has not been resumed yet.
+std::optional<Checkpoint> waiting_for(uid_t uid, std::span<const Checkpoint> checkpoints);
+
+// True only the first time since boot, also across restarts of the daemon: an automatic resume that failed is not tried
+// again at each login, the user is told and decides.
+Result<bool> first_attempt(const std::string &id, const std::string &directory = "/run/abeyance/attempted");
+
+// What the user's terminal is told in the end.
+std::string resumed_text(const Checkpoint &checkpoint, const std::string &session);
+std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason);
+
+} // namespace abey::daemon

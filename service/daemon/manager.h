@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What abeyd does, without the bus's glue (manager_bus.cpp, job_bus.cpp, checkpoint_bus.cpp): it decides who may have
+// what done, starts a unit for it, follows that unit, and tells what came of it.
+#pragma once
+
+#include "daemon/answer.h"
+#include "daemon/checkpoints.h"
+#include "daemon/clients.h"
+#include "daemon/options.h"
+#include "dbus/bus.h"
+#include "job/job.h"
+#include "session/logind.h"
+
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace abey::daemon {
+
+class Manager;
+
+// Shown on the bus as an object; the others are the work behind one call.
+bool is_public(job::Kind kind);
+
+// A job that waits, runs, or has just ended.
+struct RunningJob {
+    Manager *manager = nullptr;
+    job::Job job;
+    std::string unit;
+    std::string phase = "waiting";
+    uint32_t percent = 0;
+    std::string service_result; // systemd's word for how the worker ended: "success", "signal", ...
+    bool started = false;
+    bool canceled = false;
+    std::map<std::string, uint64_t> figures;
+    bus::Message request;   // check, remove: the call to answer at the end
+    bus::Track disconnects; // suspend after the caller has left: that caller
+    bus::Slot changes;
+};
+
+class Manager {
+  public:
+    Manager(sd_bus *bus, session::Logind logind) : bus_(bus), logind_(std::move(logind)), clients_(bus) {}
+    Manager(const Manager &) = delete;
+    Manager &operator=(const Manager &) = delete;
+    ~Manager() = default;
+
+    // Puts the objects on the bus and takes up the jobs that a former daemon left. The name is the caller's business.
+    Result<> start();
+
+    // Each call comes with the user who makes it. `request` is answered when the job has ended.
+    Answer<uint32_t> suspend(uid_t caller, const std::string &session, const SuspendOptions &options,
+                             sd_bus_message *request);
+    Answer<uint32_t> resume(uid_t caller, const std::string &checkpoint, const ResumeOptions &options);
+    Answer<> check(uid_t caller, const std::string &session, sd_bus_message *request);
+    Answer<> remove(uid_t caller, const std::string &checkpoint, sd_bus_message *request);
+    Answer<> cancel(uid_t caller, uint32_t number);
+    Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller);
+    [[nodiscard]] std::vector<const RunningJob *> visible_jobs(uid_t caller) const;
+    [[nodiscard]] const RunningJob *find_job(uint32_t number) const;
+
+    // A user has logged in: resumes what waits for them, when the policy says so.
+    void on_login(const session::Session &login);
+
+    Clients &clients() { return clients_; }
+    const session::Logind &logind() { return logind_; }
+
+  private:
+    // The session or checkpoint, when it exists and is the caller's.
+    Answer<session::Session> own_session(uid_t caller, const std::string &id);
+    Answer<Checkpoint> own_checkpoint(uid_t caller, const std::string &id);
+    // Is there room for one more job, on things that no other works on?
+    Answer<> admit(uid_t caller, const job::Job &job) const;
+
+    // manager_jobs.cpp
+    Answer<RunningJob *> make_job(job::Job job, sd_bus_message *request);
+    // On an error the job is gone.
+    Answer<> start_job(RunningJob &running);
+    Answer<> start_after_disconnect(RunningJob &running, sd_bus_message *request);
+    Result<> watch(RunningJob &running);
+    void announce(RunningJob &running);
+    void adopt_jobs();
+    // Asks systemd whether the unit still works; ends the job when it does not.
+    void look_after(RunningJob &running);
+    void finish(RunningJob &running);
+    // Tells everybody, and forgets the job: `running` is gone afterwards.
+    void end_job(RunningJob &running, const job::Outcome &outcome, const char *result);
+    void on_status(RunningJob &running, std::string_view status);
+    void tell_user(const job::Job &job, const job::Outcome &outcome);
+    void tell_terminal(const std::string &tty, uid_t uid, const std::string &text);
+    static int on_systemd_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *error);
+    static int on_unit_changed(sd_bus_message *message, void *userdata, sd_bus_error *error);
+    static int on_caller_left(sd_bus_track *track, void *userdata);
+
+    // The glue: *_bus.cpp
+    Result<> export_manager();
+    Result<> export_jobs();
+    Result<> export_checkpoints();
+    Result<> watch_logins();
+    void answer_request(RunningJob &running, const job::Outcome &outcome);
+    void emit_job_changed(const RunningJob &running, std::initializer_list<const char *> properties) const;
+    static int on_session_new(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
+    sd_bus *bus_;
+    session::Logind logind_;
+    Clients clients_;
+    std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;
+    std::vector<bus::Slot> slots_;
+};
+
+} // namespace abey::daemon

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The life of a job: its file, its unit, its end. Only systemd knows whether a worker still works, so only systemd is
+// asked.
+#include "daemon/log.h"
+#include "daemon/logins.h"
+#include "daemon/manager.h"
+#include "daemon/systemd.h"
+#include "daemon/terminal_message.h"
+#include "dbus/names.h"
+
+namespace abey::daemon {
+namespace {
+
+constexpr const char *service_interface = "org.freedesktop.systemd1.Service";
+
+std::string printable_line(const job::Outcome &outcome) { return bus::printable(outcome.message); }
+
+// From here on the session ends, or the resumed processes run: there is no way back.
+bool is_past_return(const RunningJob &running) { return running.phase == "end" || running.phase == "release"; }
+
+} // namespace
+
+bool is_public(job::Kind kind) { return kind == job::Kind::suspend || kind == job::Kind::resume; }
+
+Answer<RunningJob *> Manager::make_job(job::Job job, sd_bus_message *request) {
+    const auto refused = [](const Error &error) { return refuse(bus::error::failed, "{}", error.message()); };
+    auto number = job::next_number();
+    if (!number)
+        return refused(number.error());
+    job.number = *number;
+    if (auto stored = job::store(job); !stored)
+        return refused(stored.error());
+    auto running = std::make_unique<RunningJob>();
+    running->manager = this;
+    running->unit = job::unit_of(job);
+    running->job = std::move(job);
+    running->request.reset(::sd_bus_message_ref(request));
+    if (auto watched = watch(*running); !watched) {
+        job::forget(*number);
+        return refused(watched.error());
+    }
+    return jobs_.emplace(*number, std::move(running)).first->second.get();
+}
+
+Result<> Manager::watch(RunningJob &running) {
+    running.changes = TRY(systemd::on_unit_changed(bus_, running.unit, on_unit_changed, &running));
+    return {};
+}
+
+Answer<> Manager::start_job(RunningJob &running) {
+    const auto number = running.job.number;
+    if (auto started = systemd::start_unit(bus_, running.unit); !started) {
+        auto refusal = refuse(bus::error::failed, "cannot start the worker: {}", started.error().message());
+        job::forget(number);
+        jobs_.erase(number);
+        return refusal;
+    }
+    running.started = true;
+    announce(running);
+    return {};
+}
+
+Answer<> Manager::start_after_disconnect(RunningJob &running, sd_bus_message *request) {
+    sd_bus_track *track = nullptr;
+    int result = ::sd_bus_track_new(bus_, &track, on_caller_left, &running);
+    running.disconnects.reset(track);
+    if (result >= 0)
+        result = ::sd_bus_track_add_sender(track, request);
+    if (result < 0) {
+        job::forget(running.job.number);
+        jobs_.erase(running.job.number);
+        return refuse(bus::error::failed, "{}", fail(-result, "cannot wait for the caller to leave").error().message());
+    }
+    announce(running);
+    return {};
+}
+
+void Manager::announce(RunningJob &running) {
+    const auto &job = running.job;
+    if (!is_public(job.kind))
+        return;
+    log_info("job {}: {} of {}{} for user {}", job.number, job::name_of(job.kind),
+             job.kind == job::Kind::suspend ? "session " : "checkpoint ",
+             job.kind == job::Kind::suspend ? job.session : job.checkpoint, job.uid);
+    clients_.send("JobNew", job.uid, [&](sd_bus_message *signal) {
+        return ::sd_bus_message_append(signal, "osss", bus::job_path(job.number).c_str(),
+                                       std::string(job::name_of(job.kind)).c_str(), job.session.c_str(),
+                                       job.checkpoint.c_str());
+    });
+}
+
+Answer<> Manager::cancel(uid_t caller, uint32_t number) {
+    const auto found = jobs_.find(number);
+    if (found == jobs_.end() || !is_public(found->second->job.kind))
+        return refuse(bus::error::no_such_job, "there is no job {}", number);
+    auto &running = *found->second;
+    if (caller != 0 && running.job.uid != caller)
+        return refuse(bus::error::access_denied, "job {} is not yours", number);
+    if (is_past_return(running))
+        return refuse(bus::error::not_cancelable, "job {} is nearly done: it cannot be canceled any more", number);
+    running.canceled = true;
+    if (!running.started) {
+        end_job(running, {.message = "canceled"}, "canceled");
+        return {};
+    }
+    if (auto stopped = systemd::stop_unit(bus_, running.unit); !stopped)
+        return refuse(bus::error::failed, "cannot stop the worker: {}", stopped.error().message());
+    return {};
+}
+
+void Manager::adopt_jobs() {
+    const auto numbers = job::list();
+    if (!numbers)
+        return log_error("not taking up former jobs: {}", numbers.error().message());
+    for (const auto number : *numbers) {
+        auto job = job::load(number);
+        if (!job) {
+            log_warning("forgetting job {}: {}", number, job.error().message());
+            job::forget(number);
+            continue;
+        }
+        auto running = std::make_unique<RunningJob>();
+        running->manager = this;
+        running->unit = job::unit_of(*job);
+        running->job = std::move(*job);
+        running->started = true;
+        if (auto watched = watch(*running); !watched)
+            log_warning("job {}: its progress will not be seen: {}", number, watched.error().message());
+        look_after(*jobs_.emplace(number, std::move(running)).first->second);
+    }
+}
+
+void Manager::look_after(RunningJob &running) {
+    const auto state = systemd::unit_state(bus_, running.unit);
+    if (!state)
+        return log_error("job {}: cannot ask for its state, going on: {}", running.job.number, state.error().message());
+    if (*state != systemd::State::busy)
+        finish(running);
+}
+
+void Manager::finish(RunningJob &running) {
+    auto outcome = job::load_outcome(running.job.number);
+    if (!outcome) {
+        const auto why = running.service_result.empty() ? "" : fmt::format(" ({})", running.service_result);
+        if (outcome.error().code() != ENOENT)
+            log_warning("job {}: {}", running.job.number, outcome.error().message());
+        outcome = job::Outcome{
+            .message = running.canceled
+                           ? "canceled"
+                           : fmt::format("the worker ended without a result{}; the journal of {} may say more", why,
+                                         running.unit)};
+    }
+    end_job(running, *outcome, outcome->ok ? "done" : running.canceled ? "canceled" : "failed");
+}
+
+void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const char *result) {
+    const auto job = running.job;
+    if (is_public(job.kind)) {
+        running.figures = outcome.figures;
+        if (job.kind == job::Kind::resume && bus::is_session_id(outcome.session))
+            running.job.session = outcome.session;
+        if (outcome.ok)
+            running.percent = 100;
+        emit_job_changed(running, {"Figures", "Session", "Percent"});
+        if (outcome.ok)
+            log_info("job {}: done", job.number);
+        else
+            log_error("job {}: {}: {}", job.number, result, printable_line(outcome));
+    }
+    answer_request(running, outcome);
+    tell_user(running.job, outcome);
+    if (is_public(job.kind))
+        clients_.send("JobRemoved", job.uid, [&](sd_bus_message *signal) {
+            return ::sd_bus_message_append(signal, "oss", bus::job_path(job.number).c_str(), result,
+                                           printable_line(outcome).c_str());
+        });
+    if (outcome.ok && (job.kind == job::Kind::suspend || job.kind == job::Kind::remove))
+        clients_.send(job.kind == job::Kind::suspend ? "CheckpointAdded" : "CheckpointRemoved", job.uid,
+                      [&](sd_bus_message *signal) {
+                          return ::sd_bus_message_append(signal, "so", job.checkpoint.c_str(),
+                                                         bus::checkpoint_path(job.checkpoint).c_str());
+                      });
+    job::forget(job.number);
+    jobs_.erase(job.number); // running is gone
+}
+
+void Manager::tell_user(const job::Job &job, const job::Outcome &outcome) {
+    if (job.tty.empty())
+        return;
+    if (job.kind == job::Kind::suspend) {
+        if (!outcome.ok)
+            tell_terminal(job.tty, job.uid,
+                          fmt::format("Session {} was not suspended: {}", job.session, outcome.message));
+        return;
+    }
+    const auto found = checkpoint(job.checkpoint);
+    const auto known = found ? *found : Checkpoint{.id = job.checkpoint};
+    tell_terminal(job.tty, job.uid,
+                  outcome.ok ? resumed_text(known, job.session) : not_resumed_text(known, outcome.message));
+}
+
+void Manager::tell_terminal(const std::string &tty, uid_t uid, const std::string &text) {
+    if (auto told = write_to_terminal(tty, uid, text); !told)
+        log_info("not told to user {}: {}", uid, told.error().message());
+}
+
+int Manager::on_systemd_job_removed(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {
+    auto &manager = *static_cast<Manager *>(userdata);
+    uint32_t id = 0;
+    const char *path = nullptr;
+    const char *unit = nullptr;
+    const char *result = nullptr;
+    if (::sd_bus_message_read(message, "uoss", &id, &path, &unit, &result) < 0)
+        return 0;
+    for (const auto &[number, running] : manager.jobs_)
+        if (running->started && running->unit == unit) {
+            manager.look_after(*running);
+            break;
+        }
+    return 0;
+}
+
+int Manager::on_unit_changed(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {
+    auto &running = *static_cast<RunningJob *>(userdata);
+    const char *interface = nullptr;
+    if (::sd_bus_message_read(message, "s", &interface) < 0 || std::string_view(interface) != service_interface)
+        return 0;
+    if (::sd_bus_message_enter_container(message, 'a', "{sv}") < 0)
+        return 0;
+    while (::sd_bus_message_enter_container(message, 'e', "sv") > 0) {
+        const char *name = nullptr;
+        if (::sd_bus_message_read(message, "s", &name) < 0)
+            return 0;
+        const std::string_view property(name);
+        const char *value = nullptr;
+        if (property == "StatusText" || property == "Result") {
+            if (::sd_bus_message_read(message, "v", "s", &value) < 0)
+                return 0;
+        } else if (::sd_bus_message_skip(message, "v") < 0) {
+            return 0;
+        }
+        if (property == "Result")
+            running.service_result = value;
+        else if (property == "StatusText")
+            running.manager->on_status(running, value);
+        if (::sd_bus_message_exit_container(message) < 0)
+            return 0;
+    }
+    return 0;
+}
+
+void Manager::on_status(RunningJob &running, std::string_view status) {
+    const auto progress = job::progress_from(status);
+    if (!progress)
+        return;
+    running.phase = progress->phase;
+    running.percent = progress->percent;
+    if (is_public(running.job.kind))
+        emit_job_changed(running, {"Phase", "Percent"});
+}
+
+int Manager::on_caller_left(sd_bus_track * /*track*/, void *userdata) {
+    auto &running = *static_cast<RunningJob *>(userdata);
+    auto &manager = *running.manager;
+    if (running.started)
+        return 1;
+    if (auto started = systemd::start_unit(manager.bus_, running.unit); started)
+        running.started = true;
+    else
+        manager.end_job(running, {.message = started.error().message()}, "failed");
+    return 1; // 0 would have the track call again
+}
+
+} // namespace abey::daemon

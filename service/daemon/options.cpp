@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "daemon/options.h"
+
+#include "dbus/names.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace abey::daemon {
+namespace {
+
+struct Words {
+    std::array<std::string_view, 3> all;
+    const char *listed; // for messages
+};
+constexpr Words pids_words{{"same", "namespace", "auto"}, "same, namespace, auto"};
+constexpr Words divergence_words{{"rollback", "keep", "fail"}, "rollback, keep, fail"};
+
+Answer<> take(const std::string &name, const Options::mapped_type &value, bool &result) {
+    if (const auto *flag = std::get_if<bool>(&value)) {
+        result = *flag;
+        return {};
+    }
+    return refuse(bus::error::invalid_argument, "option \"{}\" takes a boolean", name);
+}
+
+Answer<> take(const std::string &name, const Options::mapped_type &value, const Words &words, std::string &result) {
+    const auto *text = std::get_if<std::string>(&value);
+    if (text == nullptr || std::ranges::find(words.all, *text) == words.all.end())
+        return refuse(bus::error::invalid_argument, "option \"{}\" takes one of: {}", name, words.listed);
+    result = *text;
+    return {};
+}
+
+std::unexpected<Refusal> unknown(const std::string &name) {
+    return refuse(bus::error::invalid_argument, "there is no option \"{}\"", bus::printable(name));
+}
+
+} // namespace
+
+Answer<SuspendOptions> suspend_options(const Options &options) {
+    SuspendOptions result;
+    for (const auto &[name, value] : options) {
+        if (name == "keep-running")
+            TRY(take(name, value, result.keep_running));
+        else if (name == "after-disconnect")
+            TRY(take(name, value, result.after_disconnect));
+        else
+            return unknown(name);
+    }
+    return result;
+}
+
+Answer<ResumeOptions> resume_options(const Options &options) {
+    ResumeOptions result;
+    for (const auto &[name, value] : options) {
+        if (name == "pids")
+            TRY(take(name, value, pids_words, result.pids));
+        else if (name == "on-divergence")
+            TRY(take(name, value, divergence_words, result.on_divergence));
+        else
+            return unknown(name);
+    }
+    return result;
+}
+
+} // namespace abey::daemon
