@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/attach.h"
+
+#include "ctl/command.h"
+#include "ctl/output.h"
+
+#include <nlohmann/json.hpp>
+
+#include <unistd.h>
+
+namespace abey::ctl {
+namespace {
+
+Result<std::string> only_session() {
+    const auto sessions = TRY(session::attachable_sessions(::getuid()));
+    if (sessions.empty())
+        return fail(0, "there is no resumed session to attach to; `abeyctl list` shows what waits");
+    if (sessions.size() == 1)
+        return sessions.front();
+    std::string listed;
+    for (const auto &id : sessions)
+        listed += (listed.empty() ? "" : ", ") + id;
+    return fail(0, "{} resumed sessions could be meant ({}); name one", sessions.size(), listed);
+}
+
+Result<int> list_terminals() {
+    auto document = nlohmann::json::array();
+    for (const auto &id : TRY(session::attachable_sessions(::getuid()))) {
+        auto terminals = nlohmann::json::array();
+        for (const auto &terminal : TRY(session::terminals_of(id)))
+            terminals.push_back({{"terminal", terminal.index}, {"attached", terminal.attached}});
+        document.push_back({{"session", id}, {"terminals", terminals}});
+    }
+    print_json(document);
+    return 0;
+}
+
+} // namespace
+
+Result<int> attach(const AttachCommand &command) {
+    if (command.json)
+        return list_terminals();
+    if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDOUT_FILENO) == 0)
+        return fail(0, "standard input and output must be the terminal that the session is to appear on");
+    session::AttachRequest request;
+    request.session = command.session.empty() ? TRY(only_session()) : command.session;
+    if (command.terminal)
+        request.terminal = *command.terminal;
+    const auto why = TRY(session::attach(request));
+    fmt::print("abeyctl: {}\n", why);
+    return 0;
+}
+
+} // namespace abey::ctl

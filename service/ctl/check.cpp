@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/client.h"
+#include "ctl/command.h"
+#include "ctl/output.h"
+#include "dbus/names.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+namespace abey::ctl {
+
+Result<int> check(const CheckCommand &command) {
+    const auto session = command.session.empty() ? TRY(own_session()) : command.session;
+    auto client = TRY(Client::connect());
+    const auto findings = TRY(client.check_session(session));
+    const auto fatal = std::ranges::count_if(findings, &capture::Finding::fatal);
+    if (command.json) {
+        auto list = nlohmann::json::array();
+        for (const auto &finding : findings)
+            list.push_back(to_json(finding));
+        print_json({{"session", session}, {"ok", fatal == 0}, {"findings", list}});
+        return fatal == 0 ? 0 : 1;
+    }
+    for (const auto &finding : findings) {
+        fmt::print("{}: process {} ({}), {}: {}\n", finding.fatal ? "refused" : "note", finding.pid, finding.comm,
+                   finding.object, finding.reason);
+        if (!finding.advice.empty())
+            fmt::print("         {}\n", finding.advice);
+    }
+    if (fatal == 0)
+        fmt::print("Session {} can be suspended.\n", bus::printable(session));
+    if (fatal != 0)
+        return fail(0, "session {} cannot be suspended: {} objects are refused", bus::printable(session), fatal);
+    return 0;
+}
+
+} // namespace abey::ctl

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/client.h"
+
+#include "dbus/names.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include <systemd/sd-login.h>
+
+namespace abey::ctl {
+
+Result<std::string> own_session() {
+    char *session = nullptr;
+    if (::sd_pid_get_session(0, &session) >= 0) {
+        std::string id(session);
+        std::free(session);
+        return id;
+    }
+    if (const char *id = std::getenv("XDG_SESSION_ID"); id != nullptr && bus::is_session_id(id))
+        return std::string(id);
+    return fail(0, "this command does not run in a login session; name one, `loginctl` lists them");
+}
+
+Result<Client> Client::connect() { return Client(TRY(bus::open_system())); }
+
+Result<bus::Message> Client::method(const char *member) {
+    return bus::method_call(bus_.get(), bus::service_name, bus::manager_path, bus::manager_interface, member);
+}
+
+Result<bus::Message> Client::ask(const bus::Message &message) {
+    std::string name;
+    auto reply = bus::call(bus_.get(), message, &name);
+    if (!reply && (name == SD_BUS_ERROR_SERVICE_UNKNOWN || name.starts_with("org.freedesktop.DBus.Error.Spawn") ||
+                   name == SD_BUS_ERROR_NAME_HAS_NO_OWNER || name.starts_with("org.freedesktop.systemd1.")))
+        return within(std::move(reply).error(), "the service cannot be reached (see `systemctl status abeyd`)");
+    return reply;
+}
+
+Result<std::string> Client::start_job(const char *member, const std::string &id, const CallOptions &options) {
+    auto message = TRY(method(member));
+    auto *raw = message.get();
+    TRY(bus::checked(::sd_bus_message_append(raw, "s", id.c_str()), member));
+    TRY(bus::checked(::sd_bus_message_open_container(raw, 'a', "{sv}"), member));
+    for (const auto &[name, value] : options)
+        TRY(bus::checked(value.empty() ? ::sd_bus_message_append(raw, "{sv}", name.c_str(), "b", 1)
+                                       : ::sd_bus_message_append(raw, "{sv}", name.c_str(), "s", value.c_str()),
+                         member));
+    TRY(bus::checked(::sd_bus_message_close_container(raw), member));
+    const auto reply = TRY(ask(message));
+    const char *job = nullptr;
+    TRY(bus::checked(::sd_bus_message_read(reply.get(), "o", &job), member));
+    return std::string(job);
+}
+
+Result<std::string> Client::suspend_session(const std::string &session, const CallOptions &options) {
+    return start_job("SuspendSession", session, options);
+}
+
+Result<std::string> Client::resume_checkpoint(const std::string &checkpoint, const CallOptions &options) {
+    return start_job("ResumeCheckpoint", checkpoint, options);
+}
+
+Result<std::vector<capture::Finding>> Client::check_session(const std::string &session) {
+    auto message = TRY(method("CheckSession"));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "s", session.c_str()), "CheckSession"));
+    const auto reply = TRY(ask(message));
+    constexpr const char *what = "answer of CheckSession";
+    TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "(issssb)"), what));
+    std::vector<capture::Finding> findings;
+    while (true) {
+        int32_t pid = 0;
+        const char *comm = nullptr;
+        const char *object = nullptr;
+        const char *reason = nullptr;
+        const char *advice = nullptr;
+        int fatal = 0;
+        if (TRY(bus::checked(
+                ::sd_bus_message_read(reply.get(), "(issssb)", &pid, &comm, &object, &reason, &advice, &fatal),
+                what)) == 0)
+            return findings;
+        findings.push_back(
+            {.pid = pid, .comm = comm, .object = object, .reason = reason, .advice = advice, .fatal = fatal != 0});
+    }
+}
+
+Result<std::vector<CheckpointEntry>> Client::list_checkpoints() {
+    const auto message = TRY(method("ListCheckpoints"));
+    const auto reply = TRY(ask(message));
+    constexpr const char *what = "answer of ListCheckpoints";
+    TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "(sussttso)"), what));
+    std::vector<CheckpointEntry> entries;
+    while (true) {
+        CheckpointEntry entry;
+        const char *id = nullptr;
+        const char *user = nullptr;
+        const char *session = nullptr;
+        const char *state = nullptr;
+        const char *path = nullptr;
+        if (TRY(bus::checked(::sd_bus_message_read(reply.get(), "(sussttso)", &id, &entry.uid, &user, &session,
+                                                   &entry.created, &entry.size, &state, &path),
+                             what)) == 0)
+            return entries;
+        entry.id = id;
+        entry.user = user;
+        entry.session = session;
+        entry.state = state;
+        entry.path = path;
+        entries.push_back(std::move(entry));
+    }
+}
+
+Result<std::string> Client::information(const CheckpointEntry &checkpoint) {
+    return bus::string_property(bus_.get(), bus::service_name, checkpoint.path, bus::checkpoint_interface,
+                                "Information");
+}
+
+Result<> Client::remove_checkpoint(const std::string &checkpoint) {
+    auto message = TRY(method("RemoveCheckpoint"));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "s", checkpoint.c_str()), "RemoveCheckpoint"));
+    TRY(ask(message));
+    return {};
+}
+
+Result<> Client::subscribe() {
+    const auto message = TRY(method("Subscribe"));
+    TRY(ask(message));
+    return {};
+}
+
+Result<bool> Client::is_running(const std::string &job) {
+    const auto message = TRY(method("ListJobs"));
+    const auto reply = TRY(ask(message));
+    constexpr const char *what = "answer of ListJobs";
+    TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "(osuss)"), what));
+    while (true) {
+        const char *path = nullptr;
+        if (TRY(bus::checked(::sd_bus_message_read(reply.get(), "(osuss)", &path, nullptr, nullptr, nullptr, nullptr),
+                             what)) == 0)
+            return false;
+        if (job == path)
+            return true;
+    }
+}
+
+Result<> Client::cancel(const std::string &job) {
+    const auto message = TRY(bus::method_call(bus_.get(), bus::service_name, job, bus::job_interface, "Cancel"));
+    TRY(ask(message));
+    return {};
+}
+
+Result<CheckpointEntry> Client::find_checkpoint(const std::string &id) {
+    auto entries = TRY(list_checkpoints());
+    if (id.empty()) {
+        std::erase_if(entries, [](const CheckpointEntry &one) { return one.state != "waiting"; });
+        if (entries.size() == 1)
+            return entries.front();
+        return entries.empty()
+                   ? fail(0, "no checkpoint waits to be resumed")
+                   : fail(0, "{} checkpoints wait to be resumed; name one, `abeyctl list` lists them", entries.size());
+    }
+    const auto found = std::ranges::find(entries, id, &CheckpointEntry::id);
+    if (found == entries.end())
+        return fail(0, "there is no checkpoint {} of yours; `abeyctl list` lists them", bus::printable(id));
+    return *found;
+}
+
+} // namespace abey::ctl

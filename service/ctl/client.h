@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What abeyctl says to abeyd. Calls block.
+#pragma once
+
+#include "dbus/bus.h"
+#include "engine/capture/kind.h"
+#include "engine/os/result.h"
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace abey::ctl {
+
+// The session that this process is in: what the system knows, else what the environment says.
+Result<std::string> own_session();
+
+struct CheckpointEntry {
+    std::string id;
+    uint32_t uid = 0;
+    std::string user;
+    std::string session;
+    uint64_t created = 0; // microseconds since 1970
+    uint64_t size = 0;    // bytes
+    std::string state;
+    std::string path;
+};
+
+// String and boolean options of a call.
+using CallOptions = std::map<std::string, std::string>;
+
+class Client {
+  public:
+    static Result<Client> connect();
+
+    [[nodiscard]] sd_bus *bus() const { return bus_.get(); }
+
+    // The object path of the job. An empty value in `options` stands for `true`.
+    Result<std::string> suspend_session(const std::string &session, const CallOptions &options);
+    Result<std::string> resume_checkpoint(const std::string &checkpoint, const CallOptions &options);
+    Result<std::vector<capture::Finding>> check_session(const std::string &session);
+    Result<std::vector<CheckpointEntry>> list_checkpoints();
+    // What is known of the session in a checkpoint, JSON.
+    Result<std::string> information(const CheckpointEntry &checkpoint);
+    Result<> remove_checkpoint(const std::string &checkpoint);
+    Result<> subscribe();
+    Result<bool> is_running(const std::string &job);
+    Result<> cancel(const std::string &job);
+
+    // The checkpoint of that id; with an empty id the only one that waits.
+    Result<CheckpointEntry> find_checkpoint(const std::string &id);
+
+  private:
+    explicit Client(bus::Bus bus) : bus_(std::move(bus)) {}
+    Result<bus::Message> method(const char *member);
+    Result<bus::Message> ask(const bus::Message &message);
+    Result<std::string> start_job(const char *member, const std::string &id, const CallOptions &options);
+
+    bus::Bus bus_;
+};
+
+} // namespace abey::ctl

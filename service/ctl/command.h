@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The subcommands of abeyctl, one file each. Each prints its own output and returns the exit status; an error is
+// printed by main, once.
+#pragma once
+
+#include "engine/os/result.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace abey::ctl {
+
+struct SuspendCommand {
+    std::string session; // empty: the caller's
+    bool keep_running = false;
+    bool json = false;
+};
+Result<int> suspend(const SuspendCommand &command);
+
+struct ResumeCommand {
+    std::string checkpoint; // empty: the only one that waits
+    std::string pids;
+    std::string on_divergence;
+    bool attach = false;
+    bool json = false;
+};
+Result<int> resume(const ResumeCommand &command);
+
+struct ListCommand {
+    bool json = false;
+};
+Result<int> list(const ListCommand &command);
+
+struct ShowCommand {
+    std::string checkpoint;
+    bool json = false;
+};
+Result<int> show(const ShowCommand &command);
+
+struct CheckCommand {
+    std::string session; // empty: the caller's
+    bool json = false;
+};
+// 1: a suspend would be refused.
+Result<int> check(const CheckCommand &command);
+
+struct AttachCommand {
+    std::string session; // empty: the only one there is
+    std::optional<uint32_t> terminal;
+    bool json = false; // list what could be attached to
+};
+Result<int> attach(const AttachCommand &command);
+
+struct RemoveCommand {
+    std::string checkpoint;
+    bool json = false;
+};
+Result<int> remove(const RemoveCommand &command);
+
+struct DoctorCommand {
+    bool json = false;
+};
+// 1: something that Abeyance cannot do without is missing.
+Result<int> doctor(const DoctorCommand &command);
+
+} // namespace abey::ctl

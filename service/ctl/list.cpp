@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/client.h"
+#include "ctl/command.h"
+#include "ctl/output.h"
+#include "ctl/text.h"
+
+#include <nlohmann/json.hpp>
+
+namespace abey::ctl {
+
+Result<int> list(const ListCommand &command) {
+    auto client = TRY(Client::connect());
+    const auto entries = TRY(client.list_checkpoints());
+    if (command.json) {
+        auto document = nlohmann::json::array();
+        for (const auto &entry : entries)
+            document.push_back(to_json(entry));
+        print_json(document);
+        return 0;
+    }
+    if (entries.empty()) {
+        fmt::print("No checkpoints.\n");
+        return 0;
+    }
+    Table table({"CHECKPOINT", "UID", "USER", "SESSION", "CREATED", "SIZE", "STATE"});
+    table.align_right(1);
+    table.align_right(5);
+    for (const auto &entry : entries)
+        table.add({entry.id, std::to_string(entry.uid), entry.user, entry.session, human_time(entry.created),
+                   human_size(entry.size), entry.state});
+    fmt::print("{}\n{} checkpoint{} listed.\n", table.text(), entries.size(), entries.size() == 1 ? "" : "s");
+    return 0;
+}
+
+} // namespace abey::ctl

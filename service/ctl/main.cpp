@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// abeyctl: the client of abeyd. Here the command line is read; what is done stands in one file for each subcommand.
+#include "ctl/command.h"
+#include "ctl/output.h"
+#include "dbus/names.h"
+
+#include <functional>
+
+#include <CLI/CLI.hpp>
+
+namespace {
+
+using namespace abey;
+
+// Registers a subcommand; `run` holds what it will do when it is the one that is called.
+class CommandLine {
+  public:
+    CommandLine() {
+        app_.require_subcommand(1);
+        app_.set_version_flag("--version", std::string("abeyctl ") + ABEYANCE_VERSION);
+    }
+
+    template <class Command>
+    CLI::App *add(const char *name, const char *description, Command &command, Result<int> (*run)(const Command &)) {
+        auto *subcommand = app_.add_subcommand(name, description);
+        subcommand->add_flag("--json", command.json, "print one JSON document");
+        subcommand->callback([this, &command, run] { run_ = [&command, run] { return run(command); }; });
+        return subcommand;
+    }
+
+    int main(int argc, char **argv) {
+        try {
+            app_.parse(argc, argv);
+        } catch (const CLI::ParseError &error) {
+            return app_.exit(error) == 0 ? 0 : 2;
+        }
+        const auto result = run_();
+        if (result)
+            return *result;
+        const auto text = bus::printable(result.error().message());
+        if (json_)
+            ctl::print_failure(text);
+        std::fflush(stdout);
+        fmt::print(stderr, "abeyctl: {}\n", text);
+        return 1;
+    }
+
+  private:
+    CLI::App app_{"Put a login session into abeyance, and bring it back."};
+    std::function<Result<int>()> run_;
+    bool json_ = false;
+};
+
+int run(int argc, char **argv) {
+    CommandLine line;
+
+    ctl::SuspendCommand suspend;
+    auto *command = line.add("suspend", "suspend a session", suspend, ctl::suspend);
+    command->add_option("SESSION", suspend.session, "logind's id of the session; without it, the one you are in");
+    command->add_flag("--keep-running", suspend.keep_running, "the session runs on after its checkpoint");
+
+    ctl::ResumeCommand resume;
+    command = line.add("resume", "bring a suspended session back", resume, ctl::resume);
+    command->add_option("CHECKPOINT", resume.checkpoint, "its id; without it, the only one that waits");
+    command->add_option("--pids", resume.pids, "how processes get their pids back; else as the policy says")
+        ->check(CLI::IsMember({"same", "namespace", "auto"}));
+    command
+        ->add_option("--on-divergence", resume.on_divergence,
+                     "when the home has changed since; else as the policy says")
+        ->check(CLI::IsMember({"rollback", "keep", "fail"}));
+    command->add_flag("--attach", resume.attach, "join its terminal at once");
+
+    ctl::ListCommand list;
+    line.add("list", "list checkpoints", list, ctl::list);
+
+    ctl::ShowCommand show;
+    command = line.add("show", "show what is known of a checkpoint", show, ctl::show);
+    command->add_option("CHECKPOINT", show.checkpoint, "its id; without it, the only one that waits");
+
+    ctl::CheckCommand check;
+    command = line.add("check", "tell what could not be brought back, and touch nothing", check, ctl::check);
+    command->add_option("SESSION", check.session, "logind's id of the session; without it, the one you are in");
+
+    ctl::AttachCommand attach;
+    command =
+        line.add("attach", "join the terminal of a resumed session; Ctrl-\\ Ctrl-D leaves it", attach, ctl::attach);
+    command->add_option("SESSION", attach.session, "logind's id of the resumed session; without it, the only one");
+    command->add_option("--terminal", attach.terminal, "N of its /dev/pts/N, when it has several");
+
+    ctl::RemoveCommand remove;
+    command = line.add("remove", "remove a checkpoint for good", remove, ctl::remove);
+    command->add_option("CHECKPOINT", remove.checkpoint, "its id")->required();
+
+    ctl::DoctorCommand doctor;
+    line.add("doctor", "examine whether this machine has all that is needed", doctor, ctl::doctor);
+
+    return line.main(argc, argv);
+}
+
+} // namespace
+
+int main(int argc, char **argv) { return run(argc, argv); }

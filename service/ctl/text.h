@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Numbers and tables for people. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace abey::ctl {
+
+// "512 B", "1.4 GiB"
+std::string human_size(uint64_t bytes);
+// "350 us", "12.3 ms", "1.50 s", "2 min 5 s"
+std::string human_duration(uint64_t microseconds);
+// "Mon 2026-11-23 10:04:40", local time
+std::string human_time(uint64_t microseconds_since_1970);
+// A time with how long ago it was: "Mon 2026-11-23 10:04:40 (3 h ago)"
+std::string human_age(uint64_t then, uint64_t now);
+
+std::string progress_line(std::string_view verb, std::string_view phase, uint32_t percent);
+
+// Columns as wide as their widest cell, two blanks between them, no blanks at the end of a line.
+class Table {
+  public:
+    explicit Table(std::vector<std::string> header) : rows_{std::move(header)} {}
+    void align_right(size_t column) { right_.push_back(column); }
+    void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+    [[nodiscard]] std::string text() const;
+
+  private:
+    std::vector<std::vector<std::string>> rows_;
+    std::vector<size_t> right_;
+};
+
+} // namespace abey::ctl

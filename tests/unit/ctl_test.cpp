@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/text.h"
+
+#include <cstdlib>
+#include <ctime>
+
+#include <gtest/gtest.h>
+
+namespace abey::ctl {
+namespace {
+
+TEST(Text, SizesKeepThreeOrFourDigits) {
+    EXPECT_EQ(human_size(0), "0 B");
+    EXPECT_EQ(human_size(1023), "1023 B");
+    EXPECT_EQ(human_size(1024), "1.0 KiB");
+    EXPECT_EQ(human_size(1536), "1.5 KiB");
+    EXPECT_EQ(human_size((1ULL << 20U) - 1), "1.0 MiB") << "never 1024.0 KiB";
+    EXPECT_EQ(human_size(64ULL << 20U), "64.0 MiB");
+    EXPECT_EQ(human_size(5ULL << 30U), "5.0 GiB");
+    EXPECT_EQ(human_size(UINT64_MAX), "16.0 EiB");
+}
+
+TEST(Text, Durations) {
+    EXPECT_EQ(human_duration(999), "999 us");
+    EXPECT_EQ(human_duration(12'300), "12.3 ms");
+    EXPECT_EQ(human_duration(1'500'000), "1.50 s");
+    EXPECT_EQ(human_duration(125'000'000), "2 min 5 s");
+}
+
+TEST(Text, Ages) {
+    ::setenv("TZ", "UTC", 1);
+    ::tzset();
+    constexpr uint64_t then = 1'767'268'800'000'000; // 2026-01-01 12:00:00 UTC
+    EXPECT_EQ(human_time(then), "Thu 2026-01-01 12:00:00");
+    EXPECT_EQ(human_age(then, then + 59'000'000), "Thu 2026-01-01 12:00:00 (59 s ago)");
+    EXPECT_EQ(human_age(then, then + 3'599'000'000), "Thu 2026-01-01 12:00:00 (59 min ago)");
+    EXPECT_EQ(human_age(then, then + 47ULL * 3'600'000'000), "Thu 2026-01-01 12:00:00 (47 h ago)");
+    EXPECT_EQ(human_age(then, then + 72ULL * 3'600'000'000), "Thu 2026-01-01 12:00:00 (3 days ago)");
+    EXPECT_EQ(human_age(then, then - 1), "Thu 2026-01-01 12:00:00 (0 s ago)") << "clocks may be set back";
+}
+
+TEST(Text, TablesAlignByCharacters) {
+    Table table({"NAME", "SIZE"});
+    table.align_right(1);
+    table.add({"grün", "1"});
+    table.add({"x", "1000 KiB"});
+    EXPECT_EQ(table.text(), "NAME      SIZE\n"
+                            "grün         1\n"
+                            "x     1000 KiB\n");
+}
+
+TEST(Text, ProgressFillsTheBar) {
+    EXPECT_EQ(progress_line("suspend", "freeze", 0), "suspend [........................]   0% freeze");
+    EXPECT_EQ(progress_line("suspend", "memory", 50), "suspend [############............]  50% memory");
+    EXPECT_EQ(progress_line("suspend", "end", 200), "suspend [########################] 100% end");
+}
+
+} // namespace
+} // namespace abey::ctl
