@@ -17,6 +17,9 @@ struct Task {
     int32_t pid = 0;
     int32_t parent = 0; // 0: its parent is outside the tree, it is a root
     int32_t process_group = 0;
+    // Its leader may be dead, or alive but outside the tree: Debian's login(1) leads the session of the shell that it
+    // starts. No new process can join that one, and a terminal is lost with its session's leader: on restore the
+    // members need a living leader of their own (the oldest root among them).
     int32_t session = 0;
     TaskState state = TaskState::running;
     int32_t exit_code = 0;   // zombie: as wait(2) tells it

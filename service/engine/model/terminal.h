@@ -13,7 +13,7 @@ struct Terminal {
     Bytes settings;          // struct termios2, TCGETS2
     Bytes locked_settings;   // struct termios, TIOCGLCKTRMIOS
     uint16_t rows = 0, columns = 0, x_pixels = 0, y_pixels = 0;
-    int32_t session = 0;     // leader's pid, 0: nobody's controlling terminal
+    int32_t session = 0;     // leader's pid (see Task::session), 0: nobody's controlling terminal
     int32_t foreground = 0;  // process group
     bool packet_mode = false, exclusive = false, locked = false;
     uint32_t mode = 0, uid = 0, gid = 0; // of the slave's device node
