@@ -86,6 +86,9 @@ Result<> capture_settings(const Fd &end, bool is_master, model::Terminal &termin
         return {}; // hung up: its master has gone; no settings says so
     terminal.settings = bytes_of(TRY(std::move(settings)));
     terminal.locked_settings = bytes_of(TRY(ask<struct termios>(end, TIOCGLCKTRMIOS, "locked settings")));
+    if (TRY(ask<int>(end, TIOCGETD, "line discipline")) != 0)
+        return fail(0,
+                    "a terminal with a line discipline of its own cannot be brought back; end the program that set it");
     const auto size = TRY(ask<winsize>(end, TIOCGWINSZ, "size"));
     terminal.rows = size.ws_row;
     terminal.columns = size.ws_col;

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What has (or had) a name in a file system; which inode that is now, the FileOpener knows.
+#include "engine/rebuild/kinds.h"
+#include "engine/rebuild/open_files.h"
+
+namespace abey::rebuild {
+namespace {
+
+Result<Fd> create(Context &context, const model::OpenFile &file) {
+    const model::Inode *inode = TRY(find(context.tree.inodes, std::get<model::DiskFile>(file.payload).inode));
+    return context.files.open(*inode, reopen_flags(file.flags));
+}
+
+} // namespace
+
+Kind disk_file_kind() {
+    return {.name = "file",
+            .payload = payload_index<model::DiskFile>(),
+            .create = create,
+            .fill = nullptr,
+            .in_task = nullptr,
+            .finish = nullptr};
+}
+
+} // namespace abey::rebuild

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/rebuild/kinds.h"
+
+#include <array>
+
+namespace abey::rebuild {
+
+std::span<const Kind> kinds() {
+    // The order of fill(): sockets last, since what is in flight in them must be ready.
+    static const std::array all = {
+        disk_file_kind(), device_kind(),          pipe_kind(),       shared_memory_kind(), event_counter_kind(),
+        poll_set_kind(),  signal_receiver_kind(), timer_file_kind(), terminal_kind(),      unix_socket_kind(),
+    };
+    return all;
+}
+
+} // namespace abey::rebuild

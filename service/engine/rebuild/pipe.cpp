@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Pipes and fifos.
+#include "engine/rebuild/kinds.h"
+
+#include <sys/ioctl.h>
+
+namespace abey::rebuild {
+namespace {
+
+// Context::state: both ends of each pipe, until it is filled. Then those close which no open file of the tree is.
+struct Pipes {
+    struct Ends {
+        Fd read, write;
+        bool read_taken = false, write_taken = false;
+    };
+    std::map<model::ObjRef, Ends> made;
+};
+
+Result<> make(Context &context, const model::Pipe &pipe, Pipes::Ends &ends) {
+    if (pipe.inode != 0) {
+        // for reading and writing: the one way to open a fifo that never waits for another
+        const model::Inode *inode = TRY(find(context.tree.inodes, pipe.inode));
+        ends.read = TRY(context.files.open(*inode, O_RDWR | O_NONBLOCK));
+        ends.write = TRY(duplicate(ends.read));
+    } else {
+        int both[2] = {-1, -1};
+        if (::pipe2(both, O_CLOEXEC) < 0)
+            return fail(errno, "cannot make a pipe");
+        ends.read = Fd(both[0]);
+        ends.write = Fd(both[1]);
+    }
+    const int size = ::fcntl(ends.write.get(), F_GETPIPE_SZ);
+    if (size >= 0 && static_cast<uint32_t>(size) != pipe.size && ::fcntl(ends.write.get(), F_SETPIPE_SZ, pipe.size) < 0)
+        return fail(errno, "cannot make a pipe of {} bytes; raise /proc/sys/fs/pipe-max-size", pipe.size);
+    return {};
+}
+
+Result<Fd> create(Context &context, const model::OpenFile &file) {
+    const model::ObjRef id = std::get<model::PipeEnd>(file.payload).pipe;
+    const model::Pipe *pipe = TRY(find(context.tree.pipes, id));
+    auto &ends = context.state<Pipes>().made[id];
+    if (!ends.read)
+        TRY(make(context, *pipe, ends));
+    const uint32_t mode = file.flags & O_ACCMODE;
+    // Flags of open(2) that show in F_GETFL are exact only for the ends that pipe2(2) made: the first of each
+    if (pipe->inode == 0 && mode == O_RDONLY && !std::exchange(ends.read_taken, true))
+        return duplicate(ends.read);
+    if (pipe->inode == 0 && mode == O_WRONLY && !std::exchange(ends.write_taken, true))
+        return duplicate(ends.write);
+    if (pipe->inode != 0) {
+        const model::Inode *inode = TRY(find(context.tree.inodes, pipe->inode));
+        return context.files.open(*inode, mode | O_NONBLOCK);
+    }
+    return abey::open_file(fmt::format("/proc/self/fd/{}", ends.read.get()), static_cast<int>(mode) | O_NONBLOCK);
+}
+
+Result<> fill_one(const model::Pipe &pipe, const Pipes::Ends &ends) {
+    int unread = 0;
+    if (::ioctl(ends.read.get(), FIONREAD, &unread) < 0)
+        return fail(errno, "cannot ask how much is unread in the pipe");
+    if (pipe.contents.empty() || unread != 0)
+        return {}; // a fifo that others kept open still has what was in it
+    if (pipe.contents.size() > pipe.size)
+        return fail(EBADMSG, "the checkpoint has more in a pipe than fits");
+    const int flags = ::fcntl(ends.write.get(), F_GETFL);
+    static_cast<void>(::fcntl(ends.write.get(), F_SETFL, flags | O_NONBLOCK));
+    TRY(write_all(ends.write, pipe.contents));
+    static_cast<void>(::fcntl(ends.write.get(), F_SETFL, flags));
+    return {};
+}
+
+Result<> fill(Context &context) {
+    auto &pipes = context.state<Pipes>();
+    for (const auto &[id, ends] : pipes.made)
+        TRY_IN(fill_one(context.tree.pipes.at(id), ends), "pipe {}", id);
+    pipes.made.clear();
+    return {};
+}
+
+} // namespace
+
+Kind pipe_kind() {
+    return {.name = "pipe",
+            .payload = payload_index<model::PipeEnd>(),
+            .create = create,
+            .fill = fill,
+            .in_task = nullptr,
+            .finish = nullptr};
+}
+
+} // namespace abey::rebuild

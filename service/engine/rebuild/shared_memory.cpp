@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Memory with an inode on the kernel's own tmpfs: memfd_create(2), shared anonymous mappings.
+#include "engine/rebuild/kinds.h"
+#include "engine/rebuild/open_files.h"
+
+#include <algorithm>
+
+#include <sys/mman.h>
+
+namespace abey::rebuild {
+namespace {
+
+// What of an object is mapped into the worker at a time while it is filled.
+constexpr uint64_t window = uint64_t{8} << 20U;
+constexpr uint64_t page = 4096;
+
+// Context::state: one descriptor for each, until finish().
+struct Memories {
+    std::map<model::ObjRef, Fd> made;
+};
+
+// A mapping of this process.
+class Mapping {
+  public:
+    Mapping(int fd, uint64_t offset, uint64_t size, int flags)
+        : size_(size), at_(::mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(offset))) {}
+    Mapping(const Mapping &) = delete;
+    Mapping &operator=(const Mapping &) = delete;
+    ~Mapping() {
+        if (*this)
+            ::munmap(at_, size_);
+    }
+    explicit operator bool() const { return at_ != MAP_FAILED; }
+    [[nodiscard]] std::byte *at() const { return static_cast<std::byte *>(at_); }
+
+  private:
+    size_t size_;
+    void *at_;
+};
+
+uint64_t page_aligned(uint64_t size) { return (size + page - 1) & ~(page - 1); }
+
+Result<Fd> make_memfd(const model::SharedMemory &memory) {
+    if (memory.huge_pages)
+        return fail(ENOTSUP, "memfd {}: huge pages cannot be brought back yet", memory.name);
+    Fd fd(::memfd_create(memory.name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!fd)
+        return fail(errno, "cannot make the memfd {}", memory.name);
+    if (::ftruncate(fd.get(), static_cast<off_t>(memory.size)) < 0)
+        return fail(errno, "memfd {}: cannot make it {} bytes long", memory.name, memory.size);
+    if (::fchown(fd.get(), memory.uid, memory.gid) < 0 || ::fchmod(fd.get(), memory.mode) < 0)
+        return fail(errno, "memfd {}: cannot set owner and mode", memory.name);
+    return fd;
+}
+
+// The kernel makes the object with the first mapping; map_files is the way from there to a descriptor.
+Result<Fd> make_anonymous(const model::SharedMemory &memory) {
+    const uint64_t size = page_aligned(memory.size);
+    const Mapping mapping(-1, 0, size, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE);
+    if (!mapping)
+        return fail(errno, "cannot make {} bytes of shared memory", size);
+    const auto start = reinterpret_cast<uint64_t>(mapping.at());
+    return abey::open_file(fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + size), O_RDWR);
+}
+
+Result<> fill_run(const Fd &fd, const Fd &pages, const model::SharedMemory &memory, model::PageRun run) {
+    const uint64_t end = page_aligned(memory.size);
+    if (run.address % page != 0 || run.address >= end || run.length > end - run.address)
+        return fail(EBADMSG, "the checkpoint has pages beyond the end of a shared memory object");
+    while (run.length != 0) {
+        const uint64_t part = std::min(run.length, window);
+        const Mapping mapping(fd.get(), run.address, part, MAP_SHARED);
+        if (!mapping)
+            return fail(errno, "cannot map {} bytes of shared memory", part);
+        TRY(read_at(pages, std::span(mapping.at(), part), run.offset));
+        run.address += part;
+        run.offset += part;
+        run.length -= part;
+    }
+    return {};
+}
+
+Result<const Fd *> made(Context &context, model::ObjRef id) {
+    auto &memories = context.state<Memories>();
+    if (const auto known = memories.made.find(id); known != memories.made.end())
+        return &known->second;
+    const model::SharedMemory *memory = TRY(find(context.tree.shared_memory, id));
+    Fd fd = TRY(memory->kind == model::SharedMemory::Kind::memfd ? make_memfd(*memory) : make_anonymous(*memory));
+    return &memories.made.emplace(id, std::move(fd)).first->second;
+}
+
+Result<Fd> create(Context &context, const model::OpenFile &file) {
+    const Fd *base = TRY(made(context, std::get<model::SharedMemoryFile>(file.payload).memory));
+    return abey::open_file(fmt::format("/proc/self/fd/{}", base->get()), static_cast<int>(reopen_flags(file.flags)));
+}
+
+Result<> fill(Context &context) {
+    for (const auto &[id, memory] : context.tree.shared_memory) {
+        const Fd *fd = TRY(made(context, id));
+        for (const auto &run : memory.pages)
+            TRY_IN(fill_run(*fd, context.pages, memory, run), "shared memory {}", id);
+    }
+    return {};
+}
+
+// Seals forbid just what filling and mapping need, so they come last.
+Result<> finish(Context &context) {
+    auto &memories = context.state<Memories>();
+    for (const auto &[id, fd] : memories.made) {
+        const auto &memory = context.tree.shared_memory.at(id);
+        if (memory.kind == model::SharedMemory::Kind::memfd && memory.seals != 0 &&
+            ::fcntl(fd.get(), F_ADD_SEALS, memory.seals) < 0)
+            return fail(errno, "memfd {}: cannot seal it", memory.name);
+    }
+    memories.made.clear();
+    return {};
+}
+
+} // namespace
+
+Kind shared_memory_kind() {
+    return {.name = "shared memory",
+            .payload = payload_index<model::SharedMemoryFile>(),
+            .create = create,
+            .fill = fill,
+            .in_task = nullptr,
+            .finish = finish};
+}
+
+} // namespace abey::rebuild

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "engine/rebuild/kind.h"
+
+#include <set>
+
+namespace abey::rebuild {
+
+// Context::state of the unix socket kind: every socket of the tree, from its making to its filling.
+struct UnixSockets {
+    struct Made {
+        Fd file;  // ours, a duplicate of the open file's
+        Fd other; // the other end, when no process of the tree has it: closed after filling
+    };
+    bool built = false;
+    std::map<model::ObjRef, Made> made;
+    std::vector<std::string> bound; // real paths
+    bool finished = false;
+
+    UnixSockets() = default;
+    UnixSockets(const UnixSockets &) = delete;
+    UnixSockets &operator=(const UnixSockets &) = delete;
+    // The restore was given up: the names go with it.
+    ~UnixSockets();
+};
+
+// "unix socket @name", for messages
+std::string described(const model::UnixSocket &socket);
+
+// Queues, then the shut-down directions, datagram peers and options.
+Result<> fill_unix_sockets(Context &context);
+
+} // namespace abey::rebuild
