@@ -34,7 +34,7 @@ void check(bool good, const char *what) {
 
 // Not compressible, and different in each page.
 void fill(std::vector<uint64_t> &words) {
-    static std::mt19937_64 numbers(42); // NOLINT: the same in each run on purpose
+    static std::mt19937_64 numbers(42);
     for (uint64_t &word : words)
         word = numbers();
 }
@@ -113,7 +113,7 @@ int main(int argc, char **argv) {
         close(ready[0]);
         check(setsid() > 0 && chdir("/") == 0, "setsid");
         const int null = open("/dev/null", O_RDWR);
-        check(dup2(null, 0) == 0 && dup2(null, 1) == 1, "dup2");
+        check(null >= 0 && dup2(null, 0) == 0 && dup2(null, 1) == 1, "dup2");
         set_up(arguments);
         check(dup2(null, 2) == 2, "dup2");
         close(null);
