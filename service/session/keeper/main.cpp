@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// abey-keeper JOB: the main process of abeyance-resume@JOB.service. Carries out a resume job and stays with the session
+// until it ends. Exit status 0: the session was there and has ended; 1: it was never there.
+#include "session/keeper/keeper.h"
+#include "session/keeper/resume_job.h"
+
+#include <cstdio>
+#include <exception>
+
+#include <systemd/sd-daemon.h>
+
+namespace {
+
+using namespace abey;
+
+void complain(std::string_view what) { fmt::print(stderr, SD_ERR "abey-keeper: {}\n", what); }
+
+// Carries the job out; `answered` once the service has had its answer.
+Result<> run(uint32_t number, bool &answered) {
+    const auto job = TRY(job::load(number));
+    if (job.kind != job::Kind::resume)
+        return fail(0, "job {}: not a resume", number);
+    const store::Store store;
+    session::Keep request;
+    request.uid = job.uid;
+    request.work = TRY(session::work_for(job, store));
+    request.progress = [](const resume::Progress &progress) { job::report_progress(progress.phase, progress.percent); };
+    request.ready = [&](const std::string &session, const resume::Report &report) {
+        answered = true;
+        if (auto marked = store.mark_resumed(job.checkpoint); !marked)
+            complain(marked.error().message());
+        if (auto told = job::store_outcome(number, session::outcome_of(job, session, report)); !told)
+            complain(told.error().message());
+        (void)::sd_notifyf(0, "READY=1\nSTATUS=Session %s is resumed", session.c_str());
+    };
+    request.complain = [](const Error &error) { complain(error.message()); };
+    return session::keep(request);
+}
+
+int keep(const char *argument) {
+    const auto number = job::number_from(argument);
+    if (!number) {
+        complain(number.error().message());
+        return 2;
+    }
+    bool answered = false;
+    const auto kept = run(*number, answered);
+    if (kept)
+        return 0;
+    complain(kept.error().message());
+    if (answered)
+        return 1;
+    job::Outcome outcome;
+    outcome.message = kept.error().message();
+    if (auto told = job::store_outcome(*number, outcome); !told)
+        complain(told.error().message());
+    return 1;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    if (argc != 2) {
+        fmt::print(stderr, "usage: abey-keeper JOB\nStarted by systemd for a resume job of abeyd.\n");
+        return 2;
+    }
+    try {
+        return keep(argv[1]);
+    } catch (const std::exception &error) {
+        std::fprintf(stderr, "abey-keeper: %s\n", error.what());
+        return 1;
+    }
+}

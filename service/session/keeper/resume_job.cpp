@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "session/keeper/resume_job.h"
+
+#include "policy/policy.h"
+#include "snapshot/provider.h"
+
+#include <cerrno>
+
+namespace abey::session {
+namespace {
+
+Result<resume::Pids> pids_of(const job::Job &job, const policy::Policy &policy) {
+    if (job.pids == "same")
+        return resume::Pids::same;
+    if (job.pids == "namespace")
+        return resume::Pids::in_namespace;
+    if (job.pids == "auto")
+        return resume::Pids::automatic;
+    if (!job.pids.empty())
+        return fail(EINVAL, "pids: \"{}\" is none of same, namespace, auto", job.pids);
+    switch (policy.pids()) {
+    case policy::Pids::same:
+        return resume::Pids::same;
+    case policy::Pids::in_namespace:
+        return resume::Pids::in_namespace;
+    case policy::Pids::automatic:
+        break;
+    }
+    return resume::Pids::automatic;
+}
+
+Result<resume::OnDivergence> on_divergence_of(const job::Job &job, const policy::Policy &policy) {
+    if (job.on_divergence == "rollback")
+        return resume::OnDivergence::rollback;
+    if (job.on_divergence == "keep")
+        return resume::OnDivergence::keep;
+    if (job.on_divergence == "fail")
+        return resume::OnDivergence::fail;
+    if (!job.on_divergence.empty())
+        return fail(EINVAL, "on-divergence: \"{}\" is none of rollback, keep, fail", job.on_divergence);
+    switch (policy.on_divergence()) {
+    case policy::OnDivergence::keep:
+        return resume::OnDivergence::keep;
+    case policy::OnDivergence::fail:
+        return resume::OnDivergence::fail;
+    case policy::OnDivergence::rollback:
+        break;
+    }
+    return resume::OnDivergence::rollback;
+}
+
+} // namespace
+
+Result<Work> work_for(const job::Job &job, const store::Store &store) {
+    const auto checkpoint = TRY(store.find(job.checkpoint));
+    if (checkpoint.about.uid != job.uid)
+        return fail(EPERM, "checkpoint {}: it belongs to another user", job.checkpoint);
+    if (checkpoint.state != store::State::waiting)
+        return fail(0, "checkpoint {}: it is {}, only one that waits can be resumed", job.checkpoint,
+                    store::name_of(checkpoint.state));
+    const auto policy = TRY(policy::Policy::load_system());
+    resume::Request request;
+    request.images = store.images(job.checkpoint);
+    request.pids = TRY(pids_of(job, policy));
+    request.on_divergence = TRY(on_divergence_of(job, policy));
+    // std::function wants to be copied; the provider exists only where the work is done.
+    return [request, policy, saved = checkpoint.home,
+            id = job.checkpoint](const ReportProgress &progress) mutable -> Result<resume::Report> {
+        std::unique_ptr<snapshot::Provider> provider;
+        if (saved)
+            provider = TRY_IN(snapshot::make_provider(saved->provider, saved->home), "checkpoint {}", id);
+        request.policy = &policy;
+        request.home = provider.get();
+        request.progress = progress;
+        return TRY_IN(resume::run(request), "checkpoint {}", id);
+    };
+}
+
+job::Outcome outcome_of(const job::Job &job, const std::string &session, const resume::Report &report) {
+    job::Outcome outcome = {
+        .ok = true, .message = {}, .checkpoint = job.checkpoint, .session = session, .figures = {}, .findings = {}};
+    if (!report.displaced_home.empty())
+        outcome.message = fmt::format("what the home had become is kept in {}", report.displaced_home);
+    outcome.figures = {{"forking_time", report.figures.forking_time},
+                       {"restore_time", report.figures.restore_time},
+                       {"pages_restored", report.figures.pages_restored},
+                       {"total_time", report.figures.total_time}};
+    return outcome;
+}
+
+} // namespace abey::session
