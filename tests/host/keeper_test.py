@@ -1,0 +1,234 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The keeper and attach alone: keeper_test.py --build DIR [--tap]
+
+The real keeper opens a real login session of ada; what a resume would bring back is a fresh bash on a new terminal
+(fake_keeper.cpp).
+"""
+
+import argparse
+import itertools
+import shutil
+import subprocess
+import sys
+import time
+
+from adas_session import sessions_of, wait_until
+from checks import Checks, StepFailed, first_line
+from host import Host, HostError
+from observe import cgroup_processes
+from terminal import Terminal, TerminalError
+
+KEEPER = "/usr/local/lib/abeyance-test/fake-keeper"
+UNIT = "test-keeper.service"
+marks = itertools.count(1000)
+
+PLAN = [
+    "loginctl lists the session", "its leader is the keeper", "keeper and shell are in its scope", "runtime directory is there",
+    "shell is the keeper's child", "attach shows the terminal", "keys and output go both ways", "a new size arrives",
+    "attach from within is refused", "somebody else is refused", "detach leaves it running",
+    "own terminal is as it was", "second attach takes over", "logout of the client leaves it running",
+    "output without a reader does not wait", "an orphan becomes the keeper's", "its shell's end ends the session",
+    "the keeper ends with status 0", "its socket is gone", "a failed resume says why", "a failed resume leaves nothing",
+    "a killed worker leaves nothing", "stopping the unit ends the session", "a killed keeper leaves no session",
+]
+
+
+class Kept:
+    """A keeper, started as the service starts it."""
+
+    def __init__(self, host, *command):
+        self.host = host
+        host.run(["systemctl", "reset-failed", UNIT])
+        before = set(sessions_of(host))
+        host.run(["systemd-run", "--quiet", f"--unit={UNIT}", "--service-type=exec", "--property=KillMode=mixed",
+                  "--property=RemainAfterExit=yes", KEEPER, "5001", "5001", *command], check=True)
+        self.before = before
+
+    def session(self):
+        """(id, properties) of the session that it has opened, when it serves it."""
+        def found():
+            for session, properties in sessions_of(self.host).items():
+                if session not in self.before and properties.get("Service") == "abeyance" and "terminal" in self.said():
+                    return session, properties
+            return None
+        return wait_until(found, "the keeper's session", 10)
+
+    def said(self):
+        self.host.run(["journalctl", "--sync"])
+        invocation = self.property("InvocationID")
+        return self.host.run(["journalctl", "-o", "cat", f"_SYSTEMD_INVOCATION_ID={invocation}"]).stdout
+
+    def property(self, name):
+        return self.host.run(["systemctl", "show", "--value", "-p", name, UNIT], check=True).stdout.strip()
+
+    def wait_end(self):
+        wait_until(lambda: self.property("SubState") in ("exited", "failed"), "the keeper's end", 10)
+        return self.property("ExecMainStatus")
+
+    def forget(self):
+        self.host.run(["systemctl", "stop", UNIT])
+
+
+def scope_of(host, properties):
+    return f"{host.cgroup}/user.slice/user-5001.slice/{properties['Scope']}"
+
+
+def shells_in(host, session):
+    """What of the session's processes is left, its keeper aside."""
+    scope = f"{host.cgroup}/user.slice/user-5001.slice/session-{session}.scope"
+    try:
+        return [process.name for process in cgroup_processes(scope) if process.name != "fake-keeper"]
+    except FileNotFoundError:
+        return []
+
+
+def show(terminal, command):
+    """What a command prints, in the shell behind a terminal, its lines joined."""
+    mark = next(marks)  # a new one each time, and never on the screen before it is printed
+    terminal.type(f"clear; echo '<'{mark}; {command}; echo {mark}'>'\n")
+    terminal.wait_for(f"^<{mark}$", 5)
+    terminal.wait_for(f"{mark}>$", 5)
+    return "".join(terminal.text().partition(f"<{mark}")[2].partition(f"{mark}>")[0].splitlines()).strip()
+
+
+def attach(terminal, session):
+    terminal.type(f"clear; abeyctl attach {session}\n")
+    terminal.wait_for(r"^shell[$]", 10)
+    terminal.settle(0.2)
+
+
+def joined(host, checks, session, properties):
+    scope = scope_of(host, properties)
+    checks.check("loginctl lists the session", ("ada", "user", "tty", "abeyance"),
+                 tuple(properties[name] for name in ("Name", "Class", "Type", "Service")))
+    processes = {process.name: process for process in cgroup_processes(scope)}
+    leader = int(properties["Leader"])
+    checks.check("its leader is the keeper", "fake-keeper", host.path(f"proc/{leader}/comm").read_text().strip())
+    checks.check("keeper and shell are in its scope", ["bash", "fake-keeper"], sorted(processes))
+    checks.check("runtime directory is there", 5001, host.path("run/user/5001").stat().st_uid)
+    shell = processes["bash"].inner
+    status = host.path(f"proc/{shell}/status").read_text()
+    checks.check("shell is the keeper's child", leader, int(status.split("PPid:")[1].split()[0]))
+
+    first = Terminal.login(host, "ada")
+    modes = show(first, "stty -g")
+    attach(first, session)
+    checks.check("attach shows the terminal", str(shell), show(first, "echo $$"))
+    checks.check("keys and output go both ways", "42", show(first, "variable=kept; echo $((6 * 7))"))
+    first.resize(30, 90)
+    checks.attempt("a new size arrives", "30 90",
+                   lambda: wait_until(lambda: (size := show(first, "stty size")) == "30 90" and size, "the size", 5))
+    checks.check("attach from within is refused", True, "in this session already" in show(first, f"abeyctl attach {session}"))
+    with Terminal.login(host, "bob") as stranger:
+        refused = show(stranger, f"abeyctl attach {session}")
+        checks.check("somebody else is refused", "another user's", refused, "belongs to another user" in refused)
+    first.type("\x1c\x04")
+    first.wait_for("detached", 5)
+    checks.check("detach leaves it running", ["bash"], shells_in(host, session))
+    checks.check("own terminal is as it was", modes, show(first, "stty -g"))
+    attach(first, session)
+    with Terminal.login(host, "ada") as second:
+        attach(second, session)
+        first.wait_for("attached from elsewhere", 5)
+        checks.check("second attach takes over", "kept", show(second, "echo $variable"))
+    # both of her logins are gone now, one of them in the middle of it
+    first.close()
+    time.sleep(0.3)
+    checks.check("logout of the client leaves it running", (True, ["bash"]),
+                 (session in sessions_of(host), shells_in(host, session)))
+
+
+def worked_in(host, checks, kept, session, properties):
+    with Terminal.login(host, "ada") as terminal:
+        attach(terminal, session)
+        terminal.type("(sleep 0.5; yes | head -n 3000000; touch /tmp/written)&\n")
+        terminal.settle(0.1)
+        terminal.type("\x1c\x04")
+        terminal.wait_for("detached", 5)
+        checks.attempt("output without a reader does not wait", "written",
+                       lambda: wait_until(lambda: host.path("tmp/written").exists(), "its end", 20) and "written")
+        attach(terminal, session)
+        show(terminal, "(setsid sleep 1000 &)")
+        sleeper = next(process for process in cgroup_processes(scope_of(host, properties)) if process.name == "sleep").inner
+        parent = host.path(f"proc/{sleeper}/status").read_text().split("PPid:")[1].split()[0]
+        checks.check("an orphan becomes the keeper's", properties["Leader"], parent)
+        terminal.type("exit 3\n")
+        terminal.wait_for("has ended", 10)
+        wait_until(lambda: sessions_of(host).get(session, {}).get("State") in (None, "closing"), "the session's end", 10)
+        checks.check("its shell's end ends the session", ["sleep"], shells_in(host, session))
+        checks.check("the keeper ends with status 0", "0", kept.wait_end())
+        checks.check("its socket is gone", [], list(host.path("run/abeyance/sessions").iterdir()))
+        host.run(["kill", str(sleeper)])
+
+
+def left_over(host, kept):
+    sessions = [session for session in sessions_of(host) if session not in kept.before]
+    keepers = [process.name for session in sessions for process in cgroup_processes(
+        f"{host.cgroup}/user.slice/user-5001.slice/session-{session}.scope")]
+    return keepers or [session for session in sessions if sessions_of(host).get(session, {}).get("State") == "active"]
+
+
+def gone(host, kept):
+    wait_until(lambda: not left_over(host, kept), "the end of the session", 10)
+    sockets = list(host.path("run/abeyance/sessions").iterdir())
+    return "nothing" if not sockets else f"{sockets}"
+
+
+def test(host, checks):
+    inside = host.path(KEEPER)
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(f"{host.build}/tests/host/fake-keeper", inside)
+    shell = ["env", "PS1=shell$ ", "TERM=linux", "bash", "--norc", "--noprofile", "-i"]
+    kept = Kept(host, *shell)
+    session, properties = kept.session()
+    joined(host, checks, session, properties)
+    worked_in(host, checks, kept, session, properties)
+    kept.forget()
+
+    kept = Kept(host, "fail")
+    status = kept.wait_end()
+    said = kept.said()
+    checks.check("a failed resume says why", "status 1, the reason", (status, said.splitlines()[-1:]),
+                 status == "1" and "told to fail" in said)
+    checks.attempt("a failed resume leaves nothing", "nothing", lambda: gone(host, kept))
+    kept.forget()
+    kept = Kept(host, "crash")
+    kept.wait_end()
+    checks.attempt("a killed worker leaves nothing", "nothing", lambda: gone(host, kept))
+    kept.forget()
+    kept = Kept(host, *shell)
+    kept.session()
+    kept.forget()
+    checks.attempt("stopping the unit ends the session", "nothing", lambda: gone(host, kept))
+    kept = Kept(host, *shell)
+    session, properties = kept.session()
+    host.run(["kill", "-KILL", properties["Leader"]], check=True)
+    checks.attempt("a killed keeper leaves no session", [],
+                   lambda: wait_until(lambda: not left_over(host, kept), "the end of the session", 10) and [])
+    kept.forget()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--tap", action="store_true")
+    options = parser.parse_args()
+    checks = Checks(PLAN, options.tap)
+    try:
+        with Host(build=options.build) as host:
+            try:
+                test(host, checks)
+            except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
+                checks.step(f"stopped: {error if isinstance(error, TerminalError) else first_line(error)}")
+            if len(checks.results) < len(PLAN) or not all(checks.results.values()):
+                checks.say(host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40"]).stdout)
+    except HostError as error:
+        checks.step(f"the test host: {error}")
+    passed, planned = checks.finish()
+    checks.say(f"keeper: {passed} of {planned} checks passed")
+    return checks.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
