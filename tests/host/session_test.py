@@ -247,6 +247,16 @@ def attached(terminal):
     return terminal.settle(0.3)
 
 
+def detached(session):
+    session.terminal.type("\x1c\x04")  # Ctrl-\\ Ctrl-D
+    session.terminal.wait_for(r"ada@testhost:.*\$ ?$", 5)
+    count = session.log().counts[-1]
+    wait_until(lambda: session.log().counts[-1] > count, "the counter's going on", 5)
+    session.terminal.type("clear; echo own-$((1+1))\n")
+    session.terminal.wait_for("^own-2$", 5)
+    return "the login's own shell"
+
+
 def again(host, checks):
     session = AdasSession(host)
     session.start_programs()
@@ -283,11 +293,13 @@ def again(host, checks):
                      {part: now[part] for part in ("pid", "threads", "scratch", "mapped", "state")})
         screen = session.screen
         checks.attempt(f"{name}: attached, vim is as it was", screen, lambda: attached(session.terminal))
+        checks.attempt(f"{name}: detached, it runs on", "the login's own shell", lambda: detached(session))
 
 
 AGAIN_PLAN = ["suspend --keep-running", "the session runs on", "that checkpoint can be removed"] + [
     f"turn {turn}, {boot}: {what}" for turn, boot in ((1, "none"), (2, "reboot"), (3, "power failure"))
-    for what in ("suspend", "nothing is left", "counted on", "holds what it held", "attached, vim is as it was")]
+    for what in ("suspend", "nothing is left", "counted on", "holds what it held", "attached, vim is as it was",
+                 "detached, it runs on")]
 
 TESTS = {"faults": (faults, FAULTS_PLAN), "refusals": (refusals, REFUSALS_PLAN), "again": (again, AGAIN_PLAN)}
 
