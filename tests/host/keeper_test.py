@@ -74,6 +74,10 @@ def scope_of(host, properties):
     return f"{host.cgroup}/user.slice/user-5001.slice/{properties['Scope']}"
 
 
+def parent_of(host, pid):
+    return int(host.path(f"proc/{pid}/status").read_text().split("PPid:")[1].split()[0])
+
+
 def shells_in(host, session):
     """What of the session's processes is left, its keeper aside."""
     scope = f"{host.cgroup}/user.slice/user-5001.slice/session-{session}.scope"
@@ -108,8 +112,7 @@ def joined(host, checks, session, properties):
     checks.check("keeper and shell are in its scope", ["bash", "fake-keeper"], sorted(processes))
     checks.check("runtime directory is there", 5001, host.path("run/user/5001").stat().st_uid)
     shell = processes["bash"].inner
-    status = host.path(f"proc/{shell}/status").read_text()
-    checks.check("shell is the keeper's child", leader, int(status.split("PPid:")[1].split()[0]))
+    checks.check("shell is the keeper's child", leader, parent_of(host, shell))
 
     first = Terminal.login(host, "ada")
     modes = show(first, "stty -g")
@@ -150,9 +153,15 @@ def worked_in(host, checks, kept, session, properties):
                        lambda: wait_until(lambda: host.path("tmp/written").exists(), "its end", 20) and "written")
         attach(terminal, session)
         show(terminal, "(setsid sleep 1000 &)")
-        sleeper = next(process for process in cgroup_processes(scope_of(host, properties)) if process.name == "sleep").inner
-        parent = host.path(f"proc/{sleeper}/status").read_text().split("PPid:")[1].split()[0]
-        checks.check("an orphan becomes the keeper's", properties["Leader"], parent)
+
+        def orphan():
+            for process in cgroup_processes(scope_of(host, properties)):
+                if process.name == "sleep" and parent_of(host, process.inner) == int(properties["Leader"]):
+                    return process.inner
+            return None
+
+        sleeper = wait_until(orphan, "the orphan", 5)
+        checks.check("an orphan becomes the keeper's", int(properties["Leader"]), parent_of(host, sleeper))
         terminal.type("exit 3\n")
         terminal.wait_for("has ended", 10)
         wait_until(lambda: sessions_of(host).get(session, {}).get("State") in (None, "closing"), "the session's end", 10)
