@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include <linux/magic.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
@@ -54,6 +55,18 @@ bool is_plain_name(const std::string &name) {
            name.find('\0') == std::string::npos;
 }
 
+// On overlayfs files may have the device numbers of the layers below, directories never (overlayfs.rst, "Inode
+// properties").
+Result<bool> lies_with(const Fd &directory, const model::FileIdentity &file) {
+    if (TRY(stat_of(directory)).st_dev == file.device)
+        return true;
+    if (file.fs_type != OVERLAYFS_SUPER_MAGIC)
+        return false;
+    model::Inode inode;
+    TRY(describe(directory, inode));
+    return inode.identity.fs_type == file.fs_type && inode.identity.fsid != 0 && inode.identity.fsid == file.fsid;
+}
+
 struct Split {
     std::string directory, name;
 };
@@ -89,14 +102,14 @@ Result<std::string> path_of(const Fd &directory) {
     return path;
 }
 
-Result<AreaPlace> find_area(const std::string &configured, const std::string &path, uint64_t device) {
+Result<AreaPlace> find_area(const std::string &configured, const std::string &path, const model::FileIdentity &file) {
     AreaPlace place;
     if (configured.starts_with('/')) {
         Split parts = split(configured);
         place.name = parts.name;
         place.above = TRY_IN(open_file(parts.directory, O_PATH | O_DIRECTORY), "the directory for kept files");
         auto existing = open_at(place.above.get(), place.name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
-        if (TRY(stat_of(existing ? *existing : place.above)).st_dev != device)
+        if (!TRY(lies_with(existing ? *existing : place.above, file)))
             return fail(EXDEV, "{} is not on the same file system or subvolume", printable(configured));
         return place;
     }
@@ -107,7 +120,7 @@ Result<AreaPlace> find_area(const std::string &configured, const std::string &pa
         directory = split(directory).directory;
         nearest = open_file(directory, O_PATH | O_DIRECTORY);
     }
-    if (!nearest || TRY(stat_of(*nearest)).st_dev != device)
+    if (!nearest || !TRY(lies_with(*nearest, file)))
         return fail(ENOENT, "no directory of its file system can be reached by its path");
     place.above = TRY(top_of(*nearest));
     return place;

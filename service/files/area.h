@@ -5,6 +5,7 @@
 // every use, because the directory above it may well be a user's.
 #pragma once
 
+#include "engine/model/inode.h"
 #include "engine/os/fd.h"
 
 #include <string>
@@ -30,8 +31,8 @@ struct AreaPlace {
 };
 
 // `configured`: as policy::Policy::area() returns it. `path`: the file's; its directory, or the nearest one above it
-// that is left, must lie on `device` (st_dev), or copies would not be on the file's file system.
-Result<AreaPlace> find_area(const std::string &configured, const std::string &path, uint64_t device);
+// that is left, must lie on the file's file system and subvolume, or nothing could be linked or shared.
+Result<AreaPlace> find_area(const std::string &configured, const std::string &path, const model::FileIdentity &file);
 
 // Whether open_area() should succeed; makes nothing.
 Result<> check_area(const AreaPlace &place);

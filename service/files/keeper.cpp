@@ -250,7 +250,7 @@ class Keeper final : public engine::FileKeeper {
         }
         if (policy::is_volatile(inode.identity.fs_type))
             return fail(0, "{} does not outlast a reboot", policy::file_system_name(inode.identity.fs_type));
-        AreaPlace place = TRY(find_area(policy_.area(inode.path), inode.path, inode.identity.device));
+        AreaPlace place = TRY(find_area(policy_.area(inode.path), inode.path, inode.identity));
         TRY(check_area(place));
         if (strategy != Strategy::copy)
             return {};
@@ -322,7 +322,7 @@ class Keeper final : public engine::FileKeeper {
     }
 
     Result<const AreaDirectory *> area_of(const model::Inode &inode) {
-        AreaPlace place = TRY(find_area(policy_.area(inode.path), inode.path, inode.identity.device));
+        AreaPlace place = TRY(find_area(policy_.area(inode.path), inode.path, inode.identity));
         struct stat stat = TRY(stat_of(place.above));
         AreaKey key = {{stat.st_dev, stat.st_ino}, place.name};
         auto found = areas_.find(key);

@@ -121,10 +121,11 @@ Result<Parent> Parent::open(const std::string &base, const std::string &path) {
     for (const std::string &part : parts) {
         auto next = open_part(parent.directory_, part);
         if (!next && next.error().code() == ENOENT) {
-            if (::mkdirat(parent.directory_.get(), part.c_str(), 0700) != 0 && errno != EEXIST)
-                return fail(errno, "cannot make the directory {} of {}", printable(part), printable(path));
             Fd above = TRY(duplicate(parent.directory_));
-            parent.made_.push_back({std::move(above), part});
+            if (::mkdirat(above.get(), part.c_str(), 0700) == 0)
+                parent.made_.push_back({std::move(above), part});
+            else if (errno != EEXIST)
+                return fail(errno, "cannot make the directory {} of {}", printable(part), printable(path));
             next = open_part(parent.directory_, part);
         }
         parent.directory_ = TRY_IN(std::move(next), "{}", printable(path));

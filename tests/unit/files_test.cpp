@@ -643,6 +643,50 @@ TEST_F(Files, RelinkedFileThatWasChangedSinceIsRefused) {
     EXPECT_NE(why(opener()->check(inode)).find("written to"), std::string::npos) << why(opener()->check(inode));
 }
 
+TEST_F(Files, KnowsOverlaysWhoseFilesHaveOtherDeviceNumbers) {
+    NEED_DISK("ext4");
+    test::Disk upper("tmpfs");
+    fs::create_directory(home_ + "/dir");
+    make_file(home_ + "/dir/below", "below");
+    for (const char *name : {"/u", "/w"})
+        fs::create_directory(upper.path() + name);
+    std::string top = disk_->base() + "/overlay";
+    fs::create_directory(top);
+    auto mount = [&] {
+        std::string layers = fmt::format("lowerdir={},upperdir={}/u,workdir={}/w", home_, upper.path(), upper.path());
+        ASSERT_EQ(::mount("overlay", top.c_str(), "overlay", 0, layers.c_str()), 0);
+    };
+    mount();
+    policy::Policy policy = rules("\"copy\"");
+    auto keep = keeper(policy);
+    model::Inode below;
+    model::Inode deleted;
+    {
+        Fd fd = must(open_file(top + "/dir/below", O_RDONLY));
+        below = identified(*keep, fd);
+        EXPECT_EQ(below.naming, Naming::named);
+        Fd own = make_file(top + "/dir/data", "abc");
+        fs::remove(top + "/dir/data");
+        deleted = identified(*keep, own);
+        must(keep->keep(deleted, own, use));
+        EXPECT_TRUE(deleted.kept.place.starts_with(top + "/.abeyance/cp1/"));
+        must(keep->sync());
+        keep.reset(); // it holds directories
+    }
+    ASSERT_EQ(::umount(top.c_str()), 0);
+    mount(); // as after a reboot
+    auto restore = opener();
+    EXPECT_EQ(why(restore->check(below)), "no error");
+    Fd again = must(restore->open(deleted, O_RDWR));
+    EXPECT_EQ(contents(again), "abc");
+    EXPECT_EQ(shown(again), top + "/dir/data (deleted)");
+    must(restore->finish(false));
+    EXPECT_FALSE(fs::exists(top + "/.abeyance"));
+    again.reset();
+    restore.reset();
+    ASSERT_EQ(::umount(top.c_str()), 0);
+}
+
 TEST_F(Files, TrustsNoAreaThatAUserCouldHavePlanted) {
     NEED_DISK("btrfs");
     policy::Policy policy = rules("\"reflink\", \"embed\"");
