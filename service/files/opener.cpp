@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <map>
+#include <ranges>
 #include <set>
 
 #include <sys/statvfs.h>
@@ -33,6 +34,8 @@ class Opener final : public engine::FileOpener {
   public:
     Opener(std::string images, std::vector<HomeTranslation> homes)
         : images_(std::move(images)), homes_(std::move(homes)) {}
+    Opener(const Opener &) = delete;
+    Opener &operator=(const Opener &) = delete;
     ~Opener() override { undo(); }
 
     Result<> check(const model::Inode &inode) override {
@@ -293,8 +296,7 @@ class Opener final : public engine::FileOpener {
     static Result<Fd> open_again(const Fd &path, const model::Inode &inode, uint32_t wanted) {
         uint32_t flags = wanted & ~finding_flags;
         if (!S_ISDIR(inode.mode))
-            flags &=
-                ~static_cast<uint32_t>(O_TMPFILE | O_DIRECTORY); // O_TMPFILE stays in F_GETFL and holds O_DIRECTORY
+            flags &= ~static_cast<uint32_t>(O_TMPFILE); // stays in F_GETFL, and holds O_DIRECTORY
         if ((flags & O_PATH) != 0)
             return S_ISLNK(inode.mode) ? duplicate(path) : reopen(path, static_cast<int>(flags));
         int open_flags = static_cast<int>(flags) | O_NOCTTY;
@@ -314,12 +316,12 @@ class Opener final : public engine::FileOpener {
 
     // The restore failed: names that we made go away again. Files without name go with their descriptors.
     void undo() noexcept {
-        for (auto name = made_names_.rbegin(); name != made_names_.rend(); ++name) {
-            if (::unlinkat(name->above.get(), name->name.c_str(), 0) != 0 && errno == EISDIR)
-                ::unlinkat(name->above.get(), name->name.c_str(), AT_REMOVEDIR);
+        for (const Parent::Made &made : std::views::reverse(made_names_)) {
+            if (::unlinkat(made.above.get(), made.name.c_str(), 0) != 0 && errno == EISDIR)
+                ::unlinkat(made.above.get(), made.name.c_str(), AT_REMOVEDIR);
         }
-        for (auto one = made_directories_.rbegin(); one != made_directories_.rend(); ++one)
-            ::unlinkat(one->above.get(), one->name.c_str(), AT_REMOVEDIR);
+        for (const Parent::Made &made : std::views::reverse(made_directories_))
+            ::unlinkat(made.above.get(), made.name.c_str(), AT_REMOVEDIR);
     }
 
     const std::string images_;

@@ -5,6 +5,7 @@
 #include "files/identity.h"
 
 #include <random>
+#include <ranges>
 
 #include <linux/openat2.h>
 #include <sys/syscall.h>
@@ -147,8 +148,8 @@ Result<Fd> Parent::nearest(const std::string &base, const std::string &path) {
 }
 
 Parent::~Parent() {
-    for (auto made = made_.rbegin(); made != made_.rend(); ++made)
-        ::unlinkat(made->above.get(), made->name.c_str(), AT_REMOVEDIR);
+    for (const Made &made : std::views::reverse(made_))
+        ::unlinkat(made.above.get(), made.name.c_str(), AT_REMOVEDIR);
 }
 
 Result<std::vector<Parent::Made>> Parent::keep(uint32_t uid, uint32_t gid) {
