@@ -53,7 +53,11 @@ Result<> add_locks(model::OpenFile &file, const Seen &seen, bool only_posix) {
             continue;
         if (posix)
             lock.pid = seen.pid;
-        file.locks.push_back(lock);
+        const auto same = [&](const model::FileLock &other) { // by another descriptor of that table
+            return posix && other.kind == lock.kind && other.pid == lock.pid && other.start == lock.start;
+        };
+        if (std::ranges::none_of(file.locks, same))
+            file.locks.push_back(lock);
     }
     return {};
 }

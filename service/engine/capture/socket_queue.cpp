@@ -9,6 +9,7 @@
 
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -111,17 +112,48 @@ Result<std::optional<QueuedMessage>> peek(int socket, std::span<char> buffer, bo
     return message;
 }
 
-// Where in a stretch of a stream the descriptors come: a read brings them as soon as it reaches the first byte they
-// were sent with, so the shortest read that brings them tells.
-Result<size_t> boundary_of_rights(int socket, const PeekOffset &offset, size_t start, std::span<char> buffer) {
-    size_t without = 0, with = buffer.size();
-    while (with - without > 1) {
-        const size_t middle = without + (with - without) / 2;
-        TRY(offset.set(static_cast<int>(start)));
-        const auto message = TRY(peek(socket, buffer.first(middle), false));
-        (message && !message->rights.empty() ? with : without) = middle;
+// Memory of which the last byte is followed by a page that cannot be written.
+class GuardedBuffer {
+  public:
+    explicit GuardedBuffer(size_t size) : size_((size + page - 1) / page * page + page) {
+        at_ = static_cast<char *>(::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        if (at_ != MAP_FAILED)
+            ::mprotect(at_ + size_ - page, page, PROT_NONE);
     }
-    return with - 1;
+    GuardedBuffer(const GuardedBuffer &) = delete;
+    GuardedBuffer &operator=(const GuardedBuffer &) = delete;
+    ~GuardedBuffer() {
+        if (at_ != MAP_FAILED)
+            ::munmap(at_, size_);
+    }
+    explicit operator bool() const { return at_ != MAP_FAILED; }
+    // Its last `size` bytes.
+    [[nodiscard]] char *tail(size_t size) const { return at_ + size_ - page - size; }
+
+  private:
+    static constexpr size_t page = 4096;
+    size_t size_;
+    char *at_;
+};
+
+// Where in a stretch of a stream, `size` bytes long, begins the last of the messages that it was sent in: the one with
+// the descriptors. The kernel copies message by message, and stops before the one that it cannot copy whole; so a
+// buffer that cannot be written at its last byte is filled just up to there.
+Result<size_t> start_of_last_message(int socket, const PeekOffset &offset, size_t start, size_t size) {
+    const GuardedBuffer buffer(size);
+    if (!buffer)
+        return fail(errno, "cannot get memory for what is unread in the socket");
+    TRY(offset.set(static_cast<int>(start)));
+    iovec part = {.iov_base = buffer.tail(size - 1), .iov_len = size};
+    msghdr header = {};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    const ssize_t copied = ::recvmsg(socket, &header, MSG_PEEK | MSG_DONTWAIT);
+    if (copied < 0 && errno == EFAULT)
+        return 0;
+    if (copied < 0 || static_cast<size_t>(copied) >= size)
+        return fail(copied < 0 ? errno : EPROTO, "cannot tell which byte the descriptors in the socket came with");
+    return static_cast<size_t>(copied);
 }
 
 Result<std::vector<QueuedMessage>> peek_stream(int socket, const PeekOffset &offset) {
@@ -141,7 +173,7 @@ Result<std::vector<QueuedMessage>> peek_stream(int socket, const PeekOffset &off
         const size_t size = message->data.size();
         size_t before = 0;
         if (!message->rights.empty())
-            before = TRY(boundary_of_rights(socket, offset, position, std::span(buffer).first(size)));
+            before = TRY(start_of_last_message(socket, offset, position, size));
         if (before > 0) {
             QueuedMessage plain;
             plain.data = message->data.substr(0, before);

@@ -111,23 +111,31 @@ void capture_node(const struct stat &st, model::Terminal &terminal) {
     terminal.gid = st.st_gid;
 }
 
+// What only the slave tells.
+void capture_slave(const Fd &end, const Seen &seen, model::Terminal &terminal) {
+    capture_node(seen.stat, terminal);
+    terminal.exclusive = ask<int>(end, TIOCGEXCL, "exclusive mode").value_or(0) != 0;
+}
+
 // The terminal with this index, with what this end of it tells.
 Result<model::ObjRef> know(Context &context, uint32_t index, const Fd &end, bool is_master, const Seen &seen) {
     auto &known = context.state<Terminals>().by_index[index];
-    if (known.id != 0 && (known.is_master || !is_master))
+    const bool is_slave_node = !is_master && is_pts(seen.stat.st_rdev);
+    if (known.id != 0 && (known.is_master || !is_master)) {
+        if (is_slave_node)
+            capture_slave(end, seen, context.tree.terminals.at(known.id));
         return known.id;
+    }
     model::Terminal terminal;
     if (known.id != 0)
         terminal = context.tree.terminals.at(known.id); // seen by its slave so far
     terminal.index = index;
     TRY(capture_settings(end, is_master, terminal));
-    if (!is_master && is_pts(seen.stat.st_rdev)) {
-        capture_node(seen.stat, terminal);
-        terminal.exclusive = ask<int>(end, TIOCGEXCL, "exclusive mode").value_or(0) != 0;
-    } else if (struct stat st = {};
-               ::stat(fmt::format("/proc/{}/root/dev/pts/{}", seen.pid, index).c_str(), &st) == 0) {
+    if (is_slave_node)
+        capture_slave(end, seen, terminal);
+    else if (struct stat st = {};
+             terminal.mode == 0 && ::stat(fmt::format("/proc/{}/root/dev/pts/{}", seen.pid, index).c_str(), &st) == 0)
         capture_node(st, terminal);
-    }
     if (terminal.id == 0)
         terminal.id = context.tree.next_id();
     known.id = terminal.id;
