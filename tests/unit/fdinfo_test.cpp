@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/fdinfo.h"
+
+#include <gtest/gtest.h>
+
+namespace abey::capture {
+namespace {
+
+TEST(Fdinfo, FindsFields) {
+    const std::string_view info = "pos:\t12\nflags:\t0100002\nmnt_id:\t15\nino:\t7\n";
+    EXPECT_EQ(info_field(info, "pos"), "12");
+    EXPECT_EQ(info_field(info, "ino"), "7");
+    EXPECT_EQ(info_field(info, "no"), std::nullopt) << "only at the start of a line";
+    EXPECT_EQ(info_field("", "pos"), std::nullopt);
+}
+
+TEST(Fdinfo, ParsesLocks) {
+    const auto locks = parse_locks("pos:\t0\n"
+                                   "lock:\t1: FLOCK  ADVISORY  WRITE 814 08:01:4711 0 EOF\n"
+                                   "lock:\t2: POSIX  ADVISORY  READ 814 00:2a:99 100 199\n"
+                                   "lock:\t3: OFDLCK ADVISORY  WRITE -1 00:2a:99 5 EOF\n"
+                                   "lock:\t4: LEASE  ACTIVE    READ 814 00:2a:99 0 EOF\n");
+    ASSERT_TRUE(locks) << locks.error().message();
+    ASSERT_EQ(locks->size(), 4U);
+    EXPECT_EQ((*locks)[0].kind, model::FileLock::Kind::flock);
+    EXPECT_TRUE((*locks)[0].write);
+    EXPECT_EQ((*locks)[0].end, ~0ULL);
+    EXPECT_EQ((*locks)[1].kind, model::FileLock::Kind::posix);
+    EXPECT_FALSE((*locks)[1].write);
+    EXPECT_EQ((*locks)[1].start, 100U);
+    EXPECT_EQ((*locks)[1].end, 199U);
+    EXPECT_EQ((*locks)[2].kind, model::FileLock::Kind::ofd);
+    EXPECT_EQ((*locks)[3].kind, model::FileLock::Kind::lease);
+}
+
+TEST(Fdinfo, RefusesLocksItDoesNotKnow) {
+    EXPECT_FALSE(parse_locks("lock:\t1: DELEG  ACTIVE    READ 814 00:2a:99 0 EOF\n"));
+    EXPECT_FALSE(parse_locks("lock:\t1: FLOCK  ADVISORY  WRITE 814 08:01:4711 0\n"));
+    EXPECT_FALSE(parse_locks("lock:\t1: FLOCK  ADVISORY  WRITE 814 08:01:4711 x EOF\n"));
+    EXPECT_FALSE(parse_locks("lock:\t1: LEASE  BREAKING  READ 814 00:2a:99 0 EOF\n"));
+}
+
+TEST(Fdinfo, CountsRepeatedEpollNumbers) {
+    const auto lines =
+        parse_poll_lines("pos:\t0\n"
+                         "tfd:        5 events:       19 data:                5  pos:0 ino:41 sdev:f\n"
+                         "tfd:        5 events: 80000001 data: ffffffffffffffff  pos:0 ino:2a sdev:f\n"
+                         "tfd:        6 events:        4 data:               10  pos:12 ino:43 sdev:f\n");
+    ASSERT_TRUE(lines) << lines.error().message();
+    ASSERT_EQ(lines->size(), 3U);
+    EXPECT_EQ((*lines)[0].number, 5);
+    EXPECT_EQ((*lines)[0].events, 0x19U);
+    EXPECT_EQ((*lines)[0].inode, 0x41U);
+    EXPECT_EQ((*lines)[0].occurrence, 0U);
+    EXPECT_EQ((*lines)[1].occurrence, 1U);
+    EXPECT_EQ((*lines)[1].data, ~0ULL);
+    EXPECT_EQ((*lines)[2].occurrence, 0U);
+    EXPECT_FALSE(parse_poll_lines("tfd: what\n"));
+}
+
+TEST(Fdinfo, ParsesTimers) {
+    const auto timer = parse_timer("clockid: 1\nticks: 3\nsettime flags: 01\nit_value: (4, 999999999)\n"
+                                   "it_interval: (7, 5)\n");
+    ASSERT_TRUE(timer) << timer.error().message();
+    EXPECT_EQ(timer->clock, 1);
+    EXPECT_EQ(timer->ticks, 3U);
+    EXPECT_EQ(timer->settime_flags, 1U);
+    EXPECT_EQ(timer->value, (model::Time{4, 999999999}));
+    EXPECT_EQ(timer->interval, (model::Time{7, 5}));
+    EXPECT_FALSE(parse_timer("clockid: 1\nticks: 3\n"));
+}
+
+} // namespace
+} // namespace abey::capture
