@@ -316,7 +316,8 @@ Result<std::string> attach(const AttachRequest &request) {
         TRY(show(request.output, fmt::format("{}[session {}, terminal pts/{}; Ctrl-\\ Ctrl-D detaches]\r\n",
                                              clear_screen, request.session, attached->terminal)));
         why = Joined(request, connection, signals).run();
-        (void)show(request.output, reset_screen); // a terminal that was closed shows nothing any more
+        // A terminal that was closed shows nothing any more: no matter.
+        [[maybe_unused]] const auto shown = show(request.output, reset_screen);
     }
     return why;
 }

@@ -45,8 +45,8 @@ Result<Process> parse_stat(std::string_view stat) {
     std::string_view rest = stat;
     const size_t open = stat.find('(');
     const size_t close = stat.rfind(')');
-    const bool framed = take_number(rest, process.pid) && open != stat.npos && close != stat.npos && close > open + 0 &&
-                        stat.size() > close + 4;
+    const bool framed = take_number(rest, process.pid) && open != std::string_view::npos &&
+                        close != std::string_view::npos && close > open && stat.size() > close + 4;
     if (!framed)
         return fail(EBADMSG, "not a line of /proc/PID/stat");
     process.comm = stat.substr(open + 1, close - open - 1);

@@ -55,7 +55,7 @@ Result<std::string> string_property(sd_bus *bus, const std::string &path, const 
 std::string_view next_word(std::string_view &line) {
     const size_t end = line.find(' ');
     const std::string_view word = line.substr(0, end);
-    line.remove_prefix(end == line.npos ? line.size() : end + 1);
+    line.remove_prefix(end == std::string_view::npos ? line.size() : end + 1);
     return word;
 }
 
@@ -237,10 +237,10 @@ std::string cgroup_directory(std::string_view mountinfo, std::string_view group)
     while (!mountinfo.empty()) {
         const size_t end = mountinfo.find('\n');
         std::string_view line = mountinfo.substr(0, end);
-        mountinfo.remove_prefix(end == mountinfo.npos ? mountinfo.size() : end + 1);
+        mountinfo.remove_prefix(end == std::string_view::npos ? mountinfo.size() : end + 1);
         // id parent device root mount-point options [optional fields] - type source super-options
         const size_t separator = line.find(" - ");
-        if (separator == line.npos || !line.substr(separator + 3).starts_with("cgroup2 "))
+        if (separator == std::string_view::npos || !line.substr(separator + 3).starts_with("cgroup2 "))
             continue;
         for (int i = 0; i < 3; ++i)
             next_word(line);

@@ -12,7 +12,7 @@
 
 #include <sys/types.h>
 
-extern "C" typedef struct sd_bus sd_bus;
+struct sd_bus; // of sd-bus.h
 
 namespace abey::session {
 

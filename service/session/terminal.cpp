@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <utility>
 
 namespace abey::session {
 namespace {
@@ -52,7 +52,7 @@ class Unpacker {
             malformed_ = true;
             return 0;
         }
-        std::memcpy(&value, rest_.data(), sizeof value);
+        rest_.copy(reinterpret_cast<char *>(&value), sizeof value);
         rest_.remove_prefix(sizeof value);
         return value;
     }

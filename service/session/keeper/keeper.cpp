@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <set>
+#include <map>
 
+#include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 namespace abey::session {
@@ -49,7 +51,8 @@ class Watch {
     }
 
     Result<> run(resume::Report report) {
-        roots_.insert(report.roots.begin(), report.roots.end());
+        for (const int root : report.roots)
+            watch_root(root);
         for (resume::TerminalMaster &terminal : report.terminals) {
             auto added = server_->add(
                 {.index = terminal.index, .old_index = terminal.old_index, .fd = std::move(terminal.master)});
@@ -57,6 +60,8 @@ class Watch {
                 request_.complain(added.error());
         }
         reap(); // those that ended before we looked
+        if (roots_.empty())
+            finish();
         const int r = sd_event_loop(event_.get());
         if (r < 0)
             return fail(-r, "the event loop broke");
@@ -73,10 +78,9 @@ class Watch {
         auto &watch = *static_cast<Watch *>(self);
         watch.server_->close("the session is being ended");
         // Terminals hang up their own; the others are told as logind tells them.
-        for (const pid_t root : watch.roots_) {
-            ::kill(root, SIGTERM);
-            ::kill(root, SIGCONT);
-        }
+        for (const auto &[pid, root] : watch.roots_)
+            for (const int signal : {SIGTERM, SIGCONT})
+                ::syscall(SYS_pidfd_send_signal, root.process.get(), signal, nullptr, 0);
         watch.part(ending_time);
         return 0;
     }
@@ -92,20 +96,41 @@ class Watch {
         return 0;
     }
 
+    // Not by waitpid: with a pid namespace a root may have another parent.
+    void watch_root(pid_t pid) {
+        Root root = {.process = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), .source = {}};
+        sd_event_source *source = nullptr;
+        if (!root.process) // ended already, and somebody else was its parent
+            return;
+        const int r = sd_event_add_io(event_.get(), &source, root.process.get(), EPOLLIN, on_root_end, this);
+        if (r < 0)
+            return request_.complain(Error(-r, fmt::format("process {}: cannot watch it", pid)));
+        root.source.reset(source);
+        roots_.emplace(pid, std::move(root));
+    }
+
+    static int on_root_end(sd_event_source * /*source*/, int fd, uint32_t /*events*/, void *self) {
+        auto &watch = *static_cast<Watch *>(self);
+        const auto root =
+            std::ranges::find_if(watch.roots_, [fd](const auto &each) { return each.second.process.get() == fd; });
+        if (root == watch.roots_.end())
+            return 0;
+        watch.server_->process_ended(root->first);
+        watch.roots_.erase(root);
+        if (watch.roots_.empty())
+            watch.finish();
+        return 0;
+    }
+
+    // Orphans of the session become our children as well; the session does not last for their sake.
     void reap() {
-        for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG | __WALL)) > 0;) {
+        for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG | __WALL)) > 0;)
             server_->process_ended(pid);
-            // Orphans of the session become our children as well; the session does not last for their sake.
-            if (roots_.erase(pid) != 0 && roots_.empty()) {
-                server_->close("the session has ended");
-                part(parting_time);
-            }
-        }
-        if (errno == ECHILD && !roots_.empty()) { // roots that are no children of ours cannot be kept
-            roots_.clear();
-            server_->close("the session has ended");
-            part(parting_time);
-        }
+    }
+
+    void finish() {
+        server_->close("the session has ended");
+        part(parting_time);
     }
 
     // At the latest in `time` it is over.
@@ -118,7 +143,11 @@ class Watch {
 
     const Keep &request_;
     Event event_;
-    std::set<pid_t> roots_;
+    struct Root {
+        Fd process; // pidfd
+        EventSource source;
+    };
+    std::map<pid_t, Root> roots_;
     std::unique_ptr<Server> server_;
     EventSource child_;
     EventSource terminate_;

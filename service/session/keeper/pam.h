@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-extern "C" typedef struct pam_handle pam_handle_t;
+struct pam_handle; // of pam_appl.h
 
 namespace abey::session {
 
@@ -25,10 +25,10 @@ class PamSession {
 
   private:
     struct Close {
-        void operator()(pam_handle_t *pam) const;
+        void operator()(pam_handle *pam) const;
     };
-    explicit PamSession(pam_handle_t *pam) : pam_(pam) {}
-    std::unique_ptr<pam_handle_t, Close> pam_;
+    explicit PamSession(pam_handle *pam) : pam_(pam) {}
+    std::unique_ptr<pam_handle, Close> pam_;
 };
 
 // Name of a user in the user database; ENOENT when there is none by this id.

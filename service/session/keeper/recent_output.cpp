@@ -71,7 +71,7 @@ std::string_view RecentOutput::text() const {
     else if (!forgotten_)
         return text;
     const size_t line = text.find('\n');
-    text.remove_prefix(line == text.npos ? 0 : line + 1);
+    text.remove_prefix(line == std::string_view::npos ? 0 : line + 1);
     return text;
 }
 

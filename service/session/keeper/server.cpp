@@ -84,8 +84,10 @@ Result<> Server::add(Master master) {
 int Server::on_connection(sd_event_source * /*source*/, int fd, uint32_t /*events*/, void *self) {
     auto &server = *static_cast<Server *>(self);
     Fd connection(::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (connection)
-        (void)server.admit(std::move(connection)); // refused: it sees the end of the connection
+    if (connection) {
+        // Whoever is refused sees the end of the connection.
+        [[maybe_unused]] const auto admitted = server.admit(std::move(connection));
+    }
     return 0;
 }
 
