@@ -67,6 +67,17 @@ Result<snapshot::Saved> saved_from_json(std::string_view text) {
     });
 }
 
+std::string to_json(const snapshot::Displaced &displaced) {
+    return dump({{"home", displaced.home}, {"place", displaced.place}});
+}
+
+Result<snapshot::Displaced> displaced_from_json(std::string_view text) {
+    return parsed(text, [](const nlohmann::json &json) {
+        return snapshot::Displaced{.home = json.at("home").get<std::string>(),
+                                   .place = json.at("place").get<std::string>()};
+    });
+}
+
 std::string to_json(const std::map<std::string, uint64_t> &figures) { return dump(figures); }
 
 Result<std::map<std::string, uint64_t>> figures_from_json(std::string_view text) {

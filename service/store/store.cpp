@@ -21,19 +21,34 @@ Result<> sync_directory(const std::string &path) {
     return {};
 }
 
-// Durable when it returns: data, then name.
-Result<> write_record(const std::string &directory, const char *name, std::string_view data) {
+enum class Durability : uint8_t { durable, lazy };
+
+// A crash of the machine leaves the old record or the new one; when it is durable, and the function has returned, the
+// new one.
+Result<> write_record(const std::string &directory, const char *name, std::string_view data,
+                      Durability durability = Durability::durable) {
     const auto path = directory + "/" + name;
     const auto temporary = path + ".new";
     {
         const auto file = TRY(open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
         TRY_IN(write_all(file, data), "{}", temporary);
-        if (::fsync(file.get()) < 0)
+        if (durability == Durability::durable && ::fsync(file.get()) < 0)
             return fail(errno, "cannot write {} to disk", temporary);
     }
     if (::rename(temporary.c_str(), path.c_str()) < 0)
         return fail(errno, "cannot rename {} to {}", temporary, path);
-    return sync_directory(directory);
+    return durability == Durability::durable ? sync_directory(directory) : Result<>();
+}
+
+// Nothing when there is no such record.
+template <class T>
+Result<std::optional<T>> read_record(const std::string &path, Result<T> (*parse)(std::string_view text)) {
+    const auto text = read_file(path, record_limit);
+    if (text)
+        return TRY_IN(parse(*text), "{}", path);
+    if (text.error().code() == ENOENT)
+        return std::nullopt;
+    return std::unexpected(text.error());
 }
 
 bool exists(const std::string &path) {
@@ -92,7 +107,20 @@ Result<> Store::begin(const About &about) const {
 
 Result<> Store::record_home(const std::string &id, const snapshot::Saved &saved) const {
     TRY(checked_id(id));
-    return write_record(directory(id), "home.json", to_json(saved));
+    return write_record(directory(id), "home.json", to_json(saved), Durability::lazy);
+}
+
+Result<> Store::record_displaced(const std::string &id, const snapshot::Displaced &displaced) const {
+    TRY(checked_id(id));
+    return write_record(directory(id), "displaced.json", to_json(displaced));
+}
+
+Result<> Store::forget_displaced(const std::string &id) const {
+    TRY(checked_id(id));
+    const auto path = directory(id) + "/displaced.json";
+    if (::unlink(path.c_str()) < 0 && errno != ENOENT)
+        return fail(errno, "cannot remove {}", path);
+    return sync_directory(directory(id));
 }
 
 Result<> Store::record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const {
@@ -111,18 +139,13 @@ Result<Checkpoint> Store::find(const std::string &id) const {
     if (!exists(place))
         return fail(ENOENT, "there is no checkpoint {}", id);
     Checkpoint checkpoint;
-    const auto about = read_file(place + "/about.json", record_limit);
-    if (about)
-        checkpoint.about = TRY_IN(about_from_json(*about), "{}/about.json", place);
-    else if (about.error().code() != ENOENT) // ENOENT: its worker died at once; there is nothing but the id
-        return std::unexpected(about.error());
+    // Nothing but the id when the worker died at once
+    checkpoint.about = TRY(read_record(place + "/about.json", about_from_json)).value_or(About{});
     checkpoint.about.id = id;
-    if (const auto home = read_file(place + "/home.json", record_limit); home)
-        checkpoint.home = TRY_IN(saved_from_json(*home), "{}/home.json", place);
-    else if (home.error().code() != ENOENT)
-        return std::unexpected(home.error());
-    if (const auto report = read_file(place + "/report.json", record_limit); report)
-        checkpoint.figures = TRY_IN(figures_from_json(*report), "{}/report.json", place);
+    checkpoint.home = TRY(read_record(place + "/home.json", saved_from_json));
+    checkpoint.displaced = TRY(read_record(place + "/displaced.json", displaced_from_json));
+    using Figures = std::map<std::string, uint64_t>;
+    checkpoint.figures = TRY(read_record(place + "/report.json", figures_from_json)).value_or(Figures());
     checkpoint.state = place != directory(id)               ? State::removing
                        : !exists(place + "/image/manifest") ? State::incomplete
                        : exists(place + "/resumed")         ? State::resumed

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Checkpoints on disk, one directory each below the store's root:
-//   ID/about.json    whose session it was; written first
-//   ID/home.json     the snapshot of the home, as soon as there is one
-//   ID/image/        the engine's image; its manifest is written last of all
-//   ID/report.json   the figures of the suspend; may be missing
-//   ID/resumed       it was resumed and does not wait any more
-//   .removing-ID/    on its way out
+//   ID/about.json      whose session it was; written first
+//   ID/home.json       the snapshot of the home, as soon as there is one
+//   ID/image/          the engine's image; its manifest is written last of all
+//   ID/displaced.json  where a resume has put the home that it displaced
+//   ID/report.json     the figures of the suspend; may be missing
+//   ID/resumed         it was resumed and does not wait any more
+//   .removing-ID/      on its way out
 // There is no index: the directories are the state, and each step is one rename or one new name, so that a crash leaves
 // either what was or what is to be. All paths are the store's own; nothing here follows a symlink out of it.
 #pragma once
@@ -49,6 +50,7 @@ struct Checkpoint {
     About about;
     State state = State::incomplete;
     std::optional<snapshot::Saved> home;
+    std::optional<snapshot::Displaced> displaced;
     std::map<std::string, uint64_t> figures; // of the suspend
 };
 
@@ -61,8 +63,12 @@ class Store {
     [[nodiscard]] std::string directory(const std::string &id) const;
     // Where the engine writes its image; does not exist before it does.
     [[nodiscard]] std::string images(const std::string &id) const;
-    // The home's snapshot, on disk when this returns: whoever finds the checkpoint half made can remove it.
+    // The home's snapshot, for whoever finds the checkpoint half made. Not forced to disk, because the session stands
+    // still; the image's manifest has it too.
     [[nodiscard]] Result<> record_home(const std::string &id, const snapshot::Saved &saved) const;
+    // Durable, like all that follows.
+    [[nodiscard]] Result<> record_displaced(const std::string &id, const snapshot::Displaced &displaced) const;
+    [[nodiscard]] Result<> forget_displaced(const std::string &id) const;
     [[nodiscard]] Result<> record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const;
     [[nodiscard]] Result<> mark_resumed(const std::string &id) const;
 

@@ -84,6 +84,17 @@ TEST_F(StoreTest, TheHomesSnapshotIsKnownEvenOfAHalfMadeOne) {
     EXPECT_EQ(found->home->generation, 7U);
 }
 
+TEST_F(StoreTest, TheDisplacedHomeIsKnownUntilItIsBack) {
+    ASSERT_TRUE(store().begin(about("a")));
+    commit("a");
+    ASSERT_TRUE(store().record_displaced("a", {.home = "/home/ada", .place = "/home/ada.displaced"}));
+    ASSERT_TRUE(store().find("a").value().displaced);
+    EXPECT_EQ(store().find("a").value().displaced->place, "/home/ada.displaced");
+    ASSERT_TRUE(store().forget_displaced("a"));
+    ASSERT_TRUE(store().forget_displaced("a"));
+    EXPECT_FALSE(store().find("a").value().displaced);
+}
+
 TEST_F(StoreTest, RemovalLeavesNothingAndCanBeGoneOnWith) {
     ASSERT_TRUE(store().begin(about("a")));
     commit("a");
