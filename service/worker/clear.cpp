@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/os/fd.h"
+#include "session/frontend.h"
+#include "snapshot/provider.h"
+#include "store/store.h"
+#include "worker/session_end.h"
+#include "worker/target.h"
+#include "worker/worker.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include <sys/syscall.h>
+
+namespace abey::worker {
+namespace {
+
+// A worker killed between freezing and thawing leaves all of the session standing. Its tasks are no longer traced.
+Result<> thaw(const std::string &cgroup) {
+    const auto path = cgroup + "/cgroup.freeze";
+    TRY(write_file(path, "0"));
+    return {};
+}
+
+// The worker had begun to end the session, so it is suspended: the rest is ended too.
+Result<> finish_ending(const Target &target) {
+    const auto processes = TRY(session::processes_in(target.session.cgroup));
+    const auto spare = session::frontend(processes, target.session.leader);
+    for (const auto &process : processes) {
+        if (std::ranges::find(spare, process.pid) != spare.end())
+            continue;
+        const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+        if (pidfd && ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) < 0 && errno != ESRCH)
+            return fail(errno, "process {} ({}): cannot end it", process.pid, process.comm);
+    }
+    return {};
+}
+
+Result<> clear_suspend(const job::Job &job) {
+    const auto logind = TRY(session::Logind::connect());
+    const auto target = find_target(logind, job); // an error: the session is gone
+    if (target)
+        TRY(thaw(target->session.cgroup));
+
+    const store::Store store;
+    const auto checkpoint = store.find(job.checkpoint);
+    const bool durable = checkpoint && checkpoint->state == store::State::waiting;
+    if (durable && is_marked_ending(job.number)) {
+        if (target && !job.keep_running)
+            TRY(finish_ending(*target));
+        return job::store_outcome(job.number, {.ok = true, .checkpoint = job.checkpoint});
+    }
+    if (checkpoint)
+        TRY(remove(job));
+    else if (checkpoint.error().code() != ENOENT)
+        return std::unexpected(checkpoint.error());
+    return {};
+}
+
+// The keeper died before it could say that the session runs: the home is what it was before, and the checkpoint can be
+// tried again.
+Result<> clear_resume(const job::Job &job) {
+    const store::Store store;
+    const auto checkpoint = TRY(store.find(job.checkpoint));
+    if (!checkpoint.displaced || !checkpoint.home)
+        return {};
+    const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
+    TRY_IN(provider->undo(*checkpoint.displaced), "checkpoint {}", job.checkpoint);
+    return store.forget_displaced(job.checkpoint);
+}
+
+} // namespace
+
+Result<> clear(const job::Job &job) {
+    Result<> result;
+    // With an outcome the worker has cleaned up itself
+    const bool said_nothing = !job::load_outcome(job.number);
+    if (said_nothing && job.kind == job::Kind::suspend)
+        result = clear_suspend(job);
+    if (said_nothing && job.kind == job::Kind::resume)
+        result = clear_resume(job);
+    clear_mark(job.number);
+    return result;
+}
+
+} // namespace abey::worker

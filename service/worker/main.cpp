@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// abey-worker: carries out one job of abeyd and ends. Started by systemd only (units/): NUMBER names a file in
+// /run/abeyance/jobs, and what came of it is written beside it.
+#include "worker/worker.h"
+
+#include <cstdio>
+#include <string_view>
+
+#include <sys/stat.h>
+
+namespace abey::worker {
+namespace {
+
+Result<job::Outcome> carry_out(const job::Job &job) {
+    switch (job.kind) {
+    case job::Kind::suspend:
+        return suspend(job);
+    case job::Kind::check:
+        return check(job);
+    case job::Kind::remove:
+        return remove(job);
+    case job::Kind::resume:
+        break;
+    }
+    return fail(EINVAL, "a resume is the keeper's work");
+}
+
+Result<> run(std::string_view verb, std::string_view text) {
+    const auto number = TRY(job::number_from(text));
+    const auto job = job::load(number);
+    if (verb == "clear") {
+        // The daemon has taken note of the end already and forgotten the job
+        if (!job && job.error().code() == ENOENT)
+            return {};
+        return clear(TRY(Result<job::Job>(job)));
+    }
+    if (!job)
+        return std::unexpected(job.error());
+    if (verb != job::name_of(job->kind))
+        return fail(EINVAL, "job {} is no {} but a {}", number, verb, job::name_of(job->kind));
+    const auto outcome = carry_out(*job);
+    TRY(job::store_outcome(number, outcome ? *outcome : job::Outcome{.message = outcome.error().message()}));
+    if (!outcome)
+        return std::unexpected(outcome.error());
+    return {};
+}
+
+} // namespace
+} // namespace abey::worker
+
+int main(int argc, char **argv) {
+    if (argc != 3) {
+        fmt::print(stderr, "usage: abey-worker suspend|check|remove|clear NUMBER\n");
+        return 2;
+    }
+    ::umask(077);
+    if (auto result = abey::worker::run(argv[1], argv[2]); !result) {
+        fmt::print(stderr, "abey-worker: {}\n", result.error().message());
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "snapshot/provider.h"
+#include "store/store.h"
+#include "worker/worker.h"
+
+namespace abey::worker {
+
+Result<job::Outcome> remove(const job::Job &job) {
+    const store::Store store;
+    const auto checkpoint = TRY(store.find(job.checkpoint));
+    // First, because from here on it cannot be resumed any more. If we are killed, the daemon has it removed at its
+    // next start.
+    TRY(store.begin_removal(job.checkpoint));
+    if (checkpoint.home) {
+        const auto &home = *checkpoint.home;
+        const auto provider = TRY(snapshot::make_provider(home.provider, home.home));
+        TRY_IN(provider->remove(home), "checkpoint {}", job.checkpoint);
+    }
+    TRY(store.remove(job.checkpoint));
+    return job::Outcome{.ok = true};
+}
+
+} // namespace abey::worker

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "suspend/suspend.h"
+
+#include "policy/policy.h"
+#include "store/recorded_home.h"
+#include "worker/session_end.h"
+#include "worker/target.h"
+#include "worker/worker.h"
+
+#include <chrono>
+#include <csignal>
+
+namespace abey::worker {
+namespace {
+
+uint64_t now() {
+    using namespace std::chrono;
+    return static_cast<uint64_t>(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
+}
+
+std::map<std::string, uint64_t> named(const suspend::Figures &figures) {
+    return {{"freezing_time", figures.freezing_time},
+            {"frozen_time", figures.frozen_time},
+            {"memdump_time", figures.memdump_time},
+            {"memwrite_time", figures.memwrite_time},
+            {"pages_scanned", figures.pages_scanned},
+            {"pages_skipped", figures.pages_skipped},
+            {"pages_written", figures.pages_written},
+            {"tasks", figures.tasks},
+            {"threads", figures.threads},
+            {"descriptors", figures.descriptors},
+            {"total_time", figures.total_time}};
+}
+
+Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const store::About &about,
+                               const store::Store &store) {
+    const auto policy = TRY(policy::Policy::load_system());
+    auto request = TRY(request_for(target));
+    auto provider = TRY(snapshot::make_provider(policy.home_provider_name(), target.home));
+    store::RecordedHome home(std::move(provider), store, job.checkpoint);
+    request.images = store.images(job.checkpoint);
+    request.id = job.checkpoint;
+    request.policy = &policy;
+    request.home = &home;
+    request.info = store::to_json(about);
+    request.keep_running = job.keep_running;
+    request.progress = [&](const suspend::Progress &progress) {
+        if (progress.phase == "end") {
+            // From here on the session ends. Being canceled now would leave half of it.
+            std::signal(SIGTERM, SIG_IGN);
+            mark_ending(job.number);
+        }
+        job::report_progress(progress.phase, progress.percent);
+    };
+    SessionEnd end(target.session);
+    TRY(end.prepare());
+    const auto report = TRY(suspend::run(request));
+
+    job::Outcome outcome{.ok = true, .checkpoint = job.checkpoint, .figures = named(report.figures)};
+    outcome.findings = report.findings;
+    // The session is suspended; what fails from here on is told, and changes nothing about that.
+    if (auto recorded = store.record_figures(job.checkpoint, outcome.figures); !recorded)
+        outcome.message = recorded.error().message();
+    if (!job.keep_running)
+        if (auto ended = end.wait(); !ended)
+            outcome.message = ended.error().message();
+    return outcome;
+}
+
+} // namespace
+
+Result<job::Outcome> suspend(const job::Job &job) {
+    const auto logind = TRY(session::Logind::connect());
+    const auto target = TRY(find_target(logind, job));
+    const store::Store store;
+    const store::About about{.id = job.checkpoint,
+                             .uid = job.uid,
+                             .user = target.session.user,
+                             .home = target.home,
+                             .session = job.session,
+                             .service = target.session.service,
+                             .tty = target.session.tty,
+                             .created = now()};
+    TRY(store.begin(about));
+    auto outcome = carry_out(job, target, about, store);
+    if (!outcome)
+        if (auto removed = store.remove(job.checkpoint); !removed)
+            return within(std::move(outcome).error(), "{}; and then", removed.error().message());
+    return outcome;
+}
+
+Result<job::Outcome> check(const job::Job &job) {
+    const auto logind = TRY(session::Logind::connect());
+    const auto target = TRY(find_target(logind, job));
+    const auto policy = TRY(policy::Policy::load_system());
+    auto request = TRY(request_for(target));
+    const auto home = TRY(snapshot::make_provider(policy.home_provider_name(), target.home));
+    request.policy = &policy;
+    request.home = home.get();
+    auto findings = TRY(suspend::check(request));
+    return job::Outcome{.ok = true, .findings = std::move(findings)};
+}
+
+} // namespace abey::worker

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "worker/target.h"
+
+#include "session/frontend.h"
+
+#include <vector>
+
+#include <pwd.h>
+
+namespace abey::worker {
+namespace {
+
+Result<std::string> home_of(uid_t uid) {
+    constexpr size_t size = 64U << 10U;
+    std::vector<char> buffer(size);
+    passwd entry{};
+    passwd *found = nullptr;
+    if (const int code = ::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found); code != 0)
+        return fail(code, "cannot look user {} up", uid);
+    if (found == nullptr)
+        return fail(0, "user {} is not known to this machine", uid);
+    return std::string(found->pw_dir);
+}
+
+} // namespace
+
+Result<Target> find_target(const session::Logind &logind, const job::Job &job) {
+    auto session = TRY(logind.session(job.session));
+    if (session.uid != job.uid)
+        return fail(0, "session {} belongs to user {} now", job.session, session.uid);
+    if (session.cgroup.empty())
+        return fail(0, "session {} has no processes any more", job.session);
+    auto home = TRY_IN(home_of(session.uid), "session {}", job.session);
+    return Target{.session = std::move(session), .home = std::move(home)};
+}
+
+Result<suspend::Request> request_for(const Target &target) {
+    const auto processes = TRY_IN(session::processes_in(target.session.cgroup), "session {}", target.session.id);
+    suspend::Request request;
+    request.cgroup = target.session.cgroup;
+    request.spare = session::frontend(processes, target.session.leader);
+    if (processes.size() == request.spare.size())
+        return fail(0, "session {} has no processes but those of the login itself", target.session.id);
+    return request;
+}
+
+} // namespace abey::worker
