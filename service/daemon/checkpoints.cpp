@@ -4,6 +4,10 @@
 #include "daemon/log.h"
 #include "store/store.h"
 
+#include <ctime>
+
+#include <fmt/chrono.h>
+
 #include <nlohmann/json.hpp>
 
 namespace abey::daemon {
@@ -52,6 +56,32 @@ Result<Checkpoint> checkpoint(const std::string &id) {
     if (!is_shown(found.state))
         return fail(ENOENT, "checkpoint {} is {}", id, store::name_of(found.state));
     return shown(store, found);
+}
+
+Result<std::string> new_checkpoint_id(const std::string &session) {
+    const auto now = std::time(nullptr);
+    std::tm parts{};
+    ::gmtime_r(&now, &parts);
+    const auto base = fmt::format("{:%Y%m%d-%H%M%S}-s{}", parts, session);
+    const store::Store store;
+    auto id = base;
+    for (int more = 2;; more++) {
+        const auto found = store.find(id);
+        if (!found && found.error().code() == ENOENT)
+            return id;
+        if (!found && found.error().code() == EINVAL)
+            return std::unexpected(found.error());
+        id = fmt::format("{}-{}", base, more);
+    }
+}
+
+Result<std::vector<Leftover>> leftovers() {
+    const auto listed = TRY(store::Store().list());
+    std::vector<Leftover> left;
+    for (const auto &one : listed.checkpoints)
+        if (!is_shown(one.state))
+            left.push_back({.id = one.about.id, .uid = one.about.uid});
+    return left;
 }
 
 } // namespace abey::daemon

@@ -27,4 +27,14 @@ Result<std::vector<Checkpoint>> checkpoints();
 // ENOENT: there is none of that id.
 Result<Checkpoint> checkpoint(const std::string &id);
 
+// An id that no checkpoint has, half-made ones included: the time and the session, for people who look into the store.
+Result<std::string> new_checkpoint_id(const std::string &session);
+
+// What a crash left half made or half removed, and nobody can see.
+struct Leftover {
+    std::string id;
+    uint32_t uid = 0;
+};
+Result<std::vector<Leftover>> leftovers();
+
 } // namespace abey::daemon

@@ -57,13 +57,14 @@ Result<bool> first_attempt(const std::string &id, const std::string &directory) 
 }
 
 std::string resumed_text(const Checkpoint &checkpoint, const std::string &session) {
-    return fmt::format("Your session of {} has been resumed as session {}. To continue in it: abeyctl attach",
+    return fmt::format("Your session of {} has been resumed as session {}.\n"
+                       "To continue in it: abeyctl attach",
                        local_time(checkpoint.created), session);
 }
 
 std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason) {
-    return fmt::format("Your session of {} still waits as checkpoint {}: {}. To try again: abeyctl resume {}",
-                       local_time(checkpoint.created), checkpoint.id, reason, checkpoint.id);
+    return fmt::format("Your session of {} still waits as checkpoint {}:\n{}\nTo try again: abeyctl resume {}",
+                       local_time(checkpoint.created), checkpoint.id, bus::printable(reason), checkpoint.id);
 }
 
 } // namespace abey::daemon

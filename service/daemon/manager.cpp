@@ -9,9 +9,6 @@
 #include "policy/policy.h"
 
 #include <algorithm>
-#include <ctime>
-
-#include <fmt/chrono.h>
 
 namespace abey::daemon {
 namespace {
@@ -21,14 +18,6 @@ constexpr size_t user_job_limit = 4;
 
 // A failure of our own (not the caller's mistake) as an answer.
 std::unexpected<Refusal> failed(const Error &error) { return refuse(bus::error::failed, "{}", error.message()); }
-
-// Sorts by time, and names the session, for people who look into the store or at snapshots.
-std::string new_checkpoint_id(const std::string &session) {
-    const auto now = std::time(nullptr);
-    std::tm parts{};
-    ::gmtime_r(&now, &parts);
-    return fmt::format("{:%Y%m%d-%H%M%S}-s{}", parts, session);
-}
 
 // Work on the home of a user, which a roll-back must have for itself.
 bool touches_home(job::Kind kind) { return kind == job::Kind::suspend || kind == job::Kind::resume; }
@@ -90,10 +79,13 @@ Answer<uint32_t> Manager::suspend(uid_t caller, const std::string &id, const Sus
                       bus::printable(session.klass));
     if (session.state == "closing" || session.cgroup.empty())
         return refuse(bus::error::failed, "session {} is ending already", id);
+    auto checkpoint_id = new_checkpoint_id(id);
+    if (!checkpoint_id)
+        return failed(checkpoint_id.error());
     job::Job job{.kind = job::Kind::suspend,
                  .uid = session.uid,
                  .session = id,
-                 .checkpoint = new_checkpoint_id(id),
+                 .checkpoint = std::move(*checkpoint_id),
                  .keep_running = options.keep_running,
                  .tty = options.after_disconnect ? session.tty : ""};
     TRY(admit(caller, job));
@@ -171,7 +163,7 @@ void Manager::on_login(const session::Session &login) {
     if (!first)
         return log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, first.error().message());
     if (!*first)
-        return tell_terminal(login.tty, login.uid, not_resumed_text(*waiting, "it could not be resumed before"));
+        return messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, "it could not be resumed before"));
 
     job::Job job{
         .kind = job::Kind::resume, .uid = login.uid, .checkpoint = waiting->id, .tty = login.tty, .automatic = true};
@@ -181,7 +173,7 @@ void Manager::on_login(const session::Session &login) {
     }();
     if (!started) {
         log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, started.error().text);
-        tell_terminal(login.tty, login.uid, not_resumed_text(*waiting, started.error().text));
+        messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, started.error().text));
     }
 }
 

@@ -7,6 +7,7 @@
 #include "daemon/answer.h"
 #include "daemon/checkpoints.h"
 #include "daemon/clients.h"
+#include "daemon/messenger.h"
 #include "daemon/options.h"
 #include "dbus/bus.h"
 #include "job/job.h"
@@ -45,7 +46,9 @@ struct RunningJob {
 
 class Manager {
   public:
-    Manager(sd_bus *bus, session::Logind logind) : bus_(bus), logind_(std::move(logind)), clients_(bus) {}
+    // The bus is attached to the event loop.
+    Manager(sd_bus *bus, session::Logind logind)
+        : bus_(bus), logind_(std::move(logind)), clients_(bus), messenger_(::sd_bus_get_event(bus)) {}
     Manager(const Manager &) = delete;
     Manager &operator=(const Manager &) = delete;
     ~Manager() = default;
@@ -85,6 +88,9 @@ class Manager {
     Result<> watch(RunningJob &running);
     void announce(RunningJob &running);
     void adopt_jobs();
+    // What a crash of the machine left, and no job is at.
+    void remove_leftovers();
+    void remove_unasked(uid_t uid, const std::string &checkpoint);
     // Asks systemd whether the unit still works; ends the job when it does not.
     void look_after(RunningJob &running);
     void finish(RunningJob &running);
@@ -92,7 +98,6 @@ class Manager {
     void end_job(RunningJob &running, const job::Outcome &outcome, const char *result);
     void on_status(RunningJob &running, std::string_view status);
     void tell_user(const job::Job &job, const job::Outcome &outcome);
-    void tell_terminal(const std::string &tty, uid_t uid, const std::string &text);
     static int on_systemd_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *error);
     static int on_unit_changed(sd_bus_message *message, void *userdata, sd_bus_error *error);
     static int on_caller_left(sd_bus_track *track, void *userdata);
@@ -109,6 +114,7 @@ class Manager {
     sd_bus *bus_;
     session::Logind logind_;
     Clients clients_;
+    Messenger messenger_;
     std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;
     std::vector<bus::Slot> slots_;
 };

@@ -164,6 +164,7 @@ Result<> Manager::start() {
     TRY(systemd::subscribe(bus_));
     TRY(watch_logins());
     adopt_jobs();
+    remove_leftovers();
     return {};
 }
 

@@ -6,7 +6,6 @@
 #include "daemon/logins.h"
 #include "daemon/manager.h"
 #include "daemon/systemd.h"
-#include "daemon/terminal_message.h"
 #include "dbus/names.h"
 
 namespace abey::daemon {
@@ -127,8 +126,28 @@ void Manager::adopt_jobs() {
         running->started = true;
         if (auto watched = watch(*running); !watched)
             log_warning("job {}: its progress will not be seen: {}", number, watched.error().message());
-        look_after(*jobs_.emplace(number, std::move(running)).first->second);
+        auto &adopted = *jobs_.emplace(number, std::move(running)).first->second;
+        if (const auto status = systemd::status_text(bus_, adopted.unit); status)
+            on_status(adopted, *status);
+        look_after(adopted);
     }
+}
+
+void Manager::remove_leftovers() {
+    const auto left = leftovers();
+    if (!left)
+        return log_error("not looking for leftovers: {}", left.error().message());
+    for (const auto &[id, uid] : *left)
+        remove_unasked(uid, id);
+}
+
+void Manager::remove_unasked(uid_t uid, const std::string &checkpoint) {
+    job::Job job{.kind = job::Kind::remove, .uid = uid, .checkpoint = checkpoint, .automatic = true};
+    if (!admit(0, job))
+        return; // a job of its own is at it
+    const auto started = [&]() -> Answer<> { return start_job(*TRY(make_job(std::move(job), nullptr))); }();
+    if (!started)
+        log_error("checkpoint {} stays on the disk: {}", checkpoint, started.error().text);
 }
 
 void Manager::look_after(RunningJob &running) {
@@ -181,8 +200,13 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
                           return ::sd_bus_message_append(signal, "so", job.checkpoint.c_str(),
                                                          bus::checkpoint_path(job.checkpoint).c_str());
                       });
+    if (!outcome.ok && job.kind == job::Kind::remove)
+        log_error("checkpoint {} is not wholly removed: {}", job.checkpoint, printable_line(outcome));
     job::forget(job.number);
     jobs_.erase(job.number); // running is gone
+    // What it held lives on; the same state twice would be two sessions that write to the same files.
+    if (outcome.ok && job.kind == job::Kind::resume)
+        remove_unasked(job.uid, job.checkpoint);
 }
 
 void Manager::tell_user(const job::Job &job, const job::Outcome &outcome) {
@@ -190,19 +214,14 @@ void Manager::tell_user(const job::Job &job, const job::Outcome &outcome) {
         return;
     if (job.kind == job::Kind::suspend) {
         if (!outcome.ok)
-            tell_terminal(job.tty, job.uid,
-                          fmt::format("Session {} was not suspended: {}", job.session, outcome.message));
+            messenger_.tell(job.tty, job.uid,
+                            fmt::format("Session {} was not suspended: {}", job.session, printable_line(outcome)));
         return;
     }
     const auto found = checkpoint(job.checkpoint);
     const auto known = found ? *found : Checkpoint{.id = job.checkpoint};
-    tell_terminal(job.tty, job.uid,
-                  outcome.ok ? resumed_text(known, job.session) : not_resumed_text(known, outcome.message));
-}
-
-void Manager::tell_terminal(const std::string &tty, uid_t uid, const std::string &text) {
-    if (auto told = write_to_terminal(tty, uid, text); !told)
-        log_info("not told to user {}: {}", uid, told.error().message());
+    messenger_.tell(job.tty, job.uid,
+                    outcome.ok ? resumed_text(known, job.session) : not_resumed_text(known, outcome.message));
 }
 
 int Manager::on_systemd_job_removed(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {

@@ -50,6 +50,10 @@ Result<State> unit_state(sd_bus *bus, const std::string &unit) {
     return active == "active" ? State::up : State::down;
 }
 
+Result<std::string> status_text(sd_bus *bus, const std::string &unit) {
+    return bus::string_property(bus, service, unit_path(unit), "org.freedesktop.systemd1.Service", "StatusText");
+}
+
 std::string unit_path(const std::string &unit) {
     char *encoded = nullptr;
     // Fails only when out of memory, or for a prefix that is no path.

@@ -20,6 +20,9 @@ Result<> stop_unit(sd_bus *bus, const std::string &unit);
 enum class State : uint8_t { busy, up, down };
 Result<State> unit_state(sd_bus *bus, const std::string &unit);
 
+// What the service last said of itself (sd_notify(3), STATUS=).
+Result<std::string> status_text(sd_bus *bus, const std::string &unit);
+
 std::string unit_path(const std::string &unit);
 
 // Calls `handler` with each JobRemoved of the manager.

@@ -21,7 +21,13 @@ Result<> write_to_terminal(const std::string &tty, uid_t owner, std::string_view
     if (!S_ISCHR(status.st_mode) || status.st_uid != owner || ::isatty(terminal.get()) == 0)
         return fail(EPERM, "{} is not a terminal of user {}", path, owner);
     // Carriage returns as well: an editor may have switched the terminal's output processing off.
-    TRY_IN(write_all(terminal, "\r\n" + bus::printable(text) + "\r\n"), "{}", path);
+    std::string shown = "\r\n";
+    while (!text.empty()) {
+        const auto line = text.substr(0, text.find('\n'));
+        shown += bus::printable(line) + "\r\n";
+        text.remove_prefix(std::min(line.size() + 1, text.size()));
+    }
+    TRY_IN(write_all(terminal, shown), "{}", path);
     return {};
 }
 
