@@ -1,0 +1,359 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""abeyd and abeyctl on a test host: the bus interface, who may do what, the life of jobs. The worker is a stand-in
+(stand_in_worker.py) that touches nothing; everything else, units included, is as installed."""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+from adas_session import wait_until
+from checks import Checks, StepFailed, first_line
+from host import Host, HostError
+from terminal import Terminal, TerminalError
+
+HERE = pathlib.Path(__file__).resolve().parent
+MANAGER = ["org.abeyance1", "/org/abeyance1", "org.abeyance1.Manager"]
+STAND_IN = "/usr/local/lib/stand_in_worker.py"
+CHECKPOINT = "20260101-120000-s1"
+
+PLAN = [
+    "introspection of the manager is the contract", "introspection of a job is the contract",
+    "introspection of a checkpoint is the contract",
+    "bob cannot suspend ada's session", "bob cannot check ada's session", "bob cannot resume her checkpoint",
+    "bob cannot remove her checkpoint", "bob cannot read her checkpoint", "bob is shown no checkpoints",
+    "bob cannot cancel her job", "the bus refuses what the policy does not name", "bob cannot take the name",
+    "a session id is validated", "a checkpoint id is validated", "an unknown option is refused", "a wrong type is refused",
+    "no such session has a name", "no such checkpoint has a name",
+    "check tells what it found", "check fails when something is refused", "text is fit for a terminal",
+    "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
+    "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus",
+    "one job for each session", "a canceled job ends as such", "no canceling at the end",
+    "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
+    "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
+    "cron's session brings nothing back", "leftovers are removed at the start",
+    "abeyctl is clear when the service is not there", "no unit has failed",
+]
+
+
+class Service:
+    def __init__(self, host, checks):
+        self.host, self.checks = host, checks
+
+    def prepare(self):
+        script = self.host.path(STAND_IN.lstrip("/"))
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_bytes((HERE / "stand_in_worker.py").read_bytes())
+        script.chmod(0o755)
+        for kind in ("suspend", "resume", "check", "remove"):
+            folder = self.host.path(f"run/systemd/system/abeyance-{kind}@.service.d")
+            folder.mkdir(parents=True)
+            (folder / "stand-in.conf").write_text(f"[Service]\nExecStart=\nExecStart={STAND_IN} {kind} %i\nExecStopPost=\n"
+                                                  "NotifyAccess=main\n")
+        self.host.run(["systemctl", "daemon-reload"], check=True)
+        self.mode("done")
+        self.host.path("run/fatal").write_text("")
+
+    def mode(self, mode):
+        path = self.host.path("run/stand-in")
+        path.with_suffix(".new").write_text(mode)
+        path.with_suffix(".new").rename(path)
+
+    def busctl(self, *arguments, user=None):
+        return self.host.run(["busctl", "--timeout=20", "call", *arguments], user=user)
+
+    def manager(self, *arguments, user=None):
+        return self.busctl(*MANAGER, *arguments, user=user)
+
+    def ctl(self, *arguments, user=None):
+        return self.host.run(["abeyctl", *arguments], user=user, timeout=60)
+
+    def make_checkpoint(self, name=CHECKPOINT, uid=5001, created=1, manifest=True):
+        place = self.host.path(f"var/lib/abeyance/{name}")
+        (place / "image").mkdir(parents=True)
+        (place / "about.json").write_text(json.dumps(
+            {"id": name, "uid": uid, "user": "ada", "home": "/home/ada", "session": "1", "created": created}))
+        if manifest:
+            (place / "image/manifest").write_text("x")
+
+    def exists(self, name=CHECKPOINT):
+        return self.host.path(f"var/lib/abeyance/{name}").exists()
+
+    def jobs(self):
+        return self.manager("ListJobs").stdout.strip()
+
+    def in_background(self, *arguments, user=None):
+        return subprocess.Popen(self.host.command(["abeyctl", *arguments], user=user), stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, preexec_fn=self.host.enter)
+
+    def job_running(self):
+        """Object path of the one job, once it has said how far it is."""
+        def look():
+            words = self.jobs().split('"')
+            if len(words) < 2:
+                return None
+            path = words[1]
+            phase = self.host.run(["busctl", "get-property", "org.abeyance1", path, "org.abeyance1.Job", "Phase"]).stdout
+            return path if "freeze" in phase or "end" in phase else None
+        return wait_until(look, "a running job", 10)
+
+    # What an object is on the bus, in a form that can be compared
+    @staticmethod
+    def shape(node, interface):
+        found = node.find(f"interface[@name='{interface}']")
+        if found is None:
+            return {}
+        shape = {}
+        for member in found:
+            if member.tag not in ("method", "signal", "property"):
+                continue
+            arguments = [(a.get("name"), a.get("type"), a.get("direction", "in" if member.tag == "method" else None))
+                         for a in member.findall("arg")]
+            if member.tag == "signal":
+                arguments = [(name, kind, None) for name, kind, _ in arguments]
+            emits = [a.get("value") for a in member.findall("annotation") if a.get("name").endswith("EmitsChangedSignal")]
+            shape[member.get("name")] = (member.tag, arguments, member.get("type"), member.get("access"), emits)
+        return shape
+
+    def compare(self, what, path, interface):
+        contract = xml.etree.ElementTree.parse(self.host.path("usr/share/dbus-1/interfaces/org.abeyance1.xml")).getroot()
+        seen = self.host.run(["busctl", "introspect", "--xml-interface", "org.abeyance1", path], check=True).stdout
+        expected, found = self.shape(contract, interface), self.shape(xml.etree.ElementTree.fromstring(seen), interface)
+        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        self.checks.check(f"introspection of {what} is the contract", [], differing, not differing and expected)
+
+
+def denied(result, word="ccess"):
+    """Access denied, in the bus's or our own words."""
+    text = result.stderr.strip()
+    return text.splitlines()[-1] if text else f"status {result.returncode}", result.returncode != 0 and any(
+        phrase in text for phrase in (word, "is not yours", "denied", "not allowed"))
+
+
+def session_of(host, user):
+    return next(line.split()[0] for line in host.run(["loginctl", "list-sessions", "--no-legend"]).stdout.splitlines()
+                if line.split()[2] == user)
+
+
+def refusals(service, ada, path):
+    checks, manager = service.checks, service.manager
+    checks.attempt("bob cannot suspend ada's session", "access denied",
+                   lambda: denied(manager("SuspendSession", "sa{sv}", ada, "0", user="bob")))
+    checks.attempt("bob cannot check ada's session", "access denied",
+                   lambda: denied(manager("CheckSession", "s", ada, user="bob")))
+    checks.attempt("bob cannot resume her checkpoint", "access denied",
+                   lambda: denied(manager("ResumeCheckpoint", "sa{sv}", CHECKPOINT, "0", user="bob")))
+    checks.attempt("bob cannot remove her checkpoint", "access denied",
+                   lambda: denied(manager("RemoveCheckpoint", "s", CHECKPOINT, user="bob")))
+    read = ["org.abeyance1", path, "org.freedesktop.DBus.Properties", "GetAll", "s", "org.abeyance1.Checkpoint"]
+    if service.busctl(*read).returncode != 0 or CHECKPOINT not in service.busctl(*read, user="ada").stdout:
+        raise StepFailed("root and ada cannot read her checkpoint")
+    checks.attempt("bob cannot read her checkpoint", "access denied", lambda: denied(service.busctl(*read, user="bob")))
+    checks.check("bob is shown no checkpoints", "a(sussttso) 0", manager("ListCheckpoints", user="bob").stdout.strip())
+    checks.attempt("the bus refuses what the policy does not name", "access denied", lambda: denied(service.busctl(
+        "org.abeyance1", "/org/abeyance1", "org.freedesktop.DBus.Properties", "Set", "ssv", "org.abeyance1.Manager",
+        "Version", "s", "x", user="bob")))
+    checks.attempt("bob cannot take the name", "access denied", lambda: denied(service.busctl(
+        "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "RequestName", "su", "org.abeyance1", "6",
+        user="bob")))
+
+    def error_of(*arguments):
+        """The name of the error. busctl shows its text only, and the name to those who debug."""
+        said = service.host.run(["busctl", "call", *MANAGER, *arguments], env={"SYSTEMD_LOG_LEVEL": "debug"}).stderr
+        names = [word for word in said.split() if word.startswith("error-name=org.abeyance1.")]
+        return names[-1].rpartition(".")[2] if names else first_line(said or "no error")
+
+    checks.check("a session id is validated", "InvalidArgument", error_of("SuspendSession", "sa{sv}", "../1", "0"))
+    checks.check("a checkpoint id is validated", "InvalidArgument", error_of("RemoveCheckpoint", "s", "../x"))
+    checks.check("an unknown option is refused", "InvalidArgument", error_of("SuspendSession", "sa{sv}", ada, "1", "keep", "b", "true"))
+    checks.check("a wrong type is refused", "InvalidArgument", error_of("SuspendSession", "sa{sv}", ada, "1", "keep-running", "i", "1"))
+    checks.check("no such session has a name", "NoSuchSession", error_of("SuspendSession", "sa{sv}", "4711", "0"))
+    checks.check("no such checkpoint has a name", "NoSuchCheckpoint", error_of("ResumeCheckpoint", "sa{sv}", "none", "0"))
+
+
+def calls(service, ada):
+    checks, ctl = service.checks, service.ctl
+    result = ctl("check", ada, "--json", user="ada")
+    found = json.loads(result.stdout)
+    checks.check("check tells what it found", (0, True, "is a socket"),
+                 (result.returncode, found["ok"], found["findings"][0]["reason"]))
+    service.host.path("run/fatal").write_text(ada)
+    result = ctl("check", ada)
+    checks.check("check fails when something is refused", 1, result.returncode)
+    checks.check("text is fit for a terminal", "vi\\x07", result.stdout.partition("(")[2].partition(")")[0])
+
+    result = ctl("suspend", ada, "--json", user="ada")
+    done = json.loads(result.stdout)
+    checks.check("suspend succeeds", (0, "done"), (result.returncode, done.get("result")))
+    checks.check("its figures arrive", {"frozen_time": 1500, "total_time": 2_000_000}, done.get("figures"))
+    left = sorted(path.name for path in service.host.path("run/abeyance/jobs").iterdir())
+    checks.check("the job's files are gone", ["last"], left)
+    listed = json.loads(ctl("list", "--json", user="ada").stdout)
+    checks.check("list shows it to ada", [CHECKPOINT, done["checkpoint"]], [one["id"] for one in listed])
+    shown = ctl("show", done["checkpoint"], user="ada")
+    checks.check("show", "status 0, its user", shown.stdout, shown.returncode == 0 and "ada (5001)" in shown.stdout)
+    removed = ctl("remove", done["checkpoint"], user="ada")
+    checks.check("remove", (0, False), (removed.returncode, service.exists(done["checkpoint"])))
+
+
+def ends_with(result, status, *words):
+    """For attempt(): one line of complaint that holds these words."""
+    lines = result.stderr.strip().splitlines()
+    return result.stderr.strip(), result.returncode == status and len(lines) == 1 and all(word in lines[0] for word in words)
+
+
+def finished(client):
+    client.returncode = client.wait(20)
+    client.stdout, client.stderr = client.stdout.read(), client.stderr.read()
+    return client
+
+
+def jobs(service, ada):
+    checks, ctl = service.checks, service.ctl
+    service.mode("fail")
+    checks.attempt("a failed worker's reason arrives", "one line, printable",
+                   lambda: ends_with(ctl("suspend", ada), 1, "evil\\x1b[2J), descriptor 3: no"))
+    service.mode("die")
+    checks.attempt("a killed worker is a failed job", "status 1, signal", lambda: ends_with(ctl("suspend", ada), 1, "(signal)"))
+
+    service.mode("slow")
+    client = service.in_background("suspend", ada)
+    path = service.job_running()
+    percent = service.host.run(["busctl", "get-property", "org.abeyance1", path, "org.abeyance1.Job", "Percent"]).stdout
+    checks.check("progress is on the bus", "u 20", percent.strip())
+    service.compare("a job", path, "org.abeyance1.Job")
+    checks.attempt("one job for each session", "refused", lambda: ends_with(ctl("suspend", ada), 1, "is at work"))
+    cancel = ["org.abeyance1", path, "org.abeyance1.Job", "Cancel"]
+    checks.attempt("bob cannot cancel her job", "access denied", lambda: denied(service.busctl(*cancel, user="bob")))
+    service.busctl(*cancel, user="ada")
+    checks.attempt("a canceled job ends as such", "canceled", lambda: ends_with(finished(client), 1, "canceled"))
+
+    service.mode("end")
+    client = service.in_background("suspend", ada)
+    path = service.job_running()
+    wait_until(lambda: "end" in service.host.run(["busctl", "get-property", "org.abeyance1", path, "org.abeyance1.Job",
+                                                  "Phase"]).stdout, "its last phase", 10)
+    result = service.busctl("org.abeyance1", path, "org.abeyance1.Job", "Cancel")
+    service.mode("done")
+    finished(client)
+    checks.check("no canceling at the end", "refused, and it ends well", f"{result.stderr.strip()}, {client.returncode}",
+                 "cannot be canceled any more" in result.stderr and client.returncode == 0)
+
+    service.mode("slow")
+    client = service.in_background("suspend", ada, "--json")
+    service.job_running()
+    daemon = service.host.run(["systemctl", "show", "--property=MainPID", "--value", "abeyd"]).stdout.strip()
+    service.host.run(["kill", "-KILL", daemon], check=True)
+    wait_until(lambda: service.host.run(["systemctl", "show", "--property=MainPID", "--value", "abeyd"]).stdout.strip()
+               not in (daemon, "0"), "the daemon's return", 10)
+    service.job_running()
+    service.mode("done")
+    finished(client)
+    checks.check("the daemon is killed, the job goes on", "status 0, done", client.stdout + client.stderr,
+                 client.returncode == 0 and json.loads(client.stdout)["result"] == "done")
+
+
+def count(service):
+    return int(service.host.path("run/abeyance/jobs/last").read_text())
+
+
+def told(terminal, words):
+    """Lines that are longer than the screen is wide go on in the next one."""
+    wait_until(lambda: words in terminal.text().replace("\n", ""), f"'{words}' on the terminal", 10)
+    return "told"
+
+
+def logins(service, terminal):
+    """The first terminal is ada's own; the others log in anew."""
+    checks, host = service.checks, service.host
+    service.mode("fail")
+    terminal.type("clear; abeyctl suspend\n")
+    checks.attempt("ada's own session waits for her to leave", "told", lambda: told(terminal, "is being suspended"))
+    checks.attempt("her terminal is told of a failure", "told", lambda: told(terminal, "was not suspended: process 7"))
+
+    for path in host.path("var/lib/abeyance").iterdir():
+        service.ctl("remove", path.name)
+    if service.ctl("list").stdout != "No checkpoints.\n":
+        raise StepFailed("there still are checkpoints")
+    service.mode("done")
+    service.make_checkpoint("waits")
+    before = count(service)
+    host.run(["systemd-run", "--quiet", "--wait", "-p", "User=ada", "-p", "PAMName=cron", "true"], check=True)
+    checks.check("cron's session brings nothing back", (before, True), (count(service), service.exists("waits")))
+    second = Terminal.login(host, "ada")
+    checks.attempt("a login brings it back", "told", lambda: told(second, "has been resumed as session 99"))
+    checks.attempt("a resumed one is removed", True, lambda: wait_until(lambda: not service.exists("waits"), "removal", 10))
+    second.close()
+
+    service.mode("fail")
+    service.make_checkpoint("fails")
+    third = Terminal.login(host, "ada")
+    checks.attempt("her terminal is told of that failure", "told", lambda: told(third, "still waits as checkpoint fails"))
+    third.close()
+    before = count(service)
+    host.run(["systemctl", "restart", "abeyd"], check=True)
+    fourth = Terminal.login(host, "ada")
+    checks.attempt("it is brought back once", (before, "told"),
+                   lambda: (lambda said: ((count(service), said), (count(service), said) == (before, "told")))(
+                       told(fourth, "could not be resumed before")))
+    fourth.close()
+
+
+def around(service):
+    checks, host = service.checks, service.host
+    service.make_checkpoint("left", manifest=False)
+    service.make_checkpoint(".removing-gone")
+    host.run(["systemctl", "restart", "abeyd"], check=True)
+    checks.attempt("leftovers are removed at the start", True, lambda: wait_until(
+        lambda: not service.exists("left") and not service.exists(".removing-gone") and service.exists("fails"), "removal", 10))
+    failed = host.run(["systemctl", "--failed", "--no-legend", "--plain", "list-units", "abey*"]).stdout
+    checks.check("no unit has failed", "", failed)
+    host.run(["systemctl", "mask", "--runtime", "--now", "abeyd"], check=True)
+    checks.attempt("abeyctl is clear when the service is not there", "one line",
+                   lambda: ends_with(service.ctl("list"), 1, "systemctl status abeyd"))
+
+
+def run(host, checks):
+    service = Service(host, checks)
+    service.prepare()
+    terminal = Terminal.login(host, "ada")
+    ada = session_of(host, "ada")
+    service.make_checkpoint()
+    service.compare("the manager", "/org/abeyance1", "org.abeyance1.Manager")
+    listed = json.loads(host.run(["busctl", "--json=short", "call", *MANAGER, "ListCheckpoints"], check=True).stdout)
+    service.compare("a checkpoint", listed["data"][0][0][-1], "org.abeyance1.Checkpoint")
+    refusals(service, ada, listed["data"][0][0][-1])
+    calls(service, ada)
+    jobs(service, ada)
+    logins(service, terminal)
+    terminal.close()
+    around(service)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--tap", action="store_true")
+    options = parser.parse_args()
+    checks = Checks(PLAN, options.tap)
+    try:
+        with Host(build=options.build) as host:
+            try:
+                run(host, checks)
+            except (StepFailed, HostError, TerminalError, OSError, LookupError, ValueError,
+                    subprocess.SubprocessError) as error:
+                checks.step(f"stopped: {type(error).__name__}: {first_line(error)}")
+            if len(checks.results) < len(PLAN) or not all(checks.results.values()):
+                checks.say(host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "60", "-u", "abey*"]).stdout)
+    except HostError as error:
+        checks.step(f"the test host: {error}")
+    passed, planned = checks.finish()
+    checks.say(f"service: {passed} of {planned} checks passed")
+    return checks.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
