@@ -9,6 +9,7 @@
 
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 
 namespace abey::files {
@@ -103,6 +104,21 @@ Result<> fill_contents(const Fd &from, const Fd &to, uint64_t size) {
             return fail(errno, "cannot empty a new file");
     }
     return copy_contents(from, to, size);
+}
+
+Result<uint64_t> data_size(const Fd &file) {
+    struct stat stat = TRY(stat_of(file));
+    return std::min(static_cast<uint64_t>(stat.st_size), static_cast<uint64_t>(stat.st_blocks) * 512);
+}
+
+Result<> check_space(const Fd &directory, uint64_t bytes) {
+    struct statvfs fs = {};
+    if (::fstatvfs(directory.get(), &fs) != 0)
+        return fail(errno, "cannot ask for the space that is left");
+    uint64_t left = uint64_t{fs.f_bfree} * fs.f_frsize;
+    if (fs.f_blocks != 0 && left < bytes) // tmpfs without a limit says 0 of 0
+        return fail(ENOSPC, "{} bytes are needed and {} are left", bytes, left);
+    return {};
 }
 
 Result<std::vector<std::pair<model::Bytes, model::Bytes>>> read_xattrs(const Fd &file) {

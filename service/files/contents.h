@@ -19,6 +19,12 @@ Result<> copy_contents(const Fd &from, const Fd &to, uint64_t size);
 // The first that works; for restore, where either will do.
 Result<> fill_contents(const Fd &from, const Fd &to, uint64_t size);
 
+// Bytes that are not holes.
+Result<uint64_t> data_size(const Fd &file);
+
+// ENOSPC when the file system of `directory` cannot take that many bytes now. One that does not tell has space.
+Result<> check_space(const Fd &directory, uint64_t bytes);
+
 // Extended attributes with ACLs (xattr(7)); at most 64 KiB each and 1 MiB together. File systems without any give none.
 Result<std::vector<std::pair<model::Bytes, model::Bytes>>> read_xattrs(const Fd &file);
 

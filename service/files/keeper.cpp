@@ -15,7 +15,6 @@
 
 #include <linux/magic.h>
 #include <sys/statfs.h>
-#include <sys/statvfs.h>
 
 namespace abey::files {
 
@@ -254,16 +253,7 @@ class Keeper final : public engine::FileKeeper {
         TRY(check_area(place));
         if (strategy != Strategy::copy)
             return {};
-        struct statvfs fs = {};
-        if (::fstatvfs(place.above.get(), &fs) == 0 && TRY(data_size(file)) > uint64_t{fs.f_bfree} * fs.f_frsize)
-            return fail(ENOSPC, "no space for a copy");
-        return {};
-    }
-
-    // Bytes without holes.
-    static Result<uint64_t> data_size(const Fd &file) {
-        struct stat stat = TRY(stat_of(file));
-        return std::min(static_cast<uint64_t>(stat.st_size), static_cast<uint64_t>(stat.st_blocks) * 512);
+        return check_space(place.above, TRY(data_size(file)));
     }
 
     [[nodiscard]] Result<> check_embed(const Fd &file) const {

@@ -155,13 +155,18 @@ class Opener final : public engine::FileOpener {
         }
         if (has_lasting_name(inode) && TRY(locate_if_there(inode)))
             return {};
-        TRY(check_parent(inode));
-        if (S_ISREG(inode.mode) && inode.kept.strategy != Strategy::empty)
-            TRY(open_source(inode));
+        Fd directory = TRY(find_parent(inode));
+        if (S_ISREG(inode.mode) && inode.kept.strategy != Strategy::empty) {
+            Fd source = TRY(open_source(inode));
+            uint64_t bytes = TRY(data_size(source));
+            if (inode.kept.strategy == Strategy::embed || !policy::may_reflink(inode.identity.fs_type))
+                TRY(check_space(directory, bytes));
+        }
         return {};
     }
 
-    [[nodiscard]] Result<> check_parent(const model::Inode &inode) const {
+    // The directory, or the nearest one above it, in which a file could be made again.
+    [[nodiscard]] Result<Fd> find_parent(const model::Inode &inode) const {
         Where at = TRY(where(inode.path));
         Fd directory = TRY(Parent::nearest(at.base, at.path));
         model::Inode now;
@@ -172,7 +177,7 @@ class Opener final : public engine::FileOpener {
             return fail(errno, "cannot ask for the file system's state");
         if ((fs.f_flag & ST_RDONLY) != 0 && !at.stands_in)
             return fail(EROFS, "cannot be made again");
-        return {};
+        return directory;
     }
 
     // What lived in memory must not come to lie on disk for good because a mount is missing.

@@ -891,6 +891,23 @@ TEST_F(Files, SavesNamedFilesOfFileSystemsThatDoNotLast) {
     EXPECT_TRUE(listed(home_).empty());
 }
 
+TEST_F(Files, SaysBeforehandThatThereIsNoSpace) {
+    NEED_DISK("tmpfs");
+    policy::Policy policy = rules("\"embed\"");
+    auto keep = keeper(policy);
+    Fd fd = make_file(home_ + "/data", std::string(4U << 20U, 'x'));
+    fs::remove(home_ + "/data");
+    model::Inode inode = identified(*keep, fd);
+    must(keep->keep(inode, fd, use));
+    fd.reset();
+    must(opener()->check(inode));
+    ASSERT_EQ(::mount("tmpfs", disk_->path().c_str(), "tmpfs", MS_REMOUNT, "size=1m"), 0);
+    EXPECT_NE(why(opener()->check(inode)).find("4194304 bytes are needed"), std::string::npos)
+        << why(opener()->check(inode));
+    EXPECT_FALSE(opener()->open(inode, O_RDWR));
+    EXPECT_TRUE(listed(home_).empty());
+}
+
 TEST_F(Files, DoesNotFollowALinkThatTookADirectorysPlace) {
     NEED_DISK("ext4");
     policy::Policy policy = rules("\"embed\"");
