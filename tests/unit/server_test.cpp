@@ -28,11 +28,13 @@ class ServerTest : public testing::Test {
         sd_event *event = nullptr;
         ASSERT_GE(sd_event_new(&event), 0);
         event_.reset(event);
+        mask_ = ::umask(077); // as of the keeper's unit
         server_ = Server::listen(event, path(), ::getuid()).value();
     }
 
     void TearDown() override {
         server_.reset();
+        ::umask(mask_);
         std::filesystem::remove_all(directory_);
     }
 
@@ -130,6 +132,7 @@ class ServerTest : public testing::Test {
     }
 
     std::string directory_;
+    mode_t mask_ = 0;
     Event event_;
     std::unique_ptr<Server> server_;
 };
@@ -145,6 +148,8 @@ TEST_F(ServerTest, SocketIsItsOwnersAndGoesWithTheServer) {
     ASSERT_EQ(::lstat(path().c_str(), &st), 0);
     EXPECT_EQ(st.st_mode, S_IFSOCK | 0600U);
     EXPECT_EQ(st.st_uid, ::getuid());
+    ASSERT_EQ(::lstat((directory_ + "/sessions").c_str(), &st), 0);
+    EXPECT_EQ(st.st_mode, S_IFDIR | 0755U); // for others to find theirs
     server_.reset();
     EXPECT_TRUE(std::filesystem::is_empty(directory_ + "/sessions"));
 }

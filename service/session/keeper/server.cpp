@@ -25,9 +25,12 @@ constexpr uint32_t slave_majors = 8;
 
 Result<std::unique_ptr<Server>> Server::listen(sd_event *event, const std::string &path, uid_t owner) {
     std::unique_ptr<Server> server(new Server(event, path, owner));
-    // Others' sockets may be seen: nothing but the ids of sessions, which loginctl lists as well.
+    // Others' sockets may be seen: nothing but the ids of sessions, which loginctl lists as well. The mode is set
+    // apart: our umask is a service's.
+    const std::string directory = std::filesystem::path(path).parent_path();
     std::error_code code;
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), code);
+    if (std::filesystem::create_directories(directory, code) && ::chmod(directory.c_str(), 0755) < 0)
+        code = std::error_code(errno, std::system_category());
     if (code)
         return fail(code.value(), "{}: cannot make its directory", path);
     // Under another name first: nobody finds it before it is its owner's.
