@@ -3,8 +3,10 @@
 
 #include "files/identity.h"
 
+#include <memory>
 #include <vector>
 
+#include <dirent.h>
 #include <linux/magic.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -138,6 +140,13 @@ Result<> check_area(const AreaPlace &place) {
     return {};
 }
 
+Result<std::string> area_path(const AreaPlace &place, const std::string &checkpoint) {
+    std::string above = TRY(path_of(place.above));
+    if (above.size() == 1) // "/"
+        above.clear();
+    return fmt::format("{}/{}/{}", above, place.name, checkpoint);
+}
+
 Result<AreaDirectory> open_area(AreaPlace place, const std::string &checkpoint) {
     if (!is_plain_name(checkpoint) || checkpoint.size() > id_limit)
         return fail(EINVAL, "\"{}\" cannot be the name of a directory", printable(checkpoint));
@@ -190,6 +199,27 @@ Result<> remove_kept_file(const std::string &path) {
     }
     if (::unlinkat(kept->files.get(), kept->name.c_str(), 0) != 0 && errno != ENOENT)
         return fail(errno, "cannot remove the kept file {}", printable(path));
+    remove_if_empty(kept->above, kept->area_name, kept->area, kept->checkpoint);
+    return {};
+}
+
+Result<> remove_kept_directory(const std::string &path) {
+    auto kept = find_kept(path + "/any");
+    if (!kept) {
+        if (kept.error().code() == ENOENT)
+            return {};
+        return std::unexpected(std::move(kept).error());
+    }
+    Fd listed = TRY(open_at(kept->files.get(), ".", O_RDONLY | O_DIRECTORY));
+    std::unique_ptr<DIR, int (*)(DIR *)> entries(::fdopendir(listed.get()), ::closedir);
+    if (!entries)
+        return fail(errno, "cannot list {}", printable(path));
+    (void)listed.release(); // closed with entries
+    while (const struct dirent *entry = ::readdir(entries.get())) {
+        std::string_view name = entry->d_name;
+        if (name != "." && name != ".." && ::unlinkat(kept->files.get(), entry->d_name, 0) != 0 && errno != ENOENT)
+            return fail(errno, "cannot remove the kept file {}/{}", printable(path), printable(name));
+    }
     remove_if_empty(kept->above, kept->area_name, kept->area, kept->checkpoint);
     return {};
 }

@@ -37,6 +37,9 @@ Result<AreaPlace> find_area(const std::string &configured, const std::string &pa
 // Whether open_area() should succeed; makes nothing.
 Result<> check_area(const AreaPlace &place);
 
+// The path that open_area() will give.
+Result<std::string> area_path(const AreaPlace &place, const std::string &checkpoint);
+
 // Opens the checkpoint's directory there, makes what is missing.
 Result<AreaDirectory> open_area(AreaPlace place, const std::string &checkpoint);
 
@@ -49,6 +52,8 @@ Result<KeptFile> find_kept(const std::string &path);
 
 // Removes the file, and the directories when they are empty then. What does not exist is no error.
 Result<> remove_kept_file(const std::string &path);
+// A checkpoint's directory in an area with all files in it, and the area when it is empty then.
+Result<> remove_kept_directory(const std::string &path);
 // The directories alone, when empty.
 void remove_if_empty(const Fd &above, const std::string &area_name, const Fd &area,
                      const std::string &checkpoint) noexcept;

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "engine/files.h"
-#include "engine/model/tree.h"
 
 #include <memory>
 #include <string>
@@ -38,8 +37,9 @@ struct HomeTranslation {
 // `images`: the checkpoint's image directory (IMAGES/deleted/ holds embedded contents; it is only read).
 std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<HomeTranslation> homes = {});
 
-// A checkpoint is removed: takes away what it has in dedicated areas. What is not there any more is no error; one that
-// cannot be removed is, after everything else has been.
-Result<> remove_kept(const model::Tree &tree);
+// A checkpoint is removed, or was never finished because its worker died: takes away what it has in dedicated areas, as
+// IMAGES/deleted/areas tells. To be called before the image is removed. What is not there any more is no error; one
+// that cannot be removed is, after everything else has been.
+Result<> remove_leftovers(const std::string &images);
 
 } // namespace abey::files

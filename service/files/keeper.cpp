@@ -5,6 +5,7 @@
 #include "files/contents.h"
 #include "files/files.h"
 #include "files/identity.h"
+#include "files/ledger.h"
 #include "files/naming.h"
 #include "policy/file_system.h"
 #include "policy/policy.h"
@@ -179,10 +180,11 @@ class Keeper final : public engine::FileKeeper {
         for (const auto &[key, area] : areas_)
             remove_if_empty(area.above, key.second, area.area, id_);
         areas_.clear();
-        if (blobs_) {
+        if (deleted_) {
             for (uint64_t i = 1; i <= blob_count_; i++)
-                ::unlinkat(blobs_.get(), fmt::format_int(i).c_str(), 0);
-            blobs_.reset();
+                ::unlinkat(deleted_.get(), fmt::format_int(i).c_str(), 0);
+            remove_ledger(deleted_);
+            deleted_.reset();
             ::rmdir((images_ + "/deleted").c_str());
         }
         blob_count_ = 0;
@@ -316,24 +318,33 @@ class Keeper final : public engine::FileKeeper {
         struct stat stat = TRY(stat_of(place.above));
         AreaKey key = {{stat.st_dev, stat.st_ino}, place.name};
         auto found = areas_.find(key);
-        if (found == areas_.end())
+        if (found == areas_.end()) {
+            std::string path = TRY(area_path(place, id_));
+            TRY(open_deleted());
+            TRY(add_to_ledger(deleted_, path));
             found = areas_.emplace(key, TRY(open_area(std::move(place), id_))).first;
+        }
         return &found->second;
     }
 
+    Result<> open_deleted() {
+        if (deleted_)
+            return {};
+        std::string directory = images_ + "/deleted";
+        if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+            return fail(errno, "cannot make {}", printable(directory));
+        deleted_ = TRY(open_file(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+        return {};
+    }
+
     Result<> embed(model::Inode &inode, const Fd &file) {
-        if (!blobs_) {
-            std::string directory = images_ + "/deleted";
-            if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
-                return fail(errno, "cannot make {}", printable(directory));
-            blobs_ = TRY(open_file(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-        }
+        TRY(open_deleted());
         Fd from = TRY(reopen(file, O_RDONLY | O_NONBLOCK | O_NOATIME));
         std::string name = fmt::format("{}", blob_count_ + 1);
-        Fd to = TRY(open_at(blobs_.get(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+        Fd to = TRY(open_at(deleted_.get(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
         blob_count_++; // from here on discard() removes it
         if (auto copied = copy_contents(from, to, inode.size); !copied) {
-            ::unlinkat(blobs_.get(), name.c_str(), 0);
+            ::unlinkat(deleted_.get(), name.c_str(), 0);
             return copied;
         }
         embedded_ += TRY(data_size(from));
@@ -345,7 +356,7 @@ class Keeper final : public engine::FileKeeper {
     const std::string images_;
     const std::string id_;
     const bool keep_running_;
-    Fd blobs_; // IMAGES/deleted
+    Fd deleted_; // IMAGES/deleted
     uint64_t blob_count_ = 0;
     uint64_t embedded_ = 0; // bytes
     uint64_t placed_count_ = 0;

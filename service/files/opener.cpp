@@ -5,6 +5,7 @@
 #include "files/contents.h"
 #include "files/files.h"
 #include "files/identity.h"
+#include "files/ledger.h"
 #include "files/remake.h"
 #include "policy/file_system.h"
 
@@ -343,12 +344,10 @@ std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<
     return std::make_unique<Opener>(std::move(images), std::move(homes));
 }
 
-Result<> remove_kept(const model::Tree &tree) {
+Result<> remove_leftovers(const std::string &images) {
     Result<> first;
-    for (const auto &[id, inode] : tree.inodes) {
-        if (inode.kept.place.empty())
-            continue;
-        if (auto removed = remove_kept_file(inode.kept.place); !removed && first)
+    for (const std::string &directory : TRY(read_ledger(images))) {
+        if (auto removed = remove_kept_directory(directory); !removed && first)
             first = std::move(removed);
     }
     return first;

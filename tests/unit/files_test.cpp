@@ -741,11 +741,15 @@ TEST_F(Files, UsesTheAreaThatThePolicyNames) {
     model::Inode inode = identified(*keep, fd);
     must(keep->keep(inode, fd, use));
     EXPECT_TRUE(inode.kept.place.starts_with(home_ + "/kept/cp1/")) << inode.kept.place;
-    model::Tree tree;
-    tree.inodes[1] = inode;
-    must(files::remove_kept(tree));
+    keep.reset(); // the worker was killed
+    must(files::remove_leftovers(images_));
     EXPECT_TRUE(listed(home_).empty());
-    must(files::remove_kept(tree)); // once more: nothing there, no error
+    must(files::remove_leftovers(images_)); // once more: nothing there, no error
+    must(files::remove_leftovers(home_));   // no image either
+    must(write_file(images_ + "/deleted/areas", home_ + '\0' + "/etc" + '\0' + "half"));
+    make_file(home_ + "/treasure", "abc");
+    EXPECT_FALSE(files::remove_leftovers(images_)) << "not directories that only we can have made";
+    EXPECT_EQ(listed(home_), std::vector<std::string>{"treasure"});
 }
 
 TEST_F(Files, NothingInAnImageIsTrusted) {
@@ -761,12 +765,10 @@ TEST_F(Files, NothingInAnImageIsTrusted) {
     auto refused = [&](auto change) {
         model::Inode forged = inode;
         change(forged);
-        auto checked = opener()->check(forged);
-        EXPECT_FALSE(checked);
-        EXPECT_FALSE(opener()->open(forged, O_RDWR));
-        model::Tree tree;
-        tree.inodes[1] = forged;
-        (void)files::remove_kept(tree);
+        auto restore = opener();
+        EXPECT_FALSE(restore->check(forged));
+        EXPECT_FALSE(restore->open(forged, O_RDWR));
+        (void)restore->finish(false); // and removes nothing either
         EXPECT_EQ(listed(home_), std::vector<std::string>{"treasure"});
     };
     refused([](model::Inode &i) { i.kept.blob = "../deleted/1"; });
