@@ -48,4 +48,14 @@ class RecordedHome : public snapshot::Provider {
     std::string id_;
 };
 
+// After a resume whose worker was killed: a home that it had displaced is the home again. Nothing to do: no error.
+inline Result<> bring_home_back(const Store &store, const std::string &id) {
+    const auto checkpoint = TRY(store.find(id));
+    if (!checkpoint.displaced || !checkpoint.home)
+        return {};
+    const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
+    TRY_IN(provider->undo(*checkpoint.displaced), "checkpoint {}", id);
+    return store.forget_displaced(id);
+}
+
 } // namespace abey::store

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/fd.h"
 #include "session/frontend.h"
-#include "snapshot/provider.h"
-#include "store/store.h"
+#include "store/recorded_home.h"
 #include "worker/session_end.h"
 #include "worker/target.h"
 #include "worker/worker.h"
@@ -59,15 +58,7 @@ Result<> clear_suspend(const job::Job &job) {
 
 // The keeper died before it could say that the session runs: the home is what it was before, and the checkpoint can be
 // tried again.
-Result<> clear_resume(const job::Job &job) {
-    const store::Store store;
-    const auto checkpoint = TRY(store.find(job.checkpoint));
-    if (!checkpoint.displaced || !checkpoint.home)
-        return {};
-    const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
-    TRY_IN(provider->undo(*checkpoint.displaced), "checkpoint {}", job.checkpoint);
-    return store.forget_displaced(job.checkpoint);
-}
+Result<> clear_resume(const job::Job &job) { return store::bring_home_back(store::Store(), job.checkpoint); }
 
 } // namespace
 

@@ -4,6 +4,7 @@
 // until it ends. Exit status 0: the session was there and has ended; 1: it was never there.
 #include "session/keeper/keeper.h"
 #include "session/keeper/resume_job.h"
+#include "store/recorded_home.h"
 
 #include <cstdio>
 #include <exception>
@@ -35,7 +36,13 @@ Result<> run(uint32_t number, bool &answered) {
         (void)::sd_notifyf(0, "READY=1\nSTATUS=Session %s is resumed", session.c_str());
     };
     request.complain = [](const Error &error) { complain(error.message()); };
-    return session::keep(request);
+    auto kept = session::keep(request);
+    // A resume that fails puts the home back itself; one that was killed could not.
+    if (!kept && !answered) {
+        if (auto back = store::bring_home_back(store, job.checkpoint); !back)
+            return within(std::move(kept).error(), "{}; and then", back.error().message());
+    }
+    return kept;
 }
 
 int keep(const char *argument) {

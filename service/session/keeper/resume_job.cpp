@@ -2,9 +2,10 @@
 #include "session/keeper/resume_job.h"
 
 #include "policy/policy.h"
-#include "snapshot/provider.h"
+#include "store/recorded_home.h"
 
 #include <cerrno>
+#include <optional>
 
 namespace abey::session {
 namespace {
