@@ -3,8 +3,24 @@
 // What has (or had) a name in a file system: regular files, directories, symbolic links, and anything opened by O_PATH.
 #include "engine/capture/kinds.h"
 
+#include <algorithm>
+#include <array>
+
+#include <sys/vfs.h>
+
 namespace abey::capture {
 namespace {
+
+// File systems whose files are something else in truth (linux/magic.h and the sources of ipc/mqueue.c, mm/secretmem.c)
+struct NotAFile {
+    int64_t type;
+    const char *name;
+};
+constexpr std::array not_files = {
+    NotAFile{0x19800202, "a POSIX message queue"},
+    NotAFile{0x5345434d, "secret memory (memfd_secret)"},
+    NotAFile{0xcafe4a11, "a pinned BPF object"},
+};
 
 bool matches(const Seen &seen) {
     if ((seen.flags & O_PATH) != 0)
@@ -17,6 +33,12 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
     if (!seen.link.starts_with('/'))
         return fail(0, "an O_PATH descriptor of something without a path cannot be brought back; end the program that "
                        "holds it");
+    struct statfs fs = {};
+    if (::fstatfs(seen.file->get(), &fs) < 0)
+        return fail(errno, "cannot ask for its file system");
+    if (const auto found = std::ranges::find(not_files, int64_t{fs.f_type}, &NotAFile::type);
+        found != not_files.end() && !S_ISDIR(seen.stat.st_mode))
+        return fail(0, "{} cannot be brought back yet; end the program that holds it", found->name);
     return model::DiskFile{.inode = TRY(context.inode(seen))};
 }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdio>
 
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -109,6 +110,18 @@ void set_owner(model::UnixSocket &socket, const ucred &owner) {
     socket.owner_gid = owner.gid;
 }
 
+// Whom the socket that accepts a waiting client will be told; the client itself does not tell.
+Result<> set_owner_of_waiting(model::UnixSocket &client, const Seen &seen) {
+    const std::string status = TRY(read_file(fmt::format("/proc/{}/status", seen.pid)));
+    ucred owner = {.pid = seen.pid, .uid = 0, .gid = 0};
+    // proc(5): real, effective, ...
+    if (std::sscanf(std::string(info_field(status, "Uid").value_or("")).c_str(), "%*u %u", &owner.uid) != 1 ||
+        std::sscanf(std::string(info_field(status, "Gid").value_or("")).c_str(), "%*u %u", &owner.gid) != 1)
+        return fail(EPROTO, "/proc/{}/status is malformed", seen.pid);
+    set_owner(client, owner);
+    return {};
+}
+
 std::string name_for_people(std::string name) {
     if (name.empty())
         return "an unnamed socket";
@@ -166,6 +179,7 @@ Result<> complete_listener(Context &context, const UnixDiag &diag, const UnixDia
         const auto client_diag = diags.find(number);
         if (!context.preflight && client_diag != diags.end() && client_diag->second.write_queue != 0)
             return fail(EAGAIN, "it has sent data over a connection that has not been accepted yet; try again");
+        TRY(set_owner_of_waiting(context.tree.unix_sockets.at(client->second), held(context, client->second).seen));
         socket.pending.push_back(client->second);
     }
     if (strangers != 0)
@@ -190,6 +204,10 @@ Result<> complete_peer(Context &context, const UnixDiag &diag, const std::set<ui
         return {};
     }
     const bool gone = *diag.peer == 0 && (socket.type == SOCK_DGRAM || diag.shutdown == (receive_shut | send_shut));
+    const auto peer_credentials = TRY(option<ucred>(entry.file, SO_PEERCRED));
+    socket.peer_pid = peer_credentials.pid;
+    socket.peer_uid = peer_credentials.uid;
+    socket.peer_gid = peer_credentials.gid;
     if (gone)
         return {};
     socket.peer_outside = true;

@@ -47,8 +47,10 @@ struct UnixSocket {
     SocketOptions options;
     std::vector<SocketMessage> queue; // unread, oldest first
     std::vector<ObjRef> pending;      // listening: connected peers (UnixSocket ids) which wait to be accepted
-    int32_t owner_pid = 0;            // SO_PEERCRED as the peer sees it
+    int32_t owner_pid = 0;            // whom the peer is told by SO_PEERCRED; of a listener: whom its clients are told
     uint32_t owner_uid = 0, owner_gid = 0;
+    int32_t peer_pid = 0; // whom this socket tells by SO_PEERCRED, when the peer has gone or is outside
+    uint32_t peer_uid = 0, peer_gid = 0;
 };
 
 } // namespace abey::model

@@ -34,11 +34,11 @@ struct Pair {
     Fd first, second;
 };
 
-// socketpair(2), seen by each end as made by the user of the first.
-Result<Pair> unnamed_pair(const UnixSocket &first) {
+// socketpair(2); each end tells that this user is at the other.
+Result<Pair> unnamed_pair(const UnixSocket &owner) {
     int ends[2] = {-1, -1};
-    const ActingAs user(first.owner_uid, first.owner_gid);
-    if (::socketpair(AF_UNIX, first.type | SOCK_CLOEXEC, 0, ends) < 0)
+    const ActingAs user(owner.owner_uid, owner.owner_gid);
+    if (::socketpair(AF_UNIX, owner.type | SOCK_CLOEXEC, 0, ends) < 0)
         return fail(errno, "cannot make a pair of unix sockets");
     return Pair{Fd(ends[0]), Fd(ends[1])};
 }
@@ -127,8 +127,8 @@ class Builder {
         UnixSocket stranger; // stands for a peer that no process of the tree has
         stranger.type = socket.type;
         stranger.name = socket.peer_name;
-        stranger.owner_uid = socket.owner_uid;
-        stranger.owner_gid = socket.owner_gid;
+        stranger.owner_uid = socket.peer_uid;
+        stranger.owner_gid = socket.peer_gid;
         const UnixSocket *peer = socket.peer == 0 ? &stranger : TRY(find(tree_.unix_sockets, socket.peer));
         if (socket.peer != 0 &&
             (peer->peer != socket.id || peer->type != socket.type || sockets_.made.contains(peer->id)))
@@ -139,7 +139,7 @@ class Builder {
             server.name.empty() || server.type == SOCK_DGRAM ? unnamed_pair(client) : accepted_pair(client, server);
         // the abstract name of a stranger may well be taken: by the stranger
         if (!pair && pair.error().code() == EADDRINUSE && &server == &stranger)
-            pair = unnamed_pair(client);
+            pair = unnamed_pair(stranger);
         if (!pair)
             return std::unexpected(std::move(pair).error());
         Fd &own = &client == &socket ? pair->first : pair->second;
