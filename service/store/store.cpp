@@ -87,11 +87,11 @@ std::string_view name_of(State state) {
 
 std::string Store::directory(const std::string &id) const { return root_ + "/" + id; }
 
-std::string Store::images(const std::string &id) const { return directory(id) + "/image"; }
+std::string Store::images(const std::string &id) const { return place_of(id) + "/image"; }
 
 std::string Store::place_of(const std::string &id) const {
-    auto place = directory(id);
-    return exists(place) ? place : fmt::format("{}/{}{}", root_, removing_prefix, id);
+    auto removing = fmt::format("{}/{}{}", root_, removing_prefix, id);
+    return exists(removing) ? removing : directory(id);
 }
 
 Result<> Store::begin(const About &about) const {

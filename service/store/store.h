@@ -61,7 +61,7 @@ class Store {
     // Makes the directory of a new checkpoint. EEXIST: there is one of that id.
     [[nodiscard]] Result<> begin(const About &about) const;
     [[nodiscard]] std::string directory(const std::string &id) const;
-    // Where the engine writes its image; does not exist before it does.
+    // Where the engine writes its image; does not exist before it does. Also of a checkpoint that is being removed.
     [[nodiscard]] std::string images(const std::string &id) const;
     // The home's snapshot, for whoever finds the checkpoint half made. Not forced to disk, because the session stands
     // still; the image's manifest has it too.

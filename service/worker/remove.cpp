@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "files/files.h"
 #include "snapshot/provider.h"
 #include "store/store.h"
 #include "worker/worker.h"
@@ -16,6 +17,7 @@ Result<job::Outcome> remove(const job::Job &job) {
         const auto provider = TRY(snapshot::make_provider(home.provider, home.home));
         TRY_IN(provider->remove(home), "checkpoint {}", job.checkpoint);
     }
+    TRY_IN(files::remove_leftovers(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     TRY(store.remove(job.checkpoint));
     return job::Outcome{.ok = true};
 }
