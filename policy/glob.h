@@ -30,7 +30,7 @@ class Glob {
         directories_loop, // any bytes, left after a `/`
     };
     struct Step {
-        Op op;
+        Op op = Op::set;
         std::bitset<256> bytes;
     };
 

@@ -84,9 +84,8 @@ Result<> read_table(const Reader &reader, const toml::table &table, std::string_
     for (const auto &[key, value] : table) {
         const auto found = std::ranges::find(keys, key.str(), &Key<T>::name);
         if (found == keys.end()) {
-            std::vector<std::string_view> known;
-            for (const auto &k : keys)
-                known.push_back(k.name);
+            std::array<std::string_view, N> known;
+            std::ranges::transform(keys, known.begin(), &Key<T>::name);
             std::string_view meant = nearest(key.str(), known);
             if (meant.empty())
                 return reader.error(key.source(), "unknown key {} in {}", quoted(key.str()), title);

@@ -4,18 +4,38 @@
 // with the process, and the loop device with the mount.
 #pragma once
 
-#include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <gtest/gtest.h>
 #include <sched.h>
+#include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace abey::test {
+
+// Runs a command without its output; true when it ends with 0.
+inline bool run(std::vector<std::string> command) {
+    std::vector<char *> arguments;
+    arguments.reserve(command.size() + 1);
+    for (std::string &argument : command)
+        arguments.push_back(argument.data());
+    arguments.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    pid_t child = 0;
+    bool started = ::posix_spawnp(&child, arguments.front(), &actions, nullptr, arguments.data(), environ) == 0;
+    ::posix_spawn_file_actions_destroy(&actions);
+    int status = 0;
+    return started && ::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
 
 class Disk {
   public:
@@ -43,9 +63,8 @@ class Disk {
             }
         } else {
             std::string image = fmt::format("/var/tmp/abey-disk-{}", ::getpid());
-            std::string make = fmt::format("truncate -s {}M {} && mkfs.{} -q {} && mount -o loop {} {}", megabytes,
-                                           image, type, image, image, top);
-            bool made = std::system(("(" + make + ") >/dev/null 2>&1").c_str()) == 0;
+            bool made = run({"truncate", "-s", fmt::format("{}M", megabytes), image}) &&
+                        run({"mkfs." + type, "-q", image}) && run({"mount", "-o", "loop", image, top});
             ::unlink(image.c_str()); // the loop device holds it
             if (!made) {
                 why_not_ = fmt::format("cannot make or mount a {}", type);
