@@ -13,13 +13,13 @@ namespace abey::snapshot {
 
 // What save() made: enough to find it again after a reboot. Goes into the checkpoint's information as JSON.
 struct Saved {
-    std::string provider;   // "btrfs"
-    std::string home;       // absolute path of the home at the suspend
-    std::string filesystem; // UUID
-    std::string source;     // btrfs: UUID of the subvolume that was saved
-    std::string place;      // absolute path of the snapshot
-    std::string snapshot;   // btrfs: UUID of the snapshot
-    uint64_t generation = 0; // btrfs: generation of the source at the snapshot
+    std::string provider;    // "btrfs"
+    std::string home;        // absolute path of the home at the suspend
+    std::string filesystem;  // UUID
+    std::string source;      // btrfs: UUID of the subvolume that was saved
+    std::string place;       // absolute path of the snapshot
+    std::string snapshot;    // btrfs: UUID of the snapshot
+    uint64_t generation = 0; // btrfs: transaction that made the snapshot
 };
 
 // The state that roll_back() put aside; never deleted by a resume.
@@ -40,7 +40,9 @@ class Provider {
     virtual Result<> prepare() = 0;
     // While the session stands still, after the rescue of files. `id` is the checkpoint's.
     virtual Result<Saved> save(const std::string &id) = 0;
-    // The checkpoint was given up or removed.
+    // The checkpoint of that id was given up, or its worker died before what save() made was recorded: nothing remains.
+    virtual Result<> discard(const std::string &id) = 0;
+    // The checkpoint was removed. One that is gone already is no error.
     virtual Result<> remove(const Saved &saved) = 0;
 
     // Has the home changed since? And would roll_back() work? Touches nothing.
@@ -52,7 +54,8 @@ class Provider {
     virtual Result<> undo(const Displaced &displaced) = 0;
 };
 
-// The provider for a home, by name ("btrfs", "none", or "auto": what its file system allows).
+// The provider for a home, by name ("btrfs", "none", or "auto": what its file system allows). Symlinks
+// in the home's path are followed here, once.
 Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home);
 
 } // namespace abey::snapshot

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "snapshot/area.h"
+
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include <dirent.h>
+#include <sys/file.h>
+
+namespace abey::snapshot {
+namespace {
+
+constexpr size_t uuid_length = 36;
+constexpr int name_attempts = 100;
+constexpr size_t leftover_limit = 10'000;
+
+struct CloseDirectory {
+    void operator()(DIR *stream) const { ::closedir(stream); }
+};
+
+Result<> only_roots(const Fd &directory, const std::string &path) {
+    const auto status = TRY(stat_of(directory));
+    if (status.st_uid != 0 || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return fail(EPERM,
+                    "{}: others than root may write there, so snapshots and roll-backs are not safe: "
+                    "chown root and chmod go-w it",
+                    path);
+    return {};
+}
+
+Result<Fd> own_directory(const Fd &parent, const std::string &where, const std::string &name, mode_t mode) {
+    const auto path = where + "/" + name;
+    if (::mkdirat(parent.get(), name.c_str(), mode) < 0 && errno != EEXIST)
+        return fail(errno, "cannot make {}", path);
+    auto directory = TRY_IN(open_directory(parent.get(), name), "{}", where);
+    TRY(only_roots(directory, path));
+    // The umask may have taken bits, an earlier run may have died before this.
+    const auto status = TRY(stat_of(directory));
+    if ((status.st_mode & 07777) != mode && ::fchmod(directory.get(), mode) < 0)
+        return fail(errno, "cannot set the mode of {}", path);
+    return directory;
+}
+
+Result<std::vector<std::string>> names_in(const Fd &directory) {
+    Fd again = TRY(open_directory(directory.get(), "."));
+    const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(again.get()));
+    if (!stream)
+        return fail(errno, "cannot list a directory");
+    (void)again.release();
+    std::vector<std::string> names;
+    errno = 0;
+    while (const auto *entry = ::readdir(stream.get())) {
+        const std::string name = entry->d_name;
+        if (name != "." && name != "..")
+            names.push_back(name);
+        if (names.size() > leftover_limit)
+            return fail(EFBIG, "more than {} entries", leftover_limit);
+    }
+    if (errno != 0)
+        return fail(errno, "cannot list a directory");
+    return names;
+}
+
+} // namespace
+
+Result<> move_to(const Fd &from, const std::string &old_name, const Fd &to, const std::string &new_name) {
+    if (::renameat2(from.get(), old_name.c_str(), to.get(), new_name.c_str(), RENAME_NOREPLACE) < 0)
+        return fail(errno, "cannot rename {} to {}", old_name, new_name);
+    return {};
+}
+
+Result<Area> Area::open(const std::string &parent) {
+    Area area;
+    area.parent_ = TRY(open_directory(AT_FDCWD, parent));
+    TRY(only_roots(area.parent_, parent));
+    const auto top_path = parent + "/.abeyance";
+    const auto top = TRY(own_directory(area.parent_, parent, ".abeyance", 0711));
+    area.lock_ = TRY_IN(open_at(top.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600), "{}", top_path);
+    while (::flock(area.lock_.get(), LOCK_EX) < 0)
+        if (errno != EINTR)
+            return fail(errno, "cannot lock {}/lock", top_path);
+    area.snapshots_ = TRY(own_directory(top, top_path, "snapshots", 0700));
+    area.displaced_ = TRY(own_directory(top, top_path, "displaced", 0711));
+    area.incoming_ = TRY(own_directory(top, top_path, "incoming", 0700));
+    return area;
+}
+
+Result<std::string> Area::displace(const std::string &incoming) const {
+    const auto wanted = incoming.substr(uuid_length + 1);
+    for (int number = 1;; ++number) { // two in one second
+        auto name = number == 1 ? wanted : fmt::format("{}-{}", wanted, number);
+        const auto moved = move_to(incoming_, incoming, displaced_, name);
+        if (moved)
+            return name;
+        if (moved.error().code() != EEXIST || number == name_attempts)
+            return std::unexpected(moved.error());
+    }
+}
+
+Result<> Area::clean() const {
+    for (const auto &name : TRY(names_in(incoming_))) {
+        if (name == incoming_new) {
+            TRY_IN(delete_subvolume(incoming_, name), "left by a roll-back that was killed");
+            continue;
+        }
+        if (name.size() <= uuid_length + 1 || name[uuid_length] != '_')
+            return fail(EEXIST, ".abeyance/incoming/{} is not ours: move it away", name);
+        const auto found = TRY(child_subvolume(incoming_, name));
+        if (found.uuid == name.substr(0, uuid_length))
+            TRY_IN(delete_subvolume(incoming_, name), "left by a roll-back that was killed");
+        else
+            TRY(displace(name));
+    }
+    return {};
+}
+
+} // namespace abey::snapshot

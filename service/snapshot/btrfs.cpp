@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "snapshot/btrfs.h"
+
+#include "snapshot/area.h"
+#include "snapshot/changes.h"
+
+#include <array>
+#include <ctime>
+#include <filesystem>
+
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+
+namespace abey::snapshot {
+namespace {
+
+constexpr size_t nested_shown = 5;
+
+// The home and where it is, checked.
+struct Live {
+    Fd directory;
+    Subvolume subvolume;
+    std::string filesystem;
+};
+
+// statx(2), STATX_ATTR_MOUNT_ROOT: the top of a mount, which cannot be renamed (EBUSY).
+Result<bool> is_mount_point(const Fd &directory, const std::string &path) {
+    struct statx status {};
+    if (::statx(directory.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) < 0)
+        return fail(errno, "cannot stat {}", path);
+    return (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+Result<> writable(const Fd &directory, const std::string &path) {
+    struct statvfs status {};
+    if (::fstatvfs(directory.get(), &status) < 0)
+        return fail(errno, "cannot look at the file system of {}", path);
+    if ((status.f_flag & ST_RDONLY) != 0)
+        return fail(EROFS, "{}: its file system is mounted read-only: mount it writable", path);
+    return {};
+}
+
+// "20261123-101502", UTC: names in displaced/ sort by time.
+std::string now() {
+    const auto seconds = std::time(nullptr);
+    struct tm parts {};
+    ::gmtime_r(&seconds, &parts);
+    std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
+    (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
+    return text.data();
+}
+
+Result<> checked_name(const std::string &id) {
+    if (id.empty() || id.front() == '.' || id.find('/') != std::string::npos || id.size() > 128)
+        return fail(EINVAL, "not the id of a checkpoint: \"{}\"", id);
+    return {};
+}
+
+class Btrfs final : public Provider {
+  public:
+    Btrfs(std::string home, StepDone step_done)
+        : home_(std::move(home)), parent_(std::filesystem::path(home_).parent_path().string()),
+          name_(std::filesystem::path(home_).filename().string()), step_done_(std::move(step_done)) {}
+
+    Result<> prepare() override;
+    Result<Saved> save(const std::string &id) override;
+    Result<> discard(const std::string &id) override;
+    Result<> remove(const Saved &saved) override;
+    Result<bool> diverged(const Saved &saved) override;
+    Result<> check(const Saved &saved) override;
+    Result<Displaced> roll_back(const Saved &saved) override;
+    Result<> undo(const Displaced &displaced) override;
+
+  private:
+    [[nodiscard]] Result<Live> live() const;
+    [[nodiscard]] Result<> checked_saved(const Live &live, const Saved &saved) const;
+    // The snapshot, verified to be the one that was saved.
+    [[nodiscard]] Result<Fd> opened(const Saved &saved) const;
+    [[nodiscard]] Result<> exchange(const Area &area, const std::string &incoming) const;
+    [[nodiscard]] std::string snapshot_path(const std::string &id) const {
+        return Area::snapshots_path(parent_) + "/" + id;
+    }
+    void done(std::string_view step) const {
+        if (step_done_)
+            step_done_(step);
+    }
+
+    std::string home_, parent_, name_;
+    StepDone step_done_;
+};
+
+Result<Live> Btrfs::live() const {
+    Live live;
+    live.directory = TRY_IN(open_directory(AT_FDCWD, home_), "home");
+    if (!is_btrfs(live.directory))
+        return fail(ENOTSUP,
+                    "home {} is not on btrfs: move it to a btrfs subvolume, or choose another provider in the "
+                    "policy (home.provider = \"none\")",
+                    home_);
+    if (!is_subvolume(live.directory))
+        return fail(ENOTSUP,
+                    "home {} is a directory in btrfs, not a subvolume of its own: make one with "
+                    "`btrfs subvolume create`, move the files there, and put it in the home's place",
+                    home_);
+    if (TRY(is_mount_point(live.directory, home_)))
+        return fail(EBUSY,
+                    "home {} is a mount point of its own, which cannot be exchanged by a rename: mount the directory "
+                    "above it from the same file system instead, or choose another provider in the policy",
+                    home_);
+    live.subvolume = TRY(subvolume_of(live.directory, home_));
+    live.filesystem = TRY(filesystem_of(live.directory, home_));
+    TRY(writable(live.directory, home_));
+    return live;
+}
+
+Result<> Btrfs::prepare() {
+    const auto home = TRY(live());
+    const auto nested = TRY(nested_in(home.directory, home_, nested_shown + 1));
+    if (!nested.empty()) {
+        std::string names;
+        for (size_t i = 0; i < std::min(nested.size(), nested_shown); ++i)
+            names += (i == 0 ? "" : ", ") + home_ + "/" + nested[i];
+        return fail(ENOTSUP,
+                    "home {} holds other subvolumes, which a snapshot leaves out: {}{}: move them out of the home "
+                    "or turn them into directories",
+                    home_, names, nested.size() > nested_shown ? ", ..." : "");
+    }
+    const auto area = TRY(Area::open(parent_));
+    TRY_IN(area.clean(), "{}", parent_);
+    // The snapshot would wait for dirty data while the session stands still; wait for it now, while it runs.
+    if (::syncfs(home.directory.get()) < 0)
+        return fail(errno, "cannot write the dirty data of {} to disk", home_);
+    return {};
+}
+
+Result<Saved> Btrfs::save(const std::string &id) {
+    TRY(checked_name(id));
+    const auto home = TRY(live());
+    const auto area = TRY(Area::open(parent_));
+    TRY_IN(make_snapshot(home.directory, area.snapshots(), id, true), "home {}", home_);
+    done("snapshot made");
+    const auto made = TRY(open_directory(area.snapshots().get(), id));
+    const auto snapshot = TRY(subvolume_of(made, snapshot_path(id)));
+    return Saved{.provider = "btrfs",
+                 .home = home_,
+                 .filesystem = home.filesystem,
+                 .source = home.subvolume.uuid,
+                 .place = snapshot_path(id),
+                 .snapshot = snapshot.uuid,
+                 // not that of the source now: others may have written since
+                 .generation = snapshot.created};
+}
+
+Result<> Btrfs::discard(const std::string &id) {
+    TRY(checked_name(id));
+    const auto area = TRY(Area::open(parent_));
+    TRY_IN(delete_subvolume(area.snapshots(), id), "{}", Area::snapshots_path(parent_));
+    return {};
+}
+
+Result<Fd> Btrfs::opened(const Saved &saved) const {
+    const auto id = std::filesystem::path(saved.place).filename().string();
+    TRY(checked_name(id));
+    if (saved.home != home_ || saved.place != snapshot_path(id))
+        return fail(EINVAL, "the snapshot {} is not one of home {}", saved.place, home_);
+    auto directory = open_directory(AT_FDCWD, saved.place);
+    if (!directory && directory.error().code() == ENOENT)
+        return fail(ENOENT, "the snapshot {} is gone: the home cannot be brought back to it", saved.place);
+    if (!directory)
+        return directory;
+    const auto found = TRY(subvolume_of(*directory, saved.place));
+    if (found.uuid != saved.snapshot || !found.read_only)
+        return fail(ESTALE, "the snapshot {} is another one than was saved (UUID {}, {}; saved was {})", saved.place,
+                    found.uuid, found.read_only ? "read-only" : "writable", saved.snapshot);
+    return directory;
+}
+
+Result<> Btrfs::remove(const Saved &saved) {
+    const auto area = TRY(Area::open(parent_));
+    if (const auto directory = opened(saved); !directory) {
+        if (directory.error().code() == ENOENT)
+            return {};
+        return std::unexpected(directory.error());
+    }
+    return delete_subvolume(area.snapshots(), std::filesystem::path(saved.place).filename().string());
+}
+
+Result<> Btrfs::checked_saved(const Live &live, const Saved &saved) const {
+    if (saved.provider != "btrfs")
+        return fail(EINVAL, "home {} was saved by provider {}, not btrfs", home_, saved.provider);
+    if (live.filesystem != saved.filesystem)
+        return fail(EXDEV, "home {} is on another file system (UUID {}) than when it was saved (UUID {})", home_,
+                    live.filesystem, saved.filesystem);
+    return {};
+}
+
+Result<bool> Btrfs::diverged(const Saved &saved) {
+    const auto home = TRY(live());
+    TRY(checked_saved(home, saved));
+    const auto snapshot = TRY(opened(saved));
+    // Delayed inode items are seen by no search before they are in the tree.
+    if (::syncfs(home.directory.get()) < 0)
+        return fail(errno, "cannot write the dirty data of {} to disk", home_);
+    if (home.subvolume.uuid == saved.source)
+        return TRY_IN(changed_since(home.directory, snapshot, saved.generation), "home {}", home_);
+    // Rolled back to this very state already, by a resume that did not come to its end.
+    if (home.subvolume.parent_uuid == saved.snapshot)
+        return TRY_IN(changed_since(home.directory, snapshot, home.subvolume.created), "home {}", home_);
+    return true;
+}
+
+Result<> Btrfs::check(const Saved &saved) {
+    const auto home = TRY(live());
+    TRY(checked_saved(home, saved));
+    TRY(opened(saved));
+    return {};
+}
+
+Result<> Btrfs::exchange(const Area &area, const std::string &incoming) const {
+    if (::renameat2(area.parent().get(), name_.c_str(), area.incoming().get(), incoming.c_str(), RENAME_EXCHANGE) < 0)
+        return fail(errno, "cannot exchange home {} with the other state of it", home_);
+    return {};
+}
+
+Result<Displaced> Btrfs::roll_back(const Saved &saved) {
+    const auto home = TRY(live());
+    TRY(checked_saved(home, saved));
+    const auto snapshot = TRY(opened(saved));
+    const auto area = TRY(Area::open(parent_));
+    TRY_IN(area.clean(), "{}", parent_);
+    const auto id = std::filesystem::path(saved.place).filename().string();
+    const auto wanted = fmt::format("{}-{}-{}", name_, now(), id);
+
+    TRY_IN(make_snapshot(snapshot, area.incoming(), incoming_new, false), "home {}", home_);
+    done("copy made");
+    const auto copy = TRY(child_subvolume(area.incoming(), incoming_new));
+    const auto incoming = Area::incoming_name(copy.uuid, wanted);
+    TRY(move_to(area.incoming(), incoming_new, area.incoming(), incoming));
+    done("copy named");
+    if (const auto exchanged = exchange(area, incoming); !exchanged) {
+        (void)delete_subvolume(area.incoming(), incoming); // if not now, then at the next call
+        return std::unexpected(exchanged.error());
+    }
+    done("exchanged");
+    const auto displaced = TRY(area.displace(incoming));
+    done("displaced");
+    TRY(commit_transaction(area.parent(), parent_));
+    return Displaced{.home = home_, .place = Area::displaced_path(parent_) + "/" + displaced};
+}
+
+Result<> Btrfs::undo(const Displaced &displaced) {
+    const auto name = std::filesystem::path(displaced.place).filename().string();
+    TRY(checked_name(name));
+    if (displaced.home != home_ || displaced.place != Area::displaced_path(parent_) + "/" + name)
+        return fail(EINVAL, "{} is not a displaced state of home {}", displaced.place, home_);
+    const auto home = TRY(live());
+    const auto area = TRY(Area::open(parent_));
+    TRY_IN(area.clean(), "{}", parent_);
+    // Under the name that a copy of ours has, so that whoever comes after a kill does the right thing on either side of
+    // the exchange.
+    const auto incoming = Area::incoming_name(home.subvolume.uuid, name);
+    TRY(move_to(area.displaced(), name, area.incoming(), incoming));
+    done("undo named");
+    if (const auto exchanged = exchange(area, incoming); !exchanged) {
+        (void)move_to(area.incoming(), incoming, area.displaced(), name); // if not now, then at the next call
+        return std::unexpected(exchanged.error());
+    }
+    done("undo exchanged");
+    TRY(commit_transaction(area.parent(), parent_));
+    return delete_subvolume(area.incoming(), incoming);
+}
+
+} // namespace
+
+std::unique_ptr<Provider> make_btrfs(std::string home, StepDone step_done) {
+    return std::make_unique<Btrfs>(std::move(home), std::move(step_done));
+}
+
+} // namespace abey::snapshot

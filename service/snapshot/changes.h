@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Did a subvolume change since a snapshot of it was made? The subvolume's generation alone says yes too often: reading
+// a file (its access time) and the end of a process that held a deleted file raise it, too. So the inodes touched since
+// are looked up in both trees and compared by what a user can see; cost grows with what was touched, not with the home.
+#pragma once
+
+#include "engine/os/fd.h"
+
+#include <cstdint>
+
+namespace abey::snapshot {
+
+// `live` and `saved` are tops of subvolumes, one of them a snapshot of the other, made in transaction `since`. What is
+// dirty in memory must have been written (syncfs) before. Needs CAP_SYS_ADMIN (BTRFS_IOC_TREE_SEARCH_V2).
+Result<bool> changed_since(const Fd &live, const Fd &saved, uint64_t since);
+
+} // namespace abey::snapshot

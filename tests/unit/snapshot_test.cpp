@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The btrfs provider on a file system of the test's own. Needs root.
+#include "snapshot/btrfs.h"
+
+#include "disk.h"
+#include "engine/os/fd.h"
+#include "snapshot/none.h"
+
+#include <csignal>
+#include <functional>
+#include <set>
+
+#include <btrfsutil.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+
+namespace abey::snapshot {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string contents(const std::string &path) { return read_file(path).value_or("(none)"); }
+
+std::set<std::string> names_in(const std::string &path) {
+    std::set<std::string> names;
+    for (const auto &entry : fs::directory_iterator(path))
+        names.insert(entry.path().filename());
+    return names;
+}
+
+class BtrfsTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        if (disk_.path().empty())
+            GTEST_SKIP() << disk_.why_not();
+        home_ = disk_.path() + "/ada";
+        ASSERT_EQ(btrfs_util_create_subvolume(home_.c_str(), 0, nullptr, nullptr), BTRFS_UTIL_OK);
+        write("note", "old");
+        provider_ = make_btrfs(home_);
+    }
+    void write(const std::string &name, const std::string &data) const {
+        const auto written = write_file(home_ + "/" + name, data);
+        ASSERT_TRUE(written) << written.error().message();
+    }
+    [[nodiscard]] std::string note() const { return contents(home_ + "/note"); }
+    [[nodiscard]] std::string area(const std::string &name) const { return disk_.path() + "/.abeyance/" + name; }
+    [[nodiscard]] Saved saved() {
+        const auto prepared = provider_->prepare();
+        EXPECT_TRUE(prepared) << prepared.error().message();
+        auto saved = provider_->save("one");
+        EXPECT_TRUE(saved) << saved.error().message();
+        return saved.value_or(Saved{});
+    }
+    [[nodiscard]] bool diverged(const Saved &saved) {
+        const auto answer = provider_->diverged(saved);
+        EXPECT_TRUE(answer) << answer.error().message();
+        return answer.value_or(false);
+    }
+    // Runs `work` in a child that kills itself after `step`.
+    template <class Work> void killed_after(const std::string &step, Work work) {
+        const auto child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            const auto provider = make_btrfs(home_, [&step](std::string_view done) {
+                if (done == step)
+                    ::kill(::getpid(), SIGKILL);
+            });
+            work(*provider);
+            ::_exit(0);
+        }
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "there is no step " << step;
+    }
+
+    test::Disk disk_{"btrfs"};
+    std::string home_;
+    std::unique_ptr<Provider> provider_;
+};
+
+TEST_F(BtrfsTest, KeepsDirtyDataAndIsReadOnly) {
+    const std::string large(8U << 20U, 'x');
+    ASSERT_TRUE(provider_->prepare());
+    write("large", large); // dirty when save() comes
+    const auto saved = provider_->save("one");
+    ASSERT_TRUE(saved) << saved.error().message();
+    EXPECT_EQ(saved->provider, "btrfs");
+    EXPECT_EQ(saved->home, home_);
+    EXPECT_EQ(contents(saved->place + "/large"), large);
+    EXPECT_EQ(contents(saved->place + "/note"), "old");
+    EXPECT_EQ(::open((saved->place + "/new").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600), -1);
+    EXPECT_EQ(errno, EROFS);
+    struct stat status {};
+    ASSERT_EQ(::stat(area("snapshots").c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0700U);
+}
+
+TEST_F(BtrfsTest, ChangesAreToldFromNone) {
+    const auto first = saved();
+    EXPECT_FALSE(diverged(first));
+    write("note", "new"); // same size
+    EXPECT_TRUE(diverged(first));
+}
+
+TEST_F(BtrfsTest, EachKindOfChangeIsSeen) {
+    write("other", "x");
+    const auto path = home_ + "/note";
+    const std::vector<std::pair<std::string, std::function<void()>>> changes = {
+        {"a new file", [&] { write("new", ""); }},
+        {"a removed file", [&] { fs::remove(home_ + "/other"); }},
+        {"a rename", [&] { fs::rename(path, home_ + "/renamed"); }},
+        {"a mode", [&] { fs::permissions(home_ + "/renamed", fs::perms(0640)); }},
+        {"an attribute", [&] { ASSERT_EQ(::setxattr((home_ + "/renamed").c_str(), "user.a", "b", 1, 0), 0); }},
+        {"the home's own mode", [&] { fs::permissions(home_, fs::perms(0711)); }},
+        {"a truncated file", [&] { fs::resize_file(home_ + "/renamed", 1); }},
+        {"a link", [&] { fs::create_hard_link(home_ + "/renamed", home_ + "/link"); }},
+        {"a subvolume in the home",
+         [&] { ASSERT_EQ(btrfs_util_create_subvolume((home_ + "/sub").c_str(), 0, nullptr, nullptr), BTRFS_UTIL_OK); }},
+    };
+    int number = 0;
+    for (const auto &[what, change] : changes) {
+        const auto before = provider_->save(std::to_string(++number));
+        ASSERT_TRUE(before) << before.error().message();
+        EXPECT_FALSE(diverged(*before)) << "before " << what;
+        change();
+        EXPECT_TRUE(diverged(*before)) << what;
+    }
+}
+
+TEST_F(BtrfsTest, ReadingAndTheEndOfDeletedFilesAreNoChange) {
+    auto held = open_file(home_ + "/deleted", O_RDWR | O_CREAT, 0600);
+    ASSERT_TRUE(held);
+    ASSERT_TRUE(write_all(*held, "x"));
+    fs::remove(home_ + "/deleted");
+    const auto first = saved();
+    held->reset();            // its inode goes now
+    EXPECT_EQ(note(), "old"); // its access time is changed (relatime)
+    EXPECT_FALSE(diverged(first));
+}
+
+TEST_F(BtrfsTest, RollsBackAndKeepsWhatWas) {
+    const auto first = saved();
+    const auto held = open_file(home_ + "/note", O_RDWR);
+    ASSERT_TRUE(held);
+    struct stat before {};
+    ASSERT_EQ(::stat((home_ + "/note").c_str(), &before), 0);
+    write("note", "newer");
+    ASSERT_TRUE(provider_->check(first));
+    const auto displaced = provider_->roll_back(first);
+    ASSERT_TRUE(displaced) << displaced.error().message();
+    EXPECT_EQ(note(), "old");
+    EXPECT_EQ(contents(displaced->place + "/note"), "newer");
+    struct stat after {};
+    ASSERT_EQ(::stat((home_ + "/note").c_str(), &after), 0);
+    EXPECT_EQ(before.st_ino, after.st_ino);
+    write("more", "writable");
+    // Who had the file open goes on with the displaced one.
+    ASSERT_TRUE(write_all(*held, "NEWER"));
+    EXPECT_EQ(contents(displaced->place + "/note"), "NEWER");
+    EXPECT_EQ(note(), "old");
+    EXPECT_TRUE(names_in(area("incoming")).empty());
+    EXPECT_TRUE(diverged(first)); // "more"
+}
+
+TEST_F(BtrfsTest, IsTheSavedStateRightAfterARollBack) {
+    const auto first = saved();
+    write("note", "new");
+    ASSERT_TRUE(provider_->roll_back(first));
+    EXPECT_FALSE(diverged(first));
+    write("note", "new");
+    EXPECT_TRUE(diverged(first));
+}
+
+TEST_F(BtrfsTest, UndoPutsEverythingBack) {
+    const auto first = saved();
+    write("note", "newer");
+    const auto displaced = provider_->roll_back(first);
+    ASSERT_TRUE(displaced);
+    const auto undone = provider_->undo(*displaced);
+    ASSERT_TRUE(undone) << undone.error().message();
+    EXPECT_EQ(note(), "newer");
+    EXPECT_TRUE(names_in(area("incoming")).empty());
+    EXPECT_TRUE(names_in(area("displaced")).empty());
+    const auto again = provider_->roll_back(first);
+    ASSERT_TRUE(again) << again.error().message();
+    EXPECT_EQ(note(), "old");
+}
+
+TEST_F(BtrfsTest, RollBackKilledAnywhereLosesNothing) {
+    const auto first = saved();
+    write("note", "newer");
+    for (const auto *step : {"copy made", "copy named"}) {
+        killed_after(step, [&](Provider &provider) { (void)provider.roll_back(first); });
+        EXPECT_EQ(note(), "newer") << step;
+    }
+    for (const auto *step : {"exchanged", "displaced"}) {
+        write("note", step);
+        killed_after(step, [&](Provider &provider) { (void)provider.roll_back(first); });
+        EXPECT_EQ(note(), "old") << step;
+    }
+    ASSERT_TRUE(provider_->prepare()); // whoever comes next cleans up
+    EXPECT_TRUE(names_in(area("incoming")).empty());
+    std::set<std::string> kept;
+    for (const auto &name : names_in(area("displaced")))
+        kept.insert(contents(area("displaced/") + name + "/note"));
+    EXPECT_EQ(kept, (std::set<std::string>{"exchanged", "displaced"}));
+}
+
+TEST_F(BtrfsTest, UndoKilledAnywhereLosesNothing) {
+    const auto first = saved();
+    write("note", "newer");
+    auto displaced = provider_->roll_back(first);
+    ASSERT_TRUE(displaced);
+    killed_after("undo named", [&](Provider &provider) { (void)provider.undo(*displaced); });
+    EXPECT_EQ(note(), "old");
+    killed_after("undo exchanged", [&](Provider &provider) { (void)provider.undo(*displaced); });
+    EXPECT_EQ(note(), "newer");
+    ASSERT_TRUE(provider_->prepare());
+    EXPECT_TRUE(names_in(area("incoming")).empty());
+    EXPECT_TRUE(names_in(area("displaced")).empty());
+    EXPECT_EQ(note(), "newer");
+}
+
+TEST_F(BtrfsTest, RemovesWhatItSavedAndNothingElse) {
+    const auto first = saved();
+    auto other = first;
+    other.snapshot = first.source;
+    EXPECT_FALSE(provider_->remove(other));
+    EXPECT_FALSE(provider_->check(other));
+    other = first;
+    other.place = home_;
+    EXPECT_FALSE(provider_->remove(other));
+    EXPECT_TRUE(fs::exists(first.place));
+    ASSERT_TRUE(provider_->remove(first));
+    EXPECT_FALSE(fs::exists(first.place));
+    EXPECT_TRUE(provider_->remove(first));
+    const auto checked = provider_->check(first);
+    ASSERT_FALSE(checked);
+    EXPECT_NE(checked.error().message().find("is gone"), std::string::npos) << checked.error().message();
+}
+
+TEST_F(BtrfsTest, DiscardsByIdAfterAKill) {
+    killed_after("snapshot made", [&](Provider &provider) { (void)provider.save("two"); });
+    EXPECT_TRUE(fs::exists(area("snapshots/two")));
+    ASSERT_TRUE(provider_->discard("two"));
+    EXPECT_FALSE(fs::exists(area("snapshots/two")));
+    EXPECT_TRUE(provider_->discard("two"));
+    EXPECT_FALSE(provider_->discard("../../ada"));
+}
+
+TEST_F(BtrfsTest, RefusesNestedSubvolumesByName) {
+    ASSERT_EQ(btrfs_util_create_subvolume((home_ + "/nested").c_str(), 0, nullptr, nullptr), BTRFS_UTIL_OK);
+    const auto prepared = provider_->prepare();
+    ASSERT_FALSE(prepared);
+    EXPECT_NE(prepared.error().message().find(home_ + "/nested"), std::string::npos) << prepared.error().message();
+}
+
+TEST_F(BtrfsTest, RefusesWhatIsNoSubvolume) {
+    fs::create_directory(disk_.path() + "/bob");
+    const auto directory = make_btrfs(disk_.path() + "/bob")->prepare();
+    ASSERT_FALSE(directory);
+    EXPECT_NE(directory.error().message().find("btrfs subvolume create"), std::string::npos);
+    fs::create_directory(disk_.base() + "/bob");
+    const auto elsewhere = make_btrfs(disk_.base() + "/bob")->prepare();
+    ASSERT_FALSE(elsewhere);
+    EXPECT_NE(elsewhere.error().message().find("is not on btrfs"), std::string::npos);
+}
+
+TEST_F(BtrfsTest, RefusesAMountPoint) {
+    ASSERT_EQ(::mount(home_.c_str(), home_.c_str(), nullptr, MS_BIND, nullptr), 0);
+    const auto prepared = provider_->prepare();
+    EXPECT_EQ(::umount(home_.c_str()), 0);
+    ASSERT_FALSE(prepared);
+    EXPECT_EQ(prepared.error().code(), EBUSY);
+}
+
+TEST_F(BtrfsTest, RefusesAParentThatOthersMayWriteTo) {
+    fs::permissions(disk_.path(), fs::perms(0777));
+    const auto prepared = provider_->prepare();
+    ASSERT_FALSE(prepared);
+    EXPECT_EQ(prepared.error().code(), EPERM);
+    fs::permissions(disk_.path(), fs::perms(0755));
+    fs::create_directory(disk_.base() + "/mine");
+    fs::create_directory_symlink(disk_.base() + "/mine", disk_.path() + "/.abeyance");
+    EXPECT_FALSE(provider_->prepare());
+    EXPECT_TRUE(names_in(disk_.base() + "/mine").empty());
+}
+
+TEST_F(BtrfsTest, ReadOnlyFileSystemIsRefusedAndUnharmed) {
+    const auto first = saved();
+    write("note", "newer");
+    ASSERT_EQ(::mount(nullptr, disk_.path().c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+    const auto checked = provider_->check(first);
+    const auto rolled_back = provider_->roll_back(first);
+    ASSERT_EQ(::mount(nullptr, disk_.path().c_str(), nullptr, MS_REMOUNT, nullptr), 0);
+    ASSERT_FALSE(checked);
+    EXPECT_EQ(checked.error().code(), EROFS);
+    ASSERT_FALSE(rolled_back);
+    EXPECT_EQ(note(), "newer");
+}
+
+TEST_F(BtrfsTest, FullFileSystemKeepsAHome) {
+    const auto first = saved();
+    write("note", "newer");
+    const auto fill = open_file(disk_.path() + "/fill", O_WRONLY | O_CREAT, 0600);
+    ASSERT_TRUE(fill);
+    const std::string block(1U << 20U, 'f');
+    while (write_all(*fill, block)) {
+    }
+    (void)::fsync(fill->get());
+    // btrfs may still have room for metadata: either way is right, half-way is not.
+    const auto rolled_back = provider_->roll_back(first);
+    EXPECT_EQ(note(), rolled_back ? "old" : "newer");
+    fs::remove(disk_.path() + "/fill");
+    const auto prepared = provider_->prepare();
+    ASSERT_TRUE(prepared) << prepared.error().message();
+    EXPECT_TRUE(names_in(area("incoming")).empty());
+}
+
+TEST_F(BtrfsTest, AutoTakesWhatTheFileSystemAllows) {
+    const auto in_subvolume = make_provider("auto", home_);
+    ASSERT_TRUE(in_subvolume);
+    const auto saved = (*in_subvolume)->save("one");
+    ASSERT_TRUE(saved);
+    EXPECT_EQ(saved->provider, "btrfs");
+    fs::create_directory(disk_.path() + "/bob");
+    const auto in_directory = make_provider("auto", disk_.path() + "/bob");
+    ASSERT_TRUE(in_directory);
+    EXPECT_EQ((*in_directory)->save("one")->provider, "none");
+}
+
+TEST(ProviderTest, RefusesUnknownNamesAndRelativeHomes) {
+    const auto unknown = make_provider("zfs", "/");
+    ASSERT_FALSE(unknown);
+    EXPECT_NE(unknown.error().message().find("zfs"), std::string::npos);
+    EXPECT_FALSE(make_provider("none", "home"));
+    EXPECT_FALSE(make_provider("none", "/no/such/home"));
+}
+
+TEST(ProviderTest, NoneRollsNothingBack) {
+    const auto none = make_none("/home/ada");
+    const auto saved = none->save("one");
+    ASSERT_TRUE(saved);
+    EXPECT_FALSE(*none->diverged(*saved));
+    EXPECT_FALSE(none->roll_back(*saved));
+}
+
+} // namespace
+} // namespace abey::snapshot
