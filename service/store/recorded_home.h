@@ -26,6 +26,7 @@ class RecordedHome : public snapshot::Provider {
         }
         return saved;
     }
+    Result<> discard(const std::string &id) override { return provider_->discard(id); }
     Result<> remove(const snapshot::Saved &saved) override { return provider_->remove(saved); }
     Result<bool> diverged(const snapshot::Saved &saved) override { return provider_->diverged(saved); }
     Result<> check(const snapshot::Saved &saved) override { return provider_->check(saved); }

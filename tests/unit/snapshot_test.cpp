@@ -12,6 +12,7 @@
 #include <set>
 
 #include <btrfsutil.h>
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
