@@ -2,7 +2,7 @@
 //
 // The real keeper with a stand-in for the resume, for tests of the keeper alone: instead of a checkpoint's processes,
 // the worker starts a command as the user on a new terminal, which is then handed over as a resume hands it over.
-//   fake_keeper UID GID fail|crash|COMMAND [ARGUMENT...]
+//   fake_keeper UID GID fail|crash|hang|COMMAND [ARGUMENT...]
 #include "session/keeper/keeper.h"
 
 #include <array>
@@ -19,7 +19,9 @@ namespace {
 using namespace abey;
 
 Result<resume::Report> start(uid_t uid, gid_t gid, char **command) {
-    if (std::string_view(command[0]) == "fail")
+    const std::string_view first = command[0];
+    const std::string_view end = first == "fail" || first == "crash" || first == "hang" ? first : "";
+    if (end == "fail")
         return fail(ENOENT, "the stand-in was told to fail");
     int master = -1;
     int slave = -1;
@@ -35,12 +37,17 @@ Result<resume::Report> start(uid_t uid, gid_t gid, char **command) {
         if (::fchown(slave, uid, gid) < 0 || ::login_tty(slave) < 0 || ::close_range(3, ~0U, 0) < 0 ||
             ::setgroups(0, nullptr) < 0 || ::setresgid(gid, gid, gid) < 0 || ::setresuid(uid, uid, uid) < 0)
             ::_exit(126);
-        ::execvp(command[0], command);
+        if (end.empty())
+            ::execvp(command[0], command);
+        else
+            ::pause(); // somebody is there when the worker ends
         ::_exit(127);
     }
     ::close(slave);
-    if (std::string_view(command[0]) == "crash")
+    if (end == "crash")
         ::raise(SIGKILL);
+    if (end == "hang")
+        ::pause();
     resume::Report report;
     report.roots = {child};
     const auto index = static_cast<uint32_t>(std::atoi(name.data() + std::string_view("/dev/pts/").size()));

@@ -30,7 +30,7 @@ PLAN = [
     "own terminal is as it was", "second attach takes over", "logout of the client leaves it running",
     "output without a reader does not wait", "an orphan becomes the keeper's", "its shell's end ends the session",
     "the keeper ends with status 0", "its socket is gone", "a failed resume says why", "a failed resume leaves nothing",
-    "a killed worker leaves nothing", "stopping the unit ends the session", "a killed keeper leaves no session",
+    "a killed worker leaves nothing", "a resume that is stopped leaves nothing", "stopping the unit ends the session", "a killed keeper leaves no session",
 ]
 
 
@@ -206,6 +206,10 @@ def test(host, checks):
     kept.wait_end()
     checks.attempt("a killed worker leaves nothing", "nothing", lambda: gone(host, kept))
     kept.forget()
+    kept = Kept(host, "hang")
+    wait_until(lambda: left_over(host, kept) == ["fake-keeper"] * 3, "the worker's child", 10)
+    kept.forget()
+    checks.attempt("a resume that is stopped leaves nothing", "nothing", lambda: gone(host, kept))
     kept = Kept(host, *shell)
     kept.session()
     kept.forget()

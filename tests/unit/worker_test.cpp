@@ -99,6 +99,27 @@ TEST(Worker, KilledLeavesNobody) {
     expect_no_child();
 }
 
+TEST(Worker, IsStoppedBySigterm) {
+    sigset_t terminate;
+    ::sigemptyset(&terminate);
+    ::sigaddset(&terminate, SIGTERM);
+    ::sigprocmask(SIG_BLOCK, &terminate, nullptr);
+    auto report = in_worker(
+        [](const ReportProgress &) -> Result<resume::Report> {
+            start_idle_process();
+            ::kill(::getppid(), SIGTERM);
+            for (;;)
+                ::pause();
+        },
+        nothing);
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code(), ECANCELED);
+    expect_no_child();
+    int signal = 0;
+    EXPECT_EQ(::sigwait(&terminate, &signal), 0);
+    ::sigprocmask(SIG_UNBLOCK, &terminate, nullptr);
+}
+
 TEST(Worker, EndsWithoutAWord) {
     auto report = in_worker([](const ReportProgress &) -> Result<resume::Report> { ::_exit(0); }, nothing);
     ASSERT_FALSE(report);

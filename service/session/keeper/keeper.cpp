@@ -168,7 +168,7 @@ Result<> block_signals() {
 } // namespace
 
 Result<> keep(const Keep &request) {
-    // From here on SIGTERM waits: a resume is done or undone, never left in the middle.
+    // From here on SIGTERM is looked for where it can be obeyed, so that nothing is left half done.
     TRY(block_signals());
     const std::string user = TRY(user_name(request.uid));
     const PamSession pam = TRY(PamSession::open(request.pam_service, user));

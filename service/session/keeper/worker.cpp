@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -52,19 +53,30 @@ struct Message {
     Fd fd;
 };
 
+// What the caller waits for while the worker works.
+struct Line {
+    Fd channel;
+    Fd worker; // pidfd
+    Fd cancel; // signalfd
+};
+
 // Waits for a message or the worker's end; what it started may hold the channel longer than it lives.
-Result<> wait_for_message(const Fd &channel, const Fd &worker) {
-    std::array<pollfd, 2> either = {
-        {{.fd = channel.get(), .events = POLLIN, .revents = 0}, {.fd = worker.get(), .events = POLLIN, .revents = 0}}};
-    while (::poll(either.data(), either.size(), -1) < 0) {
+Result<> wait_for_message(const Line &line) {
+    std::array<pollfd, 3> any = {{{.fd = line.channel.get(), .events = POLLIN, .revents = 0},
+                                  {.fd = line.worker.get(), .events = POLLIN, .revents = 0},
+                                  {.fd = line.cancel.get(), .events = POLLIN, .revents = 0}}};
+    while (::poll(any.data(), any.size(), -1) < 0) {
         if (errno != EINTR)
             return fail(errno, "cannot wait for the worker");
     }
+    // A report that has been made counts.
+    if (any[2].revents != 0 && any[0].revents == 0)
+        return fail(ECANCELED, "the resume was stopped");
     return {};
 }
 
-Result<Message> receive_message(const Fd &channel, const Fd &worker) {
-    TRY(wait_for_message(channel, worker));
+Result<Message> receive_message(const Line &line) {
+    TRY(wait_for_message(line));
     std::string text(message_limit, '\0');
     iovec part = {.iov_base = text.data(), .iov_len = text.size()};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
@@ -75,7 +87,7 @@ Result<Message> receive_message(const Fd &channel, const Fd &worker) {
     header.msg_controllen = control.size();
     ssize_t n = 0;
     do {
-        n = ::recvmsg(channel.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        n = ::recvmsg(line.channel.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
         return Message();
@@ -143,10 +155,10 @@ void send_report(const Fd &channel, const resume::Report &report) {
     ::_exit(0);
 }
 
-Result<resume::Report> listen_to_worker(const Fd &channel, const Fd &worker, const ReportProgress &progress) {
+Result<resume::Report> listen_to_worker(const Line &line, const ReportProgress &progress) {
     resume::Report report;
     for (;;) {
-        Message message = TRY(receive_message(channel, worker));
+        Message message = TRY(receive_message(line));
         if (message.body.is_null())
             return fail(0, "the worker ended without a report");
         try {
@@ -204,8 +216,14 @@ Result<resume::Report> in_worker(const Work &work, const ReportProgress &progres
     std::array<int, 2> pair = {};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) < 0)
         return fail(errno, "cannot make a channel to the worker");
-    Fd ours(pair[0]);
+    Line line = {.channel = Fd(pair[0]), .worker = Fd(), .cancel = Fd()};
     Fd theirs(pair[1]);
+    sigset_t terminate;
+    ::sigemptyset(&terminate);
+    ::sigaddset(&terminate, SIGTERM);
+    line.cancel = Fd(::signalfd(-1, &terminate, SFD_CLOEXEC));
+    if (!line.cancel)
+        return fail(errno, "cannot wait for signals");
     const pid_t parent = ::getpid();
     const pid_t worker = ::fork();
     if (worker < 0)
@@ -214,10 +232,10 @@ Result<resume::Report> in_worker(const Work &work, const ReportProgress &progres
         be_worker(work, theirs, parent);
     theirs.reset();
 
-    const Fd alive(static_cast<int>(::syscall(SYS_pidfd_open, worker, 0)));
+    line.worker = Fd(static_cast<int>(::syscall(SYS_pidfd_open, worker, 0)));
     Result<resume::Report> report = fail(errno, "cannot watch the worker");
-    if (alive)
-        report = listen_to_worker(ours, alive, progress);
+    if (line.worker)
+        report = listen_to_worker(line, progress);
     // A worker that says what we do not understand, or cannot be heard, must not go on.
     if (!report && report.error().code() != 0)
         ::kill(worker, SIGKILL);
