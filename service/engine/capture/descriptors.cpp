@@ -5,7 +5,9 @@
 #include "engine/capture/unix_socket.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <climits>
 #include <set>
 
 #include <dirent.h>
@@ -36,27 +38,52 @@ Result<> raise_limit() {
     return {};
 }
 
-Result<std::vector<int>> descriptor_numbers(int pid, const std::string &comm) {
-    const std::string path = fmt::format("/proc/{}/fd", pid);
-    const std::unique_ptr<DIR, int (*)(DIR *)> directory(::opendir(path.c_str()), ::closedir);
-    if (!directory)
-        return fail(errno, "process {} ({}): cannot list its descriptors", pid, comm);
-    std::vector<int> numbers;
-    for (;;) {
-        errno = 0;
-        const dirent *entry = ::readdir(directory.get());
-        if (entry == nullptr && errno != 0)
-            return fail(errno, "process {} ({}): cannot list its descriptors", pid, comm);
-        if (entry == nullptr)
-            break;
-        const std::string_view name = entry->d_name;
-        int number = 0;
-        if (std::from_chars(name.data(), name.data() + name.size(), number).ec == std::errc())
-            numbers.push_back(number);
+// /proc/PID/fd and fdinfo, held open: a look-up by path costs as much as all the rest of looking at a descriptor.
+class ProcDescriptors {
+  public:
+    static Result<ProcDescriptors> open(int pid) {
+        ProcDescriptors result;
+        result.links_ = TRY(abey::open_file(fmt::format("/proc/{}/fd", pid), O_RDONLY | O_DIRECTORY));
+        result.infos_ = TRY(abey::open_file(fmt::format("/proc/{}/fdinfo", pid), O_RDONLY | O_DIRECTORY));
+        return result;
     }
-    std::ranges::sort(numbers);
-    return numbers;
-}
+
+    // Ascending.
+    [[nodiscard]] Result<std::vector<int>> numbers() const {
+        // closedir(3) closes the descriptor that it was given
+        const std::unique_ptr<DIR, int (*)(DIR *)> directory(::fdopendir(TRY(duplicate(links_)).release()), ::closedir);
+        if (!directory)
+            return fail(errno, "cannot list the descriptors");
+        std::vector<int> numbers;
+        for (;;) {
+            errno = 0;
+            const dirent *entry = ::readdir(directory.get());
+            if (entry == nullptr && errno != 0)
+                return fail(errno, "cannot list the descriptors");
+            if (entry == nullptr)
+                break;
+            const std::string_view name = entry->d_name;
+            int number = 0;
+            if (std::from_chars(name.data(), name.data() + name.size(), number).ec == std::errc())
+                numbers.push_back(number);
+        }
+        std::ranges::sort(numbers);
+        return numbers;
+    }
+    [[nodiscard]] Result<std::string> link(int number) const {
+        std::array<char, PATH_MAX> target; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by readlinkat
+        const ssize_t size = ::readlinkat(links_.get(), std::to_string(number).c_str(), target.data(), target.size());
+        if (size < 0)
+            return fail(errno, "cannot see what it is");
+        return std::string(target.data(), static_cast<size_t>(size));
+    }
+    [[nodiscard]] Result<std::string> info(int number) const {
+        return read_file_at(infos_.get(), std::to_string(number));
+    }
+
+  private:
+    Fd links_, infos_;
+};
 
 // An error reads "reason; advice" (see Kind::capture).
 Finding to_finding(const Seen &seen, std::string object, const Error &error) {
@@ -75,17 +102,17 @@ struct Met {
 };
 
 // Looks at descriptor `number`; the error's code is EBADF or ENOENT when it has been closed meanwhile.
-Result<> look(Met &met, int pid, const std::string &comm, int pidfd, int number) {
+Result<> look(Met &met, int pid, const std::string &comm, int pidfd, int number, const ProcDescriptors &proc) {
     met.file = Fd(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0)));
     if (!met.file)
-        return fail(errno, "process {} ({}), descriptor {}: cannot get hold of it", pid, comm, number);
+        return fail(errno, "cannot get hold of it");
     met.seen.pid = pid;
     met.seen.comm = comm;
     met.seen.number = number;
     met.seen.file = &met.file;
     met.seen.stat = TRY(stat_of(met.file));
-    met.seen.link = TRY(read_link(fmt::format("/proc/{}/fd/{}", pid, number)));
-    met.seen.info = TRY(read_file(fmt::format("/proc/{}/fdinfo/{}", pid, number)));
+    met.seen.link = TRY(proc.link(number));
+    met.seen.info = TRY(proc.info(number));
     // fdinfo tells the descriptor's close-on-exec flag, too
     met.seen.flags = static_cast<uint32_t>(met.seen.info_number("flags", 8).value_or(0));
     return {};
@@ -126,13 +153,14 @@ Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::
             return fail(errno, "process {} ({}): cannot compare its descriptor table by kcmp(2)", pid, comm);
     }
     model::DescriptorTable table;
-    for (const int number : TRY(descriptor_numbers(pid, comm))) {
+    const auto proc = TRY_IN(ProcDescriptors::open(pid), "process {} ({})", pid, comm);
+    for (const int number : TRY_IN(proc.numbers(), "process {} ({})", pid, comm)) {
         Met met;
-        if (auto looked = look(met, pid, comm, pidfd, number); !looked) {
+        if (auto looked = look(met, pid, comm, pidfd, number, proc); !looked) {
             const int code = looked.error().code();
             if (context.preflight && (code == EBADF || code == ENOENT))
                 continue;
-            return std::unexpected(std::move(looked).error());
+            return within(std::move(looked).error(), "process {} ({}), descriptor {}", pid, comm, number);
         }
         auto id = intern(context, met.seen);
         if (!id && context.preflight) {

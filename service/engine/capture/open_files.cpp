@@ -13,13 +13,9 @@ namespace abey::capture {
 namespace {
 
 // kcmp(2) of two of our descriptors: 0 the same open file, 1 the first comes before, 2 after.
-long compare(int a, int b) {
-    const pid_t self = ::getpid();
-    return ::syscall(SYS_kcmp, self, self, KCMP_FILE, a, b);
-}
+long compare(pid_t self, int a, int b) { return ::syscall(SYS_kcmp, self, self, KCMP_FILE, a, b); }
 
-long compare(int a, const EpollSlot &b) {
-    const pid_t self = ::getpid();
+long compare(pid_t self, int a, const EpollSlot &b) {
     kcmp_epoll_slot slot = {static_cast<uint32_t>(b.epoll), b.number, b.occurrence};
     return ::syscall(SYS_kcmp, self, self, KCMP_EPOLL_TFD, a, &slot);
 }
@@ -80,12 +76,16 @@ Result<model::OpenFile> capture_file(Context &context, const Seen &seen) {
 } // namespace
 
 bool OpenFiles::Order::operator()(const Entry &a, const Entry &b) const {
-    return compare(a.file.get(), b.file.get()) == 1;
+    return compare(self, a.file.get(), b.file.get()) == 1;
 }
-bool OpenFiles::Order::operator()(const Entry &a, int b) const { return compare(a.file.get(), b) == 1; }
-bool OpenFiles::Order::operator()(int a, const Entry &b) const { return compare(a, b.file.get()) == 1; }
-bool OpenFiles::Order::operator()(const Entry &a, const EpollSlot &b) const { return compare(a.file.get(), b) == 1; }
-bool OpenFiles::Order::operator()(const EpollSlot &a, const Entry &b) const { return compare(b.file.get(), a) == 2; }
+bool OpenFiles::Order::operator()(const Entry &a, int b) const { return compare(self, a.file.get(), b) == 1; }
+bool OpenFiles::Order::operator()(int a, const Entry &b) const { return compare(self, a, b.file.get()) == 1; }
+bool OpenFiles::Order::operator()(const Entry &a, const EpollSlot &b) const {
+    return compare(self, a.file.get(), b) == 1;
+}
+bool OpenFiles::Order::operator()(const EpollSlot &a, const Entry &b) const {
+    return compare(self, b.file.get(), a) == 2;
+}
 
 const OpenFiles::Entry *OpenFiles::find(const Fd &file, uint64_t inode) const {
     const auto bucket = buckets_.find(inode);
@@ -104,7 +104,7 @@ const OpenFiles::Entry *OpenFiles::find(const EpollSlot &slot, uint64_t inode) c
 }
 
 Result<> OpenFiles::add(model::ObjRef id, const Seen &seen) {
-    if (compare(seen.file->get(), seen.file->get()) != 0)
+    if (compare(::getpid(), seen.file->get(), seen.file->get()) != 0)
         return fail(errno, "cannot compare open files by kcmp(2); the kernel needs CONFIG_KCMP");
     const auto [entry, added] = buckets_[seen.stat.st_ino].emplace(id, TRY(duplicate(*seen.file)), seen);
     if (!added)

@@ -48,6 +48,7 @@ class OpenFiles {
     // order keeps it small when all are of one inode (anonymous inodes).
     struct Order {
         using is_transparent = void;
+        pid_t self = ::getpid();
         bool operator()(const Entry &a, const Entry &b) const;
         bool operator()(const Entry &a, int b) const;
         bool operator()(int a, const Entry &b) const;

@@ -8,11 +8,12 @@
 namespace abey::rebuild {
 namespace {
 
-// Context::state: both ends of each pipe, until it is filled. Then those close which no open file of the tree is.
+// Context::state: both ends of each pipe, until it is filled. Then those close which no open file of the tree is; the
+// others belong to the context, and only their numbers are known here.
 struct Pipes {
     struct Ends {
         Fd read, write;
-        bool read_taken = false, write_taken = false;
+        int read_number = -1, write_number = -1;
     };
     std::map<model::ObjRef, Ends> made;
 };
@@ -30,8 +31,11 @@ Result<> make(Context &context, const model::Pipe &pipe, Pipes::Ends &ends) {
         ends.read = Fd(both[0]);
         ends.write = Fd(both[1]);
     }
-    const int size = ::fcntl(ends.write.get(), F_GETPIPE_SZ);
-    if (size >= 0 && static_cast<uint32_t>(size) != pipe.size && ::fcntl(ends.write.get(), F_SETPIPE_SZ, pipe.size) < 0)
+    ends.read_number = ends.read.get();
+    ends.write_number = ends.write.get();
+    const int size = ::fcntl(ends.write_number, F_GETPIPE_SZ);
+    if (size >= 0 && static_cast<uint32_t>(size) != pipe.size &&
+        ::fcntl(ends.write_number, F_SETPIPE_SZ, pipe.size) < 0)
         return fail(errno, "cannot make a pipe of {} bytes; raise /proc/sys/fs/pipe-max-size", pipe.size);
     return {};
 }
@@ -40,34 +44,32 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
     const model::ObjRef id = std::get<model::PipeEnd>(file.payload).pipe;
     const model::Pipe *pipe = TRY(find(context.tree.pipes, id));
     auto &ends = context.state<Pipes>().made[id];
-    if (!ends.read)
+    if (ends.read_number < 0)
         TRY(make(context, *pipe, ends));
     const uint32_t mode = file.flags & O_ACCMODE;
     // Flags of open(2) that show in F_GETFL are exact only for the ends that pipe2(2) made: the first of each
-    if (pipe->inode == 0 && mode == O_RDONLY && !std::exchange(ends.read_taken, true))
-        return duplicate(ends.read);
-    if (pipe->inode == 0 && mode == O_WRONLY && !std::exchange(ends.write_taken, true))
-        return duplicate(ends.write);
+    if (pipe->inode == 0 && mode == O_RDONLY && ends.read)
+        return std::move(ends.read);
+    if (pipe->inode == 0 && mode == O_WRONLY && ends.write)
+        return std::move(ends.write);
     if (pipe->inode != 0) {
         const model::Inode *inode = TRY(find(context.tree.inodes, pipe->inode));
         return context.files.open(*inode, mode | O_NONBLOCK);
     }
-    return abey::open_file(fmt::format("/proc/self/fd/{}", ends.read.get()), static_cast<int>(mode) | O_NONBLOCK);
+    return abey::open_file(fmt::format("/proc/self/fd/{}", ends.read_number), static_cast<int>(mode) | O_NONBLOCK);
 }
 
 Result<> fill_one(const model::Pipe &pipe, const Pipes::Ends &ends) {
     int unread = 0;
-    if (::ioctl(ends.read.get(), FIONREAD, &unread) < 0)
+    if (::ioctl(ends.read_number, FIONREAD, &unread) < 0)
         return fail(errno, "cannot ask how much is unread in the pipe");
     if (pipe.contents.empty() || unread != 0)
         return {}; // a fifo that others kept open still has what was in it
     if (pipe.contents.size() > pipe.size)
         return fail(EBADMSG, "the checkpoint has more in a pipe than fits");
-    const int flags = ::fcntl(ends.write.get(), F_GETFL);
-    static_cast<void>(::fcntl(ends.write.get(), F_SETFL, flags | O_NONBLOCK));
-    TRY(write_all(ends.write, pipe.contents));
-    static_cast<void>(::fcntl(ends.write.get(), F_SETFL, flags));
-    return {};
+    // an open file of its own, so as not to wait, whatever the flags of the tasks' are
+    const Fd writer = TRY(abey::open_file(fmt::format("/proc/self/fd/{}", ends.write_number), O_WRONLY | O_NONBLOCK));
+    return write_all(writer, pipe.contents);
 }
 
 Result<> fill(Context &context) {

@@ -20,8 +20,8 @@ constexpr size_t most_rights = 253; // SCM_MAX_FD
 // For the time of filling: whatever a queue held must fit again, however the kernel accounts for it.
 constexpr int large_buffer = 64 << 20;
 
-template <class T> Result<> set_option(const Fd &socket, int name, const T &value) {
-    if (::setsockopt(socket.get(), SOL_SOCKET, name, &value, sizeof value) < 0)
+template <class T> Result<> set_option(int socket, int name, const T &value) {
+    if (::setsockopt(socket, SOL_SOCKET, name, &value, sizeof value) < 0)
         return fail(errno, "cannot set option {}", name);
     return {};
 }
@@ -48,7 +48,7 @@ class Ancillary {
     std::vector<char> data_; // malloc aligns it
 };
 
-Result<> send_all(const Fd &sender, std::string_view data, Ancillary &ancillary, const UnixAddress *to, bool stream) {
+Result<> send_all(int sender, std::string_view data, Ancillary &ancillary, const UnixAddress *to, bool stream) {
     do {
         iovec part = {.iov_base = const_cast<char *>(data.data()), .iov_len = data.size()};
         msghdr header = {};
@@ -59,7 +59,7 @@ Result<> send_all(const Fd &sender, std::string_view data, Ancillary &ancillary,
             header.msg_namelen = to->size;
         }
         ancillary.put_into(header);
-        const ssize_t sent = ::sendmsg(sender.get(), &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+        const ssize_t sent = ::sendmsg(sender, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0)
             return fail(errno, "cannot put an unread message back");
         if (!stream)
@@ -70,8 +70,7 @@ Result<> send_all(const Fd &sender, std::string_view data, Ancillary &ancillary,
     return {};
 }
 
-Result<> send_message(Context &context, const Fd &sender, const SocketMessage &message, const UnixAddress *to,
-                      bool stream) {
+Result<> send_message(Context &context, int sender, const SocketMessage &message, const UnixAddress *to, bool stream) {
     if (message.rights.size() > most_rights)
         return fail(EBADMSG, "the checkpoint has {} descriptors in one message", message.rights.size());
     std::vector<int> rights;
@@ -94,34 +93,33 @@ Result<> send_message(Context &context, const Fd &sender, const SocketMessage &m
 }
 
 // The other end of a connection.
-Result<const Fd *> connected_sender(const UnixSockets &sockets, const UnixSocket &socket) {
+Result<int> connected_sender(const UnixSockets &sockets, const UnixSocket &socket) {
     const auto &own = sockets.made.at(socket.id);
     if (own.other)
-        return &own.other;
+        return own.other.get();
     const auto peer = sockets.made.find(socket.peer);
-    if (peer == sockets.made.end() || !peer->second.file)
+    if (peer == sockets.made.end() || peer->second.number < 0)
         return fail(EBADMSG, "the checkpoint has unread data in a socket that is not connected");
-    return &peer->second.file;
+    return peer->second.number;
 }
 
 // A datagram socket with this name: one of the tree, or one for the occasion.
-Result<const Fd *> named_sender(const model::Tree &tree, const UnixSockets &sockets, const std::string &name,
-                                Fd &temporary) {
+Result<int> named_sender(const model::Tree &tree, const UnixSockets &sockets, const std::string &name, Fd &temporary) {
     if (!name.empty())
         for (const auto &[id, socket] : tree.unix_sockets)
             if (socket.type == SOCK_DGRAM && socket.name == name)
-                return &sockets.made.at(id).file;
+                return sockets.made.at(id).number;
     temporary = Fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!temporary)
         return fail(errno, "cannot make a unix socket");
-    TRY(set_option(temporary, SO_SNDBUFFORCE, large_buffer));
+    TRY(set_option(temporary.get(), SO_SNDBUFFORCE, large_buffer));
     if (!name.empty())
         if (auto bound = run_aside(true, [&] { return bind_aside(temporary, name); }); !bound) {
             // an abstract name may be taken by the sender, who lives on outside; then it comes from nobody
             if (bound.error().code() != EADDRINUSE)
                 return std::unexpected(std::move(bound).error());
         }
-    return &temporary;
+    return temporary.get();
 }
 
 bool is_socketpair(const UnixSockets &sockets, const model::Tree &tree, const UnixSocket &socket) {
@@ -139,10 +137,10 @@ Result<> fill_queue(Context &context, const UnixSockets &sockets, const UnixSock
         return {};
     const bool stream = socket.type == SOCK_STREAM;
     if (is_socketpair(sockets, context.tree, socket)) {
-        const Fd *sender = TRY(connected_sender(sockets, socket));
-        TRY(set_option(*sender, SO_SNDBUFFORCE, large_buffer));
+        const int sender = TRY(connected_sender(sockets, socket));
+        TRY(set_option(sender, SO_SNDBUFFORCE, large_buffer));
         for (const auto &message : socket.queue)
-            TRY(send_message(context, *sender, message, nullptr, stream));
+            TRY(send_message(context, sender, message, nullptr, stream));
         return {};
     }
     if (socket.name.empty())
@@ -150,14 +148,14 @@ Result<> fill_queue(Context &context, const UnixSockets &sockets, const UnixSock
     const auto address = TRY(to_address(socket.name));
     for (const auto &message : socket.queue) {
         Fd temporary;
-        const Fd *sender = TRY(named_sender(context.tree, sockets, message.source, temporary));
-        TRY(set_option(*sender, SO_SNDBUFFORCE, large_buffer));
-        TRY(send_message(context, *sender, message, &address, false));
+        const int sender = TRY(named_sender(context.tree, sockets, message.source, temporary));
+        TRY(set_option(sender, SO_SNDBUFFORCE, large_buffer));
+        TRY(send_message(context, sender, message, &address, false));
     }
     return {};
 }
 
-Result<> restore_options(const Fd &file, const model::SocketOptions &options) {
+Result<> restore_options(int file, const model::SocketOptions &options) {
     const auto time = [](uint64_t microseconds) {
         return timeval{.tv_sec = static_cast<time_t>(microseconds / 1'000'000U),
                        .tv_usec = static_cast<suseconds_t>(microseconds % 1'000'000U)};
@@ -193,7 +191,7 @@ Result<> connect_datagrams(const UnixSockets &sockets, const model::Tree &tree, 
     if (name.empty())
         return {};
     const auto address = TRY(to_address(name));
-    const bool connected = ::connect(sockets.made.at(socket.id).file.get(), address.get(), address.size) == 0;
+    const bool connected = ::connect(sockets.made.at(socket.id).number, address.get(), address.size) == 0;
     // outside the tree nobody may be there: then sending fails, as it does when a peer has gone
     if (!connected && socket.peer != 0)
         return fail(errno, "cannot connect to {} again", name.c_str());
@@ -202,11 +200,11 @@ Result<> connect_datagrams(const UnixSockets &sockets, const model::Tree &tree, 
 
 Result<> finish_one(const UnixSockets &sockets, const model::Tree &tree, const UnixSocket &socket) {
     TRY(connect_datagrams(sockets, tree, socket));
-    const Fd &file = sockets.made.at(socket.id).file;
+    const int file = sockets.made.at(socket.id).number;
     const bool alone = socket.state != SocketState::connected || sockets.made.at(socket.id).other;
-    if (!alone && socket.read_shut && ::shutdown(file.get(), SHUT_RD) < 0)
+    if (!alone && socket.read_shut && ::shutdown(file, SHUT_RD) < 0)
         return fail(errno, "cannot shut it down for reading");
-    if (!alone && socket.write_shut && ::shutdown(file.get(), SHUT_WR) < 0)
+    if (!alone && socket.write_shut && ::shutdown(file, SHUT_WR) < 0)
         return fail(errno, "cannot shut it down for writing");
     return restore_options(file, socket.options);
 }
@@ -217,7 +215,7 @@ Result<> fill_unix_sockets(Context &context) {
     auto &sockets = context.state<UnixSockets>();
     const auto &all = context.tree.unix_sockets;
     for (const auto &[id, socket] : all)
-        if (!sockets.made.contains(id))
+        if (const auto made = sockets.made.find(id); made == sockets.made.end() || made->second.number < 0)
             return fail(EBADMSG, "the checkpoint has a unix socket without an open file");
     for (const auto &[id, socket] : all)
         TRY_IN(fill_queue(context, sockets, socket), "{}", described(socket));

@@ -224,7 +224,8 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
     const auto made = sockets.made.find(id);
     if (made == sockets.made.end() || !made->second.file)
         return fail(EBADMSG, "the checkpoint has no unix socket {}", id);
-    return duplicate(made->second.file);
+    made->second.number = made->second.file.get();
+    return std::move(made->second.file);
 }
 
 Result<> finish(Context &context) {

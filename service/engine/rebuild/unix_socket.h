@@ -10,8 +10,9 @@ namespace abey::rebuild {
 // Context::state of the unix socket kind: every socket of the tree, from its making to its filling.
 struct UnixSockets {
     struct Made {
-        Fd file;  // ours, a duplicate of the open file's
-        Fd other; // the other end, when no process of the tree has it: closed after filling
+        Fd file;         // until the open file is asked for: then it belongs to the context, and
+        int number = -1; // only this is known of it
+        Fd other;        // the other end, when no process of the tree has it: closed after filling
     };
     bool built = false;
     std::map<model::ObjRef, Made> made;
