@@ -223,11 +223,12 @@ Result<> Btrfs::exchange(const Area &area, const std::string &incoming) const {
 }
 
 Result<Displaced> Btrfs::roll_back(const Saved &saved) {
-    const auto home = TRY(live());
-    TRY(checked_saved(home, saved));
-    const auto snapshot = TRY(opened(saved));
+    TRY(check(saved));
     const auto area = TRY(Area::open(parent_));
     TRY_IN(area.clean(), "{}", parent_);
+    // Only now, under the lock, is it sure to stay what it is.
+    const auto home = TRY(live());
+    const auto snapshot = TRY(opened(saved));
     const auto id = std::filesystem::path(saved.place).filename().string();
     const auto wanted = fmt::format("{}-{}-{}", name_, now(), id);
 
@@ -242,10 +243,20 @@ Result<Displaced> Btrfs::roll_back(const Saved &saved) {
         return std::unexpected(exchanged.error());
     }
     done("exchanged");
-    const auto displaced = TRY(area.displace(incoming));
+    const auto displaced = area.displace(incoming);
+    if (!displaced) {
+        if (exchange(area, incoming)) // only then it is the copy that lies there
+            (void)delete_subvolume(area.incoming(), incoming);
+        return std::unexpected(displaced.error());
+    }
     done("displaced");
-    TRY(commit_transaction(area.parent(), parent_));
-    return Displaced{.home = home_, .place = Area::displaced_path(parent_) + "/" + displaced};
+    if (const auto committed = commit_transaction(area.parent(), parent_); !committed) {
+        if (move_to(area.displaced(), *displaced, area.incoming(), incoming) && exchange(area, incoming))
+            (void)delete_subvolume(area.incoming(), incoming);
+        return std::unexpected(committed.error());
+    }
+    return Displaced{
+        .home = home_, .place = Area::displaced_path(parent_) + "/" + *displaced, .state = home.subvolume.uuid};
 }
 
 Result<> Btrfs::undo(const Displaced &displaced) {
@@ -253,9 +264,12 @@ Result<> Btrfs::undo(const Displaced &displaced) {
     TRY(checked_name(name));
     if (displaced.home != home_ || displaced.place != Area::displaced_path(parent_) + "/" + name)
         return fail(EINVAL, "{} is not a displaced state of home {}", displaced.place, home_);
-    const auto home = TRY(live());
+    TRY(live());
     const auto area = TRY(Area::open(parent_));
     TRY_IN(area.clean(), "{}", parent_);
+    const auto home = TRY(live());
+    if (!displaced.state.empty() && home.subvolume.uuid == displaced.state)
+        return {};
     // Under the name that a copy of ours has, so that whoever comes after a kill does the right thing on either side of
     // the exchange.
     const auto incoming = Area::incoming_name(home.subvolume.uuid, name);

@@ -26,6 +26,7 @@ struct Saved {
 struct Displaced {
     std::string home;
     std::string place; // absolute path where it is now
+    std::string state; // btrfs: UUID of its subvolume; undo() tells by it that it was done already
 };
 
 class Provider {
@@ -50,7 +51,8 @@ class Provider {
     virtual Result<> check(const Saved &saved) = 0;
     // The home becomes what it was; what it had become is kept beside it. Atomic: at every moment there is a home.
     virtual Result<Displaced> roll_back(const Saved &saved) = 0;
-    // The resume failed after roll_back(): the displaced state becomes the home again, nothing else remains.
+    // The resume failed after roll_back(): the displaced state becomes the home again, nothing else remains. Done again
+    // after a kill it goes on, or finds that all is done.
     virtual Result<> undo(const Displaced &displaced) = 0;
 };
 

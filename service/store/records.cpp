@@ -68,13 +68,14 @@ Result<snapshot::Saved> saved_from_json(std::string_view text) {
 }
 
 std::string to_json(const snapshot::Displaced &displaced) {
-    return dump({{"home", displaced.home}, {"place", displaced.place}});
+    return dump({{"home", displaced.home}, {"place", displaced.place}, {"state", displaced.state}});
 }
 
 Result<snapshot::Displaced> displaced_from_json(std::string_view text) {
     return parsed(text, [](const nlohmann::json &json) {
         return snapshot::Displaced{.home = json.at("home").get<std::string>(),
-                                   .place = json.at("place").get<std::string>()};
+                                   .place = json.at("place").get<std::string>(),
+                                   .state = json.value("state", "")};
     });
 }
 

@@ -87,9 +87,10 @@ TEST_F(StoreTest, TheHomesSnapshotIsKnownEvenOfAHalfMadeOne) {
 TEST_F(StoreTest, TheDisplacedHomeIsKnownUntilItIsBack) {
     ASSERT_TRUE(store().begin(about("a")));
     commit("a");
-    ASSERT_TRUE(store().record_displaced("a", {.home = "/home/ada", .place = "/home/ada.displaced"}));
+    ASSERT_TRUE(store().record_displaced("a", {.home = "/home/ada", .place = "/home/ada.displaced", .state = "u"}));
     ASSERT_TRUE(store().find("a").value().displaced);
     EXPECT_EQ(store().find("a").value().displaced->place, "/home/ada.displaced");
+    EXPECT_EQ(store().find("a").value().displaced->state, "u");
     ASSERT_TRUE(store().forget_displaced("a"));
     ASSERT_TRUE(store().forget_displaced("a"));
     EXPECT_FALSE(store().find("a").value().displaced);
