@@ -62,6 +62,10 @@ Choice Policy::choose(const FileFacts &file) const {
     return {built_in(file), "built-in default"};
 }
 
+bool Policy::lasts(std::string_view path) const {
+    return std::ranges::none_of(rules_->not_lasting, [&](const Glob &glob) { return glob.matches(path); });
+}
+
 std::string Policy::area(std::string_view path) const {
     for (const AreaRule &rule : rules_->areas) {
         if (any_matches(rule.paths, path))

@@ -25,7 +25,7 @@ enum class FileState : uint8_t {
     deleted,     // link count 0
     linked,      // it has other names, which could not be found
     unnamed,     // made by O_TMPFILE
-    not_lasting, // it has a name, in a file system that ends with the session or the machine
+    not_lasting, // it has a name, in memory or where lasts() says no
 };
 
 // What a file rule can ask about one held file.
@@ -72,6 +72,9 @@ class Policy {
     // The first file rule that matches; the built-in one when none does. Rules of a later file are asked before
     // those of an earlier one, in a file from top to bottom.
     [[nodiscard]] Choice choose(const FileFacts &file) const;
+
+    // Will a file of this name still be there after a reboot? Asked of those whose file system lasts.
+    [[nodiscard]] bool lasts(std::string_view path) const;
 
     // The directory in which copy, relink and reflink keep files of this path: an absolute path, or a plain name, which
     // means: at the top of the subvolume or mount that the file lies in.

@@ -349,6 +349,17 @@ constexpr std::array<Key<Rules>, 2> limit_keys = {{
      }},
 }};
 
+constexpr std::array<Key<Rules>, 1> not_lasting_keys = {{
+    {"paths",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.not_lasting.clear();
+         if (const auto *array = value.as_array(); array != nullptr && array->empty())
+             return {}; // every file system that is not in memory lasts
+         return each(reader, value,
+                     [&](const toml::node &entry) { return read_glob(reader, entry, rules.not_lasting); });
+     }},
+}};
+
 constexpr std::array<Key<Rules>, 2> home_keys = {{
     {"provider",
      [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
@@ -401,11 +412,13 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 5> top_keys = {{
+constexpr std::array<Key<Rules>, 6> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "area", rules.areas, read_area_rule); }},
+    {"not-lasting", [](const Reader &reader, const toml::node &value,
+                       Rules &rules) { return read_section(reader, value, "not-lasting", not_lasting_keys, rules); }},
     {"limits", [](const Reader &reader, const toml::node &value,
                   Rules &rules) { return read_section(reader, value, "limits", limit_keys, rules); }},
     {"home", [](const Reader &reader, const toml::node &value,

@@ -34,6 +34,7 @@ struct AreaRule {
 struct Policy::Rules {
     std::vector<FileRule> files; // the first that matches counts
     std::vector<AreaRule> areas; // the same
+    std::vector<Glob> not_lasting = {Glob::compile("/tmp/**").value()};
     Limits limits;
     HomeProvider home_provider = HomeProvider::automatic;
     OnDivergence on_divergence = OnDivergence::rollback;

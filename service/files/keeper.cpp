@@ -10,6 +10,7 @@
 #include "policy/file_system.h"
 #include "policy/policy.h"
 
+#include <cctype>
 #include <map>
 #include <optional>
 #include <random>
@@ -29,39 +30,38 @@ enum class Need : uint8_t {
     contents, // by a strategy
 };
 
-Result<Need> need_of(const model::Inode &inode) {
+// procfs: /proc/PID/... (also as /proc/self/...)
+bool belongs_to_process(const model::Inode &inode) {
+    return inode.identity.fs_type == PROC_SUPER_MAGIC && inode.path.starts_with("/proc/") && inode.path.size() > 6 &&
+           std::isdigit(static_cast<unsigned char>(inode.path[6])) != 0;
+}
+
+Result<Need> need_of(const model::Inode &inode, const policy::Policy &policy) {
     bool has_name = inode.naming == model::Naming::named || inode.naming == model::Naming::moved;
-    bool is_volatile = policy::is_volatile(inode.identity.fs_type);
-    if (S_ISREG(inode.mode)) {
-        if (policy::is_pseudo(inode.identity.fs_type)) {
-            if (has_name)
-                return Need::none;
-            return fail(0, "the kernel removed it, nothing can bring it back");
-        }
-        return has_name && !is_volatile ? Need::none : Need::contents;
-    }
-    if (S_ISCHR(inode.mode) || S_ISBLK(inode.mode) || S_ISLNK(inode.mode)) {
-        if (has_name)
-            return Need::none;
-        if (S_ISLNK(inode.mode))
-            return fail(0, "a symbolic link without name cannot be made again");
-        return Need::shape;
-    }
+    if (belongs_to_process(inode))
+        return fail(0, "a file of a process cannot be opened again before that process exists");
     if (policy::is_pseudo(inode.identity.fs_type)) {
         if (has_name)
             return Need::none;
         return fail(0, "the kernel removed it, nothing can bring it back");
     }
-    return has_name && !is_volatile ? Need::none : Need::shape;
+    if (has_name && (S_ISCHR(inode.mode) || S_ISBLK(inode.mode) || S_ISLNK(inode.mode)))
+        return Need::none;
+    if (S_ISLNK(inode.mode))
+        return fail(0, "a symbolic link without name cannot be made again");
+    const model::Bytes &name = inode.naming == model::Naming::moved ? inode.other_path : inode.path;
+    if (has_name && !policy::is_volatile(inode.identity.fs_type) && policy.lasts(name))
+        return Need::none;
+    return S_ISREG(inode.mode) ? Need::contents : Need::shape;
 }
 
 policy::FileState state_of(const model::Inode &inode) {
     switch (inode.naming) {
     case model::Naming::named:
-    case model::Naming::moved:
         return policy::FileState::not_lasting;
     case model::Naming::tmpfile:
         return policy::FileState::unnamed;
+    case model::Naming::moved:
     case model::Naming::deleted:
     case model::Naming::replaced:
         break;
@@ -110,7 +110,7 @@ class Keeper final : public engine::FileKeeper {
     }
 
     Result<Strategy> plan(const model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
-        Need need = TRY_IN(need_of(inode), "{}: {}", use.described(), printable(inode.path));
+        Need need = TRY_IN(need_of(inode, policy_), "{}: {}", use.described(), printable(inode.path));
         if (need == Need::none)
             return Strategy::none;
         if (need == Need::shape)
@@ -128,7 +128,7 @@ class Keeper final : public engine::FileKeeper {
 
     Result<> keep(model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
         inode.kept = {};
-        Need need = TRY_IN(need_of(inode), "{}: {}", use.described(), printable(inode.path));
+        Need need = TRY_IN(need_of(inode, policy_), "{}: {}", use.described(), printable(inode.path));
         if (need == Need::none)
             return {};
         inode.xattrs = TRY_IN(read_xattrs(file), "{}: {}", use.described(), printable(inode.path));

@@ -134,10 +134,9 @@ class Opener final : public engine::FileOpener {
         return file;
     }
 
-    // Kept although it has a name: the name's file system does not last.
-    static bool has_lasting_name(const model::Inode &inode) {
-        return inode.kept.strategy != Strategy::none &&
-               (inode.naming == Naming::named || inode.naming == Naming::moved);
+    // Kept although it has a name, which does not outlast a reboot.
+    static bool is_kept_by_name(const model::Inode &inode) {
+        return inode.kept.strategy != Strategy::none && inode.naming == Naming::named;
     }
 
     // The file still has that name, or an empty Fd when nothing has it.
@@ -154,7 +153,7 @@ class Opener final : public engine::FileOpener {
             TRY(locate(inode, inode.naming == Naming::moved ? inode.other_path : inode.path));
             return {};
         }
-        if (has_lasting_name(inode) && TRY(locate_if_there(inode)))
+        if (is_kept_by_name(inode) && TRY(locate_if_there(inode)))
             return {};
         Fd directory = TRY(find_parent(inode));
         if (S_ISREG(inode.mode) && inode.kept.strategy != Strategy::empty) {
@@ -172,7 +171,7 @@ class Opener final : public engine::FileOpener {
         Fd directory = TRY(Parent::nearest(at.base, at.path));
         model::Inode now;
         TRY(describe(directory, now));
-        TRY(check_lasting_parent(inode, now));
+        TRY(check_kept_parent(inode, now));
         struct statvfs fs = {};
         if (::fstatvfs(directory.get(), &fs) != 0)
             return fail(errno, "cannot ask for the file system's state");
@@ -182,8 +181,8 @@ class Opener final : public engine::FileOpener {
     }
 
     // What lived in memory must not come to lie on disk for good because a mount is missing.
-    static Result<> check_lasting_parent(const model::Inode &inode, const model::Inode &directory) {
-        if (has_lasting_name(inode) && directory.identity.fs_type != inode.identity.fs_type)
+    static Result<> check_kept_parent(const model::Inode &inode, const model::Inode &directory) {
+        if (is_kept_by_name(inode) && directory.identity.fs_type != inode.identity.fs_type)
             return fail(ENOENT, "the {} that it was in is not mounted",
                         policy::file_system_name(inode.identity.fs_type));
         return {};
@@ -229,7 +228,7 @@ class Opener final : public engine::FileOpener {
         Fd file;
         if (inode.kept.strategy == Strategy::none)
             file = TRY(open_moved(inode));
-        else if (has_lasting_name(inode))
+        else if (is_kept_by_name(inode))
             file = TRY(open_or_make_named(inode));
         else
             file = TRY(make(inode));
@@ -259,7 +258,7 @@ class Opener final : public engine::FileOpener {
         Parent parent = TRY(Parent::open(at.base, at.path));
         model::Inode directory;
         TRY(describe(parent.directory(), directory));
-        TRY(check_lasting_parent(inode, directory));
+        TRY(check_kept_parent(inode, directory));
         Fd made = TRY(make_named(parent, inode, filler(inode)));
         made_names_.push_back({TRY(duplicate(parent.directory())), parent.name()});
         for (Parent::Made &one : TRY(parent.keep(inode.uid, inode.gid)))

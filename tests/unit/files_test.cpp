@@ -896,6 +896,46 @@ TEST_F(Files, SavesNamedFilesOfFileSystemsThatDoNotLast) {
     EXPECT_TRUE(listed(home_).empty());
 }
 
+TEST_F(Files, SavesNamedFilesThatAreSaidNotToLast) {
+    NEED_DISK("btrfs");
+    auto policy = must(policy::Policy::parse(fmt::format("[not-lasting]\npaths = \"{}/**\"", home_), "test.toml"));
+    auto keep = keeper(policy);
+    fs::create_directory(home_ + "/dir");
+    Fd directory = must(open_file(home_ + "/dir", O_PATH | O_DIRECTORY));
+    Fd fd = make_file(home_ + "/dir/data", "abc");
+    model::Inode outer = identified(*keep, directory);
+    model::Inode inode = identified(*keep, fd);
+    must(keep->keep(inode, fd, use));
+    must(keep->keep(outer, directory, use));
+    EXPECT_EQ(inode.kept.strategy, Strategy::reflink);
+    EXPECT_EQ(outer.kept.strategy, Strategy::empty);
+    {
+        auto restore = opener(); // no reboot: all is still there
+        EXPECT_EQ(must(stat_of(must(restore->open(inode, O_RDWR)))).st_ino, inode.identity.number);
+    }
+    fs::remove_all(home_ + "/dir");
+    auto restore = opener();
+    must(restore->check(inode));
+    must(restore->check(outer));
+    Fd again = must(restore->open(inode, O_RDWR));
+    EXPECT_EQ(shown(again), home_ + "/dir/data");
+    EXPECT_EQ(contents(again), "abc");
+    must(restore->finish(false));
+    EXPECT_EQ(must(read_file(home_ + "/dir/data")), "abc");
+    EXPECT_FALSE(fs::exists(disk_->path() + "/.abeyance"));
+}
+
+TEST_F(Files, RefusesFilesOfProcesses) {
+    policy::Policy policy = policy::Policy::defaults();
+    auto keep = files::make_keeper(policy, "/nonexistent", "cp1");
+    Fd own = must(open_file("/proc/self/status", O_RDONLY));
+    auto plan = keep->plan(identified(*keep, own), own, use);
+    ASSERT_FALSE(plan);
+    EXPECT_NE(plan.error().message().find("a file of a process"), std::string::npos) << plan.error().message();
+    Fd general = must(open_file("/proc/meminfo", O_RDONLY));
+    EXPECT_EQ(must(keep->plan(identified(*keep, general), general, use)), Strategy::none);
+}
+
 TEST_F(Files, SaysBeforehandThatThereIsNoSpace) {
     NEED_DISK("tmpfs");
     policy::Policy policy = rules("\"embed\"");

@@ -146,6 +146,52 @@ strategy = "copy"
     EXPECT_EQ(without([](FileFacts &f) { f.path = "/small"; }), "built-in default");
 }
 
+TEST(Policy, KnowsEveryWordOfItsLanguage) {
+    auto rule = [](std::string_view line) {
+        auto policy = Policy::parse(fmt::format("[[file]]\nstrategy = \"fail\"\n{}", line), "p");
+        EXPECT_TRUE(policy) << line << ": " << (policy ? "" : policy.error().message());
+        return policy.value_or(Policy::defaults());
+    };
+    auto matches = [](const Policy &policy, const FileFacts &file) {
+        return policy.choose(file).strategies == std::vector{Strategy::fail};
+    };
+    using enum FileState;
+    for (auto [word, state] : {std::pair("deleted", deleted), std::pair("linked", linked),
+                               std::pair("unnamed", unnamed), std::pair("not-lasting", not_lasting)}) {
+        Policy policy = rule(fmt::format("state = \"{}\"", word));
+        for (FileState other : {deleted, linked, unnamed, not_lasting})
+            EXPECT_EQ(matches(policy, {.path = "/x", .state = other}), other == state) << word;
+    }
+    for (bool mapped : {false, true}) {
+        EXPECT_EQ(matches(rule("use = \"open\""), {.path = "/x", .mapped = mapped}), !mapped);
+        EXPECT_EQ(matches(rule("use = \"mapped\""), {.path = "/x", .mapped = mapped}), mapped);
+        EXPECT_TRUE(matches(rule("use = \"any\""), {.path = "/x", .mapped = mapped}));
+    }
+    EXPECT_TRUE(matches(rule("owner = [\"root\", 7]"), {.path = "/x", .owner = 0}));
+    EXPECT_TRUE(matches(rule("owner = [\"root\", 7]"), {.path = "/x", .owner = 7}));
+    EXPECT_FALSE(matches(rule("owner = [\"root\", 7]"), {.path = "/x", .owner = 8}));
+    for (auto strategy :
+         {Strategy::embed, Strategy::copy, Strategy::relink, Strategy::reflink, Strategy::empty, Strategy::fail}) {
+        auto policy = Policy::parse(fmt::format("[[file]]\nstrategy = \"{}\"", strategy_name(strategy)), "p");
+        ASSERT_TRUE(policy) << policy.error().message();
+        EXPECT_EQ(policy->choose(facts("/x")).strategies, std::vector{strategy});
+    }
+
+    auto home = [](std::string_view line) { return Policy::parse(fmt::format("[home]\n{}", line), "p").value(); };
+    EXPECT_EQ(home("provider = \"btrfs\"").home_provider_name(), "btrfs");
+    EXPECT_EQ(home("provider = \"none\"").home_provider_name(), "none");
+    EXPECT_EQ(home("provider = \"auto\"").home_provider_name(), "auto");
+    EXPECT_EQ(home("on-divergence = \"keep\"").on_divergence(), OnDivergence::keep);
+    EXPECT_EQ(home("on-divergence = \"fail\"").on_divergence(), OnDivergence::fail);
+    EXPECT_EQ(home("on-divergence = \"rollback\"").on_divergence(), OnDivergence::rollback);
+    auto resume = [](std::string_view line) { return Policy::parse(fmt::format("[resume]\n{}", line), "p").value(); };
+    EXPECT_EQ(resume("on-login = \"never\"").resume_on_login(), OnLogin::never);
+    EXPECT_EQ(resume("on-login = \"auto\"").resume_on_login(), OnLogin::automatic);
+    EXPECT_EQ(resume("pids = \"same\"").pids(), Pids::same);
+    EXPECT_EQ(resume("pids = \"namespace\"").pids(), Pids::in_namespace);
+    EXPECT_EQ(resume("pids = \"auto\"").pids(), Pids::automatic);
+}
+
 TEST(Policy, HasSensibleDefaults) {
     Policy policy = Policy::defaults();
     FileFacts file = facts("/home/ada/x");
@@ -176,6 +222,8 @@ TEST(Policy, ShippedFileSaysWhatIsBuiltIn) {
             EXPECT_NE(shipped->choose(file).rule, "built-in default");
         }
     }
+    for (std::string_view path : {"/tmp/x", "/var/tmp/x", "/home/ada/x"})
+        EXPECT_EQ(shipped->lasts(path), built_in.lasts(path));
     EXPECT_EQ(shipped->limits(), built_in.limits());
     EXPECT_EQ(shipped->area("/x"), built_in.area("/x"));
     EXPECT_EQ(shipped->home_provider(), built_in.home_provider());
@@ -190,6 +238,20 @@ TEST(Policy, TakesTheAreaFromTheFirstRuleOfItsPath) {
     ASSERT_TRUE(policy) << policy.error().message();
     EXPECT_EQ(policy->area("/srv/a/b"), "/srv/kept");
     EXPECT_EQ(policy->area("/home/a"), ".k");
+}
+
+TEST(Policy, KnowsNamesThatDoNotLast) {
+    EXPECT_FALSE(Policy::defaults().lasts("/tmp/x"));
+    EXPECT_TRUE(Policy::defaults().lasts("/home/tmp/x"));
+    auto policy = Policy::parse("[not-lasting]\npaths = [\"/scratch/**\"]", "p");
+    ASSERT_TRUE(policy) << policy.error().message();
+    EXPECT_FALSE(policy->lasts("/scratch/a/b"));
+    EXPECT_TRUE(policy->lasts("/tmp/x"));
+    auto none = Policy::parse("[not-lasting]\npaths = []", "p");
+    ASSERT_TRUE(none) << none.error().message();
+    EXPECT_TRUE(none->lasts("/tmp/x"));
+    EXPECT_EQ(error_of("[not-lasting]\npaths = [\"tmp\"]"),
+              "p.toml:2:10: a pattern is for the whole path, so it begins with \"/\" or \"**\"");
 }
 
 TEST(Policy, TakesAnyInput) {
