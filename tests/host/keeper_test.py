@@ -25,6 +25,7 @@ marks = itertools.count(1000)
 
 PLAN = [
     "loginctl lists the session", "its leader is the keeper", "keeper and shell are in its scope", "runtime directory is there",
+    "login uid is the user's",
     "shell is the keeper's child", "attach shows the terminal", "keys and output go both ways", "a new size arrives",
     "attach from within is refused", "somebody else is refused", "detach leaves it running",
     "own terminal is as it was", "second attach takes over", "logout of the client leaves it running",
@@ -112,6 +113,7 @@ def joined(host, checks, session, properties):
     checks.check("keeper and shell are in its scope", ["bash", "fake-keeper"], sorted(processes))
     checks.check("runtime directory is there", 5001, host.path("run/user/5001").stat().st_uid)
     shell = processes["bash"].inner
+    checks.check("login uid is the user's", "5001", host.path(f"proc/{shell}/loginuid").read_text())
     checks.check("shell is the keeper's child", leader, parent_of(host, shell))
 
     first = Terminal.login(host, "ada")
