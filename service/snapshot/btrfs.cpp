@@ -95,7 +95,7 @@ Result<Live> Btrfs::live() const {
     if (!is_btrfs(live.directory))
         return fail(ENOTSUP,
                     "home {} is not on btrfs: move it to a btrfs subvolume, or choose another provider in the "
-                    "policy (home.provider = \"none\")",
+                    "policy ([home] provider = \"none\")",
                     home_);
     if (!is_subvolume(live.directory))
         return fail(ENOTSUP,

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include <sys/statvfs.h>
+
 namespace abey::store {
 namespace {
 
@@ -92,6 +94,21 @@ std::string Store::images(const std::string &id) const { return place_of(id) + "
 std::string Store::place_of(const std::string &id) const {
     auto removing = fmt::format("{}/{}{}", root_, removing_prefix, id);
     return exists(removing) ? removing : directory(id);
+}
+
+Result<> Store::check_room(uint32_t uid) const {
+    struct statvfs status {};
+    if (::statvfs(root_.c_str(), &status) < 0)
+        return fail(errno, "cannot look at the file system of {}", root_);
+    if (status.f_bavail * status.f_frsize < kept_free)
+        return fail(ENOSPC, "less than {} MiB are free for checkpoints in {}", kept_free >> 20U, root_);
+    const auto listed = TRY(list());
+    const auto own = std::ranges::count_if(listed.checkpoints, [uid](const Checkpoint &one) {
+        return one.about.uid == uid && (one.state == State::waiting || one.state == State::incomplete);
+    });
+    if (static_cast<size_t>(own) >= checkpoints_per_user)
+        return fail(EDQUOT, "{} checkpoints of this user wait already: resume or remove one (abeyctl list)", own);
+    return {};
 }
 
 Result<> Store::begin(const About &about) const {

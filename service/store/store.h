@@ -26,6 +26,10 @@ namespace abey::store {
 
 inline constexpr const char *default_root = "/var/lib/abeyance";
 
+// Users fill root's disk with these: each holds their memory, and what changes in the home stays there twice.
+inline constexpr size_t checkpoints_per_user = 16;
+inline constexpr uint64_t kept_free = 64U << 20U; // bytes
+
 // What is known before the suspend begins.
 struct About {
     std::string id;
@@ -58,6 +62,9 @@ class Store {
   public:
     explicit Store(std::string root = default_root) : root_(std::move(root)) {}
 
+    // May this user have one more? EDQUOT: they have checkpoints_per_user that wait or are being made. ENOSPC: too
+    // little is free for anything but the store's own upkeep; whether an image fits shows when it is written.
+    [[nodiscard]] Result<> check_room(uint32_t uid) const;
     // Makes the directory of a new checkpoint. EEXIST: there is one of that id.
     [[nodiscard]] Result<> begin(const About &about) const;
     [[nodiscard]] std::string directory(const std::string &id) const;

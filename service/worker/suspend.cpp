@@ -81,6 +81,7 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .service = target.session.service,
                              .tty = target.session.tty,
                              .created = now()};
+    TRY(store.check_room(job.uid));
     TRY(store.begin(about));
     auto outcome = carry_out(job, target, about, store);
     if (!outcome)

@@ -134,5 +134,20 @@ TEST_F(StoreTest, FiguresAndSize) {
     EXPECT_GE(store().size_of("a").value(), before + (1U << 20U));
 }
 
+TEST_F(StoreTest, LimitsHowManyAUserHas) {
+    for (size_t number = 0; number < checkpoints_per_user; ++number) {
+        const auto room = store().check_room(1000);
+        ASSERT_TRUE(room) << room.error().message();
+        ASSERT_TRUE(store().begin(about(std::to_string(number))));
+    }
+    const auto room = store().check_room(1000);
+    ASSERT_FALSE(room);
+    EXPECT_EQ(room.error().code(), EDQUOT);
+    EXPECT_TRUE(store().check_room(1001)); // another user's are another matter
+    commit("0");
+    ASSERT_TRUE(store().mark_resumed("0"));
+    EXPECT_TRUE(store().check_room(1000));
+}
+
 } // namespace
 } // namespace abey::store
