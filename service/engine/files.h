@@ -37,8 +37,8 @@ class FileKeeper {
 
     // Does this file need keeping (no name, a name of another, a file system that does not last)? If so chooses a
     // strategy. Changes nothing: used by preflight. Strategy::none when the file needs no keeping; an error when the
-    // policy says `fail` or when nothing in the list is possible: it names the use, the path and the policy line that
-    // would change it.
+    // policy says `fail` or when nothing in the list is possible: "reason; advice", which names the path and the policy
+    // line that would change it. Who holds the file is for the caller to add; keep() adds it itself.
     virtual Result<model::Strategy> plan(const model::Inode &inode, const Fd &file, const FileUse &use) = 0;
 
     // Carries the plan out and fills inode.kept (and xattrs). Embedded contents go to the image's deleted/ directory.

@@ -39,16 +39,16 @@ bool belongs_to_process(const model::Inode &inode) {
 Result<Need> need_of(const model::Inode &inode, const policy::Policy &policy) {
     bool has_name = inode.naming == model::Naming::named || inode.naming == model::Naming::moved;
     if (belongs_to_process(inode))
-        return fail(0, "a file of a process cannot be opened again before that process exists");
+        return fail(0, "a file of a process cannot be opened again before that process exists; close it");
     if (policy::is_pseudo(inode.identity.fs_type)) {
         if (has_name)
             return Need::none;
-        return fail(0, "the kernel removed it, nothing can bring it back");
+        return fail(0, "the kernel removed it, nothing can bring it back; close it");
     }
     if (has_name && (S_ISCHR(inode.mode) || S_ISBLK(inode.mode) || S_ISLNK(inode.mode)))
         return Need::none;
     if (S_ISLNK(inode.mode))
-        return fail(0, "a symbolic link without name cannot be made again");
+        return fail(0, "a symbolic link without name cannot be made again; close it");
     const model::Bytes &name = inode.naming == model::Naming::moved ? inode.other_path : inode.path;
     if (has_name && !policy::is_volatile(inode.identity.fs_type) && policy.lasts(name))
         return Need::none;
@@ -110,7 +110,7 @@ class Keeper final : public engine::FileKeeper {
     }
 
     Result<Strategy> plan(const model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
-        Need need = TRY_IN(need_of(inode, policy_), "{}: {}", use.described(), printable(inode.path));
+        Need need = TRY_IN(need_of(inode, policy_), "{}", printable(inode.path));
         if (need == Need::none)
             return Strategy::none;
         if (need == Need::shape)
@@ -123,7 +123,7 @@ class Keeper final : public engine::FileKeeper {
                 return strategy;
             tried.push_back({strategy, possible.error().message()});
         }
-        return refuse(inode, use, choice, tried);
+        return refuse(inode, choice, tried);
     }
 
     Result<> keep(model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
@@ -151,7 +151,7 @@ class Keeper final : public engine::FileKeeper {
         }
         auto tried = std::move(inode.kept.tried);
         inode.kept = {};
-        return refuse(inode, use, choice, tried);
+        return within(refuse(inode, choice, tried).error(), "{}", use.described());
     }
 
     Result<> sync() override {
@@ -209,21 +209,22 @@ class Keeper final : public engine::FileKeeper {
                                .writable = use.writable});
     }
 
-    static std::unexpected<Error> refuse(const model::Inode &inode, const engine::FileUse &use,
-                                         const policy::Choice &choice, const std::vector<model::FailedTry> &tried) {
+    // "reason; advice"
+    static std::unexpected<Error> refuse(const model::Inode &inode, const policy::Choice &choice,
+                                         const std::vector<model::FailedTry> &tried) {
         std::string reasons;
         for (const model::FailedTry &one : tried) {
             if (one.strategy != Strategy::fail)
-                reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", policy::strategy_name(one.strategy),
+                reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : ", ", policy::strategy_name(one.strategy),
                                        one.reason);
         }
         if (choice.strategies.back() == Strategy::fail)
-            return fail(0, "{}: {} ({}) is not to be kept, says the policy ({}){}{}", use.described(),
-                        printable(inode.path), naming_word(inode), choice.rule, reasons.empty() ? "" : ": ", reasons);
+            return fail(0, "{} ({}) is not to be kept, says the policy{}{}; change the rule at {}, or close the file",
+                        printable(inode.path), naming_word(inode), reasons.empty() ? "" : ": ", reasons, choice.rule);
         return fail(0,
-                    "{}: {} ({}, {} bytes) cannot be kept: {}; chosen by {}, a [[file]] rule in "
-                    "/etc/abeyance/policy.toml can choose another strategy",
-                    use.described(), printable(inode.path), naming_word(inode), inode.size, reasons, choice.rule);
+                    "{} ({}, {} bytes) cannot be kept: {}; choose another strategy or limit in "
+                    "/etc/abeyance/policy.toml (in force: {})",
+                    printable(inode.path), naming_word(inode), inode.size, reasons, choice.rule);
     }
 
     // Whether a strategy is possible, without touching anything. What this cannot see, carry_out() meets.

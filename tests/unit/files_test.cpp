@@ -473,9 +473,10 @@ TEST_P(EachFileSystem, RefusesByNameWhatThePolicyRefuses) {
     model::Inode inode = identified(*keep, fd);
     auto plan = keep->plan(inode, fd, use);
     ASSERT_FALSE(plan);
-    EXPECT_EQ(plan.error().message(), "process 1 (test), descriptor 3: " + home_ +
-                                          "/se\\x0acret (deleted) is not to be kept, says the policy (test.toml:1)");
-    EXPECT_EQ(why(keep->keep(inode, fd, use)), plan.error().message());
+    std::string reason = home_ + "/se\\x0acret (deleted) is not to be kept, says the policy; change the rule at "
+                                 "test.toml:1, or close the file";
+    EXPECT_EQ(plan.error().message(), reason);
+    EXPECT_EQ(why(keep->keep(inode, fd, use)), "process 1 (test), descriptor 3: " + reason);
 
     policy::Policy tight = must(policy::Policy::parse(
         "[limits]\nembed-limit = 2\n[[file]]\nstrategies = [\"relink\", \"embed\"]", "test.toml"));
