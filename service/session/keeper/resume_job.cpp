@@ -65,16 +65,16 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
     request.pids = TRY(pids_of(job, policy));
     request.on_divergence = TRY(on_divergence_of(job, policy));
     // std::function wants to be copied; the provider exists only where the work is done.
-    return
-        [request, policy, saved = checkpoint.home](const ReportProgress &progress) mutable -> Result<resume::Report> {
-            std::unique_ptr<snapshot::Provider> provider;
-            if (saved)
-                provider = TRY(snapshot::make_provider(saved->provider, saved->home));
-            request.policy = &policy;
-            request.home = provider.get();
-            request.progress = progress;
-            return resume::run(request);
-        };
+    return [request, policy, saved = checkpoint.home, store,
+            id = job.checkpoint](const ReportProgress &progress) mutable -> Result<resume::Report> {
+        std::optional<store::RecordedHome> home;
+        if (saved)
+            home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, id);
+        request.policy = &policy;
+        request.home = home ? &*home : nullptr;
+        request.progress = progress;
+        return resume::run(request);
+    };
 }
 
 job::Outcome outcome_of(const job::Job &job, const std::string &session, const resume::Report &report) {
