@@ -88,8 +88,6 @@ std::vector<pid_t> frontend(std::span<const Process> processes, pid_t leader) {
             return {process.pid};
     }
     std::vector<pid_t> found = {leader};
-    if (head->tty != 0)
-        return found;
     // The list grows while we walk it: each found process is asked for its children once.
     for (size_t i = 0; i < found.size(); ++i) {
         for (const Process &process : processes) {

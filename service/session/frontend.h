@@ -32,11 +32,10 @@ Result<std::vector<Process>> processes_in(const std::string &cgroup);
 Result<Process> parse_stat(std::string_view stat);
 
 // The pids, ascending, of the processes that are frontend. `leader` is logind's Leader. It is
-//  - the leader; with a login program that has a controlling terminal itself (Debian's login, su) nothing more: what it
-//    started shares its kernel session, which therefore outlives the checkpointed processes;
-//  - below a leader without terminal: the same program again in the same kernel session without terminal (sshd's
-//  unprivileged
-//    half). What the user starts is never that: login programs call setsid(2) for it, or run another program;
+//  - the leader. When it leads the terminal's kernel session itself (Debian's login, su), what it started shares that
+//    session, which therefore outlives the checkpointed processes;
+//  - the same program again below it, in the same kernel session and without terminal (sshd's unprivileged half).
+//    What the user starts is never that: it is another program, or has a session or terminal of its own;
 //  - of a unit with PAMName= (systemd.exec(5)) the leader is the user's own program: not it, but the "(sd-pam)" child.
 // su, sudo, script and the like within the session are part of it, not of the frontend. A leader that is not among the
 // processes (it ended, or lives in another cgroup) gives an empty list.

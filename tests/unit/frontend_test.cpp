@@ -24,6 +24,12 @@ TEST(Frontend, LoginThatLeadsTheTerminalItself) {
     EXPECT_EQ(frontend(processes, 100), Pids({100}));
 }
 
+TEST(Frontend, LoginWithoutAnyTerminal) {
+    const std::vector<Process> processes = {
+        {100, "su", 1, 60, 0}, {110, "bash", 100, 60, 0}, {120, "sleep", 110, 60, 0}};
+    EXPECT_EQ(frontend(processes, 100), Pids({100}));
+}
+
 TEST(Frontend, BothHalvesOfSshd) {
     const std::vector<Process> processes = {{110, "bash", 105, 110, pts0},
                                             {105, "sshd", 100, 100, 0},
@@ -57,6 +63,15 @@ TEST(Frontend, SuSudoAndScriptWithinAreNot) {
         {132, "bash", 131, 131, pts1}, {140, "script", 110, 110, pts0}, {141, "bash", 140, 141, pts1},
     };
     EXPECT_EQ(frontend(processes, 100), Pids({100}));
+}
+
+TEST(Frontend, ProgramOfTheSameNameIsNot) {
+    // ssh HOST /usr/sbin/sshd, and a user whose shell is login
+    const std::vector<Process> remote = {
+        {100, "sshd", 50, 100, 0}, {105, "sshd", 100, 100, 0}, {110, "sshd", 105, 110, 0}};
+    EXPECT_EQ(frontend(remote, 100), Pids({100, 105}));
+    const std::vector<Process> local = {{100, "login", 1, 100, pts0}, {110, "login", 100, 100, pts0}};
+    EXPECT_EQ(frontend(local, 100), Pids({100}));
 }
 
 TEST(Frontend, KeeperOfAResumedSession) {
