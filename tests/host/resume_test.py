@@ -1,0 +1,154 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A resume without the engine: abeyd, abeyctl, units, keeper, store and home are real; what comes back is a fresh shell
+(fake_resume.cpp) instead of the processes that were ended (fake_suspend.cpp)."""
+
+import argparse
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from adas_session import abeyctl, json_of, sessions_of, wait_until
+from checks import Checks, StepFailed, first_line
+from host import Host, HostError
+from keeper_test import shells_in, show
+from terminal import Terminal, TerminalError
+from worker_test import Login, install as install_worker, said, set_fault, subvolumes
+
+KEEPER = "/usr/local/lib/abeyance-test/abey-keeper"
+WORKER = "/usr/local/lib/abeyance-test/fake-worker"
+UNIT = "abeyance-resume@*.service"
+FAULTS = ("error", "rolled-back", "stopped", "keeper killed")
+
+PLAN = ["a session is suspended"] + [
+    f"{fault}: {what}" for fault in FAULTS for what in ("resume fails", "the home is what it was", "the checkpoint waits",
+                                                        "no session is left")] + [
+    "resume is done", "the home is rolled back", "the displaced home is kept", "the checkpoint is used up",
+    "it cannot be resumed again", "attach joins the shell", "the resumed session can be suspended", "its keeper has ended well",
+    "a login brings it back", "the login's shell is told"]
+
+
+def install(host, build):
+    install_worker(host, build)
+    shutil.copy(pathlib.Path(build) / "tests/host/fake-resume", host.path(KEEPER))
+    folder = host.path("etc/systemd/system/abeyance-resume@.service.d")
+    folder.mkdir(parents=True)
+    (folder / "fake.conf").write_text(f"[Service]\nExecStart=\nExecStart={KEEPER} %i\nExecStopPost=\nExecStopPost={WORKER} clear %i\n")
+    host.run(["systemctl", "daemon-reload"], check=True)
+
+
+def states(host):
+    return {entry["id"]: entry["state"] for entry in json_of(abeyctl(host, "list", "--json"))["list"]}
+
+
+def home(host):
+    return host.path("home/ada/stranger.txt").exists(), host.path("home/ada/hers.txt").exists()
+
+
+def kept(host):
+    return [session for session, properties in sessions_of(host).items()
+            if properties.get("Service") == "abeyance" and properties.get("State") != "closing"]
+
+
+def interrupted(host, checkpoint, act):
+    """A resume that hangs, and what happens to it then."""
+    client = subprocess.Popen(host.command(["abeyctl", "resume", checkpoint]), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, preexec_fn=host.enter)
+    wait_until(lambda: kept(host) and not home(host)[0], "the roll-back", 10)
+    act()
+    out, err = client.communicate(timeout=30)
+    return subprocess.CompletedProcess([], client.returncode, out, err)
+
+
+def failures(host, checks, checkpoint):
+    volumes = subvolumes(host)
+    for fault in FAULTS:
+        set_fault(host, fault if fault in ("error", "rolled-back") else "hang")
+        if fault == "stopped":
+            result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "stop", UNIT]))
+        elif fault == "keeper killed":
+            result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "kill", "--signal=KILL", UNIT]))
+        else:
+            result = abeyctl(host, "resume", checkpoint)
+        checks.check(f"{fault}: resume fails", "status 1", said(result), result.returncode == 1)
+        checks.attempt(f"{fault}: the home is what it was", ((True, False), volumes), lambda: (
+            found := wait_until(lambda: home(host)[0] and (home(host), subvolumes(host)), "the home", 10),
+            found == ((True, False), volumes)))
+        checks.check(f"{fault}: the checkpoint waits", {checkpoint: "waiting"}, states(host))
+        checks.attempt(f"{fault}: no session is left", True, lambda: wait_until(lambda: not kept(host), "the end", 10))
+    set_fault(host, None)
+
+
+def suspended(host, session):
+    host.run(["systemctl", "reset-failed"])
+    result = abeyctl(host, "suspend", session, "--json")
+    return json_of(result).get("checkpoint", ""), result
+
+
+def run(host, checks):
+    login = Login(host)
+    login.terminal.type("cd; echo hers >hers.txt\n")
+    wait_until(lambda: home(host)[1], "her file", 5)
+    checkpoint, result = suspended(host, login.id)
+    if not checks.check("a session is suspended", "status 0", said(result), result.returncode == 0):
+        raise StepFailed("nothing to resume")
+    login.terminal.close()
+    host.run(["sh", "-c", "cd /home/ada && rm hers.txt && touch stranger.txt"], check=True)
+    failures(host, checks, checkpoint)
+
+    result = abeyctl(host, "resume", checkpoint, "--json")
+    answer = json_of(result)
+    checks.check("resume is done", "status 0, a session", said(result), result.returncode == 0 and [answer["session"]] == kept(host))
+    session = answer["session"]
+    checks.check("the home is rolled back", (False, True), home(host))
+    place = answer["message"].rpartition(" ")[2]
+    checks.check("the displaced home is kept", "stranger.txt in it", answer["message"],
+                 place.startswith("/") and host.path(f"{place}/stranger.txt").exists())
+    checks.check("the checkpoint is used up", True, states(host).get(checkpoint) in (None, "resumed"))
+    result = abeyctl(host, "resume", checkpoint)
+    checks.check("it cannot be resumed again", "status 1", said(result), result.returncode == 1)
+    with Terminal.login(host, "ada") as terminal:
+        terminal.type(f"clear; abeyctl attach {session}\n")
+        terminal.wait_for(r"^restored[$]", 10)
+        checks.check("attach joins the shell", "hers", show(terminal, "cat hers.txt"))
+        # the next login is to bring it back, so this one must be over first
+        terminal.type("\x1c\x04")
+        terminal.wait_for("detached", 5)
+    checkpoint, result = suspended(host, session)
+    checks.check("the resumed session can be suspended", ("status 0", []), (said(result), shells_in(host, session)),
+                 result.returncode == 0 and not shells_in(host, session))
+    units = ["systemctl", "list-units", "--all", "--no-legend", UNIT]
+    wait_until(lambda: not kept(host), "the keeper's end", 10)
+    checks.attempt("its keeper has ended well", "no unit, none failed", lambda: wait_until(
+        lambda: not host.run(units).stdout.strip() and "no unit, none failed", "the end of its unit", 5))
+    with Terminal.login(host, "ada") as terminal:
+        checks.attempt("a login brings it back", True, lambda: wait_until(lambda: len(kept(host)) == 1, "the session", 20))
+        checks.attempt("the login's shell is told", "abeyctl attach",
+                       lambda: terminal.wait_for("abeyctl attach", 10) and "abeyctl attach")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--tap", action="store_true")
+    options = parser.parse_args()
+    checks = Checks(PLAN, options.tap)
+    try:
+        with Host(build=options.build) as host:
+            try:
+                install(host, options.build)
+                run(host, checks)
+            except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
+                checks.step(f"stopped: {error if isinstance(error, TerminalError) else first_line(error)}")
+            if len(checks.results) < len(PLAN) or not all(checks.results.values()):
+                checks.say(host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "50"]).stdout)
+    except HostError as error:
+        checks.step(f"the test host: {error}")
+    passed, planned = checks.finish()
+    checks.say(f"resume: {passed} of {planned} checks passed")
+    return checks.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
