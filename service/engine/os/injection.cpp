@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/os/injection.h"
+
+#include "engine/os/batch_layout.h"
+#include "engine/os/signal_frame.h"
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace abey::os {
+
+namespace {
+
+constexpr size_t region_size = 32 * batch_layout::page;
+constexpr size_t largest_text = 64U << 20U;
+
+// In the lowest part of the main stack nothing lives: signal handlers that may run below the frame have room here, and the
+// stack's real end is far above.
+constexpr uint64_t scratch_distance = 4 * batch_layout::page;
+constexpr uint64_t least_stack = 96 * 1024;
+
+constexpr std::array<std::string_view, 2> sigreturn_codes = {
+    std::string_view("\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", 9), // mov $15, %rax; syscall
+    std::string_view("\xb8\x0f\x00\x00\x00\x0f\x05", 7),         // mov $15, %eax; syscall
+};
+
+// `syscall`, then only instructions that clear a register, then `ret`.
+bool is_clean_call(std::string_view code) {
+    if (!code.starts_with("\x0f\x05"))
+        return false;
+    code.remove_prefix(2);
+    while (code.size() >= 3) {
+        if (code[0] == '\xc3')
+            return true;
+        if (code[0] == '\x45')
+            code.remove_prefix(1);
+        if (code[0] != '\x31' || (static_cast<unsigned char>(code[1]) & 0xc0U) != 0xc0U)
+            return false;
+        code.remove_prefix(2);
+    }
+    return false;
+}
+
+Result<std::string> memory_text(int pid, uint64_t start, uint64_t end) {
+    std::string text(std::min<size_t>(end - start, largest_text), '\0');
+    TRY(read_memory(pid, start, std::as_writable_bytes(std::span(text))));
+    return text;
+}
+
+constexpr uint64_t bit_of(int signal) { return 1ULL << static_cast<unsigned>(signal - 1); }
+
+// The signal by which a walk ends: without us it must do nothing, and it must not be on its way already.
+int choose_stop_signal(uint64_t caught, uint64_t ignored, uint64_t pending) {
+    for (const int signal : {SIGURG, SIGWINCH, SIGCHLD})
+        if (((caught | pending) & bit_of(signal)) == 0)
+            return signal;
+    for (int signal = SIGRTMAX; signal > 0; --signal)
+        if ((ignored & bit_of(signal)) != 0 && (pending & bit_of(signal)) == 0)
+            return signal;
+    // Everything is caught: should we die in these microseconds, a handler runs once for nothing.
+    for (const int signal : {SIGURG, SIGWINCH, SIGCHLD})
+        if ((pending & bit_of(signal)) == 0)
+            return signal;
+    return SIGRTMAX;
+}
+
+uint64_t bits_of(const std::vector<std::string> &pending) {
+    uint64_t bits = 0;
+    for (const std::string &info : pending)
+        bits |= bit_of(reinterpret_cast<const siginfo_t *>(info.data())->si_signo);
+    return bits;
+}
+
+} // namespace
+
+Result<Gadgets::Found> Gadgets::find(int pid, const std::vector<ProcMapping> &mappings) {
+    Found found;
+    for (const ProcMapping &mapping : mappings) {
+        if (mapping.name == "[vdso]") {
+            if (vdso_call_ == 0) {
+                const std::string text = TRY(memory_text(pid, mapping.start, mapping.end));
+                size_t any = 0;
+                for (size_t at = text.find("\x0f\x05"); at != std::string::npos; at = text.find("\x0f\x05", at + 1)) {
+                    any = any == 0 ? at : any;
+                    if (is_clean_call(std::string_view(text).substr(at))) {
+                        vdso_call_ = at;
+                        break;
+                    }
+                }
+                vdso_call_ = vdso_call_ != 0 ? vdso_call_ : any;
+            }
+            found.call = vdso_call_ == 0 ? 0 : mapping.start + vdso_call_;
+        } else if (mapping.execute && mapping.inode != 0 && found.sigreturn == 0) {
+            const auto key = std::pair((static_cast<uint64_t>(mapping.major) << 32U) | mapping.minor, mapping.inode);
+            auto known = sigreturn_.find(key);
+            if (known == sigreturn_.end()) {
+                uint64_t offset = 0;
+                if (const auto text = memory_text(pid, mapping.start, mapping.end))
+                    for (const std::string_view code : sigreturn_codes)
+                        if (const size_t at = text->find(code); offset == 0 && at != std::string::npos)
+                            offset = mapping.offset + at;
+                known = sigreturn_.emplace(key, offset).first;
+            }
+            const uint64_t offset = known->second;
+            if (offset >= mapping.offset && offset < mapping.offset + (mapping.end - mapping.start) && offset != 0)
+                found.sigreturn = mapping.start + (offset - mapping.offset);
+        }
+    }
+    if (found.call == 0)
+        return fail(ENOTSUP, "process {} has no vDSO with a system call in it; 32-bit and vdso=0 processes cannot be "
+                             "checkpointed", pid);
+    return found;
+}
+
+Result<Injection::Self> Injection::look(const Tracee &thread) {
+    Self self;
+    self.registers = TRY(thread.registers());
+    self.xstate = TRY(thread.xstate());
+    self.mask = TRY(thread.signal_mask());
+    return self;
+}
+
+Result<Injection> Injection::enter(Tracee &leader, const ProcStatus &status, const std::vector<ProcMapping> &mappings,
+                                   Gadgets &gadgets) {
+    Injection injection;
+    const int pid = leader.tid();
+    injection.gadgets_ = TRY(gadgets.find(pid, mappings));
+    injection.leader_self_ = TRY(look(leader));
+    injection.own_pid_ = status.own_pid;
+    injection.own_tid_ = status.own_tid;
+    injection.stop_signal_ =
+        choose_stop_signal(status.caught, status.ignored, status.pending | status.shared_pending);
+
+    user_regs_struct registers = injection.leader_self_.registers;
+    const auto stack = std::find_if(mappings.begin(), mappings.end(), [](const auto &m) { return m.name == "[stack]"; });
+    if (injection.gadgets_.sigreturn != 0 && stack != mappings.end() && stack->end - stack->start >= least_stack &&
+        (registers.rsp < stack->start || registers.rsp > stack->start + least_stack / 2)) {
+        const uint64_t scratch = stack->start + scratch_distance;
+        const std::string frame = TRY(make_signal_frame(scratch, injection.gadgets_.sigreturn, registers,
+                                                        injection.leader_self_.xstate, injection.leader_self_.mask));
+        injection.scratch_saved_.resize(frame.size());
+        TRY(read_memory(pid, scratch, std::as_writable_bytes(std::span(injection.scratch_saved_))));
+        TRY(write_memory(pid, scratch, std::as_bytes(std::span(frame))));
+        injection.scratch_ = scratch;
+        registers.rsp = scratch;
+    }
+    injection.leader_ = &leader; // from here on the destructor puts things back
+    const long base = TRY(call_at(leader, injection.gadgets_.call, registers, SYS_mmap,
+                                  {0, region_size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, ~0ULL, 0},
+                                  &injection.deferred_));
+    if (base < 0 && base > -4096)
+        return fail(static_cast<int>(-base), "process {}: cannot map {} bytes for the checkpoint's calls", pid, region_size);
+    injection.remote_ = Remote(static_cast<uint64_t>(base), region_size);
+    TRY(injection.wait_at_sigreturn());
+    TRY(injection.remote_.write_code(pid));
+    return injection;
+}
+
+Result<> Injection::wait_at_sigreturn() {
+    if (scratch_ == 0)
+        return put_back(*leader_, leader_self_);
+    user_regs_struct registers = leader_self_.registers;
+    registers.rip = gadgets_.sigreturn;
+    registers.rsp = scratch_ + sizeof(uint64_t);
+    registers.rax = 0;
+    registers.orig_rax = ~0ULL;
+    return leader_->set_registers(registers);
+}
+
+// The mask first: while the registers are not the real ones, the frame heals both.
+Result<> Injection::put_back(Tracee &thread, const Self &self) {
+    TRY(thread.park());
+    TRY(thread.set_signal_mask(self.mask));
+    TRY(thread.set_registers(self.registers));
+    return {};
+}
+
+Result<> Injection::run(Tracee &thread, int own_tid, Batch &batch) {
+    const bool is_leader = &thread == leader_;
+    const Self self = is_leader ? leader_self_ : TRY(look(thread));
+    const uint64_t frame_address = remote_.base() + batch_layout::frame_offset;
+    const std::string frame = TRY(make_signal_frame(frame_address, 0, self.registers, self.xstate, self.mask));
+    if (frame.size() > batch_layout::frame_size)
+        return fail(E2BIG, "extended state of {} bytes is larger than expected", self.xstate.size());
+    TRY(write_memory(thread.tid(), frame_address, std::as_bytes(std::span(frame))));
+    Remote::Walk walk;
+    walk.pid = own_pid_;
+    walk.tid = own_tid;
+    walk.stop_signal = stop_signal_;
+    walk.frame = frame_address;
+    if (!is_leader && (bits_of(TRY(thread.pending(false))) & bit_of(stop_signal_)) != 0)
+        return fail(EAGAIN, "thread {} has signal {} pending; try again", thread.tid(), stop_signal_);
+    auto ran = remote_.run(thread, batch, walk, &deferred_);
+    if (!is_leader)
+        TRY(put_back(thread, self));
+    else
+        TRY(wait_at_sigreturn());
+    return ran;
+}
+
+Result<> Injection::leave() {
+    Tracee &leader = *std::exchange(leader_, nullptr);
+    const int pid = leader.tid();
+    Result<> result;
+    if (remote_.base() != 0) {
+        user_regs_struct registers = leader_self_.registers;
+        if (scratch_ != 0)
+            registers.rsp = scratch_;
+        const auto unmapped =
+            call_at(leader, gadgets_.call, registers, SYS_munmap, {remote_.base(), remote_.size()}, &deferred_);
+        if (!unmapped)
+            result = std::unexpected(unmapped.error());
+    }
+    if (auto back = put_back(leader, leader_self_); !back)
+        return back;
+    if (scratch_ != 0)
+        TRY(write_memory(pid, scratch_, std::as_bytes(std::span(scratch_saved_))));
+    for (const int signal : deferred_)
+        (void)::syscall(SYS_tgkill, pid, pid, signal);
+    return result;
+}
+
+Injection::~Injection() {
+    if (leader_ != nullptr)
+        (void)leave();
+}
+
+} // namespace abey::os

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// System calls made by a live task that shall not notice: everything is put back, also when we are killed in between.
+#pragma once
+
+#include "engine/os/procfs.h"
+#include "engine/os/remote.h"
+
+#include <map>
+#include <memory>
+
+namespace abey::os {
+
+// Where in a task's memory there is code that we can borrow. Found once per file and kept for all tasks of a run.
+class Gadgets {
+  public:
+    // `syscall` in the vDSO which is followed by nothing but a return, and a `mov $15, rax; syscall` (what every C library
+    // and runtime returns from signal handlers with). 0 when there is none.
+    struct Found {
+        uint64_t call = 0;
+        uint64_t sigreturn = 0;
+    };
+    Result<Found> find(int pid, const std::vector<ProcMapping> &mappings);
+
+  private:
+    std::map<std::pair<uint64_t, uint64_t>, uint64_t> sigreturn_; // (device, inode) -> file offset, 0: none
+    uint64_t vdso_call_ = 0;                                      // offset within the vDSO
+};
+
+// One process readied for batches. Between enter() and leave() its memory holds our region; every moment in which its
+// registers or masks differ from the real ones, they lead to rt_sigreturn on a frame with the real ones: a task whose
+// tracer dies puts itself back. At worst the region stays mapped.
+class Injection {
+  public:
+    // `leader`: a stopped thread. `status`: of the process. The mappings must be current.
+    static Result<Injection> enter(Tracee &leader, const ProcStatus &status, const std::vector<ProcMapping> &mappings,
+                                   Gadgets &gadgets);
+    Injection(Injection &&) = default;
+    Injection &operator=(Injection &&) = delete;
+    Injection(const Injection &) = delete;
+    Injection &operator=(const Injection &) = delete;
+    ~Injection(); // leaves, if leave() was not called
+
+    [[nodiscard]] Batch batch() const { return remote_.batch(); }
+    // The calls are made by `thread`, any stopped thread of the process; it is put back before run() returns.
+    Result<> run(Tracee &thread, int own_tid, Batch &batch);
+    // The region is unmapped, the leader put back.
+    Result<> leave();
+
+  private:
+    struct Self { // what a thread really is while it works for us
+        user_regs_struct registers = {};
+        std::string xstate;
+        uint64_t mask = 0;
+    };
+    Injection() = default;
+    static Result<Self> look(const Tracee &thread);
+    Result<> put_back(Tracee &thread, const Self &self);
+    Result<> wait_at_sigreturn();
+
+    Tracee *leader_ = nullptr;
+    Self leader_self_;
+    Remote remote_;
+    Gadgets::Found gadgets_;
+    int own_pid_ = 0;
+    int own_tid_ = 0;
+    int stop_signal_ = 0;
+    uint64_t scratch_ = 0;      // frame of the leader in its own stack's unused end
+    std::string scratch_saved_; // what was there
+    std::vector<int> deferred_; // signals that came meanwhile
+};
+
+} // namespace abey::os

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Kernel interfaces that are newer than the oldest headers we build with (Linux 6.1), each with the version that brought it.
+#pragma once
+
+#include <cstdint>
+
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+namespace abey::kernel {
+
+// include/uapi/linux/fs.h, Linux 6.7: PAGEMAP_SCAN
+struct PageRegion {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+};
+struct PagemapScan {
+    uint64_t size;
+    uint64_t flags;
+    uint64_t start;
+    uint64_t end;
+    uint64_t walk_end;
+    uint64_t vec;
+    uint64_t vec_len;
+    uint64_t max_pages;
+    uint64_t category_inverted;
+    uint64_t category_mask;
+    uint64_t category_anyof_mask;
+    uint64_t return_mask;
+};
+inline constexpr unsigned long pagemap_scan = _IOWR('f', 16, PagemapScan);
+inline constexpr uint64_t page_is_file = 1U << 2U;
+inline constexpr uint64_t page_is_present = 1U << 3U;
+inline constexpr uint64_t page_is_swapped = 1U << 4U;
+inline constexpr uint64_t page_is_pfn_zero = 1U << 5U;
+
+// include/uapi/linux/prctl.h, Linux 6.16
+inline constexpr int pr_timer_create_restore_ids = 77;
+inline constexpr int pr_timer_create_restore_ids_off = 0;
+inline constexpr int pr_timer_create_restore_ids_on = 1;
+
+// include/uapi/linux/prctl.h, Linux 5.17
+inline constexpr int pr_set_vma = 0x53564d41;
+inline constexpr int pr_set_vma_anon_name = 0;
+
+// include/uapi/linux/ptrace.h, Linux 5.13
+inline constexpr int ptrace_get_rseq_configuration = 0x420f;
+struct RseqConfiguration {
+    uint64_t address;
+    uint32_t size;
+    uint32_t signature;
+    uint32_t flags;
+    uint32_t pad;
+};
+
+} // namespace abey::kernel

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What proc(5) tells about processes. Parsers take text, so that they can be tested; readers take ids.
+#pragma once
+
+#include "engine/os/fd.h"
+#include "engine/os/result.h"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace abey::os {
+
+// /proc/PID/stat, the fields that matter here
+struct ProcStat {
+    int pid = 0;
+    std::string comm;
+    char state = '?';
+    int parent = 0, process_group = 0, session = 0;
+    int terminal = 0; // tty_nr, 0: none
+    int foreground = 0;
+    uint64_t flags = 0; // PF_* of linux/sched.h
+    uint64_t start_time = 0; // clock ticks since boot: together with pid it names a process
+    uint64_t start_code = 0, end_code = 0, start_stack = 0;
+    uint64_t start_data = 0, end_data = 0, start_brk = 0;
+    uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
+    int exit_signal = 0;
+    int exit_code = 0;
+
+    [[nodiscard]] bool kernel_thread() const { return (flags & 0x00200000U) != 0; } // PF_KTHREAD
+    [[nodiscard]] bool zombie() const { return state == 'Z' || state == 'X'; }
+};
+Result<ProcStat> parse_stat(std::string_view text);
+Result<ProcStat> read_stat(int pid);
+Result<ProcStat> read_stat(int pid, int tid);
+
+// /proc/PID/status
+struct ProcStatus {
+    std::array<uint32_t, 4> uids{}, gids{}; // real, effective, saved, file system
+    std::vector<uint32_t> groups;
+    uint32_t umask = 022;
+    int tracer = 0;
+    int own_tid = 0; // the last of NSpid: the id in the task's own pid namespace
+    int own_pid = 0; // the last of NStgid
+    size_t namespaces_deep = 1; // how many numbers NSpid has
+    uint64_t pending = 0, shared_pending = 0, blocked = 0, ignored = 0, caught = 0;
+    uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
+    bool no_new_privs = false;
+    int seccomp = 0;
+};
+Result<ProcStatus> parse_status(std::string_view text);
+Result<ProcStatus> read_status(int pid);
+Result<ProcStatus> read_status(int pid, int tid);
+
+// One mapping of /proc/PID/smaps.
+struct ProcMapping {
+    uint64_t start = 0, end = 0;
+    bool read = false, write = false, execute = false, shared = false;
+    uint64_t offset = 0;
+    uint32_t major = 0, minor = 0;
+    uint64_t inode = 0;
+    std::string name; // path, "[heap]", ...; escapes of newlines undone
+    std::vector<std::string> flags; // VmFlags, two letters each
+    [[nodiscard]] bool has_flag(std::string_view flag) const;
+};
+Result<std::vector<ProcMapping>> parse_smaps(std::string_view text);
+Result<std::vector<ProcMapping>> read_smaps(int pid);
+
+// /proc/PID/limits in the order of RLIMIT_* numbers; ~0 is unlimited.
+Result<std::array<std::pair<uint64_t, uint64_t>, 16>> parse_limits(std::string_view text);
+
+// /proc/PID/timers
+struct ProcTimer {
+    int id = 0;
+    int signal = 0;
+    uint64_t sigval = 0;
+    int notify = 0; // SIGEV_*
+    int notify_tid = 0;
+    int clock = 0;
+};
+Result<std::vector<ProcTimer>> parse_timers(std::string_view text);
+
+// Thread ids of a process, ascending; children of all its threads.
+Result<std::vector<int>> threads_of(int pid);
+Result<std::vector<int>> children_of(int pid);
+
+// A whole /proc file; ENOENT and ESRCH both mean that the process has gone.
+Result<std::string> read_proc(int pid, std::string_view name);
+
+} // namespace abey::os

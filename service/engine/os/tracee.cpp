@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/os/tracee.h"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include <elf.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace abey::os {
+
+namespace {
+
+// glibc's ptrace wrapper declares an enum of its own for requests; the raw call takes linux/ptrace.h's numbers.
+long trace(int request, int tid, unsigned long address, void *data) {
+    return ::syscall(SYS_ptrace, request, tid, address, data);
+}
+
+void *number(unsigned long value) { return reinterpret_cast<void *>(value); } // NOLINT: ptrace takes numbers as pointers
+
+constexpr size_t largest_xstate = 64UL << 10U;
+
+} // namespace
+
+Result<Tracee> Tracee::seize(int tid, unsigned long options) {
+    if (trace(PTRACE_SEIZE, tid, 0, number(options)) < 0)
+        return fail(errno, "cannot seize thread {}", tid);
+    Tracee tracee(tid);
+    TRY(tracee.interrupt());
+    return tracee;
+}
+
+Tracee::Tracee(Tracee &&other) noexcept
+    : tid_(std::exchange(other.tid_, 0)), group_stop_(std::exchange(other.group_stop_, 0)) {}
+
+Tracee &Tracee::operator=(Tracee &&other) noexcept {
+    if (this != &other) {
+        (void)detach();
+        tid_ = std::exchange(other.tid_, 0);
+        group_stop_ = std::exchange(other.group_stop_, 0);
+    }
+    return *this;
+}
+
+Tracee::~Tracee() { (void)detach(); }
+
+Result<> Tracee::detach() {
+    if (tid_ == 0)
+        return {};
+    const int tid = std::exchange(tid_, 0);
+    if (trace(PTRACE_DETACH, tid, 0, nullptr) < 0 && errno != ESRCH)
+        return fail(errno, "cannot detach from thread {}", tid);
+    return {};
+}
+
+Result<Stop> Tracee::wait() {
+    Stop stop;
+    for (;;) {
+        const int got = ::waitpid(tid_, &stop.status, __WALL);
+        if (got == tid_)
+            break;
+        if (got < 0 && errno == EINTR)
+            continue;
+        return fail(errno, "cannot wait for thread {}", tid_);
+    }
+    if (!WIFSTOPPED(stop.status)) {
+        stop.gone = true;
+        tid_ = 0;
+        return stop;
+    }
+    stop.event = stop.status >> 16;
+    stop.signal = WSTOPSIG(stop.status);
+    if (stop.event == 0 && stop.signal == (SIGTRAP | 0x80)) {
+        stop.syscall = true;
+        stop.signal = SIGTRAP;
+    }
+    return stop;
+}
+
+Result<Stop> Tracee::settle() {
+    const int tid = tid_;
+    for (;;) {
+        const Stop stop = TRY(wait());
+        if (stop.gone)
+            return fail(ESRCH, "thread {} ended", tid);
+        if (stop.event == PTRACE_EVENT_STOP) {
+            // a group-stop shows the signal that caused it, an interrupt shows SIGTRAP (ptrace(2))
+            group_stop_ = stop.signal == SIGTRAP ? 0 : stop.signal;
+            return stop;
+        }
+        // a signal was on its way when we came: let it be delivered, the interrupt is still pending
+        TRY(go_on(stop.event == 0 && !stop.syscall ? stop.signal : 0));
+    }
+}
+
+Result<user_regs_struct> Tracee::registers() const {
+    user_regs_struct registers = {};
+    iovec area{&registers, sizeof registers};
+    if (trace(PTRACE_GETREGSET, tid_, NT_PRSTATUS, &area) < 0)
+        return fail(errno, "cannot read the registers of thread {}", tid_);
+    if (area.iov_len != sizeof registers)
+        return fail(ENOTSUP, "thread {} runs 32-bit code, which cannot be checkpointed yet", tid_);
+    return registers;
+}
+
+Result<> Tracee::set_registers(const user_regs_struct &registers) {
+    iovec area{const_cast<user_regs_struct *>(&registers), sizeof registers}; // NOLINT: only read
+    if (trace(PTRACE_SETREGSET, tid_, NT_PRSTATUS, &area) < 0)
+        return fail(errno, "cannot set the registers of thread {}", tid_);
+    return {};
+}
+
+Result<std::string> Tracee::xstate() const {
+    std::string state(largest_xstate, '\0');
+    iovec area{state.data(), state.size()};
+    if (trace(PTRACE_GETREGSET, tid_, NT_X86_XSTATE, &area) < 0)
+        return fail(errno, "cannot read the extended registers of thread {}", tid_);
+    state.resize(area.iov_len);
+    return state;
+}
+
+Result<> Tracee::set_xstate(const std::string &xstate) {
+    iovec area{const_cast<char *>(xstate.data()), xstate.size()}; // NOLINT: only read
+    if (trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &area) < 0)
+        return fail(errno, "cannot set the extended registers ({} bytes) of thread {}", xstate.size(), tid_);
+    return {};
+}
+
+Result<uint64_t> Tracee::signal_mask() const {
+    uint64_t mask = 0;
+    if (trace(PTRACE_GETSIGMASK, tid_, sizeof mask, &mask) < 0)
+        return fail(errno, "cannot read the signal mask of thread {}", tid_);
+    return mask;
+}
+
+Result<> Tracee::set_signal_mask(uint64_t mask) {
+    if (trace(PTRACE_SETSIGMASK, tid_, sizeof mask, &mask) < 0)
+        return fail(errno, "cannot set the signal mask of thread {}", tid_);
+    return {};
+}
+
+Result<std::vector<std::string>> Tracee::pending(bool shared) const {
+    std::vector<std::string> all;
+    std::array<siginfo_t, 32> some; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by ptrace
+    for (;;) {
+        __ptrace_peeksiginfo_args arguments = {};
+        arguments.off = all.size();
+        arguments.flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0;
+        arguments.nr = static_cast<int>(some.size());
+        const long n = ::syscall(SYS_ptrace, PTRACE_PEEKSIGINFO, tid_, &arguments, some.data());
+        if (n < 0)
+            return fail(errno, "cannot read the pending signals of thread {}", tid_);
+        for (long i = 0; i < n; ++i)
+            all.emplace_back(reinterpret_cast<const char *>(&some.at(static_cast<size_t>(i))), sizeof(siginfo_t));
+        if (static_cast<size_t>(n) < some.size())
+            return all;
+    }
+}
+
+Result<> Tracee::set_options(unsigned long options) {
+    if (trace(PTRACE_SETOPTIONS, tid_, 0, number(options)) < 0)
+        return fail(errno, "cannot set trace options of thread {}", tid_);
+    return {};
+}
+
+Result<unsigned long> Tracee::event_message() const {
+    unsigned long message = 0;
+    if (trace(PTRACE_GETEVENTMSG, tid_, 0, &message) < 0)
+        return fail(errno, "cannot read the event of thread {}", tid_);
+    return message;
+}
+
+Result<> Tracee::go_on(int signal) {
+    if (trace(PTRACE_CONT, tid_, 0, number(static_cast<unsigned long>(signal))) < 0)
+        return fail(errno, "cannot let thread {} run", tid_);
+    return {};
+}
+
+Result<> Tracee::go_on_to_syscall() {
+    if (trace(PTRACE_SYSCALL, tid_, 0, nullptr) < 0)
+        return fail(errno, "cannot let thread {} run to a system call", tid_);
+    return {};
+}
+
+Result<> Tracee::interrupt() {
+    if (trace(PTRACE_INTERRUPT, tid_, 0, nullptr) < 0)
+        return fail(errno, "cannot interrupt thread {}", tid_);
+    return {};
+}
+
+Result<> Tracee::park() {
+    const int tid = tid_;
+    TRY(interrupt());
+    TRY(go_on());
+    const Stop stop = TRY(wait());
+    if (stop.gone)
+        return fail(ESRCH, "thread {} ended", tid);
+    if (stop.event != PTRACE_EVENT_STOP)
+        return fail(0, "thread {} stopped by signal {} where an interrupt was expected", tid, stop.signal);
+    return {};
+}
+
+} // namespace abey::os

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// One thread of another process, held by ptrace(2). All calls must come from the thread of ours that seized it.
+#pragma once
+
+#include "engine/os/result.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <sys/user.h>
+
+namespace abey::os {
+
+// How a wait for a tracee ended.
+struct Stop {
+    int signal = 0; // the signal of the stop; 0 when the task is gone
+    int event = 0;  // PTRACE_EVENT_*, 0 for others
+    bool syscall = false; // entry or exit of a system call (PTRACE_O_TRACESYSGOOD)
+    bool gone = false;
+    int status = 0; // as wait(2) gave it
+};
+
+// Seized, and stopped whenever we are not in run_*(). Destruction detaches: the task goes on where its registers say.
+// ESRCH means that the task died (SIGKILL reaches it also while it is stopped).
+class Tracee {
+  public:
+    // PTRACE_SEIZE with these options, then PTRACE_INTERRUPT; the stop is awaited by settle().
+    static Result<Tracee> seize(int tid, unsigned long options);
+    // A child that PTRACE_O_TRACECLONE and its like attached for us.
+    static Tracee adopt(int tid) { return Tracee(tid); }
+
+    Tracee(Tracee &&other) noexcept;
+    Tracee &operator=(Tracee &&other) noexcept;
+    Tracee(const Tracee &) = delete;
+    Tracee &operator=(const Tracee &) = delete;
+    ~Tracee();
+
+    [[nodiscard]] int tid() const { return tid_; }
+
+    // Waits for the first stop after seize() or adopt(). Signals that arrive meanwhile are put back for later delivery.
+    Result<Stop> settle();
+    // The stop was a group-stop (job control): the task is stopped by this signal also without us. 0: it is not.
+    [[nodiscard]] int group_stop() const { return group_stop_; }
+
+    Result<user_regs_struct> registers() const;
+    Result<> set_registers(const user_regs_struct &registers);
+    Result<std::string> xstate() const; // NT_X86_XSTATE: the XSAVE area, standard format
+    Result<> set_xstate(const std::string &xstate);
+    Result<uint64_t> signal_mask() const;
+    Result<> set_signal_mask(uint64_t mask);
+    // siginfo_t of each pending signal, oldest first (PTRACE_PEEKSIGINFO); shared: those of the whole process.
+    Result<std::vector<std::string>> pending(bool shared) const;
+    Result<> set_options(unsigned long options);
+    Result<unsigned long> event_message() const;
+
+    // Lets the task run (PTRACE_CONT / PTRACE_SYSCALL) and delivers `signal`; returns at once.
+    Result<> go_on(int signal = 0);
+    Result<> go_on_to_syscall();
+    Result<> interrupt();
+    Result<Stop> wait();
+
+    // From wherever the task stands in the kernel to a PTRACE_EVENT_STOP, where set registers take effect as after a signal
+    // (interrupted system calls are restarted); no instruction of the task runs. Signals must be blocked.
+    Result<> park();
+
+    // PTRACE_DETACH.
+    Result<> detach();
+    // Forgets the task without detaching: it is dead, or will be with us.
+    void forget() { tid_ = 0; }
+
+  private:
+    explicit Tracee(int tid) : tid_(tid) {}
+    int tid_ = 0;
+    int group_stop_ = 0;
+};
+
+} // namespace abey::os
