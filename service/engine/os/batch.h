@@ -28,13 +28,14 @@ class Batch {
         return append(std::move(what), true, number, {to_word(args)...});
     }
     // Appends a call that may fail; the caller looks at result().
-    template <class... Args> size_t may(long number, Args... args) { return append({}, false, number, {to_word(args)...}); }
+    template <class... Args> size_t may(long number, Args... args) {
+        return append({}, false, number, {to_word(args)...});
+    }
 
     // A copy of `bytes` in the batch's data; its address in the task, 16-byte aligned.
     uint64_t put(std::span<const std::byte> bytes);
     template <class T>
-        requires std::is_trivially_copyable_v<T>
-    uint64_t put(const T &value) {
+    requires std::is_trivially_copyable_v<T> uint64_t put(const T &value) {
         return put(std::as_bytes(std::span(&value, 1)));
     }
     uint64_t put_string(const std::string &text); // with the final NUL

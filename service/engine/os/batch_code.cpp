@@ -6,8 +6,8 @@
 //   rbp  signal frame + 8      r13, r14, r15  process id, thread id and signal for the final tgkill(2)
 //
 // The stop at the end is a signal to itself which is ignored by default: with a tracer the task stops in its delivery
-// (ptrace(2): ignored signals are reported too), without one nothing happens and rt_sigreturn(2) puts the task back where
-// it was before the batch. So a task whose tracer is killed in the middle finishes the batch and heals.
+// (ptrace(2): ignored signals are reported too), without one nothing happens and rt_sigreturn(2) puts the task back
+// where it was before the batch. So a task whose tracer is killed in the middle finishes the batch and heals.
 #include "engine/os/batch_layout.h"
 
 #include <cstddef>

@@ -19,8 +19,8 @@ namespace {
 constexpr size_t region_size = 32 * batch_layout::page;
 constexpr size_t largest_text = 64U << 20U;
 
-// In the lowest part of the main stack nothing lives: signal handlers that may run below the frame have room here, and the
-// stack's real end is far above.
+// In the lowest part of the main stack nothing lives: signal handlers that may run below the frame have room here, and
+// the stack's real end is far above.
 constexpr uint64_t scratch_distance = 4 * batch_layout::page;
 constexpr uint64_t least_stack = 96 * 1024;
 
@@ -112,8 +112,10 @@ Result<Gadgets::Found> Gadgets::find(int pid, const std::vector<ProcMapping> &ma
         }
     }
     if (found.call == 0)
-        return fail(ENOTSUP, "process {} has no vDSO with a system call in it; 32-bit and vdso=0 processes cannot be "
-                             "checkpointed", pid);
+        return fail(ENOTSUP,
+                    "process {} has no vDSO with a system call in it; 32-bit and vdso=0 processes cannot be "
+                    "checkpointed",
+                    pid);
     return found;
 }
 
@@ -133,11 +135,11 @@ Result<Injection> Injection::enter(Tracee &leader, const ProcStatus &status, con
     injection.leader_self_ = TRY(look(leader));
     injection.own_pid_ = status.own_pid;
     injection.own_tid_ = status.own_tid;
-    injection.stop_signal_ =
-        choose_stop_signal(status.caught, status.ignored, status.pending | status.shared_pending);
+    injection.stop_signal_ = choose_stop_signal(status.caught, status.ignored, status.pending | status.shared_pending);
 
     user_regs_struct registers = injection.leader_self_.registers;
-    const auto stack = std::find_if(mappings.begin(), mappings.end(), [](const auto &m) { return m.name == "[stack]"; });
+    const auto stack =
+        std::find_if(mappings.begin(), mappings.end(), [](const auto &m) { return m.name == "[stack]"; });
     if (injection.gadgets_.sigreturn != 0 && stack != mappings.end() && stack->end - stack->start >= least_stack &&
         (registers.rsp < stack->start || registers.rsp > stack->start + least_stack / 2)) {
         const uint64_t scratch = stack->start + scratch_distance;
@@ -150,11 +152,13 @@ Result<Injection> Injection::enter(Tracee &leader, const ProcStatus &status, con
         registers.rsp = scratch;
     }
     injection.leader_ = &leader; // from here on the destructor puts things back
-    const long base = TRY(call_at(leader, injection.gadgets_.call, registers, SYS_mmap,
-                                  {0, region_size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, ~0ULL, 0},
-                                  &injection.deferred_));
+    const long base =
+        TRY(call_at(leader, injection.gadgets_.call, registers, SYS_mmap,
+                    {0, region_size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, ~0ULL, 0},
+                    &injection.deferred_));
     if (base < 0 && base > -4096)
-        return fail(static_cast<int>(-base), "process {}: cannot map {} bytes for the checkpoint's calls", pid, region_size);
+        return fail(static_cast<int>(-base), "process {}: cannot map {} bytes for the checkpoint's calls", pid,
+                    region_size);
     injection.remote_ = Remote(static_cast<uint64_t>(base), region_size);
     TRY(injection.wait_at_sigreturn());
     TRY(injection.remote_.write_code(pid));
@@ -224,6 +228,12 @@ Result<> Injection::leave() {
         (void)::syscall(SYS_tgkill, pid, pid, signal);
     return result;
 }
+
+Injection::Injection(Injection &&other) noexcept
+    : leader_(std::exchange(other.leader_, nullptr)), leader_self_(std::move(other.leader_self_)),
+      remote_(other.remote_), gadgets_(other.gadgets_), own_pid_(other.own_pid_), own_tid_(other.own_tid_),
+      stop_signal_(other.stop_signal_), scratch_(other.scratch_), scratch_saved_(std::move(other.scratch_saved_)),
+      deferred_(std::move(other.deferred_)) {}
 
 Injection::~Injection() {
     if (leader_ != nullptr)

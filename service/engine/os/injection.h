@@ -14,8 +14,8 @@ namespace abey::os {
 // Where in a task's memory there is code that we can borrow. Found once per file and kept for all tasks of a run.
 class Gadgets {
   public:
-    // `syscall` in the vDSO which is followed by nothing but a return, and a `mov $15, rax; syscall` (what every C library
-    // and runtime returns from signal handlers with). 0 when there is none.
+    // `syscall` in the vDSO which is followed by nothing but a return, and a `mov $15, rax; syscall` (what every C
+    // library and runtime returns from signal handlers with). 0 when there is none.
     struct Found {
         uint64_t call = 0;
         uint64_t sigreturn = 0;
@@ -35,7 +35,7 @@ class Injection {
     // `leader`: a stopped thread. `status`: of the process. The mappings must be current.
     static Result<Injection> enter(Tracee &leader, const ProcStatus &status, const std::vector<ProcMapping> &mappings,
                                    Gadgets &gadgets);
-    Injection(Injection &&) = default;
+    Injection(Injection &&other) noexcept;
     Injection &operator=(Injection &&) = delete;
     Injection(const Injection &) = delete;
     Injection &operator=(const Injection &) = delete;

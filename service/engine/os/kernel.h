@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Kernel interfaces that are newer than the oldest headers we build with (Linux 6.1), each with the version that brought it.
+// Kernel interfaces that are newer than the oldest headers we build with (Linux 6.1), each with the version that
+// brought it.
 #pragma once
 
 #include <cstdint>

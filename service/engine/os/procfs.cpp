@@ -121,7 +121,9 @@ Result<ProcStat> parse_stat(std::string_view text) {
 }
 
 Result<ProcStat> read_stat(int pid) { return parse_stat(TRY(read_proc(pid, "stat"))); }
-Result<ProcStat> read_stat(int pid, int tid) { return parse_stat(TRY(read_proc(pid, fmt::format("task/{}/stat", tid)))); }
+Result<ProcStat> read_stat(int pid, int tid) {
+    return parse_stat(TRY(read_proc(pid, fmt::format("task/{}/stat", tid))));
+}
 
 Result<ProcStatus> parse_status(std::string_view text) {
     ProcStatus status;
@@ -153,10 +155,14 @@ Result<ProcStatus> parse_status(std::string_view text) {
                 if (take_number(word, group))
                     status.groups.push_back(group);
             }
-        } else if (key == "NStgid" || key == "NSpid") {
-            int &id = key == "NStgid" ? status.own_pid : status.own_tid;
+        } else if (key == "NStgid" || key == "NSpid" || key == "NSpgid" || key == "NSsid") {
+            int &id = key == "NStgid"   ? status.own_pid
+                      : key == "NSpid"  ? status.own_tid
+                      : key == "NSpgid" ? status.own_group
+                                        : status.own_session;
             status.namespaces_deep = 0;
-            for (std::string_view word = next_word(value); !word.empty(); word = next_word(value), ++status.namespaces_deep)
+            for (std::string_view word = next_word(value); !word.empty();
+                 word = next_word(value), ++status.namespaces_deep)
                 (void)take_number(word, id);
         } else if (key == "SigPnd") {
             hex(value, status.pending);
@@ -244,9 +250,9 @@ Result<std::vector<ProcMapping>> read_smaps(int pid) { return parse_smaps(TRY(re
 Result<std::array<std::pair<uint64_t, uint64_t>, 16>> parse_limits(std::string_view text) {
     // names as fs/proc/base.c prints them, in the order of RLIMIT_* (asm-generic/resource.h)
     constexpr std::array<std::string_view, 16> names = {
-        "Max cpu time",       "Max file size",     "Max data size",      "Max stack size",
-        "Max core file size", "Max resident set",  "Max processes",      "Max open files",
-        "Max locked memory",  "Max address space", "Max file locks",     "Max pending signals",
+        "Max cpu time",       "Max file size",     "Max data size",         "Max stack size",
+        "Max core file size", "Max resident set",  "Max processes",         "Max open files",
+        "Max locked memory",  "Max address space", "Max file locks",        "Max pending signals",
         "Max msgqueue size",  "Max nice priority", "Max realtime priority", "Max realtime timeout"};
     constexpr size_t name_width = 25;
     std::array<std::pair<uint64_t, uint64_t>, 16> limits{};

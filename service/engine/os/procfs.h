@@ -24,7 +24,7 @@ struct ProcStat {
     int parent = 0, process_group = 0, session = 0;
     int terminal = 0; // tty_nr, 0: none
     int foreground = 0;
-    uint64_t flags = 0; // PF_* of linux/sched.h
+    uint64_t flags = 0;      // PF_* of linux/sched.h
     uint64_t start_time = 0; // clock ticks since boot: together with pid it names a process
     uint64_t start_code = 0, end_code = 0, start_stack = 0;
     uint64_t start_data = 0, end_data = 0, start_brk = 0;
@@ -45,8 +45,9 @@ struct ProcStatus {
     std::vector<uint32_t> groups;
     uint32_t umask = 022;
     int tracer = 0;
-    int own_tid = 0; // the last of NSpid: the id in the task's own pid namespace
-    int own_pid = 0; // the last of NStgid
+    int own_tid = 0;            // the last of NSpid: the id in the task's own pid namespace
+    int own_pid = 0;            // the last of NStgid
+    int own_group = 0, own_session = 0; // the last of NSpgid and NSsid
     size_t namespaces_deep = 1; // how many numbers NSpid has
     uint64_t pending = 0, shared_pending = 0, blocked = 0, ignored = 0, caught = 0;
     uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
@@ -64,7 +65,7 @@ struct ProcMapping {
     uint64_t offset = 0;
     uint32_t major = 0, minor = 0;
     uint64_t inode = 0;
-    std::string name; // path, "[heap]", ...; escapes of newlines undone
+    std::string name;               // path, "[heap]", ...; escapes of newlines undone
     std::vector<std::string> flags; // VmFlags, two letters each
     [[nodiscard]] bool has_flag(std::string_view flag) const;
 };

@@ -37,7 +37,8 @@ Result<> read_memory(int pid, uint64_t address, std::span<std::byte> data) {
         iovec remote{reinterpret_cast<void *>(address), data.size()}; // NOLINT: an address of the other process
         const ssize_t n = ::process_vm_readv(pid, &local, 1, &remote, 1, 0);
         if (n <= 0)
-            return fail(n < 0 ? errno : EFAULT, "process {}: cannot read {} bytes of memory at {:#x}", pid, data.size(), address);
+            return fail(n < 0 ? errno : EFAULT, "process {}: cannot read {} bytes of memory at {:#x}", pid, data.size(),
+                        address);
         data = data.subspan(static_cast<size_t>(n));
         address += static_cast<uint64_t>(n);
     }
@@ -50,7 +51,8 @@ Result<> write_memory(int pid, uint64_t address, std::span<const std::byte> data
         iovec remote{reinterpret_cast<void *>(address), data.size()};   // NOLINT: an address of the other process
         const ssize_t n = ::process_vm_writev(pid, &local, 1, &remote, 1, 0);
         if (n <= 0)
-            return fail(n < 0 ? errno : EFAULT, "process {}: cannot write {} bytes of memory at {:#x}", pid, data.size(), address);
+            return fail(n < 0 ? errno : EFAULT, "process {}: cannot write {} bytes of memory at {:#x}", pid,
+                        data.size(), address);
         data = data.subspan(static_cast<size_t>(n));
         address += static_cast<uint64_t>(n);
     }
@@ -64,7 +66,8 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
     const size_t entries_bytes = batch.entries_.size() * sizeof(Batch::Entry);
     if (batch.base_ != base_ || entries_bytes > batch_layout::entries_size(size_) ||
         batch.data_base() + batch.data_.size() > base_ + size_)
-        return fail(E2BIG, "a batch of {} calls and {} bytes does not fit its region", batch.count(), batch.data_.size());
+        return fail(E2BIG, "a batch of {} calls and {} bytes does not fit its region", batch.count(),
+                    batch.data_.size());
     if (batch.empty())
         return {};
     const int pid = thread.tid();

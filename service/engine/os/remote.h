@@ -29,15 +29,15 @@ class Remote {
     Result<> write_code(int pid) const;
 
     struct Walk {
-        int pid = 0;            // as the task knows itself: in its own pid namespace
-        int tid = 0;            // likewise
-        int stop_signal = 0;    // not pending and not caught; unblocked while the batch runs
-        uint64_t frame = 0;     // signal frame to heal by; 0: none (husks die with us anyway)
-        uint64_t stack = 0;     // value for rsp; 0: leave
+        int pid = 0;         // as the task knows itself: in its own pid namespace
+        int tid = 0;         // likewise
+        int stop_signal = 0; // not pending and not caught; unblocked while the batch runs
+        uint64_t frame = 0;  // signal frame to heal by; 0: none (husks die with us anyway)
+        uint64_t stack = 0;  // value for rsp; 0: leave
     };
-    // Lets `thread` make all calls of the batch and fetches results and outputs. Its registers and signal mask are changed
-    // and left so. A failed must() is an error naming what was wanted; other signals that arrived are put into `deferred`.
-    // Tasks that the calls make (clone3) are put into `born`, stopped.
+    // Lets `thread` make all calls of the batch and fetches results and outputs. Its registers and signal mask are
+    // changed and left so. A failed must() is an error naming what was wanted; other signals that arrived are put into
+    // `deferred`. Tasks that the calls make (clone3) are put into `born`, stopped.
     Result<> run(Tracee &thread, Batch &batch, const Walk &walk, std::vector<int> *deferred = nullptr,
                  std::vector<Tracee> *born = nullptr) const;
 
@@ -46,8 +46,8 @@ class Remote {
     size_t size_ = 0;
 };
 
-// One system call at a `syscall` instruction that the task has anyway (in its vDSO), step by step. Registers are left at
-// the call's exit. `registers` are what the others shall hold.
+// One system call at a `syscall` instruction that the task has anyway (in its vDSO), step by step. Registers are left
+// at the call's exit. `registers` are what the others shall hold.
 Result<long> call_at(Tracee &thread, uint64_t instruction, user_regs_struct registers, long number,
                      std::array<uint64_t, 6> arguments, std::vector<int> *deferred);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// A signal frame as the kernel builds it (arch/x86/include/asm/sigframe.h, struct rt_sigframe), made by us: rt_sigreturn(2)
-// on it puts a thread back to given registers, extended state and signal mask.
+// A signal frame as the kernel builds it (arch/x86/include/asm/sigframe.h, struct rt_sigframe), made by us:
+// rt_sigreturn(2) on it puts a thread back to given registers, extended state and signal mask.
 #pragma once
 
 #include "engine/os/result.h"
@@ -18,8 +18,8 @@ namespace abey::os {
 Result<std::string> make_signal_frame(uint64_t address, uint64_t return_address, const user_regs_struct &registers,
                                       const std::string &xstate, uint64_t signal_mask);
 
-// The registers with which an interrupted system call is made again by running on in user mode. `same_task`: the task lives
-// on, so that the kernel still knows how to restart a sleep with the time that was left (restart_syscall(2)).
+// The registers with which an interrupted system call is made again by running on in user mode. `same_task`: the task
+// lives on, so that the kernel still knows how to restart a sleep with the time that was left (restart_syscall(2)).
 user_regs_struct restart_interrupted_call(user_regs_struct registers, bool same_task);
 
 } // namespace abey::os

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/tracee.h"
 
+#include "engine/os/kernel.h"
+
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 
@@ -22,8 +25,12 @@ long trace(int request, int tid, unsigned long address, void *data) {
     return ::syscall(SYS_ptrace, request, tid, address, data);
 }
 
-void *number(unsigned long value) { return reinterpret_cast<void *>(value); } // NOLINT: ptrace takes numbers as pointers
+void *number(unsigned long value) {
+    return reinterpret_cast<void *>(value);
+} // NOLINT: ptrace takes numbers as pointers
 
+constexpr int settle_timeout_ms = 5000;
+constexpr int poll_us = 20;
 constexpr size_t largest_xstate = 64UL << 10U;
 
 } // namespace
@@ -59,12 +66,20 @@ Result<> Tracee::detach() {
     return {};
 }
 
-Result<Stop> Tracee::wait() {
+Result<Stop> Tracee::wait(int timeout_ms) {
     Stop stop;
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
     for (;;) {
-        const int got = ::waitpid(tid_, &stop.status, __WALL);
+        // waitpid has no time limit of its own: look, and sleep shortly, when one is wanted
+        const int got = ::waitpid(tid_, &stop.status, timeout_ms == 0 ? __WALL : __WALL | WNOHANG);
         if (got == tid_)
             break;
+        if (got == 0) {
+            if (std::chrono::steady_clock::now() > until)
+                return fail(ETIMEDOUT, "thread {} does not stop", tid_);
+            ::usleep(poll_us);
+            continue;
+        }
         if (got < 0 && errno == EINTR)
             continue;
         return fail(errno, "cannot wait for thread {}", tid_);
@@ -86,7 +101,7 @@ Result<Stop> Tracee::wait() {
 Result<Stop> Tracee::settle() {
     const int tid = tid_;
     for (;;) {
-        const Stop stop = TRY(wait());
+        const Stop stop = TRY(wait(settle_timeout_ms));
         if (stop.gone)
             return fail(ESRCH, "thread {} ended", tid);
         if (stop.event == PTRACE_EVENT_STOP) {
@@ -161,6 +176,13 @@ Result<std::vector<std::string>> Tracee::pending(bool shared) const {
         if (static_cast<size_t>(n) < some.size())
             return all;
     }
+}
+
+Result<Tracee::Rseq> Tracee::rseq() const {
+    kernel::RseqConfiguration configuration = {};
+    if (trace(kernel::ptrace_get_rseq_configuration, tid_, sizeof configuration, &configuration) < 0)
+        return fail(errno, "cannot read the rseq registration of thread {}", tid_);
+    return Rseq{configuration.address, configuration.size, configuration.signature, configuration.flags};
 }
 
 Result<> Tracee::set_options(unsigned long options) {

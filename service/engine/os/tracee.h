@@ -15,8 +15,8 @@ namespace abey::os {
 
 // How a wait for a tracee ended.
 struct Stop {
-    int signal = 0; // the signal of the stop; 0 when the task is gone
-    int event = 0;  // PTRACE_EVENT_*, 0 for others
+    int signal = 0;       // the signal of the stop; 0 when the task is gone
+    int event = 0;        // PTRACE_EVENT_*, 0 for others
     bool syscall = false; // entry or exit of a system call (PTRACE_O_TRACESYSGOOD)
     bool gone = false;
     int status = 0; // as wait(2) gave it
@@ -40,6 +40,7 @@ class Tracee {
     [[nodiscard]] int tid() const { return tid_; }
 
     // Waits for the first stop after seize() or adopt(). Signals that arrive meanwhile are put back for later delivery.
+    // ETIMEDOUT when the task does not stop (it waits for its vfork child, or for a device that hangs).
     Result<Stop> settle();
     // The stop was a group-stop (job control): the task is stopped by this signal also without us. 0: it is not.
     [[nodiscard]] int group_stop() const { return group_stop_; }
@@ -52,6 +53,12 @@ class Tracee {
     Result<> set_signal_mask(uint64_t mask);
     // siginfo_t of each pending signal, oldest first (PTRACE_PEEKSIGINFO); shared: those of the whole process.
     Result<std::vector<std::string>> pending(bool shared) const;
+    struct Rseq {
+        uint64_t address = 0;
+        uint32_t size = 0, signature = 0, flags = 0;
+    };
+    // PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13); address 0: not registered
+    Result<Rseq> rseq() const;
     Result<> set_options(unsigned long options);
     Result<unsigned long> event_message() const;
 
@@ -59,10 +66,10 @@ class Tracee {
     Result<> go_on(int signal = 0);
     Result<> go_on_to_syscall();
     Result<> interrupt();
-    Result<Stop> wait();
+    Result<Stop> wait(int timeout_ms = 0); // 0: as long as it takes
 
-    // From wherever the task stands in the kernel to a PTRACE_EVENT_STOP, where set registers take effect as after a signal
-    // (interrupted system calls are restarted); no instruction of the task runs. Signals must be blocked.
+    // From wherever the task stands in the kernel to a PTRACE_EVENT_STOP, where set registers take effect as after a
+    // signal (interrupted system calls are restarted); no instruction of the task runs. Signals must be blocked.
     Result<> park();
 
     // PTRACE_DETACH.

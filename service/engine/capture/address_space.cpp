@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/descriptors.h"
+#include "engine/capture/task.h"
+
+#include <sys/mman.h>
+
+namespace abey::capture {
+
+namespace {
+
+// Marks of VmFlags (Documentation/filesystems/proc.rst) that are made by calls and not by the mapping itself.
+constexpr std::array<std::string_view, 9> kept_flags = {"lo", "dd", "dc", "wf", "hg", "nh", "mg", "sr", "rr"};
+
+constexpr std::string_view anonymous_prefix = "[anon:";
+
+bool is_stack_or_heap(std::string_view name) {
+    return name.empty() || name == "[heap]" || name == "[stack]" || name.starts_with("[stack:");
+}
+
+} // namespace
+
+Result<> capture_address_space(Context &context, const Stopped &process, const std::vector<os::ProcMapping> &mappings,
+                               model::Task &task) {
+    const os::ProcStat &stat = process.stat;
+    model::AddressSpace space;
+    space.layout = {stat.start_code, stat.end_code, stat.start_data, stat.end_data, stat.start_brk, stat.start_brk,
+                    stat.start_stack, stat.arg_start, stat.arg_end, stat.env_start, stat.env_end, {}};
+    space.layout.auxv = TRY(os::read_proc(process.pid, "auxv"));
+    space.executable = TRY_IN(capture_executable(context, process.pid, stat.comm), "process {} ({}), executable",
+                              process.pid, stat.comm);
+    for (const os::ProcMapping &seen : mappings) {
+        if (seen.name == "[vsyscall]") // the same in every address space
+            continue;
+        model::Mapping mapping;
+        mapping.start = seen.start;
+        mapping.end = seen.end;
+        mapping.protection = (seen.read ? PROT_READ : 0) | (seen.write ? PROT_WRITE : 0) | (seen.execute ? PROT_EXEC : 0);
+        mapping.shared = seen.shared || seen.has_flag("sh");
+        mapping.grows_down = seen.has_flag("gd");
+        mapping.file_offset = seen.offset;
+        for (const std::string_view flag : kept_flags)
+            if (seen.has_flag(flag))
+                mapping.vm_flags.emplace_back(flag);
+        if (seen.has_flag("nr"))
+            mapping.vm_flags.emplace_back("nr");
+        if (seen.name == "[vdso]") {
+            mapping.kind = model::MappingKind::vdso;
+        } else if (seen.name == "[vvar]") {
+            mapping.kind = model::MappingKind::vvar;
+        } else if (seen.name == "[vvar_vclock]") {
+            mapping.kind = model::MappingKind::vvar_vclock;
+        } else if (seen.inode == 0 && is_stack_or_heap(seen.name)) {
+            mapping.kind = model::MappingKind::anonymous;
+        } else if (seen.inode == 0 && seen.name.starts_with(anonymous_prefix)) {
+            mapping.kind = model::MappingKind::anonymous;
+            mapping.anonymous_name =
+                seen.name.substr(anonymous_prefix.size(), seen.name.size() - anonymous_prefix.size() - 1);
+        } else if (seen.inode == 0 && seen.name.starts_with("[")) {
+            return fail(ENOTSUP, "process {} ({}), mapping {:x}-{:x} {}: this kind of mapping cannot be restored",
+                        process.pid, stat.comm, seen.start, seen.end, seen.name);
+        } else {
+            mapping.kind = model::MappingKind::file;
+            // VM_MAYWRITE of a shared mapping tells that its file was opened for writing
+            const bool writable = mapping.shared && seen.has_flag("mw");
+            mapping.file = TRY_IN(capture_mapped_file(context, process.pid, stat.comm, seen.start, seen.end, writable),
+                                  "process {} ({}), mapping {:x}-{:x} {}", process.pid, stat.comm, seen.start, seen.end,
+                                  seen.name);
+        }
+        space.mappings.push_back(std::move(mapping));
+    }
+    space.id = context.tree.next_id();
+    task.address_space = space.id;
+    context.tree.address_spaces[space.id] = std::move(space);
+    return {};
+}
+
+} // namespace abey::capture

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/freeze.h"
+
+#include "engine/os/cgroup.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <set>
+
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace abey::capture {
+
+namespace {
+
+// exec, clone and exit of a tracee are not ours to watch: nothing runs but what we inject.
+constexpr unsigned long trace_options = PTRACE_O_TRACESYSGOOD;
+constexpr int most_rounds = 100;
+constexpr size_t most_processes = 100000;
+
+bool vanished(const Error &error) { return error.code() == ESRCH || error.code() == ENOENT; }
+
+Result<> refuse_if_untraceable(const os::ProcStat &stat) {
+    if (stat.kernel_thread())
+        return fail(0, "process {} ({}) is a kernel thread, which cannot be checkpointed", stat.pid, stat.comm);
+    if (stat.pid == static_cast<int>(::getpid()))
+        return fail(0, "process {} ({}) is the checkpointing process itself", stat.pid, stat.comm);
+    return {};
+}
+
+// Parents before children; a process whose parent is not listed comes as its parent's place would be.
+void sort_by_descent(std::vector<Stopped> &processes) {
+    std::map<int, size_t> at;
+    for (size_t i = 0; i < processes.size(); ++i)
+        at[processes[i].pid] = i;
+    std::vector<Stopped> sorted;
+    std::vector<bool> placed(processes.size(), false);
+    for (size_t i = 0; i < processes.size(); ++i) {
+        std::vector<size_t> chain;
+        for (size_t k = i; !placed[k];) {
+            placed[k] = true;
+            chain.push_back(k);
+            const auto parent = at.find(processes[k].stat.parent);
+            if (parent == at.end())
+                break;
+            k = parent->second;
+        }
+        for (auto k = chain.rbegin(); k != chain.rend(); ++k)
+            sorted.push_back(std::move(processes[*k]));
+    }
+    processes = std::move(sorted);
+}
+
+// Seizes whatever of the process is not seized yet; true when something new was found.
+Result<bool> hold(Stopped &process, std::set<int> &held) {
+    bool grew = false;
+    for (const int tid : TRY(os::threads_of(process.pid))) {
+        if (held.contains(tid))
+            continue;
+        auto tracee = os::Tracee::seize(tid, trace_options);
+        if (!tracee) {
+            if (vanished(tracee.error()))
+                continue;
+            const auto status = os::read_status(process.pid, tid);
+            if (tracee.error().code() == EPERM && status && status->tracer != 0)
+                return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first", process.pid,
+                            process.stat.comm, status->tracer);
+            if (const auto stat = os::read_stat(process.pid, tid); stat && stat->zombie())
+                continue; // a thread that has ended but is not yet gone
+            return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
+        }
+        held.insert(tid);
+        if (tid == process.pid)
+            process.threads.insert(process.threads.begin(), std::move(*tracee));
+        else
+            process.threads.push_back(std::move(*tracee));
+        grew = true;
+    }
+    return grew;
+}
+
+Result<> settle_all(std::vector<Stopped> &processes) {
+    for (Stopped &process : processes)
+        for (os::Tracee &thread : process.threads)
+            TRY_IN(thread.settle(), "process {} ({})", process.pid, process.stat.comm);
+    return {};
+}
+
+} // namespace
+
+Result<StandStill> StandStill::of(const Target &target) {
+    StandStill all;
+    std::set<int> known;
+    std::set<int> held;
+    const auto take = [&](int pid, const std::string &cgroup) -> Result<bool> {
+        if (known.contains(pid) || std::find(target.spare.begin(), target.spare.end(), pid) != target.spare.end())
+            return false;
+        auto stat = os::read_stat(pid);
+        if (!stat && vanished(stat.error()))
+            return false;
+        if (!stat)
+            return std::unexpected(stat.error());
+        TRY(refuse_if_untraceable(*stat));
+        if (known.size() >= most_processes)
+            return fail(E2BIG, "more than {} processes", most_processes);
+        known.insert(pid);
+        Stopped process;
+        process.pid = pid;
+        process.stat = *stat;
+        process.cgroup = cgroup;
+        if (!stat->zombie())
+            TRY(hold(process, held));
+        all.processes_.push_back(std::move(process));
+        return true;
+    };
+
+    if (!target.cgroup.empty()) {
+        const os::Cgroup cgroup = TRY(os::Cgroup::open(target.cgroup));
+        const os::Frozen frozen = TRY(os::Frozen::freeze(cgroup));
+        for (const auto &[pid, below] : TRY(cgroup.processes()))
+            TRY(take(pid, below));
+        // cgroup.procs does not list zombies; as children they still belong to the tree
+        for (size_t i = 0; i < all.processes_.size(); ++i)
+            for (const int child : TRY(os::children_of(all.processes_[i].pid)))
+                if (const auto stat = os::read_stat(child); stat && stat->zombie())
+                    TRY(take(child, ""));
+        // the stops are taken while frozen; the thaw that follows lets only those run that were spared
+        TRY(settle_all(all.processes_));
+    } else {
+        if (target.pid <= 0)
+            return fail(EINVAL, "{} is not a process id", target.pid);
+        if (const auto root = os::read_stat(target.pid); !root)
+            return fail(ESRCH, "there is no process {}", target.pid);
+        TRY(take(target.pid, ""));
+        // No freezer holds them: go on until neither a new thread nor a new child appears. A process is only complete when
+        // all that could have made children stand.
+        bool grew = true;
+        for (int round = 0; grew; ++round) {
+            if (round == most_rounds)
+                return fail(EAGAIN, "process {}: new processes appear faster than they can be stopped; give a cgroup instead",
+                            target.pid);
+            grew = false;
+            TRY(settle_all(all.processes_));
+            for (size_t i = 0; i < all.processes_.size(); ++i) {
+                if (!all.processes_[i].stat.zombie())
+                    grew |= TRY(hold(all.processes_[i], held));
+                for (const int child : TRY(os::children_of(all.processes_[i].pid)))
+                    grew |= TRY(take(child, ""));
+            }
+        }
+    }
+    if (all.processes_.empty())
+        return fail(ESRCH, "there is no process to checkpoint in {}", target.cgroup);
+    for (Stopped &process : all.processes_) {
+        process.stat = TRY(os::read_stat(process.pid));
+        if (!process.stat.zombie() && (process.threads.empty() || process.threads.front().tid() != process.pid))
+            return fail(ENOTSUP, "process {} ({}): its first thread has ended while others run, which cannot be restored yet",
+                        process.pid, process.stat.comm);
+    }
+    sort_by_descent(all.processes_);
+    return all;
+}
+
+bool StandStill::contains(int pid) const {
+    return std::any_of(processes_.begin(), processes_.end(), [&](const Stopped &process) { return process.pid == pid; });
+}
+
+Result<> StandStill::kill_all() {
+    // Children first would let parents see their ends; nobody sees anything when all die while they stand.
+    for (const Stopped &process : processes_)
+        if (!process.threads.empty())
+            (void)::kill(process.pid, SIGKILL);
+    // The leader last: it does not end before its threads are reaped, and it is us who reap what we trace.
+    for (Stopped &process : processes_)
+        for (auto thread = process.threads.rbegin(); thread != process.threads.rend(); ++thread)
+            while (thread->tid() != 0)
+                if (!thread->wait())
+                    thread->forget();
+    return {};
+}
+
+Result<std::vector<os::ProcStat>> list(const Target &target) {
+    std::vector<Stopped> processes;
+    const auto take = [&](int pid) -> Result<> {
+        if (std::find(target.spare.begin(), target.spare.end(), pid) != target.spare.end())
+            return {};
+        auto stat = os::read_stat(pid);
+        if (stat) {
+            TRY(refuse_if_untraceable(*stat));
+            processes.emplace_back().pid = pid;
+            processes.back().stat = std::move(*stat);
+        }
+        return {};
+    };
+    if (!target.cgroup.empty()) {
+        for (const auto &[pid, below] : TRY(TRY(os::Cgroup::open(target.cgroup)).processes()))
+            TRY(take(pid));
+    } else {
+        if (const auto root = os::read_stat(target.pid); target.pid <= 0 || !root)
+            return fail(ESRCH, "there is no process {}", target.pid);
+        TRY(take(target.pid));
+        for (size_t i = 0; i < processes.size(); ++i)
+            if (const auto children = os::children_of(processes[i].pid))
+                for (const int child : *children)
+                    TRY(take(child));
+    }
+    sort_by_descent(processes);
+    std::vector<os::ProcStat> stats;
+    for (Stopped &process : processes)
+        stats.push_back(std::move(process.stat));
+    return stats;
+}
+
+} // namespace abey::capture

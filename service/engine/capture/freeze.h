@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Bringing all processes of a tree or cgroup to a standstill, and letting them go.
+#pragma once
+
+#include "engine/os/procfs.h"
+#include "engine/os/tracee.h"
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace abey::capture {
+
+// What is to stand still: the tree below a root process, or everything in a cgroup v2 directory and below.
+struct Target {
+    int pid = 0;
+    std::string cgroup;
+    std::vector<int> spare; // not these (the frontend)
+};
+
+// One process that stands still. A zombie has no threads.
+struct Stopped {
+    int pid = 0;
+    os::ProcStat stat;
+    std::vector<os::Tracee> threads; // the leader first
+    std::string cgroup;              // relative to the target's cgroup
+};
+
+// All of them, parents before children. Destruction lets everything run on as it was.
+class StandStill {
+  public:
+    StandStill() = default;
+    StandStill(StandStill &&) noexcept = default;
+    StandStill &operator=(StandStill &&) noexcept = default;
+    StandStill(const StandStill &) = delete;
+    StandStill &operator=(const StandStill &) = delete;
+    ~StandStill() = default;
+
+    // Processes that cannot be held (kernel threads, under a debugger, gone) are errors; those held so far go on.
+    static Result<StandStill> of(const Target &target);
+
+    std::vector<Stopped> &processes() { return processes_; }
+    [[nodiscard]] bool contains(int pid) const;
+
+    // Ends them all by SIGKILL and waits until they are dead; they never run again.
+    Result<> kill_all();
+
+  private:
+    std::vector<Stopped> processes_;
+};
+
+// The processes of a target as they are now, without stopping any (preflight), parents before children.
+Result<std::vector<os::ProcStat>> list(const Target &target);
+
+} // namespace abey::capture

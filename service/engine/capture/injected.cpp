@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/task.h"
+
+#include <csignal>
+
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+namespace abey::capture {
+
+namespace {
+
+constexpr size_t signal_count = 64;
+constexpr uint64_t microseconds = 1000000;
+
+// struct sigaction as rt_sigaction(2) takes it (arch/x86/include/uapi/asm/signal.h)
+struct KernelAction {
+    uint64_t handler;
+    uint64_t flags;
+    uint64_t restorer;
+    uint64_t mask;
+};
+static_assert(sizeof(KernelAction) == sizeof(model::SignalAction));
+
+struct KernelStack {
+    uint64_t address;
+    int32_t flags;
+    uint32_t pad;
+    uint64_t size;
+};
+
+struct KernelTimer { // struct itimerspec
+    int64_t interval_seconds, interval_nanoseconds, value_seconds, value_nanoseconds;
+};
+
+uint64_t in_us(const timeval &time) {
+    return static_cast<uint64_t>(time.tv_sec) * microseconds + static_cast<uint64_t>(time.tv_usec);
+}
+
+// Calls that tell about the thread which makes them, and where their answers are.
+struct ThreadCalls {
+    uint64_t stack = 0, tid_address = 0, death_signal = 0;
+    size_t timer_slack = 0, securebits = 0;
+
+    void ask(os::Batch &batch) {
+        stack = batch.reserve(sizeof(KernelStack));
+        tid_address = batch.reserve(sizeof(uint64_t));
+        death_signal = batch.reserve(sizeof(int32_t));
+        batch.must("sigaltstack", SYS_sigaltstack, 0, stack);
+        batch.must("PR_GET_TID_ADDRESS", SYS_prctl, PR_GET_TID_ADDRESS, tid_address);
+        batch.must("PR_GET_PDEATHSIG", SYS_prctl, PR_GET_PDEATHSIG, death_signal);
+        timer_slack = batch.must("PR_GET_TIMERSLACK", SYS_prctl, PR_GET_TIMERSLACK);
+        securebits = batch.must("PR_GET_SECUREBITS", SYS_prctl, PR_GET_SECUREBITS);
+    }
+    void answer(const os::Batch &batch, model::Thread &thread) const {
+        const auto kernel_stack = batch.output<KernelStack>(stack);
+        // SS_ONSTACK only says where the stack pointer is now; it cannot be set (sigaltstack(2))
+        thread.alternate_stack = {kernel_stack.address, kernel_stack.flags & ~SS_ONSTACK, kernel_stack.size};
+        thread.clear_child_tid = batch.output<uint64_t>(tid_address);
+        thread.parent_death_signal = batch.output<int32_t>(death_signal);
+        thread.scheduling.timer_slack_ns = static_cast<uint64_t>(batch.result(timer_slack));
+        thread.credentials.securebits = static_cast<uint32_t>(batch.result(securebits));
+    }
+};
+
+} // namespace
+
+Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
+                          os::Gadgets &gadgets, model::Tree &tree, model::Task &task) {
+    const auto timers = TRY(os::parse_timers(TRY(os::read_proc(process.pid, "timers"))));
+    auto injection = TRY(os::Injection::enter(process.threads.front(), status, mappings, gadgets));
+
+    auto batch = injection.batch();
+    ThreadCalls thread_calls;
+    thread_calls.ask(batch);
+    const uint64_t actions = batch.reserve(signal_count * sizeof(KernelAction));
+    for (size_t signal = 1; signal <= signal_count; ++signal)
+        if (signal != SIGKILL && signal != SIGSTOP)
+            batch.must("rt_sigaction", SYS_rt_sigaction, signal, 0, actions + (signal - 1) * sizeof(KernelAction),
+                       sizeof(uint64_t));
+    const uint64_t interval_timers = batch.reserve(3 * sizeof(itimerval));
+    for (size_t i = 0; i < 3; ++i)
+        batch.must("getitimer", SYS_getitimer, i, interval_timers + i * sizeof(itimerval));
+    const uint64_t subreaper = batch.reserve(sizeof(int32_t));
+    batch.must("PR_GET_CHILD_SUBREAPER", SYS_prctl, PR_GET_CHILD_SUBREAPER, subreaper);
+    const size_t dumpable = batch.must("PR_GET_DUMPABLE", SYS_prctl, PR_GET_DUMPABLE);
+    const size_t thp = batch.must("PR_GET_THP_DISABLE", SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
+    const size_t brk = batch.must("brk", SYS_brk, 0);
+    TRY(injection.run(process.threads.front(), status.own_tid, batch));
+
+    thread_calls.answer(batch, task.threads.front());
+    const auto raw_actions = batch.output(actions, signal_count * sizeof(KernelAction));
+    task.actions.resize(signal_count);
+    std::copy(raw_actions.begin(), raw_actions.end(), reinterpret_cast<std::byte *>(task.actions.data()));
+    for (size_t i = 0; i < 3; ++i) {
+        const auto timer = batch.output<itimerval>(interval_timers + i * sizeof(itimerval));
+        task.interval_timers.at(i) = {in_us(timer.it_interval), in_us(timer.it_value)};
+    }
+    task.child_subreaper = batch.output<int32_t>(subreaper) != 0;
+    task.dumpable = static_cast<int32_t>(batch.result(dumpable));
+    task.thp_disabled = batch.result(thp) == 1;
+    tree.address_spaces.at(task.address_space).layout.brk = static_cast<uint64_t>(batch.result(brk));
+
+    for (size_t first = 0; first < timers.size();) {
+        batch.clear();
+        std::vector<uint64_t> values;
+        std::vector<size_t> overruns;
+        size_t next = first;
+        for (; next < timers.size() && batch.room() > 4 * sizeof(os::Batch::Entry); ++next) {
+            values.push_back(batch.reserve(sizeof(KernelTimer)));
+            batch.must("timer_gettime", SYS_timer_gettime, timers[next].id, values.back());
+            overruns.push_back(batch.may(SYS_timer_getoverrun, timers[next].id));
+        }
+        TRY(injection.run(process.threads.front(), status.own_tid, batch));
+        for (size_t i = first; i < next; ++i) {
+            const auto value = batch.output<KernelTimer>(values[i - first]);
+            model::PosixTimer timer;
+            timer.id = timers[i].id;
+            timer.clock = timers[i].clock;
+            timer.signal = timers[i].signal;
+            timer.notify = timers[i].notify;
+            timer.notify_tid = timers[i].notify_tid;
+            timer.sigval = timers[i].sigval;
+            timer.overrun = static_cast<int32_t>(std::max(0L, batch.result(overruns[i - first])));
+            timer.interval = {value.interval_seconds, static_cast<uint32_t>(value.interval_nanoseconds)};
+            timer.value = {value.value_seconds, static_cast<uint32_t>(value.value_nanoseconds)};
+            task.posix_timers.push_back(timer);
+        }
+        first = next;
+    }
+    for (size_t i = 1; i < process.threads.size(); ++i) {
+        batch.clear();
+        ThreadCalls calls;
+        calls.ask(batch);
+        TRY(injection.run(process.threads[i], task.threads[i].tid, batch));
+        calls.answer(batch, task.threads[i]);
+    }
+    return injection.leave();
+}
+
+} // namespace abey::capture

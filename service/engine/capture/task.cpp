@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/task.h"
+
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+
+#include <linux/futex.h>
+#include <linux/ioprio.h>
+#include <linux/kcmp.h>
+#include <linux/sched/types.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace abey::capture {
+
+namespace {
+
+model::Credentials credentials_of(const os::ProcStatus &status) {
+    model::Credentials own;
+    own.uid = status.uids[0];
+    own.euid = status.uids[1];
+    own.suid = status.uids[2];
+    own.fsuid = status.uids[3];
+    own.gid = status.gids[0];
+    own.egid = status.gids[1];
+    own.sgid = status.gids[2];
+    own.fsgid = status.gids[3];
+    own.groups = status.groups;
+    own.inheritable = status.cap_inheritable;
+    own.permitted = status.cap_permitted;
+    own.effective = status.cap_effective;
+    own.bounding = status.cap_bounding;
+    own.ambient = status.cap_ambient;
+    own.no_new_privs = status.no_new_privs;
+    return own;
+}
+
+Result<model::Scheduling> scheduling_of(int tid) {
+    model::Scheduling own;
+    sched_attr attributes = {};
+    if (::syscall(SYS_sched_getattr, tid, &attributes, sizeof attributes, 0) < 0)
+        return fail(errno, "cannot read the scheduling attributes of thread {}", tid);
+    own.policy = attributes.sched_policy;
+    own.flags = attributes.sched_flags;
+    own.nice = attributes.sched_nice;
+    own.priority = attributes.sched_priority;
+    own.runtime = attributes.sched_runtime;
+    own.deadline = attributes.sched_deadline;
+    own.period = attributes.sched_period;
+    std::string affinity(8192 / 8, '\0');
+    const long n = ::syscall(SYS_sched_getaffinity, tid, affinity.size(), affinity.data());
+    if (n < 0)
+        return fail(errno, "cannot read the CPU affinity of thread {}", tid);
+    affinity.resize(static_cast<size_t>(n));
+    own.affinity = std::move(affinity);
+    const long priority = ::syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, tid);
+    own.io_priority = priority > 0 ? static_cast<int32_t>(priority) : 0;
+    return own;
+}
+
+Result<model::Thread> capture_thread(const os::Tracee &tracee, int pid, const os::ProcStatus &status) {
+    model::Thread thread;
+    const int tid = tracee.tid();
+    thread.tid = status.own_tid;
+    thread.comm = TRY(os::read_proc(pid, fmt::format("task/{}/comm", tid)));
+    if (!thread.comm.empty() && thread.comm.back() == '\n')
+        thread.comm.pop_back();
+    const user_regs_struct registers = TRY(tracee.registers());
+    thread.registers.assign(reinterpret_cast<const char *>(&registers), sizeof registers);
+    thread.xstate = TRY(tracee.xstate());
+    thread.signal_mask = TRY(tracee.signal_mask());
+    thread.pending = TRY(tracee.pending(false));
+    thread.credentials = credentials_of(status);
+    thread.scheduling = TRY(scheduling_of(tid));
+    size_t size = 0;
+    if (::syscall(SYS_get_robust_list, tid, &thread.robust_list, &size) < 0)
+        return fail(errno, "cannot read the robust futex list of thread {}", tid);
+    thread.robust_list_size = size;
+    if (const auto rseq = tracee.rseq()) // not there before Linux 5.13: then the task has none that we could know of
+        thread.rseq = {rseq->address, rseq->size, rseq->signature, rseq->flags};
+    return thread;
+}
+
+Result<uint32_t> proc_number(int pid, std::string_view name, int base) {
+    const std::string text = TRY(os::read_proc(pid, name));
+    int64_t value = 0;
+    if (std::from_chars(text.data(), text.data() + text.size(), value, base).ec != std::errc())
+        return fail(0, "cannot understand /proc/{}/{}: {}", pid, name, text);
+    return static_cast<uint32_t>(value);
+}
+
+int own_id(const OwnIds &ids, int id) {
+    const auto found = ids.find(id);
+    return found == ids.end() ? 0 : found->second;
+}
+
+} // namespace
+
+Result<model::Task> capture_task(Context &context, Stopped &process, const os::ProcStatus &status, const OwnIds &ids) {
+    model::Task task;
+    const os::ProcStat &stat = process.stat;
+    task.pid = status.own_pid;
+    task.parent = own_id(ids, stat.parent);
+    task.process_group = status.own_group;
+    task.session = status.own_session;
+    task.comm = stat.comm;
+    task.exit_signal = stat.exit_signal;
+    task.cgroup = process.cgroup;
+    if (process.threads.empty()) {
+        task.state = model::TaskState::zombie;
+        task.exit_code = stat.exit_code;
+        return task;
+    }
+    const int stopped_by = process.threads.front().group_stop();
+    task.state = stopped_by != 0 ? model::TaskState::stopped : model::TaskState::running;
+    task.stop_signal = stopped_by;
+    for (const os::Tracee &tracee : process.threads) {
+        const bool leader = tracee.tid() == process.pid;
+        task.threads.push_back(TRY(capture_thread(tracee, process.pid,
+                                                  leader ? status : TRY(os::read_status(process.pid, tracee.tid())))));
+    }
+    task.pending = TRY(process.threads.front().pending(true));
+    const auto limits = TRY(os::parse_limits(TRY(os::read_proc(process.pid, "limits"))));
+    for (size_t i = 0; i < limits.size(); ++i)
+        task.limits.at(i) = {limits.at(i).first, limits.at(i).second};
+    task.personality = TRY(proc_number(process.pid, "personality", 16));
+    task.oom_score_adj = static_cast<int32_t>(TRY(proc_number(process.pid, "oom_score_adj", 10)));
+    if (const auto login = proc_number(process.pid, "loginuid", 10)) // absent without CONFIG_AUDIT
+        task.login_uid = *login;
+    (void)context;
+    return task;
+}
+
+Result<> capture_fs(Context &context, int pid, const std::string &comm, const os::ProcStatus &status, model::Task &task) {
+    const auto place = [&](const char *name, bool skip_own) -> Result<model::ObjRef> {
+        Seen seen;
+        seen.pid = pid;
+        seen.comm = comm;
+        const std::string path = fmt::format("/proc/{}/{}", pid, name);
+        const Fd file = TRY(open_file(path, O_PATH));
+        seen.file = &file;
+        seen.stat = TRY(stat_of(file));
+        if (skip_own) {
+            struct stat own = {};
+            if (::stat("/", &own) == 0 && own.st_dev == seen.stat.st_dev && own.st_ino == seen.stat.st_ino)
+                return model::ObjRef{0};
+        }
+        seen.link = TRY(read_link(path));
+        seen.flags = O_PATH;
+        model::OpenFile open;
+        open.flags = O_PATH;
+        open.payload = model::DiskFile{TRY(context.inode(seen))};
+        open.id = context.tree.next_id();
+        context.tree.open_files[open.id] = open;
+        return open.id;
+    };
+    model::FsContext fs;
+    fs.umask = status.umask;
+    fs.directory = TRY_IN(place("cwd", false), "process {} ({}), working directory", pid, comm);
+    fs.root = TRY_IN(place("root", true), "process {} ({}), root directory", pid, comm);
+    fs.id = context.tree.next_id();
+    task.fs = fs.id;
+    context.tree.fs_contexts[fs.id] = fs;
+    return {};
+}
+
+void check_task(Context &context, const os::ProcStat &stat) {
+    const auto refuse = [&](std::string object, std::string reason, std::string advice) {
+        context.findings.push_back({stat.pid, stat.comm, std::move(object), std::move(reason), std::move(advice), true});
+    };
+    const auto status = os::read_status(stat.pid);
+    if (!status || stat.zombie())
+        return;
+    if (status->tracer != 0 && status->tracer != static_cast<int>(::getpid()))
+        refuse("debugger", fmt::format("it is being debugged by process {}", status->tracer), "detach the debugger first");
+    if (status->seccomp != 0)
+        refuse("seccomp", "its seccomp filter cannot be read and made again yet", "end this process before the suspend");
+    // a pid or time namespace of its own is what restore gives a session; the others would need their contents restored
+    for (const char *name : {"user", "mnt", "net", "ipc", "uts", "cgroup"}) {
+        const auto own = read_link(fmt::format("/proc/self/ns/{}", name));
+        const auto theirs = read_link(fmt::format("/proc/{}/ns/{}", stat.pid, name));
+        if (own && theirs && *own != *theirs)
+            refuse(fmt::format("{} namespace", name), "namespaces of its own cannot be restored yet",
+                   "end this process before the suspend");
+    }
+    if (stat.parent != 0 && context.is_inside && context.is_inside(stat.parent) &&
+        ::syscall(SYS_kcmp, stat.pid, stat.parent, KCMP_VM, 0, 0) == 0)
+        refuse("memory", fmt::format("it shares its memory with its parent {} (vfork)", stat.parent),
+               "wait until it has started its program");
+    const auto mappings = os::read_smaps(stat.pid);
+    if (!mappings)
+        return;
+    for (const os::ProcMapping &mapping : *mappings) {
+        const auto at = fmt::format("mapping {:x}-{:x} ({})", mapping.start, mapping.end, mapping.name);
+        if (mapping.has_flag("ht"))
+            refuse(at, "huge-page (hugetlb) memory cannot be restored yet", "");
+        else if (mapping.has_flag("um") || mapping.has_flag("uw"))
+            refuse(at, "memory under userfaultfd cannot be restored", "");
+        else if (mapping.has_flag("pf") && !mapping.name.starts_with("[v"))
+            refuse(at, "a mapping of a device has state that cannot be saved", "close the program that uses the device");
+        else if (mapping.name.starts_with("/[aio]"))
+            refuse(at, "asynchronous I/O (io_setup) cannot be restored yet", "");
+        else if (mapping.name == "[uprobes]")
+            refuse(at, "it is being traced by uprobes", "stop the tracing first");
+    }
+}
+
+} // namespace abey::capture

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// A stopped process becomes a model::Task with its threads and its address space. Descriptors: descriptors.h.
+#pragma once
+
+#include "engine/capture/freeze.h"
+#include "engine/capture/kind.h"
+#include "engine/os/injection.h"
+
+#include <map>
+
+namespace abey::capture {
+
+// From the ids that /proc shows here to those the tasks know themselves by (their own pid namespace).
+using OwnIds = std::map<int, int>;
+
+// What is seen from outside: ids, threads' registers, credentials, limits. `task` gets everything but injected state.
+Result<model::Task> capture_task(Context &context, Stopped &process, const os::ProcStatus &status, const OwnIds &ids);
+
+// Mappings, layout and executable; page contents come later (pages.h). Fills task.address_space.
+Result<> capture_address_space(Context &context, const Stopped &process, const std::vector<os::ProcMapping> &mappings,
+                               model::Task &task);
+
+// cwd, root, umask. Fills task.fs.
+Result<> capture_fs(Context &context, int pid, const std::string &comm, const os::ProcStatus &status, model::Task &task);
+
+// What only the task itself can tell: signal actions, timers, alternate stacks, break ... One batch for each thread.
+// The process is as before afterwards.
+Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
+                          os::Gadgets &gadgets, model::Tree &tree, model::Task &task);
+
+// What cannot be restored, by looking from outside alone: seccomp filters, foreign namespaces, 32-bit code, special
+// mappings. Each finding names the object.
+void check_task(Context &context, const os::ProcStat &stat);
+
+} // namespace abey::capture

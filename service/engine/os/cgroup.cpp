@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/os/cgroup.h"
+
+#include <cerrno>
+#include <charconv>
+#include <memory>
+
+#include <dirent.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <sys/vfs.h>
+
+namespace abey::os {
+
+namespace {
+constexpr int deepest = 64;
+constexpr int freeze_timeout_ms = 10000;
+constexpr size_t list_limit = 64U << 20U;
+} // namespace
+
+Result<Cgroup> Cgroup::open(const std::string &path) {
+    Fd directory = TRY_IN(open_file(path, O_RDONLY | O_DIRECTORY), "cgroup {}", path);
+    struct statfs fs = {};
+    if (::fstatfs(directory.get(), &fs) < 0)
+        return fail(errno, "cgroup {}: cannot look at its file system", path);
+    if (fs.f_type != CGROUP2_SUPER_MAGIC)
+        return fail(ENOTSUP, "{} is not a cgroup v2 directory; give one below the mount of type cgroup2", path);
+    return Cgroup(std::move(directory), path);
+}
+
+Result<> Cgroup::list_below(const Fd &directory, const std::string &below, int depth,
+                            std::vector<std::pair<int, std::string>> &into) const {
+    if (depth > deepest)
+        return fail(ELOOP, "cgroup {} is nested more than {} deep", path_, deepest);
+    const std::string text = TRY(read_all(TRY(open_at(directory.get(), "cgroup.procs", O_RDONLY)), list_limit));
+    for (size_t at = 0; at < text.size();) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        int pid = 0;
+        std::from_chars(text.data() + at, text.data() + end, pid);
+        if (pid > 0)
+            into.emplace_back(pid, below);
+        at = end + 1;
+    }
+    Fd again = TRY(open_at(directory.get(), ".", O_RDONLY | O_DIRECTORY));
+    const std::unique_ptr<DIR, int (*)(DIR *)> stream(::fdopendir(again.release()), ::closedir);
+    if (!stream)
+        return fail(errno, "cannot list cgroup {}", path_);
+    while (const dirent *entry = ::readdir(stream.get())) {
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+            continue;
+        auto child = open_at(directory.get(), entry->d_name, O_RDONLY | O_DIRECTORY);
+        if (!child)
+            continue; // it has just been removed: nothing was in it
+        TRY(list_below(*child, below.empty() ? entry->d_name : below + "/" + entry->d_name, depth + 1, into));
+    }
+    return {};
+}
+
+Result<std::vector<std::pair<int, std::string>>> Cgroup::processes() const {
+    std::vector<std::pair<int, std::string>> all;
+    TRY_IN(list_below(directory_, "", 0, all), "cgroup {}", path_);
+    return all;
+}
+
+Result<> Cgroup::freeze() const {
+    TRY_IN(write_all(TRY(open_at(directory_.get(), "cgroup.freeze", O_WRONLY)), "1"), "cgroup {}: cannot freeze it", path_);
+    const Fd events = TRY(open_at(directory_.get(), "cgroup.events", O_RDONLY));
+    for (;;) {
+        std::string text(4096, '\0');
+        const ssize_t n = ::pread(events.get(), text.data(), text.size(), 0);
+        if (n < 0)
+            return fail(errno, "cgroup {}: cannot read cgroup.events", path_);
+        text.resize(static_cast<size_t>(n));
+        if (text.find("frozen 1") != std::string::npos)
+            return {};
+        pollfd changed{events.get(), POLLPRI, 0};
+        if (::poll(&changed, 1, freeze_timeout_ms) == 0)
+            return fail(ETIMEDOUT, "cgroup {}: not frozen after {} s; a process in it is stuck in the kernel", path_,
+                        freeze_timeout_ms / 1000);
+    }
+}
+
+Result<> Cgroup::thaw() const {
+    TRY_IN(write_all(TRY(open_at(directory_.get(), "cgroup.freeze", O_WRONLY)), "0"), "cgroup {}: cannot thaw it", path_);
+    return {};
+}
+
+Result<> Cgroup::add(int pid) const {
+    TRY_IN(write_all(TRY(open_at(directory_.get(), "cgroup.procs", O_WRONLY)), std::to_string(pid)),
+           "cannot move process {} to cgroup {}", pid, path_);
+    return {};
+}
+
+Result<Frozen> Frozen::freeze(const Cgroup &cgroup) {
+    Frozen frozen(&cgroup);
+    TRY(cgroup.freeze());
+    return frozen;
+}
+
+Frozen::~Frozen() {
+    if (cgroup_ != nullptr)
+        (void)cgroup_->thaw();
+}
+
+} // namespace abey::os

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// A cgroup v2 directory (Documentation/admin-guide/cgroup-v2.rst), always relative to a descriptor of it.
+#pragma once
+
+#include "engine/os/fd.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace abey::os {
+
+class Cgroup {
+  public:
+    static Result<Cgroup> open(const std::string &path);
+
+    [[nodiscard]] const std::string &path() const { return path_; }
+    // Process ids with the path of their cgroup below this one ("" for this one itself).
+    Result<std::vector<std::pair<int, std::string>>> processes() const;
+    // cgroup.freeze, and waits until cgroup.events says that it is so.
+    Result<> freeze() const;
+    Result<> thaw() const;
+    // Moves a process here.
+    Result<> add(int pid) const;
+
+  private:
+    Cgroup(Fd directory, std::string path) : directory_(std::move(directory)), path_(std::move(path)) {}
+    Result<> list_below(const Fd &directory, const std::string &below, int depth,
+                        std::vector<std::pair<int, std::string>> &into) const;
+    Fd directory_;
+    std::string path_;
+};
+
+// Freezes on construction by freeze(), thaws on destruction.
+class Frozen {
+  public:
+    static Result<Frozen> freeze(const Cgroup &cgroup);
+    Frozen(Frozen &&other) noexcept : cgroup_(std::exchange(other.cgroup_, nullptr)) {}
+    Frozen &operator=(Frozen &&) = delete;
+    Frozen(const Frozen &) = delete;
+    Frozen &operator=(const Frozen &) = delete;
+    ~Frozen();
+
+  private:
+    explicit Frozen(const Cgroup *cgroup) : cgroup_(cgroup) {}
+    const Cgroup *cgroup_;
+};
+
+} // namespace abey::os
