@@ -23,18 +23,19 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
                                model::Task &task) {
     const os::ProcStat &stat = process.stat;
     model::AddressSpace space;
-    space.layout = {stat.start_code, stat.end_code, stat.start_data, stat.end_data, stat.start_brk, stat.start_brk,
-                    stat.start_stack, stat.arg_start, stat.arg_end, stat.env_start, stat.env_end, {}};
+    space.layout = {stat.start_code,  stat.end_code,  stat.start_data, stat.end_data,  stat.start_brk, stat.start_brk,
+                    stat.start_stack, stat.arg_start, stat.arg_end,    stat.env_start, stat.env_end,   {}};
     space.layout.auxv = TRY(os::read_proc(process.pid, "auxv"));
-    space.executable = TRY_IN(capture_executable(context, process.pid, stat.comm), "process {} ({}), executable",
-                              process.pid, stat.comm);
+    space.executable = TRY_IN(capture_link(context, process.pid, stat.comm, "exe", O_RDONLY),
+                              "process {} ({}), executable", process.pid, stat.comm);
     for (const os::ProcMapping &seen : mappings) {
         if (seen.name == "[vsyscall]") // the same in every address space
             continue;
         model::Mapping mapping;
         mapping.start = seen.start;
         mapping.end = seen.end;
-        mapping.protection = (seen.read ? PROT_READ : 0) | (seen.write ? PROT_WRITE : 0) | (seen.execute ? PROT_EXEC : 0);
+        mapping.protection =
+            (seen.read ? PROT_READ : 0) | (seen.write ? PROT_WRITE : 0) | (seen.execute ? PROT_EXEC : 0);
         mapping.shared = seen.shared || seen.has_flag("sh");
         mapping.grows_down = seen.has_flag("gd");
         mapping.file_offset = seen.offset;

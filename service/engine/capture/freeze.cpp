@@ -67,8 +67,8 @@ Result<bool> hold(Stopped &process, std::set<int> &held) {
                 continue;
             const auto status = os::read_status(process.pid, tid);
             if (tracee.error().code() == EPERM && status && status->tracer != 0)
-                return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first", process.pid,
-                            process.stat.comm, status->tracer);
+                return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first",
+                            process.pid, process.stat.comm, status->tracer);
             if (const auto stat = os::read_stat(process.pid, tid); stat && stat->zombie())
                 continue; // a thread that has ended but is not yet gone
             return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
@@ -126,7 +126,7 @@ Result<StandStill> StandStill::of(const Target &target) {
         // cgroup.procs does not list zombies; as children they still belong to the tree
         for (size_t i = 0; i < all.processes_.size(); ++i)
             for (const int child : TRY(os::children_of(all.processes_[i].pid)))
-                if (const auto stat = os::read_stat(child); stat && stat->zombie())
+                if (auto stat = os::read_stat(child); stat && stat->zombie())
                     TRY(take(child, ""));
         // the stops are taken while frozen; the thaw that follows lets only those run that were spared
         TRY(settle_all(all.processes_));
@@ -136,12 +136,13 @@ Result<StandStill> StandStill::of(const Target &target) {
         if (const auto root = os::read_stat(target.pid); !root)
             return fail(ESRCH, "there is no process {}", target.pid);
         TRY(take(target.pid, ""));
-        // No freezer holds them: go on until neither a new thread nor a new child appears. A process is only complete when
-        // all that could have made children stand.
+        // No freezer holds them: go on until neither a new thread nor a new child appears. A process is only complete
+        // when all that could have made children stand.
         bool grew = true;
         for (int round = 0; grew; ++round) {
             if (round == most_rounds)
-                return fail(EAGAIN, "process {}: new processes appear faster than they can be stopped; give a cgroup instead",
+                return fail(EAGAIN,
+                            "process {}: new processes appear faster than they can be stopped; give a cgroup instead",
                             target.pid);
             grew = false;
             TRY(settle_all(all.processes_));
@@ -158,7 +159,8 @@ Result<StandStill> StandStill::of(const Target &target) {
     for (Stopped &process : all.processes_) {
         process.stat = TRY(os::read_stat(process.pid));
         if (!process.stat.zombie() && (process.threads.empty() || process.threads.front().tid() != process.pid))
-            return fail(ENOTSUP, "process {} ({}): its first thread has ended while others run, which cannot be restored yet",
+            return fail(ENOTSUP,
+                        "process {} ({}): its first thread has ended while others run, which cannot be restored yet",
                         process.pid, process.stat.comm);
     }
     sort_by_descent(all.processes_);
@@ -166,7 +168,8 @@ Result<StandStill> StandStill::of(const Target &target) {
 }
 
 bool StandStill::contains(int pid) const {
-    return std::any_of(processes_.begin(), processes_.end(), [&](const Stopped &process) { return process.pid == pid; });
+    return std::any_of(processes_.begin(), processes_.end(),
+                       [&](const Stopped &process) { return process.pid == pid; });
 }
 
 Result<> StandStill::kill_all() {
@@ -197,7 +200,8 @@ Result<std::vector<os::ProcStat>> list(const Target &target) {
         return {};
     };
     if (!target.cgroup.empty()) {
-        for (const auto &[pid, below] : TRY(TRY(os::Cgroup::open(target.cgroup)).processes()))
+        const os::Cgroup cgroup = TRY(os::Cgroup::open(target.cgroup));
+        for (const auto &[pid, below] : TRY(cgroup.processes()))
             TRY(take(pid));
     } else {
         if (const auto root = os::read_stat(target.pid); target.pid <= 0 || !root)

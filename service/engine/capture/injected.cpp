@@ -68,7 +68,8 @@ struct ThreadCalls {
 
 Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
                           os::Gadgets &gadgets, model::Tree &tree, model::Task &task) {
-    const auto timers = TRY(os::parse_timers(TRY(os::read_proc(process.pid, "timers"))));
+    const std::string timers_text = TRY(os::read_proc(process.pid, "timers"));
+    const auto timers = TRY(os::parse_timers(timers_text));
     auto injection = TRY(os::Injection::enter(process.threads.front(), status, mappings, gadgets));
 
     auto batch = injection.batch();

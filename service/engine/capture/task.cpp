@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/task.h"
+#include "engine/capture/descriptors.h"
+
+#include "engine/os/kernel.h"
 
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 
 #include <linux/futex.h>
-#include <linux/ioprio.h>
 #include <linux/kcmp.h>
-#include <linux/sched/types.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -39,16 +40,16 @@ model::Credentials credentials_of(const os::ProcStatus &status) {
 
 Result<model::Scheduling> scheduling_of(int tid) {
     model::Scheduling own;
-    sched_attr attributes = {};
+    kernel::SchedulingAttributes attributes = {};
     if (::syscall(SYS_sched_getattr, tid, &attributes, sizeof attributes, 0) < 0)
         return fail(errno, "cannot read the scheduling attributes of thread {}", tid);
-    own.policy = attributes.sched_policy;
-    own.flags = attributes.sched_flags;
-    own.nice = attributes.sched_nice;
-    own.priority = attributes.sched_priority;
-    own.runtime = attributes.sched_runtime;
-    own.deadline = attributes.sched_deadline;
-    own.period = attributes.sched_period;
+    own.policy = attributes.policy;
+    own.flags = attributes.flags;
+    own.nice = attributes.nice;
+    own.priority = attributes.priority;
+    own.runtime = attributes.runtime;
+    own.deadline = attributes.deadline;
+    own.period = attributes.period;
     std::string affinity(8192 / 8, '\0');
     const long n = ::syscall(SYS_sched_getaffinity, tid, affinity.size(), affinity.data());
     if (n < 0)
@@ -118,11 +119,12 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
     task.stop_signal = stopped_by;
     for (const os::Tracee &tracee : process.threads) {
         const bool leader = tracee.tid() == process.pid;
-        task.threads.push_back(TRY(capture_thread(tracee, process.pid,
-                                                  leader ? status : TRY(os::read_status(process.pid, tracee.tid())))));
+        const os::ProcStatus own = leader ? status : TRY(os::read_status(process.pid, tracee.tid()));
+        task.threads.push_back(TRY(capture_thread(tracee, process.pid, own)));
     }
     task.pending = TRY(process.threads.front().pending(true));
-    const auto limits = TRY(os::parse_limits(TRY(os::read_proc(process.pid, "limits"))));
+    const std::string limits_text = TRY(os::read_proc(process.pid, "limits"));
+    const auto limits = TRY(os::parse_limits(limits_text));
     for (size_t i = 0; i < limits.size(); ++i)
         task.limits.at(i) = {limits.at(i).first, limits.at(i).second};
     task.personality = TRY(proc_number(process.pid, "personality", 16));
@@ -133,33 +135,19 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
     return task;
 }
 
-Result<> capture_fs(Context &context, int pid, const std::string &comm, const os::ProcStatus &status, model::Task &task) {
-    const auto place = [&](const char *name, bool skip_own) -> Result<model::ObjRef> {
-        Seen seen;
-        seen.pid = pid;
-        seen.comm = comm;
-        const std::string path = fmt::format("/proc/{}/{}", pid, name);
-        const Fd file = TRY(open_file(path, O_PATH));
-        seen.file = &file;
-        seen.stat = TRY(stat_of(file));
-        if (skip_own) {
-            struct stat own = {};
-            if (::stat("/", &own) == 0 && own.st_dev == seen.stat.st_dev && own.st_ino == seen.stat.st_ino)
-                return model::ObjRef{0};
-        }
-        seen.link = TRY(read_link(path));
-        seen.flags = O_PATH;
-        model::OpenFile open;
-        open.flags = O_PATH;
-        open.payload = model::DiskFile{TRY(context.inode(seen))};
-        open.id = context.tree.next_id();
-        context.tree.open_files[open.id] = open;
-        return open.id;
-    };
+Result<> capture_fs(Context &context, int pid, const std::string &comm, const os::ProcStatus &status,
+                    model::Task &task) {
     model::FsContext fs;
     fs.umask = status.umask;
-    fs.directory = TRY_IN(place("cwd", false), "process {} ({}), working directory", pid, comm);
-    fs.root = TRY_IN(place("root", true), "process {} ({}), root directory", pid, comm);
+    fs.directory =
+        TRY_IN(capture_link(context, pid, comm, "cwd", O_PATH), "process {} ({}), working directory", pid, comm);
+    struct stat own = {};
+    struct stat theirs = {};
+    if (::stat("/", &own) < 0 || ::stat(fmt::format("/proc/{}/root/", pid).c_str(), &theirs) < 0)
+        return fail(errno, "process {} ({}): cannot look at its root directory", pid, comm);
+    if (own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino)
+        fs.root =
+            TRY_IN(capture_link(context, pid, comm, "root", O_PATH), "process {} ({}), root directory", pid, comm);
     fs.id = context.tree.next_id();
     task.fs = fs.id;
     context.tree.fs_contexts[fs.id] = fs;
@@ -168,15 +156,18 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
 
 void check_task(Context &context, const os::ProcStat &stat) {
     const auto refuse = [&](std::string object, std::string reason, std::string advice) {
-        context.findings.push_back({stat.pid, stat.comm, std::move(object), std::move(reason), std::move(advice), true});
+        context.findings.push_back(
+            {stat.pid, stat.comm, std::move(object), std::move(reason), std::move(advice), true});
     };
     const auto status = os::read_status(stat.pid);
     if (!status || stat.zombie())
         return;
     if (status->tracer != 0 && status->tracer != static_cast<int>(::getpid()))
-        refuse("debugger", fmt::format("it is being debugged by process {}", status->tracer), "detach the debugger first");
+        refuse("debugger", fmt::format("it is being debugged by process {}", status->tracer),
+               "detach the debugger first");
     if (status->seccomp != 0)
-        refuse("seccomp", "its seccomp filter cannot be read and made again yet", "end this process before the suspend");
+        refuse("seccomp", "its seccomp filter cannot be read and made again yet",
+               "end this process before the suspend");
     // a pid or time namespace of its own is what restore gives a session; the others would need their contents restored
     for (const char *name : {"user", "mnt", "net", "ipc", "uts", "cgroup"}) {
         const auto own = read_link(fmt::format("/proc/self/ns/{}", name));
@@ -199,7 +190,8 @@ void check_task(Context &context, const os::ProcStat &stat) {
         else if (mapping.has_flag("um") || mapping.has_flag("uw"))
             refuse(at, "memory under userfaultfd cannot be restored", "");
         else if (mapping.has_flag("pf") && !mapping.name.starts_with("[v"))
-            refuse(at, "a mapping of a device has state that cannot be saved", "close the program that uses the device");
+            refuse(at, "a mapping of a device has state that cannot be saved",
+                   "close the program that uses the device");
         else if (mapping.name.starts_with("/[aio]"))
             refuse(at, "asynchronous I/O (io_setup) cannot be restored yet", "");
         else if (mapping.name == "[uprobes]")

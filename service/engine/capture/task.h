@@ -22,7 +22,8 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
                                model::Task &task);
 
 // cwd, root, umask. Fills task.fs.
-Result<> capture_fs(Context &context, int pid, const std::string &comm, const os::ProcStatus &status, model::Task &task);
+Result<> capture_fs(Context &context, int pid, const std::string &comm, const os::ProcStatus &status,
+                    model::Task &task);
 
 // What only the task itself can tell: signal actions, timers, alternate stacks, break ... One batch for each thread.
 // The process is as before afterwards.

@@ -32,7 +32,8 @@ Result<> Cgroup::list_below(const Fd &directory, const std::string &below, int d
                             std::vector<std::pair<int, std::string>> &into) const {
     if (depth > deepest)
         return fail(ELOOP, "cgroup {} is nested more than {} deep", path_, deepest);
-    const std::string text = TRY(read_all(TRY(open_at(directory.get(), "cgroup.procs", O_RDONLY)), list_limit));
+    const Fd file = TRY(open_at(directory.get(), "cgroup.procs", O_RDONLY));
+    const std::string text = TRY(read_all(file, list_limit));
     for (size_t at = 0; at < text.size();) {
         const size_t end = std::min(text.find('\n', at), text.size());
         int pid = 0;
@@ -62,8 +63,14 @@ Result<std::vector<std::pair<int, std::string>>> Cgroup::processes() const {
     return all;
 }
 
+Result<> Cgroup::set(const char *name, std::string_view value) const {
+    const Fd file = TRY_IN(open_at(directory_.get(), name, O_WRONLY), "cgroup {}", path_);
+    TRY_IN(write_all(file, value), "cgroup {}: cannot write {} to {}", path_, value, name);
+    return {};
+}
+
 Result<> Cgroup::freeze() const {
-    TRY_IN(write_all(TRY(open_at(directory_.get(), "cgroup.freeze", O_WRONLY)), "1"), "cgroup {}: cannot freeze it", path_);
+    TRY(set("cgroup.freeze", "1"));
     const Fd events = TRY(open_at(directory_.get(), "cgroup.events", O_RDONLY));
     for (;;) {
         std::string text(4096, '\0');
@@ -80,14 +87,10 @@ Result<> Cgroup::freeze() const {
     }
 }
 
-Result<> Cgroup::thaw() const {
-    TRY_IN(write_all(TRY(open_at(directory_.get(), "cgroup.freeze", O_WRONLY)), "0"), "cgroup {}: cannot thaw it", path_);
-    return {};
-}
+Result<> Cgroup::thaw() const { return set("cgroup.freeze", "0"); }
 
 Result<> Cgroup::add(int pid) const {
-    TRY_IN(write_all(TRY(open_at(directory_.get(), "cgroup.procs", O_WRONLY)), std::to_string(pid)),
-           "cannot move process {} to cgroup {}", pid, path_);
+    TRY_IN(set("cgroup.procs", std::to_string(pid)), "cannot move process {}", pid);
     return {};
 }
 

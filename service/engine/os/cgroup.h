@@ -26,6 +26,7 @@ class Cgroup {
 
   private:
     Cgroup(Fd directory, std::string path) : directory_(std::move(directory)), path_(std::move(path)) {}
+    Result<> set(const char *name, std::string_view value) const;
     Result<> list_below(const Fd &directory, const std::string &below, int depth,
                         std::vector<std::pair<int, std::string>> &into) const;
     Fd directory_;

@@ -56,4 +56,16 @@ struct RseqConfiguration {
     uint32_t pad;
 };
 
+// include/uapi/linux/sched/types.h, struct sched_attr: that header cannot be included beside <sched.h>
+struct SchedulingAttributes {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime;
+    uint64_t deadline;
+    uint64_t period;
+};
+
 } // namespace abey::kernel

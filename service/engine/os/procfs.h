@@ -45,10 +45,10 @@ struct ProcStatus {
     std::vector<uint32_t> groups;
     uint32_t umask = 022;
     int tracer = 0;
-    int own_tid = 0;            // the last of NSpid: the id in the task's own pid namespace
-    int own_pid = 0;            // the last of NStgid
+    int own_tid = 0;                    // the last of NSpid: the id in the task's own pid namespace
+    int own_pid = 0;                    // the last of NStgid
     int own_group = 0, own_session = 0; // the last of NSpgid and NSsid
-    size_t namespaces_deep = 1; // how many numbers NSpid has
+    size_t namespaces_deep = 1;         // how many numbers NSpid has
     uint64_t pending = 0, shared_pending = 0, blocked = 0, ignored = 0, caught = 0;
     uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
     bool no_new_privs = false;
