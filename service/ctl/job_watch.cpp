@@ -152,7 +152,7 @@ class Watch {
         if (!progress_)
             return;
         fmt::print(stderr, "\r\x1b[K{}", progress_line(verb_, phase_, percent_));
-        std::fflush(stderr);
+        (void)std::fflush(stderr);
         shown_ = true;
     }
 

@@ -41,7 +41,7 @@ class CommandLine {
         const auto text = bus::printable(result.error().message());
         if (json_)
             ctl::print_failure(text);
-        std::fflush(stdout);
+        (void)std::fflush(stdout);
         fmt::print(stderr, "abeyctl: {}\n", text);
         return 1;
     }
