@@ -9,7 +9,6 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -86,11 +85,7 @@ TEST_F(Kinds, PipeWhoseWriterHasClosed) {
 TEST_F(Kinds, PipeWhoseReaderIsOutside) {
     Child child([] {
         make_pipe(a, b);
-        if (::fork() == 0) { // keeps the reader, outside the tree
-            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            for (;;)
-                ::pause();
-        }
+        fork_outsider();
         ::close(a);
     });
     capture(child);
@@ -333,11 +328,7 @@ TEST_F(Kinds, EpollTargetThatNobodyHoldsIsRefused) {
         put(::eventfd(0, 0), d);
         epoll_event event = {.events = EPOLLIN, .data = {}};
         must_call(::epoll_ctl(a, EPOLL_CTL_ADD, d, &event), "epoll_ctl");
-        if (::fork() == 0) { // keeps it open, outside the tree
-            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            for (;;)
-                ::pause();
-        }
+        fork_outsider(); // keeps it open
         ::close(d);
     });
     ASSERT_FALSE(child.failed());
