@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/image/pages.h"
+
+#include "engine/image/parallel.h"
+#include "engine/os/kernel.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+namespace abey::image {
+
+namespace {
+
+constexpr uint64_t page = 4096;
+
+using Ranges = std::vector<std::pair<uint64_t, uint64_t>>; // [start, end)
+
+void append(Ranges &ranges, uint64_t start, uint64_t end) {
+    if (!ranges.empty() && ranges.back().second == start)
+        ranges.back().second = end;
+    else
+        ranges.emplace_back(start, end);
+}
+
+Result<> scan_by_ioctl(const Fd &pagemap, uint64_t start, uint64_t end, Ranges &ranges) {
+    std::array<kernel::PageRegion, 512> regions; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the kernel
+    while (start < end) {
+        kernel::PagemapScan scan = {};
+        scan.size = sizeof scan;
+        scan.start = start;
+        scan.end = end;
+        scan.vec = reinterpret_cast<uint64_t>(regions.data());
+        scan.vec_len = regions.size();
+        // private copies only: neither pages of the file nor the common page of zeros
+        scan.category_inverted = kernel::page_is_file | kernel::page_is_pfn_zero;
+        scan.category_mask = kernel::page_is_file | kernel::page_is_pfn_zero;
+        scan.category_anyof_mask = kernel::page_is_present | kernel::page_is_swapped;
+        scan.return_mask = kernel::page_is_present;
+        const int n = ::ioctl(pagemap.get(), kernel::pagemap_scan, &scan);
+        if (n < 0)
+            return fail(errno, "cannot scan the pages at {:#x}", start);
+        for (int i = 0; i < n; ++i)
+            append(ranges, regions.at(static_cast<size_t>(i)).start, regions.at(static_cast<size_t>(i)).end);
+        if (scan.walk_end <= start)
+            return fail(EIO, "scanning the pages at {:#x} makes no progress", start);
+        start = scan.walk_end;
+    }
+    return {};
+}
+
+// Documentation/admin-guide/mm/pagemap.rst: bit 63 present, 62 swapped, 61 file or shared
+Result<> scan_by_reading(const Fd &pagemap, uint64_t start, uint64_t end, Ranges &ranges) {
+    std::array<uint64_t, 4096> entries; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by read
+    while (start < end) {
+        const size_t count = std::min<uint64_t>(entries.size(), (end - start) / page);
+        TRY(read_at(pagemap, std::as_writable_bytes(std::span(entries).first(count)), start / page * sizeof(uint64_t)));
+        for (size_t i = 0; i < count; ++i)
+            if ((entries.at(i) >> 62U) != 0 && ((entries.at(i) >> 61U) & 1U) == 0)
+                append(ranges, start + i * page, start + (i + 1) * page);
+        start += count * page;
+    }
+    return {};
+}
+
+// Pages that process_vm_readv does not give (PROT_NONE, for one) can still be had through /proc/PID/mem, more slowly.
+Result<> read_slowly(int pid, uint64_t address, std::span<std::byte> data) {
+    const Fd memory = TRY(open_file(fmt::format("/proc/{}/mem", pid), O_RDONLY));
+    TRY_IN(read_at(memory, data, address), "process {}: memory at {:#x}", pid, address);
+    return {};
+}
+
+} // namespace
+
+void PageWriter::add(uint64_t address, uint64_t length, int pid, const Fd *file, std::vector<model::PageRun> &runs) {
+    runs.push_back({address, length, size_});
+    pieces_.push_back({size_, address, length, pid, file});
+    size_ += length;
+    figures_.written += length / page;
+}
+
+Result<> PageWriter::plan(int pid, model::AddressSpace &space) {
+    const Fd pagemap = TRY(open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY));
+    Ranges ranges;
+    for (const model::Mapping &mapping : space.mappings) {
+        figures_.scanned += (mapping.end - mapping.start) / page;
+        const bool can_differ =
+            mapping.kind == model::MappingKind::anonymous || mapping.kind == model::MappingKind::file;
+        if (mapping.shared || !can_differ)
+            continue;
+        auto scanned = scan_by_ioctl(pagemap, mapping.start, mapping.end, ranges);
+        if (!scanned && (scanned.error().code() == ENOTTY || scanned.error().code() == EINVAL))
+            scanned = scan_by_reading(pagemap, mapping.start, mapping.end, ranges);
+        TRY_IN(std::move(scanned), "process {}, mapping {:x}-{:x}", pid, mapping.start, mapping.end);
+    }
+    const uint64_t before = figures_.written;
+    for (const auto &[start, end] : ranges)
+        add(start, end - start, pid, nullptr, space.pages);
+    for (const model::Mapping &mapping : space.mappings)
+        figures_.skipped += (mapping.end - mapping.start) / page;
+    figures_.skipped -= figures_.written - before;
+    return {};
+}
+
+Result<> PageWriter::plan(const Fd &file, model::SharedMemory &memory) {
+    const uint64_t size = memory.size;
+    figures_.scanned += (size + page - 1) / page;
+    for (uint64_t at = 0; at < size;) {
+        const off_t data = ::lseek(file.get(), static_cast<off_t>(at), SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            break;
+        const off_t hole = data < 0 ? data : ::lseek(file.get(), data, SEEK_HOLE);
+        if (hole < 0)
+            return fail(errno, "shared memory {}: cannot find its data", memory.id);
+        const uint64_t start = static_cast<uint64_t>(data) / page * page;
+        const uint64_t end = (std::min(static_cast<uint64_t>(hole), size) + page - 1) / page * page;
+        if (end <= start)
+            break;
+        add(start, end - start, 0, &file, memory.pages);
+        at = end;
+    }
+    return {};
+}
+
+Result<> PageWriter::fill(std::span<std::byte> block, uint64_t offset) const {
+    auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), offset,
+                                  [](uint64_t value, const Piece &p) { return value < p.offset; });
+    --piece;
+    std::array<iovec, IOV_MAX> remote; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
+    while (!block.empty()) {
+        const uint64_t skip = offset - piece->offset;
+        if (piece->file != nullptr) {
+            const auto part = block.first(std::min<uint64_t>(block.size(), piece->length - skip));
+            const uint64_t at = piece->address + skip;
+            // the last page of the object may reach beyond its end: the rest of the block's page is zeros
+            const ssize_t n = ::pread(piece->file->get(), part.data(), part.size(), static_cast<off_t>(at));
+            if (n < 0)
+                return fail(errno, "cannot read shared memory at {:#x}", at);
+            std::fill(part.begin() + n, part.end(), std::byte{0});
+            block = block.subspan(part.size());
+            offset += part.size();
+            ++piece;
+            continue;
+        }
+        const int pid = piece->pid;
+        size_t count = 0;
+        size_t length = 0;
+        for (uint64_t inner = skip; count < remote.size() && length < block.size() && piece != pieces_.end() &&
+                                    piece->pid == pid && piece->file == nullptr;
+             inner = 0) {
+            const size_t part = std::min<uint64_t>(piece->length - inner, block.size() - length);
+            remote.at(count++) = {reinterpret_cast<void *>(piece->address + inner), part}; // NOLINT: a remote address
+            length += part;
+            if (inner + part == piece->length)
+                ++piece;
+            else
+                break;
+        }
+        iovec local{block.data(), length};
+        const ssize_t n = ::process_vm_readv(pid, &local, 1, remote.data(), count, 0);
+        if (n < 0 && errno == ESRCH)
+            return fail(ESRCH, "process {} has gone while its memory was read", pid);
+        size_t done = n < 0 ? 0 : static_cast<size_t>(n);
+        for (size_t i = 0, at = 0; i < count && done < length; at += remote.at(i).iov_len, ++i) {
+            const auto &part = remote.at(i);
+            if (at + part.iov_len <= done)
+                continue;
+            TRY(read_slowly(pid, reinterpret_cast<uint64_t>(part.iov_base), block.subspan(at, part.iov_len)));
+            done = at + part.iov_len;
+        }
+        block = block.subspan(length);
+        offset += length;
+    }
+    return {};
+}
+
+Result<std::vector<Digest>> PageWriter::write(const Fd &pages) const {
+    const size_t count = (size_ + block_size - 1) / block_size;
+    std::vector<Digest> digests(count);
+    auto done = in_parallel(count, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
+        const uint64_t offset = block * block_size;
+        const auto data = buffer.first(std::min<uint64_t>(block_size, size_ - offset));
+        TRY(fill(data, offset));
+        digests[block] = digest(data);
+        return write_at(pages, data, offset);
+    });
+    if (!done)
+        return std::unexpected(std::move(done).error());
+    return digests;
+}
+
+} // namespace abey::image

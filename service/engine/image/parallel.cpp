@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/image/parallel.h"
+
+#include "engine/image/digest.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <sys/mman.h>
+
+namespace abey::image {
+
+namespace {
+
+constexpr size_t most_threads = 4;
+
+class Buffer {
+  public:
+    Buffer() : memory_(::mmap(nullptr, block_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
+    Buffer(const Buffer &) = delete;
+    Buffer &operator=(const Buffer &) = delete;
+    ~Buffer() {
+        if (memory_ != MAP_FAILED)
+            ::munmap(memory_, block_size);
+    }
+    [[nodiscard]] std::span<std::byte> bytes() const {
+        return memory_ == MAP_FAILED ? std::span<std::byte>()
+                                     : std::span(static_cast<std::byte *>(memory_), block_size);
+    }
+
+  private:
+    void *memory_;
+};
+
+} // namespace
+
+Result<> in_parallel(size_t count, const std::function<Result<>(size_t, std::span<std::byte>)> &work) {
+    std::atomic<size_t> next = 0;
+    std::mutex lock;
+    std::optional<Error> error;
+    const auto run = [&] {
+        const Buffer buffer;
+        for (size_t block = next++; block < count; block = next++) {
+            auto done = buffer.bytes().empty() ? Result<>(fail(ENOMEM, "no memory for a block buffer"))
+                                               : work(block, buffer.bytes());
+            if (!done) {
+                const std::lock_guard guard(lock);
+                if (!error)
+                    error = std::move(done).error();
+                next = count;
+            }
+        }
+    };
+    const size_t wanted =
+        std::min({count, most_threads, static_cast<size_t>(std::max(1U, std::thread::hardware_concurrency()))});
+    std::vector<std::jthread> helpers;
+    for (size_t i = 1; i < wanted; ++i) {
+        try {
+            helpers.emplace_back(run);
+        } catch (const std::system_error &) {
+            break; // no more threads: the others, at least this one, do the work
+        }
+    }
+    run();
+    helpers.clear(); // joins
+    if (error)
+        return std::unexpected(std::move(*error));
+    return {};
+}
+
+} // namespace abey::image
