@@ -9,6 +9,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -296,6 +297,26 @@ TEST_F(Kinds, AnonymousSharedMapping) {
     struct stat st = {};
     ASSERT_EQ(::fstat(made, &st), 0);
     EXPECT_EQ(st.st_size, static_cast<off_t>(size));
+}
+
+TEST_F(Kinds, SystemVSharedMemory) {
+    constexpr uint64_t start = 0x7e0000000000, size = 8192;
+    Child child([] {
+        const int id = ::shmget(IPC_PRIVATE, size, 0600);
+        must_call(id, "shmget");
+        void *at = ::shmat(id, reinterpret_cast<void *>(start), 0); // NOLINT(performance-no-int-to-ptr)
+        ::shmctl(id, IPC_RMID, nullptr);
+        must_call(at == reinterpret_cast<void *>(start) ? 0 : -1, "shmat"); // NOLINT(performance-no-int-to-ptr)
+    });
+    ASSERT_FALSE(child.failed());
+    capture::Context context(tree_, files_, false);
+    const auto id = must(capture::capture_mapped_file(context, child.pid(), "test", start, start + size, true));
+    EXPECT_TRUE(std::holds_alternative<model::SharedMemoryFile>(tree_.open_files.at(id).payload));
+    ASSERT_EQ(context.findings.size(), 1U);
+    EXPECT_FALSE(context.findings[0].fatal);
+    EXPECT_NE(context.findings[0].object.find("System V"), std::string::npos);
+    rebuild();
+    EXPECT_EQ(link_of(must(rebuilt_->open_file(id))), "/dev/zero (deleted)");
 }
 
 TEST_F(Kinds, EpollKnowsItsTargets) {

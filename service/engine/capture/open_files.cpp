@@ -2,6 +2,7 @@
 #include "engine/capture/open_files.h"
 
 #include "engine/capture/kinds.h"
+#include "engine/os/kernel.h"
 
 #include <algorithm>
 #include <charconv>
@@ -32,7 +33,7 @@ Result<model::SignalOwner> signal_owner(const Seen &seen) {
     owner.type = ex.type;
     owner.pid = ex.pid;
     uid_t uids[2] = {};
-    if (::fcntl(seen.file->get(), 17 /* F_GETOWNER_UIDS, Linux 3.7 */, uids) < 0)
+    if (::fcntl(seen.file->get(), kernel::f_getowner_uids, uids) < 0)
         return fail(errno, "cannot ask for the user behind its signals");
     owner.uid = uids[0];
     owner.euid = uids[1];

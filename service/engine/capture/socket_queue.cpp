@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/socket_queue.h"
 
+#include "engine/os/kernel.h"
+
 #include <array>
 #include <cstddef>
 #include <cstring>
@@ -64,7 +66,7 @@ void take_ancillary(const msghdr &header, QueuedMessage &message) {
                 std::memcpy(&fd, data + i, sizeof fd);
                 message.rights.emplace_back(fd);
             }
-        if (part->cmsg_type == scm_pidfd && size >= sizeof(int)) {
+        if (part->cmsg_type == kernel::scm_pidfd && size >= sizeof(int)) {
             int fd = -1;
             std::memcpy(&fd, data, sizeof fd);
             const Fd unused(fd);

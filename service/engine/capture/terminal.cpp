@@ -4,8 +4,7 @@
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
-
-#include <cstdio>
+#include "engine/os/procfs.h"
 
 #include <asm/termbits.h>
 #include <sys/ioctl.h>
@@ -147,24 +146,6 @@ Result<model::ObjRef> know(Context &context, uint32_t index, const Fd &end, bool
     return known.id;
 }
 
-struct Control {
-    unsigned int terminal = 0;
-    int session = 0, foreground = 0;
-};
-
-// proc(5): the fields session, tty_nr and tpgid of /proc/PID/stat
-Result<Control> control_of(int pid) {
-    const std::string text = TRY(read_file(fmt::format("/proc/{}/stat", pid)));
-    const auto comm_end = text.rfind(')');
-    Control control;
-    int terminal = 0;
-    if (comm_end == std::string::npos || std::sscanf(text.c_str() + comm_end + 1, " %*c %*d %*d %d %d %d",
-                                                     &control.session, &terminal, &control.foreground) != 3)
-        return fail(EPROTO, "/proc/{}/stat is malformed", pid);
-    control.terminal = static_cast<unsigned int>(terminal);
-    return control;
-}
-
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     const dev_t device = TRY(device_of(seen));
     if (!is_pts(device))
@@ -200,10 +181,10 @@ Result<> tell_unread(Context &context) {
 } // namespace
 
 Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std::string &comm) {
-    const auto stat = TRY(control_of(pid));
+    const auto stat = TRY(os::read_stat(pid));
     if (stat.terminal == 0)
         return 0;
-    const unsigned int code = stat.terminal;
+    const auto code = static_cast<unsigned int>(stat.terminal);
     const dev_t device = makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
     if (!is_pts(device)) {
         const Error refused = refused_terminal(device);

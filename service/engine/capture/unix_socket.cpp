@@ -7,10 +7,10 @@
 #include "engine/capture/open_files.h"
 #include "engine/capture/socket_queue.h"
 #include "engine/capture/unix_diag.h"
+#include "engine/os/procfs.h"
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdio>
 
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -112,12 +112,8 @@ void set_owner(model::UnixSocket &socket, const ucred &owner) {
 
 // Whom the socket that accepts a waiting client will be told; the client itself does not tell.
 Result<> set_owner_of_waiting(model::UnixSocket &client, const Seen &seen) {
-    const std::string status = TRY(read_file(fmt::format("/proc/{}/status", seen.pid)));
-    ucred owner = {.pid = seen.pid, .uid = 0, .gid = 0};
-    // proc(5): real, effective, ...
-    if (std::sscanf(std::string(info_field(status, "Uid").value_or("")).c_str(), "%*u %u", &owner.uid) != 1 ||
-        std::sscanf(std::string(info_field(status, "Gid").value_or("")).c_str(), "%*u %u", &owner.gid) != 1)
-        return fail(EPROTO, "/proc/{}/status is malformed", seen.pid);
+    const auto status = TRY(os::read_status(seen.pid));
+    const ucred owner = {.pid = seen.pid, .uid = status.uids[1], .gid = status.gids[1]}; // effective
     set_owner(client, owner);
     return {};
 }

@@ -68,4 +68,13 @@ struct SchedulingAttributes {
     uint64_t period;
 };
 
+// include/linux/socket.h, Linux 6.5: a pidfd of the sender among the ancillary data
+inline constexpr int scm_pidfd = 4;
+
+// include/uapi/linux/timerfd.h, Linux 3.17: not in the C library's header
+inline constexpr unsigned long tfd_ioc_set_ticks = _IOW('T', 0, uint64_t);
+
+// include/uapi/linux/fcntl.h, Linux 3.7: not in the C library's header
+inline constexpr int f_getowner_uids = 17;
+
 } // namespace abey::kernel

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // timerfd_create(2)
+#include "engine/os/kernel.h"
 #include "engine/rebuild/kinds.h"
 
 #include <ctime>
@@ -12,8 +13,6 @@ namespace abey::rebuild {
 namespace {
 
 constexpr int64_t second = 1'000'000'000;
-// linux/timerfd.h, Linux 3.17, with CONFIG_CHECKPOINT_RESTORE
-constexpr unsigned long set_ticks = _IOW('T', 0, uint64_t);
 
 timespec to_timespec(const model::Time &time) {
     return {.tv_sec = time.seconds, .tv_nsec = static_cast<long>(time.nanoseconds)};
@@ -43,7 +42,7 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
         if (::timerfd_settime(fd.get(), flags, &spec, nullptr) < 0)
             return fail(errno, "cannot set a timerfd");
     }
-    if (timer.ticks != 0 && ::ioctl(fd.get(), set_ticks, &timer.ticks) < 0)
+    if (timer.ticks != 0 && ::ioctl(fd.get(), kernel::tfd_ioc_set_ticks, &timer.ticks) < 0)
         return fail(errno, "cannot set the ticks of a timerfd to {}", timer.ticks);
     return fd;
 }
