@@ -19,17 +19,29 @@ class CommandLine {
     CommandLine() {
         app_.require_subcommand(1);
         app_.set_version_flag("--version", std::string("abeyctl ") + ABEYANCE_VERSION);
+        app_.failure_message([](const CLI::App * /*app*/, const CLI::Error &error) {
+            return fmt::format("abeyctl: {}\n", bus::printable(error.what()));
+        });
     }
 
     template <class Command>
     CLI::App *add(const char *name, const char *description, Command &command, Result<int> (*run)(const Command &)) {
         auto *subcommand = app_.add_subcommand(name, description);
         subcommand->add_flag("--json", command.json, "print one JSON document");
-        subcommand->callback([this, &command, run] { run_ = [&command, run] { return run(command); }; });
+        subcommand->callback([this, &command, run] {
+            json_ = command.json;
+            run_ = [&command, run] { return run(command); };
+        });
         return subcommand;
     }
 
     int main(int argc, char **argv) {
+        // CLI11 would only say that a subcommand is missing
+        if (argc > 1 && argv[1][0] != '-' && !is_command(argv[1])) {
+            fmt::print(stderr, "abeyctl: there is no command \"{}\"; `abeyctl --help` lists them\n",
+                       bus::printable(argv[1]));
+            return 2;
+        }
         try {
             app_.parse(argc, argv);
         } catch (const CLI::ParseError &error) {
@@ -47,6 +59,10 @@ class CommandLine {
     }
 
   private:
+    bool is_command(std::string_view name) {
+        return !app_.get_subcommands([&](const CLI::App *one) { return one->get_name() == name; }).empty();
+    }
+
     CLI::App app_{"Put a login session into abeyance, and bring it back."};
     std::function<Result<int>()> run_;
     bool json_ = false;

@@ -28,7 +28,7 @@ PLAN = [
     "bob cannot cancel her job", "the bus refuses what the policy does not name", "bob cannot take the name",
     "a session id is validated", "a checkpoint id is validated", "an unknown option is refused", "a wrong type is refused",
     "no such session has a name", "no such checkpoint has a name",
-    "check tells what it found", "check fails when something is refused", "text is fit for a terminal",
+    "a failure is told in JSON, too", "check tells what it found", "check fails when something is refused", "text is fit for a terminal",
     "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
     "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus",
     "one job for each session", "a canceled job ends as such", "no canceling at the end",
@@ -176,6 +176,9 @@ def refusals(service, ada, path):
 
 def calls(service, ada):
     checks, ctl = service.checks, service.ctl
+    result = ctl("remove", "none", "--json")
+    checks.check("a failure is told in JSON, too", (1, False, "there is no checkpoint none"), (
+        result.returncode, *(json.loads(result.stdout).get(name) for name in ("ok", "error"))))
     result = ctl("check", ada, "--json", user="ada")
     found = json.loads(result.stdout)
     checks.check("check tells what it found", (0, True, "is a socket"),
