@@ -114,6 +114,19 @@ INSTANTIATE_TEST_SUITE_P(On, EachLastingFileSystem, testing::Values("btrfs", "ex
 // A file with everything that has to come back.
 struct Rich {
     static constexpr size_t hole = 4U << 20U;
+    // system.posix_acl_access as acl(5) tells it: version 2, then tag, rights and id of each entry, little-endian; the
+    // rights of owner, mask and others are those of the mode
+    static std::string acl() {
+        std::string value("\2\0\0\0", 4);
+        auto entry = [&](char tag, char rights, std::string_view id) { value += std::string{tag, 0, rights, 0} += id; };
+        constexpr std::string_view no_id = "\xff\xff\xff\xff";
+        entry(0x01, 7, no_id);                               // owner
+        entry(0x02, 4, std::string_view("\xe9\x03\0\0", 4)); // user 1001
+        entry(0x04, 4, no_id);                               // group
+        entry(0x10, 5, no_id);                               // mask
+        entry(0x20, 1, no_id);                               // others
+        return value;
+    }
     static Fd make(const std::string &path, int flags = O_CREAT | O_EXCL) {
         Fd fd = must(open_file(path, O_RDWR | flags, 0600));
         must(write_at(fd, std::as_bytes(std::span("begin", 5)), 0));
@@ -122,6 +135,7 @@ struct Rich {
         EXPECT_EQ(::fchown(fd.get(), 1234, 4321), 0);
         EXPECT_EQ(::fchmod(fd.get(), 06751), 0);
         EXPECT_EQ(::fsetxattr(fd.get(), "trusted.test", "a\0b", 3, 0), 0);
+        EXPECT_EQ(::fsetxattr(fd.get(), "system.posix_acl_access", acl().data(), acl().size(), 0), 0);
         struct timespec times[2] = {{1000, 5}, {2000, 7}};
         EXPECT_EQ(::futimens(fd.get(), times), 0);
         return fd;
@@ -140,6 +154,9 @@ struct Rich {
         std::string value(16, '\0');
         EXPECT_EQ(::fgetxattr(fd.get(), "trusted.test", value.data(), value.size()), 3);
         EXPECT_EQ(value.substr(0, 3), std::string("a\0b", 3));
+        value.resize(256);
+        ssize_t size = ::fgetxattr(fd.get(), "system.posix_acl_access", value.data(), value.size());
+        EXPECT_EQ(value.substr(0, static_cast<size_t>(std::max<ssize_t>(size, 0))), acl());
         EXPECT_EQ(contents(fd), text);
     }
     static std::string text() {
