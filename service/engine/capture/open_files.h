@@ -23,7 +23,7 @@ struct EpollSlot {
 class OpenFiles {
   public:
     struct Entry {
-        Entry(model::ObjRef id, Fd file, const Seen &first) : id(id), file(std::move(file)), seen(first) {
+        Entry(model::ObjRef id, Fd file, Seen first) : id(id), file(std::move(file)), seen(std::move(first)) {
             seen.file = &this->file;
             seen.info.clear();
         }
