@@ -24,8 +24,8 @@ struct Seen {
     uint64_t mapping_start = 0, mapping_end = 0; // of a mapped file
     bool writable_mapping = false;
     std::string place; // "cwd", "exe": a link of /proc/PID
-    const Fd
-        *file; // our own duplicate of the open file (pidfd_getfd(2)): shares position and flags, so leave both alone
+    // our own duplicate of the open file (pidfd_getfd(2)): shares position and flags, so leave both alone
+    const Fd *file = nullptr;
     struct stat stat = {};
     std::string link;   // readlink of /proc/PID/fd/N, bytes
     std::string info;   // text of /proc/PID/fdinfo/N
