@@ -21,7 +21,8 @@ class RecordedHome : public snapshot::Provider {
     Result<snapshot::Saved> save(const std::string &id) override {
         auto saved = TRY(provider_->save(id));
         if (auto recorded = store_.record_home(id_, saved); !recorded) {
-            (void)provider_->remove(saved); // the error that counts is the first one
+            // The error that counts is the first one.
+            [[maybe_unused]] const auto removed = provider_->remove(saved);
             return std::unexpected(std::move(recorded).error());
         }
         return saved;
@@ -33,7 +34,7 @@ class RecordedHome : public snapshot::Provider {
     Result<snapshot::Displaced> roll_back(const snapshot::Saved &saved) override {
         auto displaced = TRY(provider_->roll_back(saved));
         if (auto recorded = store_.record_displaced(id_, displaced); !recorded) {
-            (void)provider_->undo(displaced);
+            [[maybe_unused]] const auto undone = provider_->undo(displaced);
             return std::unexpected(std::move(recorded).error());
         }
         return displaced;

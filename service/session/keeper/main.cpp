@@ -75,7 +75,7 @@ int main(int argc, char **argv) {
     try {
         return keep(argv[1]);
     } catch (const std::exception &error) {
-        std::fprintf(stderr, "abey-keeper: %s\n", error.what());
+        (void)std::fprintf(stderr, "abey-keeper: %s\n", error.what());
         return 1;
     }
 }
