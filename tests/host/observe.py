@@ -69,6 +69,8 @@ class Process:
         found = {}
         for name in os.listdir(f"/proc/{self.pid}/fd"):
             target = os.readlink(f"/proc/{self.pid}/fd/{name}")
+            # docs/LIMITS.md: what /proc shows of a deleted file whose name is taken by now
+            target = re.sub(r"/\.([^/]*)\.abeyance-[^/]* \(deleted\)$", r"/\1 (deleted)", target)
             target = re.sub(r"^(pipe|socket):\[\d+\]$", r"\1", target)
             found[int(name)] = re.sub(r"^/dev/pts/\d+$", "/dev/pts/*", target)
         return found
