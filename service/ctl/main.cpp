@@ -5,6 +5,8 @@
 #include "ctl/output.h"
 #include "dbus/names.h"
 
+#include <cstdio>
+#include <exception>
 #include <functional>
 
 #include <CLI/CLI.hpp>
@@ -116,4 +118,11 @@ int run(int argc, char **argv) {
 
 } // namespace
 
-int main(int argc, char **argv) { return run(argc, argv); }
+int main(int argc, char **argv) {
+    try {
+        return run(argc, argv);
+    } catch (const std::exception &error) {
+        (void)std::fprintf(stderr, "abeyctl: %s\n", error.what());
+        return 1;
+    }
+}

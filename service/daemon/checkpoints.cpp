@@ -61,7 +61,8 @@ Result<Checkpoint> checkpoint(const std::string &id) {
 Result<std::string> new_checkpoint_id(const std::string &session) {
     const auto now = std::time(nullptr);
     std::tm parts{};
-    ::gmtime_r(&now, &parts);
+    if (::gmtime_r(&now, &parts) == nullptr)
+        return fail(errno, "cannot tell the time");
     const auto base = fmt::format("{:%Y%m%d-%H%M%S}-s{}", parts, session);
     const store::Store store;
     auto id = base;

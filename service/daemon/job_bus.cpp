@@ -4,6 +4,7 @@
 #include "daemon/glue.h"
 #include "daemon/manager.h"
 
+#include <string>
 #include <vector>
 
 namespace abey::daemon {
@@ -62,8 +63,8 @@ const sd_bus_vtable job_vtable[] = {
 int find_job_object(sd_bus * /*bus*/, const char *path, const char * /*interface*/, void *userdata, void **found,
                     sd_bus_error * /*error*/) {
     const auto number = bus::job_number(path);
-    const auto *running = number ? static_cast<Manager *>(userdata)->find_job(*number) : nullptr;
-    *found = const_cast<RunningJob *>(running);
+    auto *running = number ? static_cast<Manager *>(userdata)->find_job(*number) : nullptr;
+    *found = running;
     return running != nullptr ? 1 : 0;
 }
 
@@ -79,9 +80,11 @@ Result<> Manager::export_jobs() {
 }
 
 void Manager::emit_job_changed(const RunningJob &running, std::initializer_list<const char *> properties) const {
+    // sd-bus wants them writable
+    std::vector<std::string> copies(properties.begin(), properties.end());
     std::vector<char *> names;
-    for (const auto *property : properties)
-        names.push_back(const_cast<char *>(property)); // the interface of sd-bus; it changes nothing
+    for (auto &copy : copies)
+        names.push_back(copy.data());
     names.push_back(nullptr);
     (void)::sd_bus_emit_properties_changed_strv(bus_, bus::job_path(running.job.number).c_str(), bus::job_interface,
                                                 names.data());

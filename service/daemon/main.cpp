@@ -9,6 +9,8 @@
 #include "session/logind.h"
 
 #include <csignal>
+#include <cstdio>
+#include <exception>
 #include <memory>
 
 #include <sys/stat.h>
@@ -68,12 +70,17 @@ Result<> run() {
 
 int main(int argc, char ** /*argv*/) {
     if (argc > 1) {
-        fmt::print(stderr, "abeyd: takes no arguments; it is started by systemd (abeyd.service)\n");
+        (void)std::fputs("abeyd: takes no arguments; it is started by systemd (abeyd.service)\n", stderr);
         return 2;
     }
     ::umask(077);
-    if (auto result = abey::daemon::run(); !result) {
-        abey::daemon::log_error("{}", result.error().message());
+    try {
+        if (auto result = abey::daemon::run(); !result) {
+            abey::daemon::log_error("{}", result.error().message());
+            return 1;
+        }
+    } catch (const std::exception &error) {
+        (void)std::fprintf(stderr, SD_ERR "%s\n", error.what());
         return 1;
     }
     return 0;

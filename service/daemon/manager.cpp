@@ -142,7 +142,7 @@ std::vector<const RunningJob *> Manager::visible_jobs(uid_t caller) const {
     return visible;
 }
 
-const RunningJob *Manager::find_job(uint32_t number) const {
+RunningJob *Manager::find_job(uint32_t number) {
     const auto found = jobs_.find(number);
     return found != jobs_.end() && is_public(found->second->job.kind) ? found->second.get() : nullptr;
 }

@@ -56,16 +56,17 @@ class Manager {
     // Puts the objects on the bus and takes up the jobs that a former daemon left. The name is the caller's business.
     Result<> start();
 
-    // Each call comes with the user who makes it. `request` is answered when the job has ended.
-    Answer<uint32_t> suspend(uid_t caller, const std::string &session, const SuspendOptions &options,
+    // Each call comes with the user who makes it; ids are of sessions or checkpoints. `request` is answered when the
+    // job has ended.
+    Answer<uint32_t> suspend(uid_t caller, const std::string &id, const SuspendOptions &options,
                              sd_bus_message *request);
-    Answer<uint32_t> resume(uid_t caller, const std::string &checkpoint, const ResumeOptions &options);
-    Answer<> check(uid_t caller, const std::string &session, sd_bus_message *request);
-    Answer<> remove(uid_t caller, const std::string &checkpoint, sd_bus_message *request);
+    Answer<uint32_t> resume(uid_t caller, const std::string &id, const ResumeOptions &options);
+    Answer<> check(uid_t caller, const std::string &id, sd_bus_message *request);
+    Answer<> remove(uid_t caller, const std::string &id, sd_bus_message *request);
     Answer<> cancel(uid_t caller, uint32_t number);
-    Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller);
+    static Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller);
     [[nodiscard]] std::vector<const RunningJob *> visible_jobs(uid_t caller) const;
-    [[nodiscard]] const RunningJob *find_job(uint32_t number) const;
+    [[nodiscard]] RunningJob *find_job(uint32_t number);
 
     // A user has logged in: resumes what waits for them, when the policy says so.
     void on_login(const session::Session &login);
@@ -76,7 +77,7 @@ class Manager {
   private:
     // The session or checkpoint, when it exists and is the caller's.
     Answer<session::Session> own_session(uid_t caller, const std::string &id);
-    Answer<Checkpoint> own_checkpoint(uid_t caller, const std::string &id);
+    static Answer<Checkpoint> own_checkpoint(uid_t caller, const std::string &id);
     // Is there room for one more job, on things that no other works on?
     Answer<> admit(uid_t caller, const job::Job &job) const;
 
@@ -107,7 +108,7 @@ class Manager {
     Result<> export_jobs();
     Result<> export_checkpoints();
     Result<> watch_logins();
-    void answer_request(RunningJob &running, const job::Outcome &outcome);
+    static void answer_request(RunningJob &running, const job::Outcome &outcome);
     void emit_job_changed(const RunningJob &running, std::initializer_list<const char *> properties) const;
     static int on_session_new(sd_bus_message *message, void *userdata, sd_bus_error *error);
 

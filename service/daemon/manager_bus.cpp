@@ -79,7 +79,7 @@ int on_list_checkpoints(sd_bus_message *message, void *userdata, sd_bus_error *e
     const auto list = [&]() -> Answer<std::vector<Checkpoint>> {
         const auto caller = TRY(caller_of(message));
         manager_of(userdata).clients().remember(message, caller);
-        return manager_of(userdata).visible_checkpoints(caller);
+        return Manager::visible_checkpoints(caller);
     }();
     if (!list)
         return set_error(error, list.error());

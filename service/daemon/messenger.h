@@ -10,8 +10,8 @@
 
 #include <sys/types.h>
 
-extern "C" typedef struct sd_event sd_event;
-extern "C" typedef struct sd_event_source sd_event_source;
+struct sd_event; // <systemd/sd-event.h>
+struct sd_event_source;
 struct inotify_event;
 
 namespace abey::daemon {

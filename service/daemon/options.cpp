@@ -12,7 +12,7 @@ namespace {
 
 struct Words {
     std::array<std::string_view, 3> all;
-    const char *listed; // for messages
+    const char *listed = ""; // for messages
 };
 constexpr Words pids_words{{"same", "namespace", "auto"}, "same, namespace, auto"};
 constexpr Words divergence_words{{"rollback", "keep", "fail"}, "rollback, keep, fail"};

@@ -5,6 +5,7 @@
 #include "worker/worker.h"
 
 #include <cstdio>
+#include <exception>
 #include <string_view>
 
 #include <sys/stat.h>
@@ -51,12 +52,17 @@ Result<> run(std::string_view verb, std::string_view text) {
 
 int main(int argc, char **argv) {
     if (argc != 3) {
-        fmt::print(stderr, "usage: abey-worker suspend|check|remove|clear NUMBER\n");
+        (void)std::fputs("usage: abey-worker suspend|check|remove|clear NUMBER\n", stderr);
         return 2;
     }
     ::umask(077);
-    if (auto result = abey::worker::run(argv[1], argv[2]); !result) {
-        fmt::print(stderr, "abey-worker: {}\n", result.error().message());
+    try {
+        if (auto result = abey::worker::run(argv[1], argv[2]); !result) {
+            fmt::print(stderr, "abey-worker: {}\n", result.error().message());
+            return 1;
+        }
+    } catch (const std::exception &error) {
+        (void)std::fprintf(stderr, "abey-worker: %s\n", error.what());
         return 1;
     }
     return 0;
