@@ -73,7 +73,7 @@ void forget(uint32_t number, const std::string &directory = jobs_directory) noex
 Result<Job> load(uint32_t number, const std::string &directory = jobs_directory);
 
 // The worker's side. Says how far the job is: the status text of its unit, "freeze (20%)". Losing one is harmless.
-void report_progress(std::string_view phase, int percent) noexcept;
+void report_progress(std::string_view phase, int percent);
 Result<> store_outcome(uint32_t number, const Outcome &outcome, const std::string &directory = jobs_directory);
 
 // Reads a status text back; nothing when it is not one of ours.

@@ -8,10 +8,9 @@
 
 namespace abey::job {
 
-void report_progress(std::string_view phase, int percent) noexcept {
+void report_progress(std::string_view phase, int percent) {
     // Not started by systemd (by hand, in a test): there is nobody to tell, and that is no error.
-    (void)::sd_notifyf(0, "STATUS=%.*s (%d%%)", static_cast<int>(phase.size()), phase.data(),
-                       std::clamp(percent, 0, 100));
+    (void)::sd_notify(0, fmt::format("STATUS={} ({}%)", phase, std::clamp(percent, 0, 100)).c_str());
 }
 
 Result<Progress> progress_from(std::string_view status) {
