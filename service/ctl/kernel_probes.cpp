@@ -132,7 +132,7 @@ Probe capabilities() {
 
 unsigned leading_number(std::string_view version) {
     unsigned number = 0;
-    (void)std::from_chars(version.data(), version.data() + version.size(), number);
+    (void)std::from_chars(version.begin(), version.end(), number);
     return number;
 }
 

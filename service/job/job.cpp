@@ -79,7 +79,7 @@ Result<std::string> read_own_file(const std::string &path) {
 std::string_view name_of(Kind kind) { return std::ranges::find(kinds, kind, &Named::kind)->name; }
 
 Result<Kind> kind_of(std::string_view name) {
-    if (auto found = std::ranges::find(kinds, name, &Named::name); found != kinds.end())
+    if (const auto *found = std::ranges::find(kinds, name, &Named::name); found != kinds.end())
         return found->kind;
     return fail(EINVAL, "no such kind of job: \"{}\"", name);
 }
@@ -165,9 +165,8 @@ Result<Outcome> outcome_from_json(std::string_view text) {
 
 Result<uint32_t> number_from(std::string_view text) {
     uint32_t number = 0;
-    const auto *end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, number);
-    if (error != std::errc{} || stop != end || number == 0 || text.starts_with('0'))
+    const auto [stop, error] = std::from_chars(text.begin(), text.end(), number);
+    if (error != std::errc{} || stop != text.end() || number == 0 || text.starts_with('0'))
         return fail(EINVAL, "not the number of a job: \"{}\"", text);
     return number;
 }

@@ -23,9 +23,8 @@ Result<Progress> progress_from(std::string_view status) {
     if (!std::ranges::all_of(progress.phase, [](char c) { return (c >= 'a' && c <= 'z') || c == '-'; }))
         return foreign();
     const auto digits = status.substr(space + 2, status.size() - space - 4);
-    const auto *end = digits.data() + digits.size();
-    const auto [stop, error] = std::from_chars(digits.data(), end, progress.percent);
-    if (error != std::errc{} || stop != end || progress.percent > 100)
+    const auto [stop, error] = std::from_chars(digits.begin(), digits.end(), progress.percent);
+    if (error != std::errc{} || stop != digits.end() || progress.percent > 100)
         return foreign();
     return progress;
 }

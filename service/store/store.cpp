@@ -215,7 +215,7 @@ Result<> Store::begin_removal(const std::string &id) const {
     TRY(checked_id(id));
     const auto place = directory(id);
     const auto removing = fmt::format("{}/{}{}", root_, removing_prefix, id);
-    if (::rename(place.c_str(), removing.c_str()) < 0 && !(errno == ENOENT && exists(removing)))
+    if (::rename(place.c_str(), removing.c_str()) < 0 && (errno != ENOENT || !exists(removing)))
         return fail(errno, "cannot remove checkpoint {}", id);
     return sync_directory(root_);
 }
