@@ -16,7 +16,7 @@ std::string mark_of(uint32_t job) { return fmt::format("{}/{}.ending", job::jobs
 
 uint64_t monotonic_now() {
     timespec time{};
-    ::clock_gettime(CLOCK_MONOTONIC, &time);
+    (void)::clock_gettime(CLOCK_MONOTONIC, &time);
     return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_nsec) / 1000;
 }
 
@@ -65,7 +65,7 @@ Result<> SessionEnd::wait() {
 void mark_ending(uint32_t job) noexcept {
     // Without the mark a worker killed within the next milliseconds leaves a checkpoint that is removed though part of
     // its session has ended: nothing can be done about that here.
-    (void)open_file(mark_of(job), O_WRONLY | O_CREAT, 0600);
+    [[maybe_unused]] const auto mark = open_file(mark_of(job), O_WRONLY | O_CREAT, 0600);
 }
 
 bool is_marked_ending(uint32_t job) noexcept { return ::access(mark_of(job).c_str(), F_OK) == 0; }

@@ -47,7 +47,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     request.progress = [&](const suspend::Progress &progress) {
         if (progress.phase == "end") {
             // From here on the session ends. Being canceled now would leave half of it.
-            std::signal(SIGTERM, SIG_IGN);
+            (void)std::signal(SIGTERM, SIG_IGN);
             mark_ending(job.number);
         }
         job::report_progress(progress.phase, progress.percent);
