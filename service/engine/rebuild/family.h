@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The tree of husks: who is whose child, in which session and process group, on which terminal.
+#pragma once
+
+#include "engine/rebuild/husk.h"
+
+#include <map>
+
+namespace abey::rebuild {
+
+// Every task of the model as a husk. Destruction kills them all, unless they have been let go.
+class Family {
+  public:
+    Family(const model::Tree &tree, const Workshop &shop) : tree_(tree), shop_(shop) {}
+    Family(const Family &) = delete;
+    Family &operator=(const Family &) = delete;
+    ~Family();
+
+    // Makes the processes: parents before children, session leaders before members; leaders that are dead by helpers
+    // which end again. The roots become children of this process, which must be a child subreaper meanwhile.
+    Result<> make(Context &context);
+    // Process groups, foreground groups, and the ends of those that were zombies.
+    Result<> make_groups(Context &context);
+
+    Husk &of(const model::Task &task) { return *husks_.at(task.pid); }
+    [[nodiscard]] const std::vector<int> &roots() const { return roots_; } // pids as we see them
+    void let_go() { husks_.clear(); }
+
+  private:
+    Result<> make_root(Context &context, const model::Task &task);
+    Result<> make_below(Context &context, const model::Task &task, int initial_session);
+    Result<> adopt(Context &context, const model::Task &task);
+    Result<> lead_session(Context &context, const model::Task &task);
+    Result<std::unique_ptr<Husk>> new_root(int own_pid, int exit_signal);
+    Result<> strip(Husk &husk) const;
+    Result<> place_in_group(const model::Task &task);
+    [[nodiscard]] int session_of(const model::Task &task) const;
+    [[nodiscard]] uint64_t shared_with_parent(const model::Task &task) const;
+
+    const model::Tree &tree_;
+    const Workshop &shop_;
+    std::map<int, std::unique_ptr<Husk>> husks_; // by own pid
+    std::map<int, const model::Task *> tasks_;
+    std::map<int, std::vector<const model::Task *>> children_; // by parent's pid
+    std::map<int, int> sessions_;                              // sessions whose leader is outside -> who leads instead
+    std::map<int, int> groups_;                                // process groups likewise
+    std::vector<const model::Task *> homeless_;                // session not reachable from their parent
+    std::vector<int> roots_;
+};
+
+} // namespace abey::rebuild

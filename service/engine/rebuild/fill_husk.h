@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Filling a husk, step by step, in this order for every task of the tree: memory of all, then the rest of each.
+#pragma once
+
+#include "engine/rebuild/husk.h"
+
+namespace abey::rebuild {
+
+// The address space: vDSO in place, mappings, pages, layout, executable. The husk's descriptor table is still empty.
+Result<> fill_memory(Context &context, Husk &husk, const model::Task &task);
+
+// Directory, root, umask; descriptors at their numbers and what only the task can do with them; signal actions, limits,
+// personality. `table_done`: the table is shared with a task that has it already.
+Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool table_done);
+
+// Threads, timers, pending signals, scheduling, registrations; credentials last. Afterwards the husk has no privileges.
+Result<> fill_threads(Context &context, Husk &husk, const model::Task &task);
+
+// Registers, signal masks; the region is unmapped. Nothing is left to do but to let go.
+Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree);
+
+// Lets every thread run (or stand in its group-stop).
+Result<> release(Husk &husk, const model::Task &task);
+
+} // namespace abey::rebuild

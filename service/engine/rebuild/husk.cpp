@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/rebuild/husk.h"
+
+#include "engine/os/batch_layout.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+
+#include <linux/sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace abey::rebuild {
+
+namespace {
+
+constexpr size_t region_size = 1U << 20U;
+// A stack may not grow to within this distance of another mapping (stack_guard_gap, 256 pages).
+constexpr uint64_t margin = 2U << 20U;
+constexpr uint64_t lowest = 1ULL << 32U;
+constexpr uint64_t highest = 0x7fff00000000;
+constexpr int lowest_worker_number = 64;
+
+Result<uint64_t> free_place(const model::Tree &tree, const std::vector<os::ProcMapping> &own) {
+    std::vector<std::pair<uint64_t, uint64_t>> taken;
+    for (const auto &[id, space] : tree.address_spaces)
+        for (const model::Mapping &mapping : space.mappings)
+            taken.emplace_back(mapping.start, mapping.end);
+    for (const os::ProcMapping &mapping : own)
+        taken.emplace_back(mapping.start, mapping.end);
+    std::sort(taken.begin(), taken.end());
+    uint64_t place = lowest;
+    const uint64_t wanted = 2 * region_size + 2 * margin;
+    for (const auto &[start, end] : taken) {
+        if (end <= place)
+            continue;
+        if (start >= place + wanted)
+            break;
+        place = end;
+    }
+    if (place + wanted > highest)
+        return fail(ENOMEM, "no {} bytes of address space are free in all processes of the checkpoint", wanted);
+    return (place + margin) / os::batch_layout::page * os::batch_layout::page;
+}
+
+} // namespace
+
+Result<Workshop> Workshop::open(const model::Tree &tree, Fd &pidfd) {
+    Workshop shop;
+    const auto own = TRY(os::read_smaps(::getpid()));
+    for (const os::ProcMapping &mapping : own)
+        if (mapping.name == "[vdso]" || mapping.name == "[vvar]" || mapping.name == "[vvar_vclock]")
+            shop.special.push_back(mapping);
+    const uint64_t place = TRY(free_place(tree, own));
+    void *wanted = reinterpret_cast<void *>(place); // NOLINT: a chosen address
+    if (::mmap(wanted, region_size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+               0) != wanted)
+        return fail(errno, "cannot map {} bytes at {:#x}", region_size, place);
+    shop.region = os::Remote(place, region_size);
+    shop.spare = place + region_size;
+    TRY(shop.region.write_code(::getpid()));
+
+    int highest_number = lowest_worker_number;
+    for (const auto &[id, table] : tree.descriptor_tables)
+        for (const model::Descriptor &descriptor : table.descriptors)
+            highest_number = std::max(highest_number, descriptor.number);
+    pidfd = Fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+    if (!pidfd)
+        return fail(errno, "cannot open a pidfd of the worker");
+    shop.worker_number = ::fcntl(pidfd.get(), F_DUPFD_CLOEXEC, highest_number + 1);
+    if (shop.worker_number < 0)
+        return fail(errno, "cannot use descriptor numbers above {}; raise the limit of open files (LimitNOFILE=)",
+                    highest_number);
+    pidfd = Fd(shop.worker_number);
+    return shop;
+}
+
+Result<> Husk::run(os::Batch &batch, size_t thread, std::vector<os::Tracee> *born) {
+    os::Remote::Walk walk;
+    walk.pid = own_pid_;
+    walk.tid = own_tids_.at(thread);
+    walk.stop_signal = stop_signal_;
+    return shop_->region.run(threads_.at(thread), batch, walk, nullptr, born);
+}
+
+Result<Husk> Husk::make_child(int own_pid, uint64_t flags, int exit_signal) {
+    auto calls = batch();
+    clone_args arguments = {};
+    const pid_t wanted = own_pid;
+    arguments.flags = flags;
+    arguments.exit_signal = static_cast<uint64_t>(exit_signal);
+    arguments.set_tid = calls.put(wanted);
+    arguments.set_tid_size = 1;
+    const uint64_t at = calls.put(arguments);
+    calls.must(fmt::format("cannot make a process with id {}", own_pid), SYS_clone3, at, sizeof arguments);
+    std::vector<os::Tracee> born;
+    TRY(run(calls, 0, &born));
+    if (born.size() != 1)
+        return fail(0, "process {} was made, but not seen", own_pid);
+    return Husk(*shop_, std::move(born.front()), own_pid);
+}
+
+Result<> Husk::add_thread(int own_tid) {
+    auto calls = batch();
+    clone_args arguments = {};
+    const pid_t wanted = own_tid;
+    arguments.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    arguments.set_tid = calls.put(wanted);
+    arguments.set_tid_size = 1;
+    const uint64_t at = calls.put(arguments);
+    calls.must(fmt::format("cannot make thread {} of process {}", own_tid, own_pid_), SYS_clone3, at, sizeof arguments);
+    std::vector<os::Tracee> born;
+    TRY(run(calls, 0, &born));
+    if (born.size() != 1)
+        return fail(0, "thread {} was made, but not seen", own_tid);
+    threads_.push_back(std::move(born.front()));
+    own_tids_.push_back(own_tid);
+    return {};
+}
+
+Result<> Husk::end(int exit_code) {
+    const int pid = this->pid();
+    if (WIFSIGNALED(exit_code)) {
+        os::Tracee &task = threads_.front();
+        TRY(task.park());
+        TRY(task.set_signal_mask(0));
+        (void)::kill(pid, WTERMSIG(exit_code));
+    } else {
+        auto calls = batch();
+        calls.may(SYS_exit_group, WEXITSTATUS(exit_code));
+        const auto gone = run(calls);
+        if (gone || gone.error().code() != ESRCH)
+            return gone ? Result<>(fail(0, "process {} does not end", own_pid_)) : gone;
+        return {};
+    }
+    for (;;) {
+        TRY(threads_.front().go_on(WTERMSIG(exit_code)));
+        const os::Stop stop = TRY(threads_.front().wait());
+        if (stop.gone)
+            return {};
+    }
+}
+
+Result<> Husk::reap(int own_pid) {
+    auto calls = batch();
+    calls.must(fmt::format("process {} cannot reap {}", own_pid_, own_pid), SYS_wait4, own_pid, 0, __WALL, 0);
+    return run(calls);
+}
+
+Result<> Calls::room_for(size_t data) {
+    constexpr size_t some_calls = 8;
+    if (batch_.room() < data + some_calls * sizeof(os::Batch::Entry) + 256)
+        return flush();
+    return {};
+}
+
+Result<> Calls::run_only() {
+    TRY(husk_.run(batch_, thread_));
+    for (const Expected &expected : expected_)
+        if (batch_.result(expected.call) != expected.result)
+            return fail(0, "{}: {} where {} was expected", expected.what, batch_.result(expected.call), expected.result);
+    expected_.clear();
+    return {};
+}
+
+Result<> Calls::flush() {
+    TRY(run_only());
+    batch_.clear();
+    return {};
+}
+
+} // namespace abey::rebuild

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/rebuild/fill_husk.h"
+
+#include "engine/rebuild/kinds.h"
+#include "engine/rebuild/objects.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+
+#include <linux/prctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "engine/os/kernel.h"
+
+namespace abey::rebuild {
+
+namespace {
+
+constexpr uint64_t most_at_once = 1U << 30U;
+constexpr size_t most_segments = 512;
+
+// Descriptors in the husk's still empty table: numbers are given out from 0.
+class Borrowed {
+  public:
+    Borrowed(Context &context, Husk &husk, Calls &calls) : context_(context), husk_(husk), calls_(calls) {}
+
+    Result<int> number_of(model::ObjRef file) {
+        if (const auto known = numbers_.find(file); known != numbers_.end())
+            return known->second;
+        const int source = TRY(context_.open_file(file));
+        return numbers_[file] = TRY(take(source, fmt::format("open file {}", file)));
+    }
+    Result<int> take(int worker_fd, std::string what) {
+        TRY(calls_.room_for());
+        const size_t call = calls_.batch().must(fmt::format("cannot take {}", what), SYS_pidfd_getfd,
+                                                husk_.shop().worker_number, worker_fd, 0);
+        calls_.expect(call, next_, std::move(what));
+        return next_++;
+    }
+    Result<> close_all() {
+        TRY(calls_.room_for());
+        if (next_ > 0)
+            calls_.batch().must("close_range", SYS_close_range, 0U, static_cast<unsigned>(next_ - 1), 0U);
+        return {};
+    }
+
+  private:
+    Context &context_;
+    Husk &husk_;
+    Calls &calls_;
+    std::map<model::ObjRef, int> numbers_;
+    int next_ = 0;
+};
+
+const model::Mapping *find_kind(const model::AddressSpace &space, model::MappingKind kind) {
+    const auto found = std::find_if(space.mappings.begin(), space.mappings.end(),
+                                    [&](const model::Mapping &mapping) { return mapping.kind == kind; });
+    return found == space.mappings.end() ? nullptr : &*found;
+}
+
+// The kernel's own mappings are moved from where the worker had them; the kernel follows (vdso_mremap).
+Result<> place_special(Husk &husk, const model::AddressSpace &space, Calls &calls) {
+    struct Move {
+        uint64_t from, size, to;
+    };
+    std::vector<Move> moves;
+    for (const os::ProcMapping &own : husk.shop().special) {
+        const auto kind = own.name == "[vdso]" ? model::MappingKind::vdso
+                          : own.name == "[vvar]" ? model::MappingKind::vvar
+                                                 : model::MappingKind::vvar_vclock;
+        const model::Mapping *wanted = find_kind(space, kind);
+        if (wanted == nullptr) {
+            calls.batch().must("munmap", SYS_munmap, own.start, own.end - own.start);
+            continue;
+        }
+        if (wanted->end - wanted->start != own.end - own.start)
+            return fail(ENOTSUP, "{} was {} bytes long, but this kernel's is {}; resume under the kernel of the suspend",
+                        own.name, wanted->end - wanted->start, own.end - own.start);
+        moves.push_back({own.start, own.end - own.start, wanted->start});
+    }
+    const bool all_there = std::all_of(moves.begin(), moves.end(), [](const Move &m) { return m.from == m.to; });
+    if (all_there)
+        return {};
+    uint64_t spare = husk.shop().spare;
+    for (Move &move : moves) { // by way of a place that is free for sure: old and new places may overlap
+        calls.batch().must("cannot move the vDSO aside", SYS_mremap, move.from, move.size, move.size,
+                           MREMAP_MAYMOVE | MREMAP_FIXED, spare);
+        move.from = spare;
+        spare += move.size;
+    }
+    for (const Move &move : moves)
+        calls.batch().must(fmt::format("cannot move the vDSO to {:#x}", move.to), SYS_mremap, move.from, move.size, move.size,
+                           MREMAP_MAYMOVE | MREMAP_FIXED, move.to);
+    return {};
+}
+
+bool has_pages(const model::AddressSpace &space, const model::Mapping &mapping) {
+    const auto run = std::upper_bound(space.pages.begin(), space.pages.end(), mapping.start,
+                                      [](uint64_t at, const model::PageRun &r) { return at < r.address + r.length; });
+    return run != space.pages.end() && run->address < mapping.end;
+}
+
+Result<> map_all(Husk &husk, const model::AddressSpace &space, Calls &calls, Borrowed &files) {
+    (void)husk;
+    for (const model::Mapping &mapping : space.mappings) {
+        if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
+            continue;
+        int flags = MAP_FIXED_NOREPLACE | (mapping.shared ? MAP_SHARED : MAP_PRIVATE);
+        if (mapping.grows_down)
+            flags |= MAP_GROWSDOWN;
+        if (std::find(mapping.vm_flags.begin(), mapping.vm_flags.end(), "nr") != mapping.vm_flags.end())
+            flags |= MAP_NORESERVE;
+        int number = -1;
+        if (mapping.kind == model::MappingKind::anonymous)
+            flags |= MAP_ANONYMOUS;
+        else
+            number = TRY(files.number_of(mapping.file));
+        const int protection = mapping.protection | (!mapping.shared && has_pages(space, mapping) ? PROT_WRITE : 0);
+        TRY(calls.room_for());
+        calls.batch().must(fmt::format("cannot map {:x}-{:x}", mapping.start, mapping.end), SYS_mmap, mapping.start,
+                           mapping.end - mapping.start, protection, flags, number, mapping.file_offset);
+    }
+    return {};
+}
+
+// The task itself reads its pages out of the image: one copy, from the page cache to where they belong.
+Result<> read_pages(const model::AddressSpace &space, int pages, Calls &calls) {
+    for (size_t i = 0; i < space.pages.size();) {
+        std::vector<iovec> segments;
+        uint64_t length = 0;
+        const uint64_t offset = space.pages[i].offset;
+        uint64_t within = 0;
+        while (i < space.pages.size() && segments.size() < most_segments && length < most_at_once &&
+               space.pages[i].offset + within == offset + length) {
+            const model::PageRun &run = space.pages[i];
+            const uint64_t part = std::min(run.length - within, most_at_once - length);
+            segments.push_back({reinterpret_cast<void *>(run.address + within), part}); // NOLINT: the husk's address
+            length += part;
+            within += part;
+            if (within < run.length)
+                break;
+            within = 0;
+            ++i;
+        }
+        TRY(calls.room_for(segments.size() * sizeof(iovec)));
+        const uint64_t at = calls.batch().put(std::as_bytes(std::span(segments)));
+        const size_t call = calls.batch().must("cannot read pages from the image", SYS_preadv, pages, at, segments.size(),
+                                               offset, 0);
+        calls.expect(call, static_cast<long>(length), "reading pages from the image");
+        if (within != 0) { // a run longer than one call: the rest of it in the next round
+            uint64_t rest_at = space.pages[i].address + within;
+            uint64_t rest_offset = space.pages[i].offset + within;
+            for (uint64_t rest = space.pages[i].length - within; rest > 0;) {
+                const uint64_t part = std::min(rest, most_at_once);
+                TRY(calls.room_for());
+                const size_t more =
+                    calls.batch().must("cannot read pages from the image", SYS_pread64, pages, rest_at, part, rest_offset);
+                calls.expect(more, static_cast<long>(part), "reading pages from the image");
+                rest -= part;
+                rest_at += part;
+                rest_offset += part;
+            }
+            ++i;
+        }
+    }
+    return {};
+}
+
+Result<> finish_mappings(const model::AddressSpace &space, Calls &calls) {
+    static const std::map<std::string_view, int> advice = {
+        {"dd", MADV_DONTDUMP},    {"dc", MADV_DONTFORK},   {"wf", MADV_WIPEONFORK}, {"hg", MADV_HUGEPAGE},
+        {"nh", MADV_NOHUGEPAGE}, {"mg", MADV_MERGEABLE}, {"sr", MADV_SEQUENTIAL}, {"rr", MADV_RANDOM}};
+    for (const model::Mapping &mapping : space.mappings) {
+        if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
+            continue;
+        const uint64_t length = mapping.end - mapping.start;
+        TRY(calls.room_for(mapping.anonymous_name.size()));
+        auto &batch = calls.batch();
+        if (!mapping.shared && (mapping.protection & PROT_WRITE) == 0 && has_pages(space, mapping))
+            batch.must("mprotect", SYS_mprotect, mapping.start, length, mapping.protection);
+        for (const model::Bytes &flag : mapping.vm_flags) {
+            if (const auto known = advice.find(flag); known != advice.end())
+                batch.may(SYS_madvise, mapping.start, length, known->second);
+            else if (flag == "lo")
+                batch.must(fmt::format("cannot lock {:x}-{:x} in memory", mapping.start, mapping.end), SYS_mlock2,
+                           mapping.start, length, 0);
+        }
+        if (!mapping.anonymous_name.empty()) // only a name to look at; kernels without it lose nothing else
+            batch.may(SYS_prctl, kernel::pr_set_vma, kernel::pr_set_vma_anon_name, mapping.start, length,
+                      batch.put_string(mapping.anonymous_name));
+    }
+    return {};
+}
+
+} // namespace
+
+Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
+    const model::AddressSpace &space = *TRY(find(context.tree.address_spaces, task.address_space));
+    Calls calls(husk);
+    Borrowed files(context, husk, calls);
+    TRY(place_special(husk, space, calls));
+    TRY(map_all(husk, space, calls, files));
+    if (!space.pages.empty()) {
+        const int pages = TRY(files.take(context.pages.get(), "the image's pages"));
+        TRY(read_pages(space, pages, calls));
+    }
+    TRY(finish_mappings(space, calls));
+
+    const int executable = space.executable == 0 ? -1 : TRY(files.number_of(space.executable));
+    const model::MemoryLayout &own = space.layout;
+    TRY(calls.room_for(sizeof(prctl_mm_map) + own.auxv.size()));
+    prctl_mm_map layout = {};
+    layout.start_code = own.start_code;
+    layout.end_code = own.end_code;
+    layout.start_data = own.start_data;
+    layout.end_data = own.end_data;
+    layout.start_brk = own.start_brk;
+    layout.brk = own.brk;
+    layout.start_stack = own.start_stack;
+    layout.arg_start = own.arg_start;
+    layout.arg_end = own.arg_end;
+    layout.env_start = own.env_start;
+    layout.env_end = own.env_end;
+    layout.auxv = reinterpret_cast<__u64 *>(calls.batch().put(std::as_bytes(std::span(own.auxv)))); // NOLINT
+    layout.auxv_size = static_cast<__u32>(own.auxv.size());
+    layout.exe_fd = static_cast<__u32>(executable);
+    const uint64_t at = calls.batch().put(layout);
+    calls.batch().must("cannot set the memory layout and executable", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at, sizeof layout,
+                       0);
+    TRY(files.close_all());
+    return calls.flush();
+}
+
+} // namespace abey::rebuild

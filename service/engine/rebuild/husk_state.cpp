@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/rebuild/fill_husk.h"
+
+#include "engine/rebuild/kinds.h"
+#include "engine/rebuild/objects.h"
+#include "engine/rebuild/open_files.h"
+
+#include <csignal>
+
+#include <linux/prctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+namespace abey::rebuild {
+
+namespace {
+
+Result<> set_places(Context &context, Husk &husk, const model::Task &task, Calls &calls) {
+    const model::FsContext &fs = *TRY(find(context.tree.fs_contexts, task.fs));
+    TRY(calls.room_for());
+    auto &batch = calls.batch();
+    const int worker = husk.shop().worker_number;
+    if (fs.root != 0) {
+        batch.must("cannot take the root directory", SYS_pidfd_getfd, worker, TRY(context.open_file(fs.root)), 0);
+        batch.must("cannot enter the root directory", SYS_fchdir, 0);
+        batch.must("cannot change the root directory", SYS_chroot, batch.put_string("."));
+        batch.must("close", SYS_close, 0);
+    }
+    batch.must("cannot take the working directory", SYS_pidfd_getfd, worker, TRY(context.open_file(fs.directory)), 0);
+    batch.must("cannot enter the working directory", SYS_fchdir, 0);
+    batch.must("close", SYS_close, 0);
+    batch.must("umask", SYS_umask, fs.umask);
+    return {};
+}
+
+// pidfd_getfd(2) gives the lowest free number, and the table has been empty: so it is known in advance.
+Result<> set_descriptors(Context &context, Husk &husk, const model::DescriptorTable &table, Calls &calls) {
+    int lowest = 0;
+    for (const model::Descriptor &descriptor : table.descriptors) {
+        TRY(calls.room_for());
+        auto &batch = calls.batch();
+        const auto what = fmt::format("descriptor {}", descriptor.number);
+        const int source = TRY_IN(context.open_file(descriptor.open_file), "{}", what);
+        const size_t taken =
+            batch.must(fmt::format("cannot take {}", what), SYS_pidfd_getfd, husk.shop().worker_number, source, 0);
+        calls.expect(taken, lowest, what);
+        if (descriptor.number != lowest) {
+            batch.must(fmt::format("cannot make {}", what), SYS_dup3, lowest, descriptor.number,
+                       descriptor.close_on_exec ? O_CLOEXEC : 0);
+            batch.must("close", SYS_close, lowest);
+        } else {
+            if (!descriptor.close_on_exec)
+                batch.must("fcntl", SYS_fcntl, lowest, F_SETFD, 0);
+            ++lowest;
+        }
+    }
+    return {};
+}
+
+Result<> set_signals(const model::Task &task, Calls &calls) {
+    TRY(calls.flush());
+    auto &batch = calls.batch();
+    // children that ended while the tree was made have sent SIGCHLD: ignoring it for a moment discards what is pending
+    const model::SignalAction ignore{1, 0, 0, 0};
+    batch.must("rt_sigaction", SYS_rt_sigaction, SIGCHLD, batch.put(ignore), 0, sizeof(uint64_t));
+    batch.must("rt_sigaction", SYS_rt_sigaction, SIGCHLD, batch.put(model::SignalAction{}), 0, sizeof(uint64_t));
+    for (size_t i = 0; i < task.actions.size(); ++i) {
+        if (task.actions[i] == model::SignalAction{})
+            continue;
+        batch.must(fmt::format("cannot set the action of signal {}", i + 1), SYS_rt_sigaction, i + 1,
+                   batch.put(task.actions[i]), 0, sizeof(uint64_t));
+    }
+    return {};
+}
+
+Result<> set_limits(const model::Task &task, Calls &calls) {
+    TRY(calls.room_for(task.limits.size() * sizeof(rlimit64) * 2));
+    auto &batch = calls.batch();
+    for (size_t i = 0; i < task.limits.size(); ++i) {
+        // what is as wanted already is left alone: raising a hard limit needs CAP_SYS_RESOURCE, keeping it does not
+        rlimit64 own = {};
+        const auto &wanted = task.limits.at(i);
+        if (::prlimit64(0, static_cast<__rlimit_resource>(i), nullptr, &own) == 0 && own.rlim_cur == wanted.soft &&
+            own.rlim_max == wanted.hard)
+            continue;
+        const rlimit64 limit = {wanted.soft, wanted.hard};
+        batch.must(fmt::format("cannot set resource limit {} to {}/{}", i, wanted.soft, wanted.hard), SYS_prlimit64, 0, i,
+                   batch.put(limit), 0);
+    }
+    return {};
+}
+
+} // namespace
+
+Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool table_done) {
+    Calls calls(husk);
+    TRY(set_places(context, husk, task, calls));
+    TRY(calls.flush());
+    if (!table_done) {
+        const auto &table = *TRY(find(context.tree.descriptor_tables, task.descriptors));
+        TRY(set_descriptors(context, husk, table, calls));
+        TRY(calls.flush());
+    }
+    TRY(in_task(context, task, calls.batch(), [&] { return calls.flush(); }));
+    TRY(set_signals(task, calls));
+    TRY(calls.room_for());
+    auto &batch = calls.batch();
+    batch.must("personality", SYS_personality, task.personality);
+    if (task.child_subreaper)
+        batch.must("PR_SET_CHILD_SUBREAPER", SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
+    if (task.thp_disabled)
+        batch.must("PR_SET_THP_DISABLE", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    TRY(set_limits(task, calls));
+    TRY(calls.flush());
+    const std::string adjust = fmt::format("/proc/{}/oom_score_adj", husk.pid());
+    if (const auto now = read_file(adjust); now && std::atoi(now->c_str()) != task.oom_score_adj)
+        TRY_IN(write_file(adjust, std::to_string(task.oom_score_adj)), "cannot set oom_score_adj to {}", task.oom_score_adj);
+    if (task.login_uid != ~0U) {
+        const std::string login = fmt::format("/proc/{}/loginuid", husk.pid());
+        // set once for ever by the login (pam_loginuid); a different one cannot be had, and PAM's is the right one
+        if (const auto now = read_file(login); now && *now == "4294967295")
+            (void)write_file(login, std::to_string(task.login_uid));
+    }
+    return {};
+}
+
+} // namespace abey::rebuild

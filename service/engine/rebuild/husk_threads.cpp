@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/rebuild/fill_husk.h"
+
+#include "engine/os/kernel.h"
+
+#include <csignal>
+#include <cstring>
+
+#include <linux/capability.h>
+#include <linux/prctl.h>
+#include <linux/securebits.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+namespace abey::rebuild {
+
+namespace {
+
+constexpr uint64_t microseconds = 1000000;
+constexpr int default_timer_slack = 50000;
+constexpr int most_timer_gaps = 100000;
+
+struct KernelStack {
+    uint64_t address;
+    int32_t flags;
+    uint32_t pad;
+    uint64_t size;
+};
+struct KernelTimer {
+    int64_t interval_seconds, interval_nanoseconds, value_seconds, value_nanoseconds;
+};
+struct KernelEvent { // struct sigevent, asm-generic/siginfo.h
+    uint64_t value;
+    int32_t signal;
+    int32_t notify;
+    int32_t tid;
+    int32_t pad[11]; // NOLINT: the kernel's layout
+};
+static_assert(sizeof(KernelEvent) == 64);
+
+void set_scheduling(os::Batch &batch, const model::Scheduling &own) {
+    kernel::SchedulingAttributes attributes = {};
+    attributes.size = sizeof attributes;
+    attributes.policy = own.policy;
+    attributes.flags = own.flags;
+    attributes.nice = own.nice;
+    attributes.priority = own.priority;
+    attributes.runtime = own.runtime;
+    attributes.deadline = own.deadline;
+    attributes.period = own.period;
+    if (own.policy != 0 || own.nice != 0 || own.flags != 0)
+        batch.must("cannot set the scheduling policy", SYS_sched_setattr, 0, batch.put(attributes), 0);
+    batch.may(SYS_sched_setaffinity, 0, own.affinity.size(), batch.put(std::as_bytes(std::span(own.affinity))));
+    if (own.io_priority != 0)
+        batch.must("cannot set the I/O priority", SYS_ioprio_set, 1, 0, own.io_priority);
+    if (own.timer_slack_ns != default_timer_slack)
+        batch.must("PR_SET_TIMERSLACK", SYS_prctl, PR_SET_TIMERSLACK, own.timer_slack_ns);
+}
+
+// The order of capabilities(7): while uids change, SECBIT_NO_SETUID_FIXUP keeps the capabilities that the rest needs.
+void set_credentials(os::Batch &batch, const model::Credentials &own) {
+    const auto capabilities = [&batch](uint64_t effective, uint64_t permitted, uint64_t inheritable) {
+        const __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+        const std::array<__user_cap_data_struct, 2> data = {{
+            {static_cast<__u32>(effective), static_cast<__u32>(permitted), static_cast<__u32>(inheritable)},
+            {static_cast<__u32>(effective >> 32U), static_cast<__u32>(permitted >> 32U), static_cast<__u32>(inheritable >> 32U)},
+        }};
+        batch.must("cannot set the capabilities", SYS_capset, batch.put(header), batch.put(data));
+    };
+    batch.must("PR_SET_SECUREBITS", SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP);
+    batch.must("PR_CAP_AMBIENT_CLEAR_ALL", SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    batch.must("cannot set the groups", SYS_setgroups, own.groups.size(), batch.put(std::as_bytes(std::span(own.groups))));
+    batch.must("cannot set the group ids", SYS_setresgid, own.gid, own.egid, own.sgid);
+    batch.must("cannot set the user ids", SYS_setresuid, own.uid, own.euid, own.suid);
+    if (own.fsgid != own.egid)
+        batch.may(SYS_setfsgid, own.fsgid);
+    if (own.fsuid != own.euid)
+        batch.may(SYS_setfsuid, own.fsuid);
+    for (unsigned capability = 0; capability < 64; ++capability)
+        if ((own.bounding >> capability & 1U) == 0)
+            batch.may(SYS_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0); // those above the kernel's last do not exist
+    batch.must("PR_SET_SECUREBITS", SYS_prctl, PR_SET_SECUREBITS, own.securebits);
+    capabilities(own.effective, own.permitted, own.inheritable);
+    for (unsigned capability = 0; capability < 64; ++capability)
+        if ((own.ambient >> capability & 1U) != 0)
+            batch.must("PR_CAP_AMBIENT_RAISE", SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+    if (own.no_new_privs)
+        batch.must("PR_SET_NO_NEW_PRIVS", SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+void queue_signals(os::Batch &batch, const std::vector<model::Bytes> &pending, int pid, int tid) {
+    for (const model::Bytes &info : pending) {
+        int signal = 0;
+        std::memcpy(&signal, info.data(), sizeof signal);
+        const uint64_t at = batch.put(std::as_bytes(std::span(info)));
+        if (tid != 0)
+            batch.must("cannot queue a pending signal", SYS_rt_tgsigqueueinfo, pid, tid, signal, at);
+        else
+            batch.must("cannot queue a pending signal", SYS_rt_sigqueueinfo, pid, signal, at);
+    }
+}
+
+// A signal for the end of walks which is not among those that are to be pending.
+int unused_signal(const model::Task &task) {
+    std::array<bool, 65> used{};
+    const auto mark = [&](const std::vector<model::Bytes> &pending) {
+        for (const model::Bytes &info : pending) {
+            int signal = 0;
+            std::memcpy(&signal, info.data(), sizeof signal);
+            if (signal > 0 && signal < static_cast<int>(used.size()))
+                used.at(static_cast<size_t>(signal)) = true;
+        }
+    };
+    mark(task.pending);
+    for (const model::Thread &thread : task.threads)
+        mark(thread.pending);
+    for (const int signal : {SIGURG, SIGWINCH, SIGCONT, SIGUSR1, SIGUSR2, SIGPIPE, SIGIO, SIGPWR, SIGHUP})
+        if (!used.at(static_cast<size_t>(signal)))
+            return signal;
+    for (int signal = 64; signal > 0; --signal)
+        if (!used.at(static_cast<size_t>(signal)) && signal != SIGKILL && signal != SIGSTOP)
+            return signal;
+    return SIGURG;
+}
+
+Result<> set_timers(const model::Task &task, Calls &calls) {
+    if (!task.posix_timers.empty()) {
+        auto &batch = calls.batch();
+        batch.may(SYS_prctl, kernel::pr_timer_create_restore_ids, kernel::pr_timer_create_restore_ids_on, 0, 0, 0);
+        TRY(calls.flush());
+    }
+    int next_id = 0; // without the prctl the kernel counts ids up in each process
+    for (const model::PosixTimer &timer : task.posix_timers) {
+        KernelEvent event = {};
+        event.value = timer.sigval;
+        event.signal = timer.signal;
+        event.notify = timer.notify;
+        event.tid = timer.notify_tid;
+        for (;; ++next_id) {
+            TRY(calls.room_for(sizeof event + 16));
+            auto &batch = calls.batch();
+            const int wanted = timer.id;
+            const uint64_t id = batch.put(wanted);
+            batch.must(fmt::format("cannot make timer {}", timer.id), SYS_timer_create, timer.clock, batch.put(event), id);
+            TRY(calls.run_only()); // the id is looked at before the batch is emptied
+            const int got = batch.output<int>(id);
+            batch.clear();
+            if (got == timer.id)
+                break;
+            if (got > timer.id || next_id > most_timer_gaps)
+                return fail(ENOTSUP, "timer id {} cannot be had again on this kernel (got {}); Linux 6.16 can", timer.id, got);
+            batch.must("timer_delete", SYS_timer_delete, got);
+        }
+    }
+    if (!task.posix_timers.empty()) {
+        TRY(calls.room_for());
+        calls.batch().may(SYS_prctl, kernel::pr_timer_create_restore_ids, kernel::pr_timer_create_restore_ids_off, 0, 0, 0);
+    }
+    for (const model::PosixTimer &timer : task.posix_timers) {
+        TRY(calls.room_for(sizeof(KernelTimer)));
+        const KernelTimer value = {timer.interval.seconds, timer.interval.nanoseconds, timer.value.seconds,
+                                   timer.value.nanoseconds};
+        calls.batch().must("timer_settime", SYS_timer_settime, timer.id, 0, calls.batch().put(value), 0);
+    }
+    for (size_t i = 0; i < task.interval_timers.size(); ++i) {
+        const model::IntervalTimer &timer = task.interval_timers.at(i);
+        if (timer.value_us == 0 && timer.interval_us == 0)
+            continue;
+        TRY(calls.room_for(sizeof(itimerval)));
+        const itimerval value = {
+            {static_cast<time_t>(timer.interval_us / microseconds), static_cast<suseconds_t>(timer.interval_us % microseconds)},
+            {static_cast<time_t>(timer.value_us / microseconds), static_cast<suseconds_t>(timer.value_us % microseconds)}};
+        calls.batch().must("setitimer", SYS_setitimer, i, calls.batch().put(value), 0);
+    }
+    return {};
+}
+
+Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
+    const model::Thread &thread = task.threads[index];
+    Calls calls(husk, index);
+    auto &batch = calls.batch();
+    const bool leader = index == 0;
+    batch.must("PR_SET_NAME", SYS_prctl, PR_SET_NAME, batch.put_string(thread.comm));
+    set_scheduling(batch, thread.scheduling);
+    batch.must("set_tid_address", SYS_set_tid_address, thread.clear_child_tid);
+    if (thread.robust_list != 0)
+        batch.must("set_robust_list", SYS_set_robust_list, thread.robust_list, thread.robust_list_size);
+    const KernelStack stack = {thread.alternate_stack.address, thread.alternate_stack.flags, 0, thread.alternate_stack.size};
+    batch.must("sigaltstack", SYS_sigaltstack, batch.put(stack), 0);
+    if (leader) {
+        TRY(set_timers(task, calls));
+        TRY(calls.flush());
+        husk.set_stop_signal(unused_signal(task));
+    }
+    // Real-time signals may be many: run whenever there is no more room.
+    for (const model::Bytes &info : thread.pending) {
+        TRY(calls.room_for(info.size()));
+        queue_signals(batch, {info}, task.pid, thread.tid);
+    }
+    if (leader)
+        for (const model::Bytes &info : task.pending) {
+            TRY(calls.room_for(info.size()));
+            queue_signals(batch, {info}, task.pid, 0);
+        }
+    TRY(calls.flush());
+    if (leader)
+        batch.must("close", SYS_close, husk.shop().worker_number);
+    set_credentials(batch, thread.credentials);
+    if (thread.parent_death_signal != 0) // a change of credentials clears it
+        batch.must("PR_SET_PDEATHSIG", SYS_prctl, PR_SET_PDEATHSIG, thread.parent_death_signal);
+    if (leader && (task.dumpable == 0 || task.dumpable == 1))
+        batch.must("PR_SET_DUMPABLE", SYS_prctl, PR_SET_DUMPABLE, task.dumpable, 0, 0, 0);
+    // Last: from now on each return to user mode looks at this memory.
+    if (thread.rseq.address != 0)
+        batch.must("cannot register rseq", SYS_rseq, thread.rseq.address, thread.rseq.size, thread.rseq.flags,
+                   thread.rseq.signature);
+    return calls.flush();
+}
+
+} // namespace
+
+Result<> fill_threads(Context &context, Husk &husk, const model::Task &task) {
+    (void)context;
+    for (size_t i = 1; i < task.threads.size(); ++i)
+        TRY(husk.add_thread(task.threads[i].tid));
+    // the leader last: it closes the way to the worker
+    for (size_t i = task.threads.size(); i-- > 0;)
+        TRY_IN(fill_thread(husk, task, i), "thread {}", task.threads[i].tid);
+    return {};
+}
+
+} // namespace abey::rebuild

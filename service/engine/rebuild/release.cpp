@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/rebuild/fill_husk.h"
+
+#include "engine/os/signal_frame.h"
+#include "engine/rebuild/kinds.h"
+#include "engine/rebuild/objects.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace abey::rebuild {
+
+namespace {
+
+Result<> set_thread(os::Tracee &tracee, const model::Thread &thread) {
+    user_regs_struct registers = {};
+    if (thread.registers.size() != sizeof registers)
+        return fail(EBADMSG, "thread {}: {} bytes of registers where {} were expected", thread.tid, thread.registers.size(),
+                    sizeof registers);
+    std::memcpy(&registers, thread.registers.data(), sizeof registers);
+    registers = os::restart_interrupted_call(registers, false);
+    registers.orig_rax = ~0ULL; // not in a system call: nothing for the kernel to restart
+    TRY(tracee.set_xstate(thread.xstate));
+    TRY(tracee.set_registers(registers));
+    return tracee.set_signal_mask(thread.signal_mask);
+}
+
+// A `syscall` instruction that the task has anyway.
+Result<uint64_t> borrowed_call(int pid, const model::AddressSpace &space) {
+    for (const model::Mapping &mapping : space.mappings) {
+        if (mapping.kind != model::MappingKind::vdso)
+            continue;
+        std::string text(mapping.end - mapping.start, '\0');
+        TRY(os::read_memory(pid, mapping.start, std::as_writable_bytes(std::span(text))));
+        if (const size_t at = text.find("\x0f\x05"); at != std::string::npos)
+            return mapping.start + at;
+    }
+    return fail(ENOTSUP, "it has no vDSO");
+}
+
+} // namespace
+
+Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree) {
+    auto &threads = husk.threads();
+    for (size_t i = 1; i < threads.size(); ++i) {
+        TRY(threads[i].park());
+        TRY(set_thread(threads[i], task.threads[i]));
+    }
+    const auto &space = *TRY(find(tree.address_spaces, task.address_space));
+    const uint64_t call = TRY(borrowed_call(husk.pid(), space));
+    os::Tracee &leader = threads.front();
+    const user_regs_struct registers = TRY(leader.registers());
+    const long unmapped = TRY(os::call_at(leader, call, registers, SYS_munmap,
+                                          {husk.shop().region.base(), husk.shop().region.size()}, nullptr));
+    if (unmapped != 0)
+        return fail(static_cast<int>(-unmapped), "cannot unmap the restore's region");
+    TRY(leader.park());
+    return set_thread(leader, task.threads.front());
+}
+
+Result<> release(Husk &husk, const model::Task &task) {
+    if (task.state == model::TaskState::stopped && ::kill(husk.pid(), SIGSTOP) < 0)
+        return fail(errno, "process {}: cannot be stopped again", task.pid);
+    for (os::Tracee &thread : husk.threads())
+        TRY(thread.detach());
+    return {};
+}
+
+} // namespace abey::rebuild
