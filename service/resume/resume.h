@@ -36,7 +36,7 @@ struct Request {
     OnDivergence on_divergence = OnDivergence::rollback;
     const policy::Policy *policy = nullptr;
     snapshot::Provider *home = nullptr; // null: the home is left as it is
-    std::string cgroup;                 // where the tasks go; empty: where the worker is
+    bool keep_checkpoint = false;       // it will be restored again: what it keeps beside the image stays
     std::function<void(const Progress &)> progress;
 };
 

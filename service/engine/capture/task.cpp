@@ -169,10 +169,16 @@ void check_task(Context &context, const os::ProcStat &stat) {
         refuse("seccomp", "its seccomp filter cannot be read and made again yet",
                "end this process before the suspend");
     // a pid or time namespace of its own is what restore gives a session; the others would need their contents restored
-    for (const char *name : {"user", "mnt", "net", "ipc", "uts", "cgroup"}) {
+    const auto differs = [&stat](const char *name) {
         const auto own = read_link(fmt::format("/proc/self/ns/{}", name));
         const auto theirs = read_link(fmt::format("/proc/{}/ns/{}", stat.pid, name));
-        if (own && theirs && *own != *theirs)
+        return own && theirs && *own != *theirs;
+    };
+    for (const char *name : {"user", "mnt", "net", "ipc", "uts", "cgroup"}) {
+        if (std::string_view(name) == "mnt" && differs("pid"))
+            continue; // a restored session with pids of its own has its /proc in a mount namespace of its own
+
+        if (differs(name))
             refuse(fmt::format("{} namespace", name), "namespaces of its own cannot be restored yet",
                    "end this process before the suspend");
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/family.h"
 
-#include "engine/rebuild/open_files.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
+#include "engine/rebuild/open_files.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -98,7 +98,14 @@ uint64_t Family::shared_with_parent(const model::Task &task) const {
            (parent->second->fs == task.fs ? CLONE_FS : 0ULL);
 }
 
+int Family::outer_session() const { return reaper_ != nullptr ? 0 : ::getsid(0); }
+
 Result<std::unique_ptr<Husk>> Family::new_root(int own_pid, int exit_signal) {
+    if (reaper_ != nullptr) {
+        auto child = std::make_unique<Husk>(TRY(reaper_->make_child(own_pid, CLONE_CLEAR_SIGHAND, exit_signal)));
+        TRY(strip(*child));
+        return child;
+    }
     const long pid = fork_with_pid(own_pid, exit_signal);
     if (pid < 0)
         return fail(errno, "cannot make a process with id {}", own_pid);
@@ -125,7 +132,8 @@ Result<> Family::strip(Husk &husk) const {
     const auto number = static_cast<unsigned>(shop_.worker_number);
     batch.must("close_range", SYS_close_range, 0U, number - 1, 0U);
     batch.must("close_range", SYS_close_range, number + 1, ~0U, 0U);
-    std::vector<std::pair<uint64_t, uint64_t>> kept = {{shop_.region.base(), shop_.region.base() + shop_.region.size()}};
+    std::vector<std::pair<uint64_t, uint64_t>> kept = {
+        {shop_.region.base(), shop_.region.base() + shop_.region.size()}};
     for (const os::ProcMapping &special : shop_.special)
         kept.emplace_back(special.start, special.end);
     kept.emplace_back(end_of_memory, end_of_memory);
@@ -145,10 +153,11 @@ Result<> Family::make(Context &context) {
         tasks_[task.pid] = &task;
         children_[task.parent].push_back(&task);
     }
-    // A session whose leader is outside the tree is led by its oldest root from now on, when it has a terminal: a terminal
-    // needs a living leader.
+    // A session whose leader is outside the tree is led by its oldest root from now on, when it has a terminal: a
+    // terminal needs a living leader.
     for (const model::Task &task : tree_.tasks)
-        if (!tasks_.contains(task.session) && task.terminal != 0 && task.parent == 0 && !sessions_.contains(task.session))
+        if (!tasks_.contains(task.session) && task.terminal != 0 && task.parent == 0 &&
+            !sessions_.contains(task.session))
             sessions_[task.session] = task.pid;
     for (const model::Task *task : children_[0])
         TRY(make_root(context, *task));
@@ -166,14 +175,14 @@ Result<> Family::make(Context &context) {
 
 Result<> Family::make_root(Context &context, const model::Task &task) {
     const int session = session_of(task);
-    if (session != task.pid && session != ::getsid(0)) {
+    if (session != task.pid && session != outer_session()) {
         homeless_.push_back(&task);
         return {};
     }
     auto husk = TRY_IN(new_root(task.pid, task.exit_signal), "process {} ({})", task.pid, task.comm);
     roots_.push_back(husk->pid());
     husks_[task.pid] = std::move(husk);
-    return make_below(context, task, ::getsid(0));
+    return make_below(context, task, outer_session());
 }
 
 Result<> Family::make_below(Context &context, const model::Task &task, int initial_session) {
@@ -221,8 +230,8 @@ Result<> Family::lead_session(Context &context, const model::Task &task) {
     return husk.run(batch);
 }
 
-// A child that is in another session than its parent and does not lead it: it was made by a process of that session which
-// has ended since. So a helper makes it there, and ends.
+// A child that is in another session than its parent and does not lead it: it was made by a process of that session
+// which has ended since. So a helper makes it there, and ends.
 Result<> Family::adopt(Context &context, const model::Task &task) {
     HelperPids pids(tree_);
     const auto parent = husks_.find(task.parent);
@@ -252,6 +261,7 @@ Result<> Family::adopt(Context &context, const model::Task &task) {
                 return make_root(context, task);
             }
             helper = TRY(std::move(made));
+            maker = reaper_;
         } else {
             maker = parent->second.get();
             helper = std::make_unique<Husk>(TRY(maker->make_child(session, 0, 0)));

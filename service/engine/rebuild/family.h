@@ -12,13 +12,14 @@ namespace abey::rebuild {
 // Every task of the model as a husk. Destruction kills them all, unless they have been let go.
 class Family {
   public:
-    Family(const model::Tree &tree, const Workshop &shop) : tree_(tree), shop_(shop) {}
+    // `reaper`: pid 1 of the tree's own pid namespace, the parent of its roots; null: the roots are children of ours.
+    Family(const model::Tree &tree, const Workshop &shop, Husk *reaper) : tree_(tree), shop_(shop), reaper_(reaper) {}
     Family(const Family &) = delete;
     Family &operator=(const Family &) = delete;
     ~Family();
 
     // Makes the processes: parents before children, session leaders before members; leaders that are dead by helpers
-    // which end again. The roots become children of this process, which must be a child subreaper meanwhile.
+    // which end again. Without a reaper this process must be a child subreaper meanwhile.
     Result<> make(Context &context);
     // Process groups, foreground groups, and the ends of those that were zombies.
     Result<> make_groups(Context &context);
@@ -35,11 +36,13 @@ class Family {
     Result<std::unique_ptr<Husk>> new_root(int own_pid, int exit_signal);
     Result<> strip(Husk &husk) const;
     Result<> place_in_group(const model::Task &task);
+    [[nodiscard]] int outer_session() const; // that of the roots at birth
     [[nodiscard]] int session_of(const model::Task &task) const;
     [[nodiscard]] uint64_t shared_with_parent(const model::Task &task) const;
 
     const model::Tree &tree_;
     const Workshop &shop_;
+    Husk *reaper_;
     std::map<int, std::unique_ptr<Husk>> husks_; // by own pid
     std::map<int, const model::Task *> tasks_;
     std::map<int, std::vector<const model::Task *>> children_; // by parent's pid

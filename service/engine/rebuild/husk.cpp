@@ -56,8 +56,8 @@ Result<Workshop> Workshop::open(const model::Tree &tree, Fd &pidfd) {
             shop.special.push_back(mapping);
     const uint64_t place = TRY(free_place(tree, own));
     void *wanted = reinterpret_cast<void *>(place); // NOLINT: a chosen address
-    if (::mmap(wanted, region_size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
-               0) != wanted)
+    if (::mmap(wanted, region_size, PROT_READ | PROT_WRITE | PROT_EXEC,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != wanted)
         return fail(errno, "cannot map {} bytes at {:#x}", region_size, place);
     shop.region = os::Remote(place, region_size);
     shop.spare = place + region_size;
@@ -161,7 +161,8 @@ Result<> Calls::run_only() {
     TRY(husk_.run(batch_, thread_));
     for (const Expected &expected : expected_)
         if (batch_.result(expected.call) != expected.result)
-            return fail(0, "{}: {} where {} was expected", expected.what, batch_.result(expected.call), expected.result);
+            return fail(0, "{}: {} where {} was expected", expected.what, batch_.result(expected.call),
+                        expected.result);
     expected_.clear();
     return {};
 }

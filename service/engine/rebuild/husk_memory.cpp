@@ -69,7 +69,7 @@ Result<> place_special(Husk &husk, const model::AddressSpace &space, Calls &call
     };
     std::vector<Move> moves;
     for (const os::ProcMapping &own : husk.shop().special) {
-        const auto kind = own.name == "[vdso]" ? model::MappingKind::vdso
+        const auto kind = own.name == "[vdso]"   ? model::MappingKind::vdso
                           : own.name == "[vvar]" ? model::MappingKind::vvar
                                                  : model::MappingKind::vvar_vclock;
         const model::Mapping *wanted = find_kind(space, kind);
@@ -78,7 +78,8 @@ Result<> place_special(Husk &husk, const model::AddressSpace &space, Calls &call
             continue;
         }
         if (wanted->end - wanted->start != own.end - own.start)
-            return fail(ENOTSUP, "{} was {} bytes long, but this kernel's is {}; resume under the kernel of the suspend",
+            return fail(ENOTSUP,
+                        "{} was {} bytes long, but this kernel's is {}; resume under the kernel of the suspend",
                         own.name, wanted->end - wanted->start, own.end - own.start);
         moves.push_back({own.start, own.end - own.start, wanted->start});
     }
@@ -93,8 +94,8 @@ Result<> place_special(Husk &husk, const model::AddressSpace &space, Calls &call
         spare += move.size;
     }
     for (const Move &move : moves)
-        calls.batch().must(fmt::format("cannot move the vDSO to {:#x}", move.to), SYS_mremap, move.from, move.size, move.size,
-                           MREMAP_MAYMOVE | MREMAP_FIXED, move.to);
+        calls.batch().must(fmt::format("cannot move the vDSO to {:#x}", move.to), SYS_mremap, move.from, move.size,
+                           move.size, MREMAP_MAYMOVE | MREMAP_FIXED, move.to);
     return {};
 }
 
@@ -148,8 +149,8 @@ Result<> read_pages(const model::AddressSpace &space, int pages, Calls &calls) {
         }
         TRY(calls.room_for(segments.size() * sizeof(iovec)));
         const uint64_t at = calls.batch().put(std::as_bytes(std::span(segments)));
-        const size_t call = calls.batch().must("cannot read pages from the image", SYS_preadv, pages, at, segments.size(),
-                                               offset, 0);
+        const size_t call =
+            calls.batch().must("cannot read pages from the image", SYS_preadv, pages, at, segments.size(), offset, 0);
         calls.expect(call, static_cast<long>(length), "reading pages from the image");
         if (within != 0) { // a run longer than one call: the rest of it in the next round
             uint64_t rest_at = space.pages[i].address + within;
@@ -157,8 +158,8 @@ Result<> read_pages(const model::AddressSpace &space, int pages, Calls &calls) {
             for (uint64_t rest = space.pages[i].length - within; rest > 0;) {
                 const uint64_t part = std::min(rest, most_at_once);
                 TRY(calls.room_for());
-                const size_t more =
-                    calls.batch().must("cannot read pages from the image", SYS_pread64, pages, rest_at, part, rest_offset);
+                const size_t more = calls.batch().must("cannot read pages from the image", SYS_pread64, pages, rest_at,
+                                                       part, rest_offset);
                 calls.expect(more, static_cast<long>(part), "reading pages from the image");
                 rest -= part;
                 rest_at += part;
@@ -172,7 +173,7 @@ Result<> read_pages(const model::AddressSpace &space, int pages, Calls &calls) {
 
 Result<> finish_mappings(const model::AddressSpace &space, Calls &calls) {
     static const std::map<std::string_view, int> advice = {
-        {"dd", MADV_DONTDUMP},    {"dc", MADV_DONTFORK},   {"wf", MADV_WIPEONFORK}, {"hg", MADV_HUGEPAGE},
+        {"dd", MADV_DONTDUMP},   {"dc", MADV_DONTFORK},  {"wf", MADV_WIPEONFORK}, {"hg", MADV_HUGEPAGE},
         {"nh", MADV_NOHUGEPAGE}, {"mg", MADV_MERGEABLE}, {"sr", MADV_SEQUENTIAL}, {"rr", MADV_RANDOM}};
     for (const model::Mapping &mapping : space.mappings) {
         if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
@@ -229,8 +230,8 @@ Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
     layout.auxv_size = static_cast<__u32>(own.auxv.size());
     layout.exe_fd = static_cast<__u32>(executable);
     const uint64_t at = calls.batch().put(layout);
-    calls.batch().must("cannot set the memory layout and executable", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at, sizeof layout,
-                       0);
+    calls.batch().must("cannot set the memory layout and executable", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at,
+                       sizeof layout, 0);
     TRY(files.close_all());
     return calls.flush();
 }

@@ -85,8 +85,8 @@ Result<> set_limits(const model::Task &task, Calls &calls) {
             own.rlim_max == wanted.hard)
             continue;
         const rlimit64 limit = {wanted.soft, wanted.hard};
-        batch.must(fmt::format("cannot set resource limit {} to {}/{}", i, wanted.soft, wanted.hard), SYS_prlimit64, 0, i,
-                   batch.put(limit), 0);
+        batch.must(fmt::format("cannot set resource limit {} to {}/{}", i, wanted.soft, wanted.hard), SYS_prlimit64, 0,
+                   i, batch.put(limit), 0);
     }
     return {};
 }
@@ -115,7 +115,8 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
     TRY(calls.flush());
     const std::string adjust = fmt::format("/proc/{}/oom_score_adj", husk.pid());
     if (const auto now = read_file(adjust); now && std::atoi(now->c_str()) != task.oom_score_adj)
-        TRY_IN(write_file(adjust, std::to_string(task.oom_score_adj)), "cannot set oom_score_adj to {}", task.oom_score_adj);
+        TRY_IN(write_file(adjust, std::to_string(task.oom_score_adj)), "cannot set oom_score_adj to {}",
+               task.oom_score_adj);
     if (task.login_uid != ~0U) {
         const std::string login = fmt::format("/proc/{}/loginuid", husk.pid());
         // set once for ever by the login (pam_loginuid); a different one cannot be had, and PAM's is the right one

@@ -64,13 +64,15 @@ void set_credentials(os::Batch &batch, const model::Credentials &own) {
         const __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
         const std::array<__user_cap_data_struct, 2> data = {{
             {static_cast<__u32>(effective), static_cast<__u32>(permitted), static_cast<__u32>(inheritable)},
-            {static_cast<__u32>(effective >> 32U), static_cast<__u32>(permitted >> 32U), static_cast<__u32>(inheritable >> 32U)},
+            {static_cast<__u32>(effective >> 32U), static_cast<__u32>(permitted >> 32U),
+             static_cast<__u32>(inheritable >> 32U)},
         }};
         batch.must("cannot set the capabilities", SYS_capset, batch.put(header), batch.put(data));
     };
     batch.must("PR_SET_SECUREBITS", SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP);
     batch.must("PR_CAP_AMBIENT_CLEAR_ALL", SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    batch.must("cannot set the groups", SYS_setgroups, own.groups.size(), batch.put(std::as_bytes(std::span(own.groups))));
+    batch.must("cannot set the groups", SYS_setgroups, own.groups.size(),
+               batch.put(std::as_bytes(std::span(own.groups))));
     batch.must("cannot set the group ids", SYS_setresgid, own.gid, own.egid, own.sgid);
     batch.must("cannot set the user ids", SYS_setresuid, own.uid, own.euid, own.suid);
     if (own.fsgid != own.egid)
@@ -142,20 +144,23 @@ Result<> set_timers(const model::Task &task, Calls &calls) {
             auto &batch = calls.batch();
             const int wanted = timer.id;
             const uint64_t id = batch.put(wanted);
-            batch.must(fmt::format("cannot make timer {}", timer.id), SYS_timer_create, timer.clock, batch.put(event), id);
+            batch.must(fmt::format("cannot make timer {}", timer.id), SYS_timer_create, timer.clock, batch.put(event),
+                       id);
             TRY(calls.run_only()); // the id is looked at before the batch is emptied
             const int got = batch.output<int>(id);
             batch.clear();
             if (got == timer.id)
                 break;
             if (got > timer.id || next_id > most_timer_gaps)
-                return fail(ENOTSUP, "timer id {} cannot be had again on this kernel (got {}); Linux 6.16 can", timer.id, got);
+                return fail(ENOTSUP, "timer id {} cannot be had again on this kernel (got {}); Linux 6.16 can",
+                            timer.id, got);
             batch.must("timer_delete", SYS_timer_delete, got);
         }
     }
     if (!task.posix_timers.empty()) {
         TRY(calls.room_for());
-        calls.batch().may(SYS_prctl, kernel::pr_timer_create_restore_ids, kernel::pr_timer_create_restore_ids_off, 0, 0, 0);
+        calls.batch().may(SYS_prctl, kernel::pr_timer_create_restore_ids, kernel::pr_timer_create_restore_ids_off, 0, 0,
+                          0);
     }
     for (const model::PosixTimer &timer : task.posix_timers) {
         TRY(calls.room_for(sizeof(KernelTimer)));
@@ -168,9 +173,10 @@ Result<> set_timers(const model::Task &task, Calls &calls) {
         if (timer.value_us == 0 && timer.interval_us == 0)
             continue;
         TRY(calls.room_for(sizeof(itimerval)));
-        const itimerval value = {
-            {static_cast<time_t>(timer.interval_us / microseconds), static_cast<suseconds_t>(timer.interval_us % microseconds)},
-            {static_cast<time_t>(timer.value_us / microseconds), static_cast<suseconds_t>(timer.value_us % microseconds)}};
+        const itimerval value = {{static_cast<time_t>(timer.interval_us / microseconds),
+                                  static_cast<suseconds_t>(timer.interval_us % microseconds)},
+                                 {static_cast<time_t>(timer.value_us / microseconds),
+                                  static_cast<suseconds_t>(timer.value_us % microseconds)}};
         calls.batch().must("setitimer", SYS_setitimer, i, calls.batch().put(value), 0);
     }
     return {};
@@ -186,7 +192,8 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
     batch.must("set_tid_address", SYS_set_tid_address, thread.clear_child_tid);
     if (thread.robust_list != 0)
         batch.must("set_robust_list", SYS_set_robust_list, thread.robust_list, thread.robust_list_size);
-    const KernelStack stack = {thread.alternate_stack.address, thread.alternate_stack.flags, 0, thread.alternate_stack.size};
+    const KernelStack stack = {thread.alternate_stack.address, thread.alternate_stack.flags, 0,
+                               thread.alternate_stack.size};
     batch.must("sigaltstack", SYS_sigaltstack, batch.put(stack), 0);
     if (leader) {
         TRY(set_timers(task, calls));

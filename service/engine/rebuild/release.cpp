@@ -19,8 +19,8 @@ namespace {
 Result<> set_thread(os::Tracee &tracee, const model::Thread &thread) {
     user_regs_struct registers = {};
     if (thread.registers.size() != sizeof registers)
-        return fail(EBADMSG, "thread {}: {} bytes of registers where {} were expected", thread.tid, thread.registers.size(),
-                    sizeof registers);
+        return fail(EBADMSG, "thread {}: {} bytes of registers where {} were expected", thread.tid,
+                    thread.registers.size(), sizeof registers);
     std::memcpy(&registers, thread.registers.data(), sizeof registers);
     registers = os::restart_interrupted_call(registers, false);
     registers.orig_rax = ~0ULL; // not in a system call: nothing for the kernel to restart

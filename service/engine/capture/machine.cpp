@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/machine.h"
+
+#include "engine/image/digest.h"
+#include "engine/os/procfs.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+
+#include <cpuid.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+namespace abey::capture {
+
+namespace {
+
+constexpr int64_t nanoseconds = 1000000000;
+
+// XCR0: the extended states that the system has switched on (Intel SDM volume 1, chapter 13).
+uint64_t extended_features() {
+    uint32_t a = 0;
+    uint32_t b = 0;
+    uint32_t c = 0;
+    uint32_t d = 0;
+    constexpr uint32_t osxsave = 1U << 27U;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & osxsave) == 0)
+        return 0;
+    uint32_t low = 0;
+    uint32_t high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (static_cast<uint64_t>(high) << 32U) | low;
+}
+
+Result<std::string> vdso_digest() {
+    for (const os::ProcMapping &mapping : TRY(os::read_smaps(::getpid())))
+        if (mapping.name == "[vdso]")
+            return image::to_hex(
+                image::digest({reinterpret_cast<const std::byte *>(mapping.start), // NOLINT: our own vDSO
+                               mapping.end - mapping.start}));
+    return fail(ENOTSUP, "this process has no vDSO; the kernel was started with vdso=0");
+}
+
+int64_t now(clockid_t clock) {
+    timespec time = {};
+    ::clock_gettime(clock, &time);
+    return time.tv_sec * nanoseconds + time.tv_nsec;
+}
+
+struct Offsets {
+    int64_t monotonic = 0, boottime = 0;
+};
+
+Result<Offsets> offsets_of(int pid) {
+    Offsets offsets;
+    const auto text = os::read_proc(pid, "timens_offsets");
+    if (!text)
+        return offsets; // no time namespaces in this kernel
+    std::array<char, 16> name{};
+    long long seconds = 0;
+    long long rest = 0;
+    for (size_t at = 0; at < text->size();) {
+        if (std::sscanf(text->c_str() + at, "%15s %lld %lld", name.data(), &seconds, &rest) ==
+            3) { // NOLINT(cert-err34-c)
+            auto &offset = std::string_view(name.data()) == "monotonic" ? offsets.monotonic : offsets.boottime;
+            offset = seconds * nanoseconds + rest;
+        }
+        const size_t end = text->find('\n', at);
+        at = end == std::string::npos ? text->size() : end + 1;
+    }
+    return offsets;
+}
+
+} // namespace
+
+Result<model::Machine> this_machine() {
+    model::Machine machine;
+    utsname name = {};
+    ::uname(&name);
+    machine.kernel_release = static_cast<const char *>(name.release);
+    machine.boot_id = TRY(read_file("/proc/sys/kernel/random/boot_id"));
+    while (!machine.boot_id.empty() && machine.boot_id.back() == '\n')
+        machine.boot_id.pop_back();
+    machine.vdso_digest = TRY(vdso_digest());
+    machine.xfeatures = extended_features();
+    std::array<unsigned, 12> brand{};
+    for (unsigned i = 0; i < 3; ++i)
+        (void)__get_cpuid(0x80000002U + i, &brand.at(4UL * i), &brand.at(4UL * i + 1), &brand.at(4UL * i + 2),
+                          &brand.at(4UL * i + 3));
+    std::string model(reinterpret_cast<const char *>(brand.data()), sizeof brand);
+    machine.cpu_model = model.c_str();
+    return machine;
+}
+
+Result<model::Clocks> clocks_of(int pid) {
+    const Offsets own = TRY(offsets_of(::getpid()));
+    const Offsets theirs = TRY(offsets_of(pid));
+    model::Clocks clocks;
+    clocks.realtime = now(CLOCK_REALTIME);
+    clocks.monotonic = now(CLOCK_MONOTONIC) - own.monotonic + theirs.monotonic;
+    clocks.boottime = now(CLOCK_BOOTTIME) - own.boottime + theirs.boottime;
+    return clocks;
+}
+
+Result<model::Clocks> initial_clocks() {
+    const Offsets own = TRY(offsets_of(::getpid()));
+    return model::Clocks{now(CLOCK_REALTIME), now(CLOCK_MONOTONIC) - own.monotonic, now(CLOCK_BOOTTIME) - own.boottime};
+}
+
+Result<> check_machine(const model::Machine &saved, const model::Machine &here) {
+    if ((saved.xfeatures & ~here.xfeatures) != 0)
+        return fail(ENOTSUP,
+                    "the checkpoint was made on \"{}\" with extended registers {:#x}, this CPU \"{}\" has {:#x}; "
+                    "resume it on a machine like the first",
+                    saved.cpu_model, saved.xfeatures, here.cpu_model, here.xfeatures);
+    if (saved.vdso_digest != here.vdso_digest)
+        return fail(ENOTSUP,
+                    "the checkpoint was made under kernel {}, whose vDSO differs from that of {}; boot the former to "
+                    "resume it",
+                    saved.kernel_release, here.kernel_release);
+    return {};
+}
+
+} // namespace abey::capture

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/tree.h"
+
+#include "engine/capture/descriptors.h"
+#include "engine/capture/machine.h"
+#include "engine/capture/task.h"
+
+#include <set>
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace abey::capture {
+
+namespace {
+
+Result<Fd> pidfd_of(int pid) {
+    Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!fd)
+        return fail(errno, "cannot open a pidfd of process {}", pid);
+    return fd;
+}
+
+Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, os::Gadgets &gadgets) {
+    const auto status = TRY(os::read_status(process.pid));
+    model::Task task = TRY(capture_task(context, process, status, ids));
+    if (task.state != model::TaskState::zombie) {
+        const std::string &comm = process.stat.comm;
+        const auto mappings = TRY(os::read_smaps(process.pid));
+        const Fd pidfd = TRY(pidfd_of(process.pid));
+        TRY(capture_address_space(context, process, mappings, task));
+        TRY(capture_fs(context, process.pid, comm, status, task));
+        task.descriptors = TRY(capture_descriptors(context, process.pid, comm, pidfd.get()));
+        task.terminal = TRY(controlling_terminal(context, process.pid, comm));
+        TRY(capture_injected(process, status, mappings, gadgets, context.tree, task));
+    }
+    context.tree.tasks.push_back(std::move(task));
+    return {};
+}
+
+Result<> preflight_process(Context &context, const os::ProcStat &stat) {
+    check_task(context, stat);
+    if (stat.zombie())
+        return {};
+    const auto note = [&](std::string object, const Error &error) {
+        // processes and mappings may go while we look
+        if (error.code() != ESRCH && error.code() != ENOENT)
+            context.findings.push_back({stat.pid, stat.comm, std::move(object), error.message(), "", true});
+    };
+    const auto pidfd = pidfd_of(stat.pid);
+    if (!pidfd)
+        return {};
+    if (const auto table = capture_descriptors(context, stat.pid, stat.comm, pidfd->get()); !table)
+        note("descriptors", table.error());
+    if (const auto terminal = controlling_terminal(context, stat.pid, stat.comm); !terminal)
+        note("controlling terminal", terminal.error());
+    const auto mappings = os::read_smaps(stat.pid);
+    if (!mappings)
+        return {};
+    for (const os::ProcMapping &mapping : *mappings) {
+        if (mapping.inode == 0 || mapping.name.starts_with("/[aio]"))
+            continue;
+        const bool writable = mapping.has_flag("sh") && mapping.has_flag("mw");
+        if (const auto file = capture_mapped_file(context, stat.pid, stat.comm, mapping.start, mapping.end, writable);
+            !file)
+            note(fmt::format("mapping {:x}-{:x} ({})", mapping.start, mapping.end, mapping.name), file.error());
+    }
+    return {};
+}
+
+} // namespace
+
+Result<> capture_tree(Context &context, StandStill &still) {
+    OwnIds ids;
+    for (const Stopped &process : still.processes())
+        ids[process.pid] = TRY(os::read_status(process.pid)).own_pid;
+    context.is_inside = [&ids](int pid) { return ids.contains(pid); };
+    context.tree.machine = TRY(this_machine());
+    context.tree.clocks = TRY(clocks_of(still.processes().front().pid));
+    for (const Stopped &process : still.processes())
+        check_task(context, process.stat);
+    TRY(refuse_fatal(context.findings));
+    os::Gadgets gadgets;
+    for (Stopped &process : still.processes())
+        TRY_IN(capture_process(context, process, ids, gadgets), "process {} ({})", process.pid, process.stat.comm);
+    TRY(complete(context));
+    return refuse_fatal(context.findings);
+}
+
+Result<> preflight(Context &context, const Target &target) {
+    const auto processes = TRY(list(target));
+    std::set<int> inside;
+    for (const os::ProcStat &stat : processes)
+        inside.insert(stat.pid);
+    context.is_inside = [&inside](int pid) { return inside.contains(pid); };
+    for (const os::ProcStat &stat : processes)
+        TRY(preflight_process(context, stat));
+    TRY(complete(context));
+    context.is_inside = {};
+    return {};
+}
+
+Result<> refuse_fatal(const std::vector<Finding> &findings) {
+    for (const Finding &finding : findings)
+        if (finding.fatal)
+            return fail(0, "process {} ({}), {}: {}{}{}", finding.pid, finding.comm, finding.object, finding.reason,
+                        finding.advice.empty() ? "" : "; ", finding.advice);
+    return {};
+}
+
+} // namespace abey::capture

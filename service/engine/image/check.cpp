@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/image/check.h"
+
+#include <csignal>
+#include <set>
+
+#include <sys/user.h>
+
+namespace abey::image {
+
+namespace {
+
+constexpr uint64_t page = 4096;
+constexpr uint64_t end_of_memory = 1ULL << 47U;
+constexpr int largest_pid = 4194304; // PID_MAX_LIMIT, proc(5)
+constexpr size_t signal_count = 64;
+constexpr size_t least_xstate = 576;
+constexpr size_t largest_xstate = 65536;
+constexpr int largest_descriptor = 1 << 20;
+
+template <class T>
+Result<> refers(const std::map<model::ObjRef, T> &objects, model::ObjRef id, bool may_be_none, std::string_view what) {
+    if (id == 0 ? may_be_none : objects.contains(id))
+        return {};
+    return fail(0, "its {} {} does not exist; the checkpoint is damaged", what, id);
+}
+
+Result<> check_pending(const std::vector<model::Bytes> &pending) {
+    for (const model::Bytes &info : pending)
+        if (info.size() != sizeof(siginfo_t))
+            return fail(0, "a pending signal has {} bytes; the checkpoint is damaged", info.size());
+    return {};
+}
+
+Result<> check_path(const model::Bytes &path) {
+    if (path.find('\0') != model::Bytes::npos)
+        return fail(0, "a path has a NUL in it; the checkpoint is damaged");
+    return {};
+}
+
+Result<> check_runs(const std::vector<model::PageRun> &runs, uint64_t end, uint64_t pages_size) {
+    uint64_t last = 0;
+    for (const model::PageRun &run : runs) {
+        if (run.length == 0 || (run.address | run.length | run.offset) % page != 0 || run.address < last ||
+            run.length > end || run.address > end - run.length || run.length > pages_size ||
+            run.offset > pages_size - run.length)
+            return fail(0, "pages at {:#x} ({} bytes, offset {}) are out of place; the checkpoint is damaged",
+                        run.address, run.length, run.offset);
+        last = run.address + run.length;
+    }
+    return {};
+}
+
+Result<> check_thread(const model::Thread &thread, std::set<int> &ids) {
+    if (thread.tid <= 0 || thread.tid > largest_pid || !ids.insert(thread.tid).second)
+        return fail(0, "the thread id {} is not valid or occurs twice; the checkpoint is damaged", thread.tid);
+    if (thread.registers.size() != sizeof(user_regs_struct) || thread.xstate.size() < least_xstate ||
+        thread.xstate.size() > largest_xstate)
+        return fail(0, "thread {} has {} and {} bytes of registers; the checkpoint is damaged", thread.tid,
+                    thread.registers.size(), thread.xstate.size());
+    return check_pending(thread.pending);
+}
+
+Result<> check_task(const model::Tree &tree, const model::Task &task, const std::set<int> &earlier,
+                    std::set<int> &ids) {
+    if (task.pid <= 0 || task.pid > largest_pid || task.process_group < 0 || task.session < 0)
+        return fail(0, "its ids are not valid; the checkpoint is damaged");
+    if (task.parent != 0 && !earlier.contains(task.parent))
+        return fail(0, "its parent {} does not come before it; the checkpoint is damaged", task.parent);
+    if (task.state == model::TaskState::zombie)
+        return ids.insert(task.pid).second ? Result<>() : fail(0, "its id occurs twice; the checkpoint is damaged");
+    if (task.threads.empty() || task.threads.front().tid != task.pid || task.actions.size() != signal_count)
+        return fail(0, "its threads or signal actions are incomplete; the checkpoint is damaged");
+    for (const model::Thread &thread : task.threads)
+        TRY(check_thread(thread, ids));
+    TRY(check_pending(task.pending));
+    TRY(refers(tree.address_spaces, task.address_space, false, "address space"));
+    TRY(refers(tree.descriptor_tables, task.descriptors, false, "descriptor table"));
+    TRY(refers(tree.fs_contexts, task.fs, false, "file system context"));
+    return refers(tree.terminals, task.terminal, true, "terminal");
+}
+
+Result<> check_space(const model::Tree &tree, const model::AddressSpace &space, uint64_t pages_size) {
+    TRY(refers(tree.open_files, space.executable, true, "executable"));
+    if (space.layout.auxv.size() > page)
+        return fail(0, "its auxiliary vector has {} bytes; the checkpoint is damaged", space.layout.auxv.size());
+    uint64_t last = 0;
+    for (const model::Mapping &mapping : space.mappings) {
+        if (mapping.start < last || mapping.end <= mapping.start || mapping.end > end_of_memory ||
+            (mapping.start | mapping.end | mapping.file_offset) % page != 0)
+            return fail(0, "the mapping {:x}-{:x} is out of place; the checkpoint is damaged", mapping.start,
+                        mapping.end);
+        last = mapping.end;
+        TRY(refers(tree.open_files, mapping.file, mapping.kind != model::MappingKind::file, "mapped file"));
+    }
+    return check_runs(space.pages, end_of_memory, pages_size);
+}
+
+struct PayloadCheck {
+    const model::Tree &tree;
+    Result<> operator()(const std::monostate & /*none*/) const { return fail(0, "it has no kind"); }
+    Result<> operator()(const model::DiskFile &file) const { return refers(tree.inodes, file.inode, false, "inode"); }
+    Result<> operator()(const model::Device &file) const { return refers(tree.inodes, file.inode, false, "inode"); }
+    Result<> operator()(const model::PipeEnd &end) const { return refers(tree.pipes, end.pipe, false, "pipe"); }
+    Result<> operator()(const model::SharedMemoryFile &file) const {
+        return refers(tree.shared_memory, file.memory, false, "shared memory");
+    }
+    Result<> operator()(const model::PollSet &set) const {
+        for (const model::PollTarget &target : set.targets)
+            TRY(refers(tree.open_files, target.open_file, false, "epoll target"));
+        return {};
+    }
+    Result<> operator()(const model::SocketFile &file) const {
+        return refers(tree.unix_sockets, file.socket, false, "unix socket");
+    }
+    Result<> operator()(const model::TerminalEnd &end) const {
+        return refers(tree.terminals, end.terminal, false, "terminal");
+    }
+    template <class T> Result<> operator()(const T & /*self-contained*/) const { return {}; }
+};
+
+Result<> check_table(const model::Tree &tree, const model::DescriptorTable &table) {
+    int last = -1;
+    for (const model::Descriptor &descriptor : table.descriptors) {
+        if (descriptor.number <= last || descriptor.number > largest_descriptor)
+            return fail(0, "descriptor {} is out of order; the checkpoint is damaged", descriptor.number);
+        last = descriptor.number;
+        TRY(refers(tree.open_files, descriptor.open_file, false, "open file"));
+    }
+    return {};
+}
+
+Result<> check_inode(const model::Inode &inode) {
+    TRY(check_path(inode.path));
+    TRY(check_path(inode.other_path));
+    TRY(check_path(inode.kept.place));
+    const model::Bytes &blob = inode.kept.blob;
+    if (blob.find('/') != model::Bytes::npos || blob == ".." || blob == "." || blob.find('\0') != model::Bytes::npos)
+        return fail(0, "its contents are in a file of the name \"{}\"; the checkpoint is damaged", blob);
+    return {};
+}
+
+Result<> check_socket(const model::Tree &tree, const model::UnixSocket &socket) {
+    TRY(refers(tree.unix_sockets, socket.peer, true, "peer"));
+    for (const model::ObjRef waiting : socket.pending)
+        TRY(refers(tree.unix_sockets, waiting, false, "waiting connection"));
+    for (const model::SocketMessage &message : socket.queue)
+        for (const model::ObjRef file : message.rights)
+            TRY(refers(tree.open_files, file, false, "file in flight"));
+    return {};
+}
+
+Result<> check_fs(const model::Tree &tree, const model::FsContext &fs) {
+    TRY(refers(tree.open_files, fs.directory, false, "working directory"));
+    return refers(tree.open_files, fs.root, true, "root directory");
+}
+
+template <class T, class Check>
+Result<> each(const std::map<model::ObjRef, T> &objects, const char *kind, Check check_one) {
+    for (const auto &[id, object] : objects)
+        TRY_IN(check_one(object), "object {} ({})", id, kind);
+    return {};
+}
+
+} // namespace
+
+Result<> check(const model::Tree &tree, uint64_t pages_size) {
+    if (tree.tasks.empty())
+        return fail(0, "the checkpoint has no processes; it is damaged");
+    std::set<int> pids;
+    std::set<int> ids;
+    for (const model::Task &task : tree.tasks) {
+        TRY_IN(check_task(tree, task, pids, ids), "process {} ({})", task.pid, task.comm);
+        pids.insert(task.pid);
+    }
+    TRY(each(tree.address_spaces, "address space",
+             [&](const model::AddressSpace &space) { return check_space(tree, space, pages_size); }));
+    TRY(each(tree.open_files, "open file",
+             [&](const model::OpenFile &file) { return std::visit(PayloadCheck{tree}, file.payload); }));
+    TRY(each(tree.descriptor_tables, "descriptor table",
+             [&](const model::DescriptorTable &table) { return check_table(tree, table); }));
+    TRY(each(tree.fs_contexts, "file system context", [&](const model::FsContext &fs) { return check_fs(tree, fs); }));
+    TRY(each(tree.inodes, "inode", check_inode));
+    TRY(each(tree.pipes, "pipe",
+             [&](const model::Pipe &pipe) { return refers(tree.inodes, pipe.inode, true, "inode"); }));
+    TRY(each(tree.unix_sockets, "unix socket",
+             [&](const model::UnixSocket &socket) { return check_socket(tree, socket); }));
+    return each(tree.shared_memory, "shared memory", [&](const model::SharedMemory &memory) {
+        const uint64_t end = memory.size > end_of_memory ? 0 : (memory.size + page - 1) / page * page;
+        return check_runs(memory.pages, end, pages_size);
+    });
+}
+
+} // namespace abey::image

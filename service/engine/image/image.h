@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// A checkpoint's image directory (docs/IMAGE-FORMAT.md): "tasks", "objects", "pages-1", "deleted/", and the "manifest",
+// which is written last and names all others with size and checksum. Without a manifest there is no checkpoint.
+#pragma once
+
+#include "engine/image/digest.h"
+#include "engine/model/tree.h"
+#include "engine/os/fd.h"
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace abey::image {
+
+inline constexpr int format_version = 1;
+
+class Writer {
+  public:
+    // The directory is made (0700) when missing; it must be empty.
+    static Result<Writer> create(const std::string &directory);
+    Writer(Writer &&) noexcept = default;
+    Writer &operator=(Writer &&) = delete;
+    Writer(const Writer &) = delete;
+    Writer &operator=(const Writer &) = delete;
+    ~Writer(); // discards, unless committed
+
+    // For page contents; offsets are those of model::PageRun.
+    [[nodiscard]] const Fd &pages() const { return pages_; }
+    // The digests of a file whose writer took them, so that it need not be read again.
+    void add_digests(const std::string &file, std::vector<Digest> blocks) { digests_[file] = std::move(blocks); }
+
+    Result<> write(const model::Tree &tree);
+    // Data to disk, then the manifest, then its name. `about` goes into the manifest: an object, its members as they
+    // are.
+    Result<> commit(const nlohmann::json &about);
+    void discard() noexcept;
+
+  private:
+    Writer() = default;
+    std::string directory_;
+    bool made_ = false; // the directory is ours
+    Fd handle_;
+    Fd pages_;
+    std::map<std::string, std::vector<Digest>> digests_;
+    bool committed_ = false;
+};
+
+class Reader {
+  public:
+    // Reads and checks the manifest.
+    static Result<Reader> open(const std::string &directory);
+    Reader(Reader &&) noexcept;
+    Reader &operator=(Reader &&) = delete;
+    Reader(const Reader &) = delete;
+    Reader &operator=(const Reader &) = delete;
+    ~Reader();
+
+    // All files are there, with the sizes and checksums of the manifest.
+    Result<> verify() const;
+    Result<model::Tree> tree() const;
+    Result<Fd> pages() const;
+    // What commit() was given.
+    [[nodiscard]] const nlohmann::json &about() const;
+
+  private:
+    Reader();
+    struct Manifest;
+    std::string directory_;
+    Fd handle_;
+    std::unique_ptr<Manifest> manifest_;
+};
+
+} // namespace abey::image

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "resume/resume.h"
+
+#include "engine/capture/machine.h"
+#include "engine/image/image.h"
+#include "engine/rebuild/family.h"
+#include "engine/rebuild/fill_husk.h"
+#include "engine/rebuild/namespaces.h"
+#include "engine/rebuild/objects.h"
+#include "files/files.h"
+#include "snapshot/provider.h"
+#include "store/records.h"
+
+#include <cerrno>
+#include <chrono>
+#include <optional>
+#include <set>
+
+#include <nlohmann/json.hpp>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+namespace abey::resume {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+uint64_t since(Clock::time_point start) {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+}
+
+// Orphans of helpers come to us while the tree is made.
+class Subreaper {
+  public:
+    Subreaper() {
+        ::prctl(PR_GET_CHILD_SUBREAPER, &before_);
+        ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    }
+    Subreaper(const Subreaper &) = delete;
+    Subreaper &operator=(const Subreaper &) = delete;
+    ~Subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, before_); }
+
+  private:
+    int before_ = 0;
+};
+
+// A home that was rolled back becomes what it was, should the resume fail.
+class HomeBack {
+  public:
+    explicit HomeBack(snapshot::Provider *home) : home_(home) {}
+    HomeBack(const HomeBack &) = delete;
+    HomeBack &operator=(const HomeBack &) = delete;
+    ~HomeBack() {
+        if (displaced && !kept_)
+            (void)home_->undo(*displaced);
+    }
+    void keep() { kept_ = true; }
+    std::optional<snapshot::Displaced> displaced;
+
+  private:
+    snapshot::Provider *home_;
+    bool kept_ = false;
+};
+
+void raise_descriptor_limit() {
+    rlimit limit = {};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)::setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+Result<std::optional<snapshot::Saved>> saved_home(const image::Reader &image) {
+    const auto &about = image.about();
+    if (!about.contains("home"))
+        return std::optional<snapshot::Saved>();
+    return TRY(store::saved_from_json(about["home"].dump()));
+}
+
+// Will the home be brought back? Everything about that which could fail, fails here.
+Result<bool> must_roll_back(const Request &request, const std::optional<snapshot::Saved> &saved) {
+    if (!saved || request.home == nullptr || request.on_divergence == OnDivergence::keep)
+        return false;
+    if (!TRY(request.home->diverged(*saved)))
+        return false;
+    if (request.on_divergence == OnDivergence::fail)
+        return fail(0, "{} has changed since the suspend; allow on-divergence = \"rollback\" or \"keep\"", saved->home);
+    TRY(request.home->check(*saved));
+    return true;
+}
+
+Result<> check_files(const model::Tree &tree, engine::FileOpener &files) {
+    for (const auto &[id, inode] : tree.inodes)
+        TRY(files.check(inode));
+    return {};
+}
+
+Result<> adopt(const model::Tree &tree, rebuild::Context &context, rebuild::Family &family) {
+    const auto each = [&](const auto &step) -> Result<> {
+        for (const model::Task &task : tree.tasks)
+            if (task.state != model::TaskState::zombie)
+                TRY_IN(step(task), "process {} ({})", task.pid, task.comm);
+        return {};
+    };
+    TRY(each([&](const model::Task &task) { return rebuild::fill_memory(context, family.of(task), task); }));
+    TRY(rebuild::finish(context));
+    std::set<model::ObjRef> tables;
+    TRY(each([&](const model::Task &task) {
+        return rebuild::fill_state(context, family.of(task), task, !tables.insert(task.descriptors).second);
+    }));
+    TRY(each([&](const model::Task &task) { return rebuild::fill_threads(context, family.of(task), task); }));
+    return each([&](const model::Task &task) { return rebuild::make_ready(family.of(task), task, tree); });
+}
+
+} // namespace
+
+Result<Report> run(const Request &request) {
+    const auto begin = Clock::now();
+    const auto tell = [&](const char *phase, int percent) {
+        if (request.progress)
+            request.progress({phase, percent});
+    };
+    Report report;
+
+    tell("check", 0);
+    const auto image = TRY(image::Reader::open(request.images));
+    TRY(image.verify());
+    const model::Tree tree = TRY(image.tree());
+    const auto here = TRY(capture::this_machine());
+    TRY(capture::check_machine(tree.machine, here));
+
+    tell("check", 10);
+    const auto saved = TRY(saved_home(image));
+    const bool roll_back = TRY(must_roll_back(request, saved));
+    std::vector<files::HomeTranslation> homes;
+    if (roll_back)
+        homes.push_back({saved->home, saved->place, {}});
+    TRY(check_files(tree, *files::make_opener(request.images, homes)));
+    const int taken = rebuild::taken_id(tree);
+    if (taken != 0 && request.pids == Pids::same)
+        return fail(EEXIST, "process id {} is in use by another process; resume with --pids=namespace", taken);
+    const bool own_pids = request.pids == Pids::in_namespace || (request.pids == Pids::automatic && taken != 0);
+
+    tell("home", 20);
+    HomeBack home(request.home);
+    if (roll_back) {
+        home.displaced = TRY(request.home->roll_back(*saved));
+        homes = {{saved->home, saved->home, home.displaced->place}};
+        report.displaced_home = home.displaced->place;
+    }
+
+    tell("husks", 30);
+    const auto forking = Clock::now();
+    raise_descriptor_limit();
+    const Subreaper subreaper;
+    TRY(rebuild::continue_clocks(tree.clocks, tree.machine.boot_id));
+    Fd pidfd;
+    const auto shop = TRY(rebuild::Workshop::open(tree, pidfd));
+    const auto files = files::make_opener(request.images, homes);
+    std::optional<rebuild::Reaper> reaper;
+    if (own_pids)
+        reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));
+    rebuild::Context context(tree, *files, TRY(image.pages()));
+    rebuild::Family family(tree, shop, reaper ? &reaper->husk() : nullptr);
+    TRY(family.make(context));
+    TRY(family.make_groups(context));
+    report.figures.forking_time = since(forking);
+
+    tell("objects", 40);
+    TRY(rebuild::fill(context));
+
+    tell("adopt", 50);
+    TRY(adopt(tree, context, family));
+
+    tell("confirm", 90);
+    report.roots = family.roots();
+
+    tell("release", 95);
+    home.keep();
+    for (const model::Task &task : tree.tasks)
+        if (task.state != model::TaskState::zombie)
+            TRY(rebuild::release(family.of(task), task));
+    family.let_go();
+    if (reaper) {
+        report.reaper = reaper->pid();
+        TRY(reaper->let_go());
+    }
+    for (auto &[id, master] : context.masters) {
+        const auto &terminal = tree.terminals.at(id);
+        unsigned index = 0;
+        if (::ioctl(master.get(), TIOCGPTN, &index) < 0)
+            return fail(errno, "cannot ask for the number of a terminal");
+        report.terminals.push_back({index, terminal.index, std::move(master)});
+    }
+    TRY(files->finish(request.keep_checkpoint));
+    for (const auto &[id, space] : tree.address_spaces)
+        for (const model::PageRun &run : space.pages)
+            report.figures.pages_restored += run.length / 4096;
+    report.figures.restore_time = since(forking);
+    report.figures.total_time = since(begin);
+    tell("release", 100);
+    return report;
+}
+
+} // namespace abey::resume

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "suspend/suspend.h"
+
+#include "engine/capture/descriptors.h"
+#include "engine/capture/freeze.h"
+#include "engine/capture/shared_memory.h"
+#include "engine/capture/tree.h"
+#include "engine/image/image.h"
+#include "engine/image/pages.h"
+#include "files/files.h"
+#include "policy/policy.h"
+#include "snapshot/provider.h"
+#include "store/records.h"
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace abey::suspend {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+uint64_t since(Clock::time_point start) {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+}
+
+// Tests kill the worker where it hurts: ABEY_FAULT=frozen|captured|rescued|memory|committed in its environment.
+void fault_point(std::string_view name) {
+    const char *wanted = std::getenv("ABEY_FAULT"); // NOLINT(concurrency-mt-unsafe): nobody changes the environment
+    if (wanted != nullptr && name == wanted)
+        (void)std::raise(SIGKILL);
+}
+
+// What has to be taken back when the suspend fails. The processes and the image take care of themselves.
+class Undo {
+  public:
+    Undo(engine::FileKeeper &files, snapshot::Provider *home) : files_(files), home_(home) {}
+    Undo(const Undo &) = delete;
+    Undo &operator=(const Undo &) = delete;
+    ~Undo() {
+        if (done_)
+            return;
+        files_.discard();
+        if (saved)
+            (void)home_->remove(*saved);
+    }
+    void nothing() { done_ = true; }
+    std::optional<snapshot::Saved> saved;
+
+  private:
+    engine::FileKeeper &files_;
+    snapshot::Provider *home_;
+    bool done_ = false;
+};
+
+capture::Target target_of(const Request &request) {
+    return {.pid = request.pid, .cgroup = request.cgroup, .spare = request.spare};
+}
+
+Result<nlohmann::json> about(const Request &request, const std::optional<snapshot::Saved> &saved) {
+    nlohmann::json all = {{"id", request.id}, {"keep_running", request.keep_running}};
+    if (!request.info.empty()) {
+        all["info"] = nlohmann::json::parse(request.info, nullptr, false);
+        if (!all["info"].is_object())
+            return fail(EINVAL, "the session's information is not a JSON object");
+    }
+    if (saved)
+        all["home"] = nlohmann::json::parse(store::to_json(*saved), nullptr, false);
+    return all;
+}
+
+} // namespace
+
+Result<Report> run(const Request &request) {
+    const auto begin = Clock::now();
+    const auto tell = [&](const char *phase, int percent) {
+        if (request.progress)
+            request.progress({phase, percent});
+    };
+    Report report;
+    Figures &figures = report.figures;
+
+    tell("preflight", 0);
+    const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
+    auto image = TRY(image::Writer::create(request.images));
+    Undo undo(*files, request.home);
+    if (request.home != nullptr)
+        TRY(request.home->prepare());
+
+    tell("freeze", 5);
+    const auto frozen = Clock::now();
+    auto still = TRY(capture::StandStill::of(target_of(request)));
+    figures.freezing_time = since(frozen);
+    fault_point("frozen");
+
+    tell("capture", 10);
+    model::Tree tree;
+    capture::Context context(tree, *files, false);
+    TRY(capture::capture_tree(context, still));
+    fault_point("captured");
+
+    tell("rescue", 20);
+    TRY(capture::rescue_files(context));
+    fault_point("rescued");
+
+    tell("snapshot", 30);
+    if (request.home != nullptr)
+        undo.saved = TRY(request.home->save(request.id));
+
+    tell("memory", 40);
+    const auto memory = Clock::now();
+    image::PageWriter pages;
+    size_t live = 0;
+    for (const capture::Stopped &process : still.processes()) {
+        const model::Task &task = tree.tasks.at(live++);
+        if (task.address_space != 0)
+            TRY(pages.plan(process.pid, tree.address_spaces.at(task.address_space)));
+    }
+    for (const auto &[id, file] : context.state<capture::SharedMemories>().readable)
+        TRY(pages.plan(file, tree.shared_memory.at(id)));
+    figures.memdump_time = since(memory);
+    image.add_digests("pages-1", TRY(pages.write(image.pages())));
+    figures.memwrite_time = since(memory);
+    fault_point("memory");
+
+    // What goes on needs not wait for the disk: nothing that is saved can change any more.
+    if (request.keep_running) {
+        still = {};
+        figures.frozen_time = since(frozen);
+    }
+
+    tell("commit", 80);
+    figures.pages_scanned = pages.figures().scanned;
+    figures.pages_skipped = pages.figures().skipped;
+    figures.pages_written = pages.figures().written;
+    figures.tasks = tree.tasks.size();
+    for (const model::Task &task : tree.tasks)
+        figures.threads += task.threads.size();
+    for (const auto &[id, table] : tree.descriptor_tables)
+        figures.descriptors += table.descriptors.size();
+    TRY(image.write(tree));
+    TRY(files->sync());
+    const auto description = TRY(about(request, undo.saved));
+    TRY(image.commit(description));
+    undo.nothing();
+    fault_point("committed");
+
+    tell("end", 95);
+    if (!request.keep_running) {
+        TRY(still.kill_all());
+        figures.frozen_time = since(frozen);
+    }
+    figures.total_time = since(begin);
+    report.findings = std::move(context.findings);
+    tell("end", 100);
+    return report;
+}
+
+Result<std::vector<capture::Finding>> check(const Request &request) {
+    const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
+    model::Tree tree;
+    capture::Context context(tree, *files, true);
+    TRY(capture::preflight(context, target_of(request)));
+    return std::move(context.findings);
+}
+
+} // namespace abey::suspend
