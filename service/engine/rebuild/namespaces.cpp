@@ -27,10 +27,15 @@ constexpr unsigned long reaper_options =
 volatile int reaper_may_go =
     0; // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): shared with a child by address
 
-[[noreturn]] void reap_until_alone(int main_child) {
+// Of the worker's descriptors only its pidfd is kept, for the roots to inherit.
+[[noreturn]] void reap_until_alone(int main_child, int worker_number) {
+    const auto number = static_cast<unsigned>(worker_number);
+    ::close_range(0, number - 1, 0);
+    ::close_range(number + 1, ~0U, 0);
     const timespec moment{0, 1000000};
     while (reaper_may_go == 0)
         ::nanosleep(&moment, nullptr);
+    ::close(worker_number);
     // what the tree sees as /proc must be its own pids
     (void)::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
     int result = 0;
@@ -95,10 +100,8 @@ Result<Reaper> Reaper::make(const Workshop &shop, int main_child) {
     const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
     if (pid < 0)
         return fail(errno, "cannot make a pid namespace");
-    if (pid == 0) {
-        ::close_range(0, ~0U, 0); // nothing of the worker's stays open in it
-        reap_until_alone(main_child);
-    }
+    if (pid == 0)
+        reap_until_alone(main_child, shop.worker_number);
     auto tracee = os::Tracee::seize(static_cast<int>(pid), reaper_options);
     if (!tracee || !tracee->settle()) {
         (void)::kill(static_cast<int>(pid), SIGKILL);
