@@ -1,0 +1,229 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Run the engine's scenarios: each program by itself, then checkpointed and restored in several ways.
+
+    run.py --build DIR [--tap] [--mode MODE]... [NAME...]
+
+A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
+keep-running (the program goes on after the checkpoint) and twice (restore, checkpoint again, restore again). Each runs in
+pid, mount and ipc namespaces of its own, whose end takes every process and mount with it. One line per case; the last
+line is `N passed, N failed, N skipped`.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+MODES = ["native", "plain", "keep-running", "twice"]
+SKIP = 77
+PATIENCE = 20  # seconds for a program to become ready, or to tell its result
+
+
+class Failed(Exception):
+    """What went wrong in a case, in one line."""
+
+
+class Skipped(Exception):
+    """Why a case could not be run here."""
+
+
+def reap():
+    """We are the first process of the pid namespace: orphans are ours."""
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
+
+
+def processes():
+    return {int(entry) for entry in os.listdir("/proc") if entry.isdigit()} - {os.getpid()}
+
+
+def descriptors():
+    found = set()
+    for pid in processes():
+        try:
+            found |= {(pid, int(fd)) for fd in os.listdir(f"/proc/{pid}/fd")}
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def start(program, directory):
+    status = subprocess.run([program, directory], timeout=PATIENCE, check=False).returncode
+    if status == SKIP:
+        raise Skipped("the machine lacks what it tests")
+    if status != 0:
+        raise Failed(f"not ready: {result_of(directory) or 'status ' + str(status)}")
+    return int((directory / "pid").read_text())
+
+
+def result_of(directory):
+    try:
+        return (directory / "result").read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def engine_run(engine, *arguments):
+    try:
+        done = subprocess.run([engine, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False,
+                              stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{arguments[0]} did not end within 60 s") from None
+    if done.returncode != 0:
+        raise Failed(f"{arguments[0]}: status {done.returncode}: {(done.stderr or done.stdout).strip()}")
+
+
+def checkpoint(engine, pid, images):
+    engine_run(engine, "checkpoint", "--pid", pid, "--images", images)
+    for _ in range(100):
+        reap()
+        if not processes():
+            return
+        time.sleep(0.02)
+    raise Failed(f"after the checkpoint processes are left: {sorted(processes())}")
+
+
+def restore(engine, images, pids, fds):
+    engine_run(engine, "restore", "--detach", "--images", images)
+    time.sleep(0.2)
+    reap()
+    if processes() != pids:
+        raise Failed(f"processes after the restore: expected {sorted(pids)}, found {sorted(processes())}")
+    if descriptors() != fds:
+        raise Failed(f"descriptors (pid, number) after the restore: missing {sorted(fds - descriptors())}, "
+                     f"too many {sorted(descriptors() - fds)}")
+
+
+def run_case(mode, program, directory, engine):
+    pid = start(program, directory)
+    time.sleep(0.05)
+    reap()
+    pids, fds = processes(), descriptors()
+    if mode in ("plain", "twice"):
+        checkpoint(engine, pid, directory / "images")
+        restore(engine, directory / "images", pids, fds)
+    if mode == "twice":
+        checkpoint(engine, pid, directory / "images-2")
+        restore(engine, directory / "images-2", pids, fds)
+    if mode == "keep-running":
+        engine_run(engine, "checkpoint", "--keep-running", "--pid", pid, "--images", directory / "images")
+        reap()
+        if processes() != pids or descriptors() != fds:
+            raise Failed("processes or descriptors are not as they were before the checkpoint")
+    if result_of(directory):
+        raise Failed(f"spoke before it was asked: {result_of(directory)}")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while not result_of(directory):
+        if time.monotonic() > deadline:
+            raise Failed(f"no result within {PATIENCE} s")
+        reap()
+        if pid not in processes() and not result_of(directory):
+            raise Failed("ended without a result: killed by a signal?")
+        time.sleep(0.01)
+    if result_of(directory) != "PASS":
+        raise Failed(result_of(directory).removeprefix("FAIL "))
+
+
+def inside(mode, program, directory, engine):
+    """The part that runs as the first process of the namespaces; prints nothing when all is well."""
+    # the case shall not depend on how we were started
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        run_case(mode, program, pathlib.Path(directory), engine)
+        return 0
+    except Skipped as reason:
+        print(reason)
+        return SKIP
+    except (Failed, OSError, subprocess.SubprocessError) as reason:
+        print(" / ".join(str(reason).splitlines()))
+        return 1
+
+
+def run_outside(mode, program, engine):
+    """'passed', 'failed' or 'skipped', and why."""
+    directory = tempfile.mkdtemp(prefix="abey-scenario-")
+    os.chmod(directory, 0o777)  # a program may have become somebody else
+    try:
+        done = subprocess.run(
+            ["unshare", "--fork", "--pid", "--mount", "--ipc", "--mount-proc", "--kill-child", sys.executable, __file__,
+             "--inside", mode, program, directory, engine],
+            capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL)
+        text = (done.stdout + done.stderr).strip().replace("\n", " / ")
+        verdict = {0: "passed", SKIP: "skipped"}.get(done.returncode, "failed")
+        return verdict, text or (f"status {done.returncode}" if verdict == "failed" else "")
+    except subprocess.TimeoutExpired:
+        return "failed", "did not end within 240 s"
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def run_program(program, modes, engine):
+    """Yields (mode, verdict, reason); without a native pass the others would say nothing."""
+    verdict, reason = run_outside("native", program, engine)
+    if "native" in modes or verdict != "passed":
+        yield "native", verdict, reason
+    for mode in modes:
+        if mode == "native":
+            continue
+        if verdict != "passed":
+            yield mode, "skipped", "it does not pass without the engine"
+        else:
+            yield mode, *run_outside(mode, program, engine)
+
+
+def main():
+    if sys.argv[1:2] == ["--inside"]:
+        return inside(*sys.argv[2:6])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True, help="meson's build directory")
+    parser.add_argument("--tap", action="store_true", help="speak the Test Anything Protocol (for meson)")
+    parser.add_argument("--mode", action="append", choices=MODES)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    build = pathlib.Path(options.build).resolve()
+    engine = str(build / "service/ctl/engine/abey-engine")
+    names = options.names or sorted(path.stem for path in HERE.glob("*.cpp"))
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    if os.geteuid() != 0:
+        print("run.py: checkpoint and restore need root", file=sys.stderr)
+        return 1
+
+    def work(name):
+        program = str(build / "tests/scenarios" / f"scenario-{name}")
+        return name, list(run_program(program, options.mode or MODES, engine))
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for name, results in pool.map(work, names):
+            for mode, verdict, reason in results:
+                counts[verdict] += 1
+                if options.tap:
+                    print(f"{'not ok' if verdict == 'failed' else 'ok'} {sum(counts.values())} - {name} {mode}"
+                          f"{' # SKIP ' + reason if verdict == 'skipped' else ''}")
+                    if verdict == "failed":
+                        print(f"# {name} {mode}: {reason}")
+                else:
+                    print(f"{verdict} {name} {mode}{': ' + reason if reason else ''}")
+                sys.stdout.flush()
+    if options.tap:
+        print(f"1..{sum(counts.values())}")
+    else:
+        print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    return 0 if counts["failed"] == 0 and counts["passed"] > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
