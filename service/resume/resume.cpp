@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "resume/resume.h"
 
-#include "engine/capture/machine.h"
+#include "engine/machine.h"
 #include "engine/image/image.h"
 #include "engine/rebuild/family.h"
 #include "engine/rebuild/fill_husk.h"
@@ -128,8 +128,8 @@ Result<Report> run(const Request &request) {
     const auto image = TRY(image::Reader::open(request.images));
     TRY(image.verify());
     const model::Tree tree = TRY(image.tree());
-    const auto here = TRY(capture::this_machine());
-    TRY(capture::check_machine(tree.machine, here));
+    const auto here = TRY(engine::this_machine());
+    TRY(engine::check_machine(tree.machine, here));
 
     tell("check", 10);
     const auto saved = TRY(saved_home(image));

@@ -2,7 +2,7 @@
 #include "engine/capture/tree.h"
 
 #include "engine/capture/descriptors.h"
-#include "engine/capture/machine.h"
+#include "engine/machine.h"
 #include "engine/capture/task.h"
 
 #include <set>
@@ -75,8 +75,8 @@ Result<> capture_tree(Context &context, StandStill &still) {
     for (const Stopped &process : still.processes())
         ids[process.pid] = TRY(os::read_status(process.pid)).own_pid;
     context.is_inside = [&ids](int pid) { return ids.contains(pid); };
-    context.tree.machine = TRY(this_machine());
-    context.tree.clocks = TRY(clocks_of(still.processes().front().pid));
+    context.tree.machine = TRY(engine::this_machine());
+    context.tree.clocks = TRY(engine::clocks_of(still.processes().front().pid));
     for (const Stopped &process : still.processes())
         check_task(context, process.stat);
     TRY(refuse_fatal(context.findings));

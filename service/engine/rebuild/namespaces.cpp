@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/namespaces.h"
 
-#include "engine/capture/machine.h"
+#include "engine/machine.h"
 
 #include <cerrno>
 #include <csignal>
@@ -54,13 +54,13 @@ bool exists(int id) { return id > 0 && ::access(fmt::format("/proc/{}", id).c_st
 } // namespace
 
 Result<> continue_clocks(const model::Clocks &saved, const std::string &saved_boot_id) {
-    const auto here = TRY(capture::this_machine());
-    const model::Clocks now = TRY(capture::clocks_of(::getpid()));
+    const auto here = TRY(engine::this_machine());
+    const model::Clocks now = TRY(engine::clocks_of(::getpid()));
     const bool behind = now.monotonic < saved.monotonic || now.boottime < saved.boottime;
     if (here.boot_id == saved_boot_id && !behind)
         return {};
     // offsets count from the initial namespace, whatever namespace we are in ourselves
-    const model::Clocks initial = TRY(capture::initial_clocks());
+    const model::Clocks initial = TRY(engine::initial_clocks());
     if (::unshare(CLONE_NEWTIME) < 0)
         return fail(errno,
                     "cannot make a time namespace, which keeps the session's clocks from going back after a reboot");

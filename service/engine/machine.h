@@ -6,7 +6,7 @@
 #include "engine/model/tree.h"
 #include "engine/os/result.h"
 
-namespace abey::capture {
+namespace abey::engine {
 
 // This machine, now.
 Result<model::Machine> this_machine();
@@ -20,4 +20,4 @@ Result<model::Clocks> initial_clocks();
 // Can a tree of that machine run on this one? The error says what differs.
 Result<> check_machine(const model::Machine &saved, const model::Machine &here);
 
-} // namespace abey::capture
+} // namespace abey::engine

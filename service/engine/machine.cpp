@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/capture/machine.h"
+#include "engine/machine.h"
 
 #include "engine/image/digest.h"
 #include "engine/os/procfs.h"
@@ -13,7 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-namespace abey::capture {
+namespace abey::engine {
 
 namespace {
 
@@ -123,4 +123,4 @@ Result<> check_machine(const model::Machine &saved, const model::Machine &here) 
     return {};
 }
 
-} // namespace abey::capture
+} // namespace abey::engine
