@@ -83,10 +83,12 @@ Result<bool> hold(Stopped &process, std::set<int> &held) {
     return grew;
 }
 
-Result<> settle_all(std::vector<Stopped> &processes) {
+// A stop is told once: a thread that has settled in an earlier round is not asked again.
+Result<> settle_all(std::vector<Stopped> &processes, std::set<int> &settled) {
     for (Stopped &process : processes)
         for (os::Tracee &thread : process.threads)
-            TRY_IN(thread.settle(), "process {} ({})", process.pid, process.stat.comm);
+            if (settled.insert(thread.tid()).second)
+                TRY_IN(thread.settle(), "process {} ({})", process.pid, process.stat.comm);
     return {};
 }
 
@@ -96,6 +98,7 @@ Result<StandStill> StandStill::of(const Target &target) {
     StandStill all;
     std::set<int> known;
     std::set<int> held;
+    std::set<int> settled;
     const auto take = [&](int pid, const std::string &cgroup) -> Result<bool> {
         if (known.contains(pid) || std::find(target.spare.begin(), target.spare.end(), pid) != target.spare.end())
             return false;
@@ -129,7 +132,7 @@ Result<StandStill> StandStill::of(const Target &target) {
                 if (auto stat = os::read_stat(child); stat && stat->zombie())
                     TRY(take(child, ""));
         // the stops are taken while frozen; the thaw that follows lets only those run that were spared
-        TRY(settle_all(all.processes_));
+        TRY(settle_all(all.processes_, settled));
     } else {
         if (target.pid <= 0)
             return fail(EINVAL, "{} is not a process id", target.pid);
@@ -145,7 +148,7 @@ Result<StandStill> StandStill::of(const Target &target) {
                             "process {}: new processes appear faster than they can be stopped; give a cgroup instead",
                             target.pid);
             grew = false;
-            TRY(settle_all(all.processes_));
+            TRY(settle_all(all.processes_, settled));
             for (size_t i = 0; i < all.processes_.size(); ++i) {
                 if (!all.processes_[i].stat.zombie())
                     grew |= TRY(hold(all.processes_[i], held));
