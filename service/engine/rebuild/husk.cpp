@@ -137,7 +137,9 @@ Result<> Husk::end(int exit_code) {
         return {};
     }
     for (;;) {
-        TRY(threads_.front().go_on(WTERMSIG(exit_code)));
+        // SIGKILL needs no leave of ours: the task may be gone already
+        if (const auto gone = threads_.front().go_on(WTERMSIG(exit_code)); !gone && gone.error().code() != ESRCH)
+            return gone;
         const os::Stop stop = TRY(threads_.front().wait());
         if (stop.gone)
             return {};

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What a process carries besides: umask, limits, nice, policy, affinity, personality, cwd, oom score, death signal.
+#include "scenario.h"
+
+#include <sched.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+namespace {
+
+std::string here() {
+    char name[4096] = {};
+    (void)!::readlink("/proc/self/cwd", name, sizeof name - 1);
+    return name;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    scenario::begin(argc, argv);
+    SYS(::mkdir(scenario::path("somewhere").c_str(), 0755));
+    SYS(::chdir(scenario::path("somewhere").c_str()));
+    ::umask(0123);
+    const rlimit files = {123, 456};
+    SYS(::setrlimit(RLIMIT_NOFILE, &files));
+    const rlimit core = {0, RLIM_INFINITY};
+    SYS(::setrlimit(RLIMIT_CORE, &core));
+    SYS(::setpriority(PRIO_PROCESS, 0, 7));
+    const sched_param parameter = {};
+    SYS(::sched_setscheduler(0, SCHED_BATCH, &parameter));
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(0, &cpus);
+    SYS(::sched_setaffinity(0, sizeof cpus, &cpus));
+    SYS(::personality(ADDR_NO_RANDOMIZE));
+    scenario::write_file("/proc/self/oom_score_adj", "321");
+    ::signal(SIGUSR2, SIG_IGN); // NOLINT: it comes, the first parent ends when we are ready
+    SYS(::prctl(PR_SET_PDEATHSIG, SIGUSR2));
+    SYS(::prctl(PR_SET_TIMERSLACK, 123456));
+    SYS(::prctl(PR_SET_CHILD_SUBREAPER, 1));
+    SYS(::prctl(PR_SET_DUMPABLE, 0));
+    const std::string directory = here();
+    scenario::ready();
+    scenario::wait();
+    EQUAL(directory, here());
+    EQUAL(0123, ::umask(0));
+    rlimit found = {};
+    SYS(::getrlimit(RLIMIT_NOFILE, &found));
+    EQUAL(123, found.rlim_cur);
+    EQUAL(456, found.rlim_max);
+    SYS(::getrlimit(RLIMIT_CORE, &found));
+    EQUAL(0, found.rlim_cur);
+    EQUAL(RLIM_INFINITY, found.rlim_max);
+    EQUAL(7, ::getpriority(PRIO_PROCESS, 0));
+    EQUAL(SCHED_BATCH, ::sched_getscheduler(0));
+    CPU_ZERO(&cpus);
+    SYS(::sched_getaffinity(0, sizeof cpus, &cpus));
+    EQUAL(1, CPU_COUNT(&cpus));
+    CHECK(CPU_ISSET(0, &cpus));
+    EQUAL(ADDR_NO_RANDOMIZE, ::personality(0xffffffff));
+    int signal = 0;
+    SYS(::prctl(PR_GET_PDEATHSIG, &signal));
+    EQUAL(SIGUSR2, signal);
+    EQUAL(123456, ::prctl(PR_GET_TIMERSLACK));
+    int reaper = 0;
+    SYS(::prctl(PR_GET_CHILD_SUBREAPER, &reaper));
+    EQUAL(1, reaper);
+    EQUAL(0, ::prctl(PR_GET_DUMPABLE));
+    SYS(::prctl(PR_SET_DUMPABLE, 1));
+    EQUAL(std::string("321\n"), scenario::read_file("/proc/self/oom_score_adj"));
+    scenario::pass();
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Mappings with their protections, flags and contents; guard pages, heap, a growing stack, vDSO in place.
+#include "scenario.h"
+
+#include <malloc.h>
+#include <sys/mman.h>
+
+namespace {
+
+constexpr std::size_t page = 4096;
+
+// The lines of /proc/self/smaps that describe what the program asked for, not how the kernel serves it
+std::string layout() {
+    std::istringstream in(scenario::read_file("/proc/self/smaps"));
+    std::string all;
+    for (std::string line; std::getline(in, line);) {
+        const bool head = line.find('-') != std::string::npos && line.find(':') > 12;
+        if (const auto dirty = line.find(" sd"); !head && dirty != std::string::npos)
+            line.erase(dirty, 3); // soft-dirty: whether somebody has asked the kernel to watch writes
+        if (head || line.starts_with("VmFlags:"))
+            all += line + "\n";
+    }
+    return all;
+}
+
+std::string first_difference(const std::string &before, const std::string &after) {
+    std::istringstream a(before);
+    std::istringstream b(after);
+    std::string x;
+    std::string y;
+    while (std::getline(a, x), std::getline(b, y), a && b)
+        if (x != y)
+            return "'" + x + "' became '" + y + "'";
+    return "a different number of lines";
+}
+
+char *map(std::size_t pages, int protection, int flags, int fd = -1) {
+    return static_cast<char *>(SYS(::mmap(nullptr, pages * page, protection, flags, fd, 0)));
+}
+
+// NOLINTNEXTLINE: deep on purpose
+int grow(int depth) {
+    volatile char room[16 * page];
+    room[0] = static_cast<char>(depth);
+    return depth == 0 ? room[0] : grow(depth - 1) + room[0] - static_cast<char>(depth);
+}
+
+char handler_stack[16 * page];
+
+} // namespace
+
+int main(int argc, char **argv) {
+    // what reads the layout allocates: the heap shall neither grow nor shrink for it
+    ::mallopt(M_TOP_PAD, 1 << 20);
+    ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    scenario::begin(argc, argv);
+    (void)layout();
+    constexpr int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+    constexpr int both = PROT_READ | PROT_WRITE;
+    char *plain = map(8, both, anonymous);
+    std::memset(plain, 'a', 3 * page);
+    SYS(::mprotect(plain + 2 * page, page, PROT_READ));
+    char *guard = map(3, both, anonymous);
+    std::memset(guard, 'g', 3 * page);
+    SYS(::mprotect(guard + page, page, PROT_NONE)); // has contents behind it
+    char *code = map(1, both, anonymous);
+    const unsigned char instructions[] = {0xb8, 0x2a, 0, 0, 0, 0xc3}; // mov $42, %eax; ret
+    std::memcpy(code, instructions, sizeof instructions);
+    SYS(::mprotect(code, page, PROT_READ | PROT_EXEC));
+    char *marked = map(4, both, anonymous);
+    SYS(::madvise(marked, page, MADV_DONTFORK));
+    SYS(::madvise(marked + page, page, MADV_DONTDUMP));
+    SYS(::madvise(marked + 2 * page, page, MADV_WIPEONFORK));
+    std::memset(marked, 'm', 4 * page);
+    char *locked = map(2, both, anonymous);
+    SYS(::mlock(locked, page));
+    char *reserve = map(1024, both, anonymous | MAP_NORESERVE);
+    char *down = map(1, both, anonymous | MAP_GROWSDOWN);
+    down[0] = 'd';
+    char *never = map(16, both, anonymous);
+
+    scenario::write_file(scenario::path("file"), std::string(4 * page, 'f'));
+    const int fd = SYS(::open(scenario::path("file").c_str(), O_RDWR | O_CLOEXEC));
+    char *shared = map(4, both, MAP_SHARED, fd);
+    char *private_file = map(4, both, MAP_PRIVATE, fd);
+    private_file[page] = 'p';
+    SYS(::close(fd));
+    char *shared_anonymous = map(4, both, MAP_SHARED | MAP_ANONYMOUS);
+    std::memset(shared_anonymous + page, 's', page);
+    char *heap = static_cast<char *>(::sbrk(5 * page));
+    std::memset(heap, 'h', 5 * page);
+    (void)layout();
+    const std::string before = layout();
+    void *const program_break = ::sbrk(0);
+
+    scenario::ready();
+    scenario::wait();
+
+    const std::string after = layout();
+    if (before != after)
+        scenario::failed(__FILE__, __LINE__, "layout, expected as before, found " + first_difference(before, after));
+    EQUAL('a', plain[0]);
+    EQUAL('a', plain[2 * page + 5]);
+    EQUAL(0, plain[3 * page]);
+    EQUAL('g', guard[page - 1]);
+    EQUAL('g', guard[2 * page]);
+    int pipe_ends[2];
+    SYS(::pipe(pipe_ends));
+    EQUAL(-1, ::write(pipe_ends[1], guard + page, 1));
+    EQUAL(EFAULT, errno);
+    SYS(::mprotect(guard + page, page, PROT_READ));
+    EQUAL('g', guard[page + 7]);
+    EQUAL(42, reinterpret_cast<int (*)()>(code)()); // NOLINT
+    for (int i = 0; i < 4; ++i)
+        EQUAL('m', marked[static_cast<std::size_t>(i) * page]);
+    EQUAL(0, locked[0]);
+    EQUAL(0, reserve[1000 * page]);
+    EQUAL('d', down[0]);
+    EQUAL(0, never[5 * page]);
+    EQUAL('f', shared[3 * page]);
+    EQUAL('p', private_file[page]);
+    EQUAL('f', private_file[2 * page]);
+    shared[2 * page] = 'n'; // a private page that was not written sees the file
+    EQUAL('n', private_file[2 * page]);
+    EQUAL('n', scenario::read_file(scenario::path("file"))[2 * page]);
+    EQUAL('s', shared_anonymous[page]);
+    EQUAL(0, shared_anonymous[0]);
+    EQUAL('h', heap[5 * page - 1]);
+    EQUAL(program_break, ::sbrk(0));
+    CHECK(::sbrk(page) == program_break);
+    EQUAL(0, grow(60));
+    EQUAL(0, handler_stack[5]);
+    scenario::pass();
+}
