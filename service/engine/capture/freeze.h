@@ -42,6 +42,7 @@ class StandStill {
     static Result<StandStill> of(const Target &target);
 
     std::vector<Stopped> &processes() { return processes_; }
+    [[nodiscard]] const std::vector<Stopped> &processes() const { return processes_; }
     [[nodiscard]] bool contains(int pid) const;
 
     // Ends them all by SIGKILL and waits until they are dead; they never run again.

@@ -67,7 +67,7 @@ struct ThreadCalls {
 } // namespace
 
 Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
-                          os::Gadgets &gadgets, model::Tree &tree, model::Task &task) {
+                          os::Gadgets &gadgets, const OwnIds &ids, model::Tree &tree, model::Task &task) {
     const std::string timers_text = TRY(os::read_proc(process.pid, "timers"));
     const auto timers = TRY(os::parse_timers(timers_text));
     auto injection = TRY(os::Injection::enter(process.threads.front(), status, mappings, gadgets));
@@ -121,7 +121,8 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
             timer.clock = timers[i].clock;
             timer.signal = timers[i].signal;
             timer.notify = timers[i].notify;
-            timer.notify_tid = timers[i].notify_tid;
+            if (const auto own = ids.tasks.find(timers[i].notify_tid); own != ids.tasks.end())
+                timer.notify_tid = own->second;
             timer.sigval = timers[i].sigval;
             timer.overrun = static_cast<int32_t>(std::max(0L, batch.result(overruns[i - first])));
             timer.interval = {value.interval_seconds, static_cast<uint32_t>(value.interval_nanoseconds)};

@@ -93,8 +93,8 @@ Result<uint32_t> proc_number(int pid, std::string_view name, int base) {
 }
 
 int own_id(const OwnIds &ids, int id) {
-    const auto found = ids.find(id);
-    return found == ids.end() ? 0 : found->second;
+    const auto found = ids.tasks.find(id);
+    return found == ids.tasks.end() ? 0 : found->second;
 }
 
 } // namespace

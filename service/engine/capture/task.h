@@ -11,8 +11,16 @@
 
 namespace abey::capture {
 
-// From the ids that /proc shows here to those the tasks know themselves by (their own pid namespace).
-using OwnIds = std::map<int, int>;
+// From the ids that we see to those that the tasks know themselves by (their own pid namespace).
+struct OwnIds {
+    std::map<int, int> tasks; // processes and threads
+    std::map<int, int> groups;
+    std::map<int, int> sessions;
+};
+Result<OwnIds> own_ids(const StandStill &still);
+
+// Ids that were read from outside (of a terminal's foreground group, a lock's holder, ...) become the tasks' own.
+void translate_ids(model::Tree &tree, const OwnIds &ids);
 
 // What is seen from outside: ids, threads' registers, credentials, limits. `task` gets everything but injected state.
 Result<model::Task> capture_task(Context &context, Stopped &process, const os::ProcStatus &status, const OwnIds &ids);
@@ -28,7 +36,7 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
 // What only the task itself can tell: signal actions, timers, alternate stacks, break ... One batch for each thread.
 // The process is as before afterwards.
 Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
-                          os::Gadgets &gadgets, model::Tree &tree, model::Task &task);
+                          os::Gadgets &gadgets, const OwnIds &ids, model::Tree &tree, model::Task &task);
 
 // What cannot be restored, by looking from outside alone: seccomp filters, foreign namespaces, 32-bit code, special
 // mappings. Each finding names the object.

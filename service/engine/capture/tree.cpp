@@ -2,8 +2,8 @@
 #include "engine/capture/tree.h"
 
 #include "engine/capture/descriptors.h"
-#include "engine/machine.h"
 #include "engine/capture/task.h"
+#include "engine/machine.h"
 
 #include <set>
 
@@ -32,7 +32,7 @@ Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, 
         TRY(capture_fs(context, process.pid, comm, status, task));
         task.descriptors = TRY(capture_descriptors(context, process.pid, comm, pidfd.get()));
         task.terminal = TRY(controlling_terminal(context, process.pid, comm));
-        TRY(capture_injected(process, status, mappings, gadgets, context.tree, task));
+        TRY(capture_injected(process, status, mappings, gadgets, ids, context.tree, task));
     }
     context.tree.tasks.push_back(std::move(task));
     return {};
@@ -71,10 +71,8 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
 } // namespace
 
 Result<> capture_tree(Context &context, StandStill &still) {
-    OwnIds ids;
-    for (const Stopped &process : still.processes())
-        ids[process.pid] = TRY(os::read_status(process.pid)).own_pid;
-    context.is_inside = [&ids](int pid) { return ids.contains(pid); };
+    const OwnIds ids = TRY(own_ids(still));
+    context.is_inside = [&ids](int pid) { return ids.tasks.contains(pid); };
     context.tree.machine = TRY(engine::this_machine());
     context.tree.clocks = TRY(engine::clocks_of(still.processes().front().pid));
     for (const Stopped &process : still.processes())
@@ -84,6 +82,8 @@ Result<> capture_tree(Context &context, StandStill &still) {
     for (Stopped &process : still.processes())
         TRY_IN(capture_process(context, process, ids, gadgets), "process {} ({})", process.pid, process.stat.comm);
     TRY(complete(context));
+    translate_ids(context.tree, ids);
+    context.is_inside = {};
     return refuse_fatal(context.findings);
 }
 
