@@ -1,0 +1,373 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the engine says to bad input, and that the processes run on whatever happens to it.
+
+    bad_input.py --build DIR [--tap] [NAME...]
+
+Each case has a victim (victim.cpp) that counts, computes and is asked at the end whether it noticed anything. A refusal
+must be one line on stderr with a status that is not 0. Runs in namespaces of its own, as the scenarios do.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import run
+
+CASES = {}
+
+
+def case(function):
+    CASES[function.__name__] = function
+    return function
+
+
+class Bench:
+    """One case: its directory, the engine, and the victim."""
+
+    def __init__(self, directory, build):
+        self.directory = pathlib.Path(directory)
+        self.engine = str(build / "service/ctl/engine/abey-engine")
+        self.program = str(build / "tests/scenarios/scenario-victim")
+        self.images = self.directory / "images"
+        self.pid = 0
+
+    def victim(self, mebibytes=1):
+        done = subprocess.run([self.program, self.directory, str(mebibytes)], timeout=run.PATIENCE, check=False)
+        if done.returncode != 0:
+            raise run.Failed("the victim did not get ready")
+        self.pid = int((self.directory / "pid").read_text())
+
+    def call(self, *arguments, before=(), **options):
+        return subprocess.run([*before, self.engine, *map(str, arguments)], capture_output=True, text=True, timeout=60,
+                              check=False, stdin=subprocess.DEVNULL, **options)
+
+    def refused(self, *arguments, says=(), **options):
+        """One clear line that says what is expected, a status that is not 0."""
+        done = self.call(*arguments, **options)
+        if done.returncode <= 0:
+            raise run.Failed(f"expected to be refused, found status {done.returncode}: {done.stdout or done.stderr}")
+        lines = done.stderr.splitlines()
+        if len(lines) != 1 or done.stdout:
+            raise run.Failed(f"expected one line on stderr and nothing else, found {done.stderr!r} and {done.stdout!r}")
+        for text in says:
+            if text not in lines[0]:
+                raise run.Failed(f"expected '{text}' in '{lines[0]}'")
+        return lines[0]
+
+    def count(self):
+        for _ in range(100):  # it is rewritten in place
+            text = (self.directory / "count").read_text() if (self.directory / "count").exists() else ""
+            if text.endswith("\n"):
+                return int(text)
+            time.sleep(0.005)
+        return 0
+
+    def unharmed(self):
+        """The victim goes on, nobody traces it, and at its end it has noticed nothing."""
+        before = self.count()
+        deadline = time.monotonic() + 10
+        while self.count() <= before:
+            if time.monotonic() > deadline:
+                raise run.Failed("the victim does not go on")
+            time.sleep(0.01)
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        if "TracerPid:\t0\n" not in status:
+            raise run.Failed("the victim is still traced")
+        if run.result_of(self.directory):
+            raise run.Failed(run.result_of(self.directory))
+
+    def farewell(self):
+        if self.pid == 0:
+            return
+        self.unharmed()
+        os.kill(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + run.PATIENCE
+        while not run.result_of(self.directory):
+            if time.monotonic() > deadline:
+                raise run.Failed("the victim does not end")
+            run.reap()
+            time.sleep(0.01)
+        if run.result_of(self.directory) != "PASS":
+            raise run.Failed("the victim: " + run.result_of(self.directory))
+
+    def image(self):
+        """A whole image of the victim, which goes on."""
+        self.victim()
+        run.engine_run(self.engine, "checkpoint", "--keep-running", "--pid", self.pid, "--images", self.images)
+
+
+@case
+def no_such_process(bench):
+    bench.refused("checkpoint", "--pid", 4000000, "--images", bench.images, says=["4000000"])
+    bench.refused("check", "--pid", 4000000, says=["4000000"])
+
+
+@case
+def kernel_thread(bench):
+    # not in the namespace of the others: kernel threads are only seen from the first one
+    stat = pathlib.Path("/proc/2/stat")
+    if not stat.exists() or "(kthreadd)" not in stat.read_text():
+        raise run.Skipped("kernel threads cannot be seen from here")
+    bench.refused("checkpoint", "--pid", 2, "--images", bench.images, says=["kthreadd", "kernel thread"])
+
+
+@case
+def under_a_debugger(bench):
+    import ctypes
+    bench.victim()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(0x4206, bench.pid, None, None) != 0:  # PTRACE_SEIZE
+        raise run.Failed("cannot trace the victim")
+    try:
+        bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, says=[str(bench.pid), "debug"])
+    finally:
+        if libc.ptrace(0x4207, bench.pid, None, None) == 0:  # PTRACE_INTERRUPT: only a stopped task can be left
+            os.waitpid(bench.pid, 0x40000000)
+            libc.ptrace(17, bench.pid, None, None)
+
+
+@case
+def no_privileges(bench):
+    bench.victim()
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    copy = bench.directory / "engine"  # the build may lie where nobody can go
+    shutil.copy(bench.engine, copy)
+    bench.engine = str(copy)
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, before=nobody, says=["root"])
+    bench.refused("restore", "--images", bench.images, before=nobody, says=["root"])
+    if bench.images.exists():
+        raise run.Failed("an image directory was left behind")
+
+
+@case
+def policy_with_a_typo(bench):
+    bench.victim()
+    policy = bench.directory / "policy.toml"
+    policy.write_text("[[file]]\npath = '**'\nstrategi = 'copy'\n")
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, "--policy", policy, says=["3:1"])
+    policy.write_text("[[file]]\nmatch = \n")
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, "--policy", policy, says=["2:"])
+
+
+@case
+def no_space(bench):
+    bench.victim(mebibytes=32)
+    small = bench.directory / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", small], check=True)
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", small / "images", says=["No space left"])
+    left = [path for path in small.rglob("*") if path.is_file()]
+    if sum(path.stat().st_size for path in left) > 0:
+        raise run.Failed(f"left on the full file system: {left}")
+
+
+@case
+def image_missing(bench):
+    bench.refused("restore", "--images", bench.directory / "nothing", says=["nothing"])
+    bench.refused("inspect", bench.directory / "nothing", says=["nothing"])
+
+
+@case
+def image_empty(bench):
+    bench.images.mkdir()
+    bench.refused("restore", "--images", bench.images, says=["images"])
+
+
+@case
+def image_not_empty(bench):
+    bench.victim()
+    bench.images.mkdir()
+    (bench.images / "mine").write_text("precious")
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, says=["empty"])
+    if (bench.images / "mine").read_text() != "precious":
+        raise run.Failed("somebody's file in the image directory was changed")
+
+
+def spoiled(bench, spoil):
+    """Restores and inspects the image with each of its files spoiled in turn: what is refused must not start anything."""
+    bench.image()
+    files = sorted(path.relative_to(bench.images) for path in bench.images.rglob("*") if path.is_file())
+    if not files:
+        raise run.Failed("the image has no files")
+    processes = run.processes()
+    for name in files:
+        copy = bench.directory / "spoiled"
+        shutil.copytree(bench.images, copy)
+        if spoil(copy / name):
+            try:
+                bench.refused("restore", "--detach", "--pids", "namespace", "--images", copy)
+                bench.refused("inspect", copy)
+            except run.Failed as reason:
+                raise run.Failed(f"{name}: {reason}") from None
+            if run.processes() - processes:
+                raise run.Failed(f"{name}: processes were left behind")
+        shutil.rmtree(copy)
+
+
+@case
+def image_truncated(bench):
+    def spoil(path):
+        size = path.stat().st_size
+        os.truncate(path, size // 2)
+        return size > 0
+    spoiled(bench, spoil)
+
+
+@case
+def image_file_missing(bench):
+    def spoil(path):
+        path.unlink()
+        return True
+    spoiled(bench, spoil)
+
+
+@case
+def image_flipped_byte(bench):
+    def spoil(path):
+        data = bytearray(path.read_bytes())
+        if not data:
+            return False
+        data[len(data) // 2] ^= 0x20
+        path.write_bytes(data)
+        return True
+    spoiled(bench, spoil)
+
+
+@case
+def image_of_another_version(bench):
+    bench.image()
+    manifest = bench.images / "manifest"
+    content = json.loads(manifest.read_text())
+    content["version"] += 1000
+    manifest.write_text(json.dumps(content))
+    bench.refused("restore", "--detach", "--images", bench.images, says=["version", str(content["version"])])
+
+
+def killed_at(bench, point):
+    bench.victim(mebibytes=16)
+    environment = dict(os.environ, ABEY_FAULT=point)
+    done = bench.call("checkpoint", "--pid", bench.pid, "--images", bench.images, env=environment)
+    if done.returncode != -signal.SIGKILL:
+        raise run.Failed(f"was to be killed at {point}, status {done.returncode}: {done.stderr}")
+    bench.unharmed()
+    run.engine_run(bench.engine, "checkpoint", "--keep-running", "--pid", bench.pid, "--images",
+                   bench.directory / "again")
+
+
+for name in ("frozen", "captured", "rescued", "memory"):
+    CASES["killed_when_" + name] = lambda bench, point=name: killed_at(bench, point)
+
+
+@case
+def killed_at_random(bench):
+    bench.victim(mebibytes=32)
+    seed = random.randrange(1 << 30)
+    chance = random.Random(seed)
+    for turn in range(20):
+        with subprocess.Popen([bench.engine, "checkpoint", "--keep-running", "--pid", str(bench.pid), "--images",
+                               str(bench.directory / f"images-{turn}")], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as engine:
+            time.sleep(chance.uniform(0, 0.06))
+            engine.kill()
+        try:
+            bench.unharmed()
+        except run.Failed as reason:
+            raise run.Failed(f"seed {seed}, turn {turn}: {reason}") from None
+
+
+@case
+def check_touches_nothing(bench):
+    bench.victim()
+    bench.unharmed()  # from here on it makes no new file
+    fds = run.descriptors()
+    maps = pathlib.Path(f"/proc/{bench.pid}/maps").read_text()
+    before = sorted(os.listdir(bench.directory))
+    done = bench.call("check", "--pid", bench.pid)
+    if done.returncode != 0:
+        raise run.Failed(f"check: status {done.returncode}: {done.stderr or done.stdout}")
+    if run.descriptors() - fds or pathlib.Path(f"/proc/{bench.pid}/maps").read_text() != maps:
+        raise run.Failed("descriptors or mappings have changed")
+    if sorted(os.listdir(bench.directory)) != before:
+        raise run.Failed("files have appeared")
+
+
+@case
+def memory_of_the_engine(bench):
+    bench.victim(mebibytes=1024)
+    target = bench.directory / "big"
+    target.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3G", "tmpfs", target], check=True)
+    with subprocess.Popen([bench.engine, "checkpoint", "--keep-running", "--pid", str(bench.pid), "--images",
+                           str(target / "images")], stdout=subprocess.DEVNULL) as engine:
+        _, status, usage = os.wait4(engine.pid, 0)
+        engine.returncode = os.waitstatus_to_exitcode(status)
+    if engine.returncode != 0:
+        raise run.Failed(f"checkpoint: status {engine.returncode}")
+    if usage.ru_maxrss > 64 * 1024:
+        raise run.Failed(f"peak memory: expected at most 65536 KiB, found {usage.ru_maxrss} KiB")
+
+
+def inside(name, directory, build):
+    bench = Bench(directory, pathlib.Path(build))
+    try:
+        CASES[name](bench)
+        bench.farewell()
+        return 0
+    except run.Skipped as reason:
+        print(reason)
+        return run.SKIP
+    except (run.Failed, OSError, subprocess.SubprocessError) as reason:
+        print(" / ".join(str(reason).splitlines()))
+        return 1
+
+
+def outside(name, build):
+    directory = tempfile.mkdtemp(prefix="abey-bad-input-")
+    os.chmod(directory, 0o777)
+    space = ["unshare", "--fork", "--pid", "--mount", "--ipc", "--mount-proc", "--kill-child"]
+    if name == "kernel_thread":
+        space = []
+    try:
+        done = subprocess.run([*space, sys.executable, __file__, "--inside", name, directory, str(build)],
+                              capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL)
+        text = (done.stdout + done.stderr).strip().replace("\n", " / ")
+        verdict = {0: "passed", run.SKIP: "skipped"}.get(done.returncode, "failed")
+        return verdict, text or (f"status {done.returncode}" if verdict == "failed" else "")
+    except subprocess.TimeoutExpired:
+        return "failed", "did not end within 240 s"
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def main():
+    if sys.argv[1:2] == ["--inside"]:
+        return inside(*sys.argv[2:5])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--tap", action="store_true")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    build = pathlib.Path(options.build).resolve()
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    if os.geteuid() != 0:
+        print("bad_input.py: checkpoint and restore need root", file=sys.stderr)
+        return 1
+    for name in options.names or CASES:
+        verdict, reason = outside(name, build)
+        counts[verdict] += 1
+        run.tell(options.tap, counts, name, verdict, reason)
+    run.closing(options.tap, counts)
+    return 0 if counts["failed"] == 0 and counts["passed"] > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What the engine is killed over and refused for: two processes that must not notice. It counts in DIRECTORY/count,
+// computes in vector registers without a pause, and fills as many MiB of memory as it is told (second argument).
+#include "scenario.h"
+
+#include <atomic>
+#include <pthread.h>
+#include <sys/mman.h>
+
+namespace {
+
+std::atomic<bool> stop = false;
+std::atomic<long> rounds = 0;
+
+// One step of each lane is undone by the next: a register that was lost or mixed up shows at once.
+void *compute(void *) {
+    constexpr int lanes = 8;
+    double value[lanes];
+    for (int i = 0; i < lanes; ++i)
+        value[i] = 1.0 + i;
+    while (!stop) {
+        for (int step = 0; step < 100000; ++step)
+            for (int i = 0; i < lanes; ++i)
+                value[i] = step % 2 == 0 ? value[i] * 4.0 : value[i] / 4.0;
+        for (int i = 0; i < lanes; ++i)
+            EQUAL(1.0 + i, value[i]);
+        ++rounds;
+    }
+    return nullptr;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    scenario::begin(argc, argv);
+    const std::size_t size = (argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 1) << 20;
+    auto *memory =
+        static_cast<unsigned *>(SYS(::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    for (std::size_t i = 0; i < size / 4096; ++i)
+        memory[i * 1024] = static_cast<unsigned>(i * 2654435761U + 1);
+    auto *count = static_cast<std::atomic<long> *>(
+        SYS(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    int ends[2];
+    SYS(::pipe(ends));
+    const pid_t child = scenario::fork_child();
+    if (child == 0) {
+        char byte = 0;
+        while (::read(ends[0], &byte, 1) == 1 && byte == 'n')
+            count->fetch_add(1);
+        ::_exit(byte == 'e' ? 0 : 1);
+    }
+    pthread_t thread = {};
+    EQUAL(0, pthread_create(&thread, nullptr, compute, nullptr));
+    scenario::ready();
+    long sent = 0;
+    while (!scenario::told(5)) {
+        EQUAL(1, ::write(ends[1], "n", 1));
+        ++sent;
+        scenario::write_file(scenario::path("count"), std::to_string(sent) + "\n");
+    }
+    const long before = rounds;
+    for (int i = 0; i < 1000 && rounds == before; ++i)
+        ::usleep(5000);
+    CHECK(rounds > before);
+    stop = true;
+    EQUAL(0, pthread_join(thread, nullptr));
+    EQUAL(1, ::write(ends[1], "e", 1));
+    EQUAL(0, scenario::exit_status(child));
+    EQUAL(sent, count->load());
+    for (std::size_t i = 0; i < size / 4096; ++i)
+        EQUAL(static_cast<unsigned>(i * 2654435761U + 1), memory[i * 1024]);
+    scenario::pass();
+}
