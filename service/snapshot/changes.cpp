@@ -87,7 +87,10 @@ bool looks_same(uint64_t inode, const btrfs_inode_item &one, const btrfs_inode_i
     const bool top = inode == BTRFS_FIRST_FREE_OBJECTID;
     return one.generation == other.generation && one.size == other.size && one.nlink == other.nlink &&
            one.uid == other.uid && one.gid == other.gid && one.mode == other.mode && one.rdev == other.rdev &&
-           same(one.mtime, other.mtime) && (top || same(one.ctime, other.ctime));
+           same(one.mtime, other.mtime) && (top || same(one.ctime, other.ctime)) &&
+           // An inode that was written anew though no time differs was changed within the clock tick of the snapshot
+           // (times are no finer than a tick, inode_set_ctime_current() in fs/inode.c): an attribute, or contents.
+           (top || one.transid == other.transid || !same(one.atime, other.atime));
 }
 
 } // namespace

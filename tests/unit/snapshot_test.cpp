@@ -129,6 +129,18 @@ TEST_F(BtrfsTest, EachKindOfChangeIsSeen) {
     }
 }
 
+TEST_F(BtrfsTest, ChangesWithinTheClockTickOfTheSnapshotAreSeen) {
+    for (int number = 0; number < 30; ++number) {
+        write("note", std::to_string(number)); // ctime: the present tick
+        const auto before = provider_->save(std::to_string(number));
+        ASSERT_TRUE(before) << before.error().message();
+        ASSERT_FALSE(diverged(*before)) << number;
+        const auto value = std::to_string(number);
+        ASSERT_EQ(::setxattr((home_ + "/note").c_str(), "user.a", value.data(), value.size(), 0), 0);
+        ASSERT_TRUE(diverged(*before)) << number;
+    }
+}
+
 TEST_F(BtrfsTest, ReadingAndTheEndOfDeletedFilesAreNoChange) {
     auto held = open_file(home_ + "/deleted", O_RDWR | O_CREAT, 0600);
     ASSERT_TRUE(held);
