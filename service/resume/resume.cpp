@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "resume/resume.h"
 
-#include "engine/machine.h"
 #include "engine/image/image.h"
+#include "engine/machine.h"
 #include "engine/rebuild/family.h"
 #include "engine/rebuild/fill_husk.h"
 #include "engine/rebuild/namespaces.h"

@@ -59,8 +59,8 @@ struct Report {
     int reaper = 0;             // with a pid namespace: its pid 1, a child of the caller
 };
 
-// The caller becomes the parent of the root processes; tasks run when this returns. On error nothing runs, the home is as
-// it was, and the checkpoint can be tried again.
+// The caller becomes the parent of the root processes; tasks run when this returns. On error nothing runs, the home is
+// as it was, and the checkpoint can be tried again.
 Result<Report> run(const Request &request);
 
 } // namespace abey::resume

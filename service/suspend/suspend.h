@@ -28,14 +28,14 @@ struct Progress {
 };
 
 struct Request {
-    int pid = 0;             // the root of a process tree, or
-    std::string cgroup;      // a cgroup v2 directory: everything in it and below, or both empty and
-    std::vector<int> spare;  // processes of the cgroup which are left alone: the frontend
-    std::string images;      // directory of the image: made when missing, must be empty
-    std::string id;          // the checkpoint's id, for names in dedicated areas and of snapshots
+    int pid = 0;                            // the root of a process tree, or
+    std::string cgroup;                     // a cgroup v2 directory: everything in it and below, or both empty and
+    std::vector<int> spare;                 // processes of the cgroup which are left alone: the frontend
+    std::string images;                     // directory of the image: made when missing, must be empty
+    std::string id;                         // the checkpoint's id, for names in dedicated areas and of snapshots
     const policy::Policy *policy = nullptr; // not null
     snapshot::Provider *home = nullptr;     // null: no home is saved
-    std::string info;        // JSON object about the session, kept in the manifest as it is
+    std::string info;                       // JSON object about the session, kept in the manifest as it is
     bool keep_running = false;
     std::function<void(const Progress &)> progress; // may be null
 };

@@ -48,8 +48,8 @@ struct Inode {
     ObjRef id = 0;
     FileIdentity identity;
     Naming naming = Naming::named;
-    Bytes path;       // as /proc showed it, without " (deleted)"
-    Bytes other_path; // with Naming::moved
+    Bytes path;        // as /proc showed it, without " (deleted)"
+    Bytes other_path;  // with Naming::moved
     uint32_t mode = 0; // type and permissions
     uint32_t uid = 0, gid = 0;
     uint64_t links = 0;

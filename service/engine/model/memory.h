@@ -32,8 +32,9 @@ struct Mapping {
     MappingKind kind = MappingKind::anonymous;
     ObjRef file = 0; // OpenFile, with kind file
     uint64_t file_offset = 0;
-    std::vector<Bytes> vm_flags; // two-letter marks of VmFlags which rebuild must renew: lo, dd, dc, wf, hg, nh, mg, sr, rr, nr
-    Bytes anonymous_name;        // PR_SET_VMA_ANON_NAME
+    // Two-letter marks of VmFlags which rebuild must renew: lo, dd, dc, wf, hg, nh, mg, sr, rr, nr.
+    std::vector<Bytes> vm_flags;
+    Bytes anonymous_name; // PR_SET_VMA_ANON_NAME
 };
 
 // struct prctl_mm_map of linux/prctl.h
@@ -47,7 +48,7 @@ struct MemoryLayout {
 struct AddressSpace {
     ObjRef id = 0;
     MemoryLayout layout;
-    ObjRef executable = 0; // OpenFile: what /proc/PID/exe shows
+    ObjRef executable = 0;         // OpenFile: what /proc/PID/exe shows
     std::vector<Mapping> mappings; // by address
     std::vector<PageRun> pages;    // by address
 };
@@ -56,7 +57,7 @@ struct AddressSpace {
 struct SharedMemory {
     ObjRef id = 0;
     enum class Kind : uint8_t { anonymous, memfd } kind = Kind::anonymous;
-    Bytes name;         // memfd: without "/memfd:"
+    Bytes name; // memfd: without "/memfd:"
     uint64_t size = 0;
     uint32_t seals = 0; // F_GET_SEALS
     uint32_t mode = 0, uid = 0, gid = 0;

@@ -38,7 +38,7 @@ struct TimerFile { // timerfd_create(2)
     Time interval;
 };
 struct PollTarget {
-    int32_t number = 0;    // descriptor number at EPOLL_CTL_ADD
+    int32_t number = 0; // descriptor number at EPOLL_CTL_ADD
     ObjRef open_file = 0;
     uint32_t events = 0;
     uint64_t data = 0;

@@ -33,16 +33,16 @@ enum class SocketState : uint8_t { unconnected, listening, connected };
 // A unix(7) socket; an open file of it refers to it by id.
 struct UnixSocket {
     ObjRef id = 0;
-    uint64_t number = 0;  // socket inode
-    int32_t type = 0;     // SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
+    uint64_t number = 0; // socket inode
+    int32_t type = 0;    // SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
     SocketState state = SocketState::unconnected;
-    Bytes name;           // sun_path: a path, or "\0..." abstract; empty: unbound
+    Bytes name;                                         // sun_path: a path, or "\0..." abstract; empty: unbound
     uint32_t name_mode = 0, name_uid = 0, name_gid = 0; // of the bound path's inode
     bool name_unlinked = false;                         // the path does not lead to it any more
     uint32_t backlog = 0;
-    ObjRef peer = 0;          // UnixSocket within the tree
-    bool peer_outside = false; // connected to a socket outside the tree: "hangup" at restore
-    Bytes peer_name;          // when the peer is outside or a bound datagram socket
+    ObjRef peer = 0;                            // UnixSocket within the tree
+    bool peer_outside = false;                  // connected to a socket outside the tree: "hangup" at restore
+    Bytes peer_name;                            // when the peer is outside or a bound datagram socket
     bool read_shut = false, write_shut = false; // shutdown(2)
     SocketOptions options;
     std::vector<SocketMessage> queue; // unread, oldest first

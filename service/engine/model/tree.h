@@ -16,8 +16,8 @@ namespace abey::model {
 // What the tree must find again on the machine that it is restored on.
 struct Machine {
     Bytes kernel_release;
-    Bytes boot_id;      // /proc/sys/kernel/random/boot_id
-    Bytes vdso_digest;  // XXH3-128 of the vDSO's pages, hex
+    Bytes boot_id;          // /proc/sys/kernel/random/boot_id
+    Bytes vdso_digest;      // XXH3-128 of the vDSO's pages, hex
     uint64_t xfeatures = 0; // XCR0
     Bytes cpu_model;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// What nearly every file of the engine includes anyway, compiled once for all of them. No file may rely on it: each includes what it uses.
+// What nearly every file of the engine includes anyway, compiled once for all of them. No file may rely on it: each
+// includes what it uses.
 
 #include "engine/model/tree.h"
 #include "engine/os/fd.h"
