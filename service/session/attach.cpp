@@ -28,7 +28,6 @@ constexpr char detach_key = '\x04'; // Ctrl-D
 constexpr std::string_view reset_screen =
     "\x1b[?1047l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l"
     "\x1b[?1l\x1b>\x1b[?25h\x1b[0m\x1b[r\x1b[999;1H\r\n";
-constexpr std::string_view clear_screen = "\x1b[H\x1b[2J";
 
 class RawMode {
   public:
@@ -313,8 +312,9 @@ Result<std::string> attach(const AttachRequest &request) {
     Result<std::string> why = "";
     {
         const auto raw = TRY(RawMode::enter(request.input));
-        TRY(show(request.output, fmt::format("{}[session {}, terminal pts/{}; Ctrl-\\ Ctrl-D detaches]\r\n",
-                                             clear_screen, request.session, attached->terminal)));
+        // The screen is the session's; how to leave it stands in the title, where the terminal has one.
+        TRY(show(request.output, fmt::format("\x1b]2;session {}, terminal pts/{}; Ctrl-\\ Ctrl-D detaches\a",
+                                             request.session, attached->terminal)));
         why = Joined(request, connection, signals).run();
         // A terminal that was closed shows nothing any more: no matter.
         [[maybe_unused]] const auto shown = show(request.output, reset_screen);

@@ -8,6 +8,7 @@ The real keeper opens a real login session of ada; what a resume would bring bac
 
 import argparse
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,8 @@ PLAN = [
     "shell is the keeper's child", "attach shows the terminal", "keys and output go both ways", "a new size arrives",
     "attach from within is refused", "somebody else is refused", "detach leaves it running",
     "own terminal is as it was", "second attach takes over", "logout of the client leaves it running",
-    "output without a reader does not wait", "an orphan becomes the keeper's", "its shell's end ends the session",
+    "output without a reader does not wait", "terminals are served with the user's rights",
+    "attach redraws for a program that does not", "any output is taken", "an orphan becomes the keeper's", "its shell's end ends the session",
     "the keeper ends with status 0", "its socket is gone", "a failed resume says why", "a failed resume leaves nothing",
     "a killed worker leaves nothing", "a resume that is stopped leaves nothing", "stopping the unit ends the session", "a killed keeper leaves no session",
 ]
@@ -144,6 +146,38 @@ def joined(host, checks, session, properties):
                  (session in sessions_of(host), shells_in(host, session)))
 
 
+def redrawn(host, checks, terminal, session, properties):
+    servers = [process.inner for process in cgroup_processes(scope_of(host, properties))
+               if process.name == "fake-keeper" and process.inner != int(properties["Leader"])]
+    rights = [re.findall(r"^(?:Uid|Gid|CapEff|CapPrm|NoNewPrivs):\t(.*)$", host.path(f"proc/{pid}/status").read_text(), re.M)
+              for pid in servers]
+    nobody = "0" * 16
+    checks.check("terminals are served with the user's rights",
+                 [["\t".join(["5001"] * 4), "\t".join(["5001"] * 4), nobody, nobody, "1"]], rights)
+
+    # sleep knows nothing of SIGWINCH; the colour and the place are part of what is shown
+    terminal.type("clear; printf '\\033[7;20H\\033[31mdrawn once\\033[m'; sleep 1000\n")
+    terminal.wait_for("drawn once", 5)
+    terminal.type("\x1c\x04")
+    terminal.wait_for("detached", 5)
+    terminal.type(f"clear; abeyctl attach {session}\n")
+    terminal.wait_for("drawn once", 5)
+    lines = terminal.text().splitlines()
+    checks.check("attach redraws for a program that does not", (6, 19),
+                 next((row, line.index("drawn once")) for row, line in enumerate(lines) if "drawn once" in line))
+    terminal.type("\x03")
+    terminal.type("head -c 300000 /dev/urandom; printf '\\033c'\n")
+    terminal.type("\x1c\x04")
+    terminal.settle(1)
+    # What the noise has done to her own terminal, nobody knows: another login looks.
+    with Terminal.login(host, "ada") as other:
+        attach(other, session)
+        checks.check("any output is taken", "still here", show(other, "echo still here"))
+        other.type("\x1c\x04")
+        other.wait_for("detached", 5)
+    terminal.close()
+
+
 def worked_in(host, checks, kept, session, properties):
     with Terminal.login(host, "ada") as terminal:
         attach(terminal, session)
@@ -153,6 +187,9 @@ def worked_in(host, checks, kept, session, properties):
         terminal.wait_for("detached", 5)
         checks.attempt("output without a reader does not wait", "written",
                        lambda: wait_until(lambda: host.path("tmp/written").exists(), "its end", 20) and "written")
+        attach(terminal, session)
+        redrawn(host, checks, terminal, session, properties)
+    with Terminal.login(host, "ada") as terminal:
         attach(terminal, session)
         show(terminal, "(setsid sleep 1000 &)")
 
@@ -209,7 +246,7 @@ def test(host, checks):
     checks.attempt("a killed worker leaves nothing", "nothing", lambda: gone(host, kept))
     kept.forget()
     kept = Kept(host, "hang")
-    wait_until(lambda: left_over(host, kept) == ["fake-keeper"] * 3, "the worker's child", 10)
+    wait_until(lambda: left_over(host, kept) == ["fake-keeper"] * 4, "the worker's child", 10)
     kept.forget()
     checks.attempt("a resume that is stopped leaves nothing", "nothing", lambda: gone(host, kept))
     kept = Kept(host, *shell)

@@ -77,11 +77,31 @@ void Client::output(std::string_view data) {
         queued_ = 0;
         return watch();
     }
+    enqueue_output(data);
+    flush();
+}
+
+void Client::picture(std::string_view data) {
+    if (gone_ || ending_)
+        return;
+    // What else waits, the answer to Attach, is still needed.
+    std::erase_if(queue_, [](const std::string &packet) {
+        const auto message = parse_keeper_message(packet);
+        return message && std::holds_alternative<Output>(*message);
+    });
+    queued_ = 0;
+    for (const std::string &packet : queue_)
+        queued_ += packet.size();
+    behind_ = false;
+    enqueue_output(data);
+    flush();
+}
+
+void Client::enqueue_output(std::string_view data) {
     for (; !data.empty(); data.remove_prefix(std::min(data.size(), data_limit))) {
         queue_.push_back(encode(KeeperMessage(Output{std::string(data.substr(0, data_limit))})));
         queued_ += queue_.back().size();
     }
-    flush();
 }
 
 void Client::end(const std::string &why) {

@@ -27,6 +27,8 @@ class Client {
     void send(const KeeperMessage &message);
     // Terminal data: any length, may be dropped.
     void output(std::string_view data);
+    // What draws the whole screen: never dropped, in place of all output that still waits.
+    void picture(std::string_view data);
     // Says why, and closes when all has been taken.
     void end(const std::string &why);
     // While true nothing is read from it.
@@ -40,6 +42,7 @@ class Client {
         : connection_(std::move(connection)), peer_(peer), handlers_(std::move(handlers)) {}
     static int on_ready(sd_event_source *source, int fd, uint32_t events, void *self);
     void read();
+    void enqueue_output(std::string_view data);
     void flush();
     void watch();
     void leave();

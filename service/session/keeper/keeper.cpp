@@ -3,12 +3,13 @@
 
 #include "session/connection.h"
 #include "session/keeper/pam.h"
-#include "session/keeper/server.h"
+#include "session/keeper/terminal_host.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <map>
+#include <optional>
 
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -30,21 +31,22 @@ class Watch {
     ~Watch() = default;
 
     // Before anything is brought back: whatever can fail should fail here. Clients that come early wait.
-    Result<> prepare(const std::string &session) {
+    Result<> prepare(const std::string &session, gid_t group) {
         sd_event *event = nullptr;
         int r = sd_event_new(&event);
         if (r < 0)
             return fail(-r, "cannot make an event loop");
         event_.reset(event);
         const std::string path = TRY(socket_path(request_.sockets, session));
-        server_ = TRY(Server::listen(event, path, request_.uid));
+        auto listening = TRY(ListeningSocket::make(path, request_.uid));
+        host_.emplace(TRY(TerminalHost::start(std::move(listening), request_.uid, group)));
         sd_event_source *source = nullptr;
-        if ((r = sd_event_add_signal(event, &source, SIGCHLD, on_child, this)) >= 0)
+        if ((r = sd_event_add_io(event, &source, host_->process().get(), EPOLLIN, on_host_end, this)) >= 0)
+            host_end_.reset(source);
+        if (r >= 0 && (r = sd_event_add_signal(event, &source, SIGCHLD, on_child, this)) >= 0)
             child_.reset(source);
         if (r >= 0 && (r = sd_event_add_signal(event, &source, SIGTERM, on_terminate, this)) >= 0)
             terminate_.reset(source);
-        if (r >= 0 && (r = sd_event_add_post(event, &source, on_turn, this)) >= 0)
-            turn_.reset(source);
         if (r < 0)
             return fail(-r, "cannot watch the session");
         return {};
@@ -54,11 +56,12 @@ class Watch {
         for (const int root : report.roots)
             watch_root(root);
         for (resume::TerminalMaster &terminal : report.terminals) {
-            auto added = server_->add(
+            const auto added = host_->add(
                 {.index = terminal.index, .old_index = terminal.old_index, .fd = std::move(terminal.master)});
             if (!added)
                 request_.complain(added.error());
         }
+        host_->open();
         reap(); // those that ended before we looked
         if (roots_.empty())
             finish();
@@ -76,7 +79,7 @@ class Watch {
 
     static int on_terminate(sd_event_source * /*source*/, const signalfd_siginfo * /*info*/, void *self) {
         auto &watch = *static_cast<Watch *>(self);
-        watch.server_->close("the session is being ended");
+        watch.host_->close("the session is being ended");
         // Terminals hang up their own; the others are told as logind tells them.
         for (const auto &[pid, root] : watch.roots_)
             for (const int signal : {SIGTERM, SIGCONT})
@@ -89,10 +92,13 @@ class Watch {
         return sd_event_exit(static_cast<Watch *>(self)->event_.get(), 0);
     }
 
-    static int on_turn(sd_event_source * /*source*/, void *self) {
+    static int on_host_end(sd_event_source * /*source*/, int /*fd*/, uint32_t /*events*/, void *self) {
         auto &watch = *static_cast<Watch *>(self);
-        if (watch.roots_.empty() && watch.server_->idle())
+        if (watch.roots_.empty())
             return sd_event_exit(watch.event_.get(), 0);
+        // Its user has killed it: the terminals are hung up, and what outlives that goes on without them.
+        watch.host_end_.reset();
+        watch.request_.complain(Error(0, "the process that serves the terminals has ended before the session"));
         return 0;
     }
 
@@ -115,7 +121,7 @@ class Watch {
             std::ranges::find_if(watch.roots_, [fd](const auto &each) { return each.second.process.get() == fd; });
         if (root == watch.roots_.end())
             return 0;
-        watch.server_->process_ended(root->first);
+        watch.host_->process_ended(root->first);
         watch.roots_.erase(root);
         if (watch.roots_.empty())
             watch.finish();
@@ -125,11 +131,13 @@ class Watch {
     // Orphans of the session become our children as well; the session does not last for their sake.
     void reap() {
         for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG | __WALL)) > 0;)
-            server_->process_ended(pid);
+            host_->process_ended(pid);
     }
 
     void finish() {
-        server_->close("the session has ended");
+        host_->close("the session has ended");
+        if (!host_end_)
+            sd_event_exit(event_.get(), 0);
         part(parting_time);
     }
 
@@ -148,10 +156,10 @@ class Watch {
         EventSource source;
     };
     std::map<pid_t, Root> roots_;
-    std::unique_ptr<Server> server_;
+    std::optional<TerminalHost> host_;
     EventSource child_;
     EventSource terminate_;
-    EventSource turn_;
+    EventSource host_end_;
     EventSource deadline_;
 };
 
@@ -170,7 +178,7 @@ Result<> block_signals() {
 Result<> keep(const Keep &request) {
     // From here on SIGTERM is looked for where it can be obeyed, so that nothing is left half done.
     TRY(block_signals());
-    const std::string user = TRY(user_name(request.uid));
+    const auto [user, group] = TRY(account(request.uid));
     const PamSession pam = TRY(PamSession::open(request.pam_service, user));
     const std::string session = pam.variable("XDG_SESSION_ID");
     if (session.empty())
@@ -178,7 +186,7 @@ Result<> keep(const Keep &request) {
                     request.pam_service);
 
     Watch watch(request);
-    TRY_IN(watch.prepare(session), "session {}", session);
+    TRY_IN(watch.prepare(session, group), "session {}", session);
     resume::Report report = TRY(in_worker(request.work, request.progress));
     request.ready(session, report);
     TRY_IN(watch.run(std::move(report)), "session {}", session);

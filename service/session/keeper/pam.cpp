@@ -59,7 +59,7 @@ std::string PamSession::variable(const char *name) const {
     return value == nullptr ? "" : value;
 }
 
-Result<std::string> user_name(uid_t uid) {
+Result<Account> account(uid_t uid) {
     std::vector<char> buffer(16384);
     passwd entry = {};
     passwd *found = nullptr;
@@ -71,7 +71,7 @@ Result<std::string> user_name(uid_t uid) {
         return fail(code, "user {}: cannot look it up", uid);
     if (found == nullptr)
         return fail(ENOENT, "user {}: not in the user database", uid);
-    return std::string(found->pw_name);
+    return Account{.name = found->pw_name, .group = found->pw_gid};
 }
 
 } // namespace abey::session

@@ -31,7 +31,11 @@ class PamSession {
     std::unique_ptr<pam_handle, Close> pam_;
 };
 
-// Name of a user in the user database; ENOENT when there is none by this id.
-Result<std::string> user_name(uid_t uid);
+struct Account {
+    std::string name;
+    gid_t group = 0; // the primary one
+};
+// Of the user database; ENOENT when there is none by this id.
+Result<Account> account(uid_t uid);
 
 } // namespace abey::session

@@ -12,18 +12,16 @@
 namespace abey::session {
 namespace {
 
-constexpr size_t recent_limit = 64U << 10U;
 // Over this, the client is not read from until the terminal has taken some.
 constexpr size_t input_limit = 64U << 10U;
 // So that a program sees two different sizes, and draws again also when it looks at the size only.
 constexpr uint64_t jiggle_time = 60'000; // microseconds
 constexpr uint64_t look_time = 500'000;
-constexpr std::string_view clear_screen = "\x1b[H\x1b[2J";
 
 } // namespace
 
 ServedTerminal::ServedTerminal(sd_event *event, Master master, std::function<void(ServedTerminal &)> closed)
-    : event_(event), master_(std::move(master)), closed_(std::move(closed)), recent_(recent_limit) {
+    : event_(event), master_(std::move(master)), closed_(std::move(closed)), screen_(size()) {
     pid_t leader = 0;
     if (::ioctl(master_.fd.get(), TIOCGSID, &leader) == 0)
         leader_ = leader;
@@ -62,9 +60,12 @@ bool ServedTerminal::read() {
     if (n <= 0)
         return n < 0 && errno == EINTR;
     const std::string_view shown(buffer.data(), static_cast<size_t>(n));
-    recent_.append(shown);
+    screen_.show(shown);
+    const std::string answers = screen_.take_answers();
     if (client_ != nullptr)
-        client_->output(shown);
+        client_->output(shown); // its terminal answers
+    else if (!answers.empty() && input_.size() < input_limit)
+        input(answers);
     return true;
 }
 
@@ -124,17 +125,15 @@ void ServedTerminal::attach(Client &client, WindowSize size) {
     client_ = &client;
     wanted_ = size;
     client.hold(input_.size() > input_limit);
-    client.output(without_questions(recent_.text()));
+    if (size.rows != 0 && size.columns != 0)
+        screen_.resize(size);
+    client.picture(screen_.picture());
     redraw();
 }
 
 void ServedTerminal::refresh() {
-    if (client_ == nullptr)
-        return;
-    client_->output(clear_screen);
-    client_->output(without_questions(recent_.text()));
-    wanted_ = size();
-    redraw();
+    if (client_ != nullptr)
+        client_->picture(screen_.picture());
 }
 
 void ServedTerminal::redraw() {
@@ -162,6 +161,7 @@ void ServedTerminal::resize(WindowSize size) {
     if (size.rows == 0 || size.columns == 0)
         return;
     wanted_ = size;
+    screen_.resize(size);
     if (!jiggle_)
         set_size(size);
 }

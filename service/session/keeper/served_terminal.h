@@ -4,7 +4,7 @@
 #include "engine/os/fd.h"
 #include "session/keeper/client.h"
 #include "session/keeper/event.h"
-#include "session/keeper/recent_output.h"
+#include "session/keeper/screen.h"
 #include "session/terminal.h"
 
 #include <functional>
@@ -28,7 +28,8 @@ class ServedTerminal {
     static Result<std::unique_ptr<ServedTerminal>> make(sd_event *event, Master master,
                                                         std::function<void(ServedTerminal &)> closed);
 
-    // From now on `client` sees what is shown: first what was shown last, then the programs are made to draw again.
+    // From now on `client` sees what is shown: first the screen as it is, then the programs are made to draw again,
+    // because what was shown before the suspend is not known here.
     // Whoever was attached before must have been told.
     void attach(Client &client, WindowSize size);
     void detach() { client_ = nullptr; }
@@ -63,7 +64,7 @@ class ServedTerminal {
     Master master_;
     std::function<void(ServedTerminal &)> closed_;
     pid_t leader_ = 0;
-    RecentOutput recent_;
+    Screen screen_;     // what is shown, whether anybody looks or not
     std::string input_; // typed, not yet taken by the terminal
     Client *client_ = nullptr;
     EventSource source_;

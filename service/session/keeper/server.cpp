@@ -23,8 +23,8 @@ constexpr uint32_t slave_majors = 8;
 
 } // namespace
 
-Result<std::unique_ptr<Server>> Server::listen(sd_event *event, const std::string &path, uid_t owner) {
-    std::unique_ptr<Server> server(new Server(event, path, owner));
+Result<ListeningSocket> ListeningSocket::make(const std::string &path, uid_t owner) {
+    ListeningSocket made;
     // Others' sockets may be seen: nothing but the ids of sessions, which loginctl lists as well. The mode is set
     // apart: our umask is a service's.
     const std::string directory = std::filesystem::path(path).parent_path();
@@ -40,25 +40,39 @@ Result<std::unique_ptr<Server>> Server::listen(sd_event *event, const std::strin
         return fail(ENAMETOOLONG, "{}: cannot listen there", path);
     std::ranges::copy(fresh, address.sun_path);
     ::unlink(fresh.c_str());
-    server->socket_ = Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!server->socket_)
+    made.socket_ = Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!made.socket_)
         return fail(errno, "cannot make a socket");
     const mode_t mask = ::umask(0177);
-    const int bound = ::bind(server->socket_.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address);
+    const int bound = ::bind(made.socket_.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address);
     const int bind_error = errno;
     ::umask(mask);
     if (bound < 0)
         return fail(bind_error, "{}: cannot listen there", path);
-    if (::lchown(fresh.c_str(), owner, static_cast<gid_t>(-1)) < 0 || ::listen(server->socket_.get(), 8) < 0 ||
+    if (::lchown(fresh.c_str(), owner, static_cast<gid_t>(-1)) < 0 || ::listen(made.socket_.get(), 8) < 0 ||
         ::rename(fresh.c_str(), path.c_str()) < 0) {
         const int error = errno;
         ::unlink(fresh.c_str());
         return fail(error, "{}: cannot listen there", path);
     }
+    made.path_ = path;
+    return made;
+}
+
+ListeningSocket::~ListeningSocket() {
+    if (!path_.empty())
+        ::unlink(path_.c_str());
+}
+
+Result<std::unique_ptr<Server>> Server::make(sd_event *event, Fd socket, uid_t owner) {
+    std::unique_ptr<Server> server(new Server(event, std::move(socket), owner));
     sd_event_source *source = nullptr;
     int r = sd_event_add_io(event, &source, server->socket_.get(), EPOLLIN, on_connection, server.get());
     if (r >= 0) {
         server->listening_.reset(source);
+        r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    }
+    if (r >= 0) {
         r = sd_event_add_defer(event, &source, on_sweep, server.get());
     }
     if (r >= 0) {
@@ -66,14 +80,11 @@ Result<std::unique_ptr<Server>> Server::listen(sd_event *event, const std::strin
         r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
     }
     if (r < 0)
-        return fail(-r, "{}: cannot watch it", path);
+        return fail(-r, "cannot watch the session's socket");
     return server;
 }
 
-Server::~Server() {
-    if (socket_)
-        ::unlink(path_.c_str());
-}
+void Server::open() { (void)sd_event_source_set_enabled(listening_.get(), SD_EVENT_ON); }
 
 Result<> Server::add(Master master) {
     if (terminals_.size() == terminal_limit)

@@ -5,22 +5,43 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <sys/types.h>
 
 namespace abey::session {
 
-// Serves the terminals of one session to its owner and root, over a socket (terminal.h).
+// Where clients find the keeper of one session; the path is removed with it.
+class ListeningSocket {
+  public:
+    // Makes the socket, mode 0600 and its owner's, and its directory if need be.
+    static Result<ListeningSocket> make(const std::string &path, uid_t owner);
+    ListeningSocket(ListeningSocket &&other) noexcept
+        : path_(std::exchange(other.path_, {})), socket_(std::move(other.socket_)) {}
+    ListeningSocket(const ListeningSocket &) = delete;
+    ListeningSocket &operator=(const ListeningSocket &) = delete;
+    ListeningSocket &operator=(ListeningSocket &&) = delete;
+    ~ListeningSocket();
+
+    // To be watched and accepted from; the path stays with this.
+    Fd take() { return std::move(socket_); }
+
+  private:
+    ListeningSocket() = default;
+    std::string path_;
+    Fd socket_;
+};
+
+// Serves the terminals of one session to its owner and root, over a socket (terminal.h). Needs no rights but those of
+// the owner.
 class Server {
   public:
-    // Makes the socket, its directory if need be, and removes the socket at the end.
-    static Result<std::unique_ptr<Server>> listen(sd_event *event, const std::string &path, uid_t owner);
-    Server(const Server &) = delete;
-    Server &operator=(const Server &) = delete;
-    ~Server();
+    static Result<std::unique_ptr<Server>> make(sd_event *event, Fd socket, uid_t owner);
 
     Result<> add(Master master);
+    // From now on clients are let in; those that came before have waited.
+    void open();
     // A terminal whose kernel session this process led is closed: its users see a hang-up, its client the end.
     void process_ended(pid_t pid);
     // Closes all terminals and tells all clients; nobody is let in any more.
@@ -30,7 +51,7 @@ class Server {
     [[nodiscard]] size_t terminals() const { return terminals_.size(); }
 
   private:
-    Server(sd_event *event, std::string path, uid_t owner) : event_(event), path_(std::move(path)), owner_(owner) {}
+    Server(sd_event *event, Fd socket, uid_t owner) : event_(event), owner_(owner), socket_(std::move(socket)) {}
     static int on_connection(sd_event_source *source, int fd, uint32_t events, void *self);
     static int on_sweep(sd_event_source *source, void *self);
     Result<> admit(Fd connection);
@@ -43,7 +64,6 @@ class Server {
     [[nodiscard]] bool sits_on_ours(pid_t peer) const;
 
     sd_event *event_;
-    std::string path_;
     uid_t owner_;
     Fd socket_;
     EventSource listening_;

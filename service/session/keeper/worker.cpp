@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/worker.h"
 
+#include "session/keeper/message.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -24,35 +26,6 @@ using nlohmann::json;
 constexpr size_t message_limit = 128U << 10U;
 constexpr size_t terminal_limit = 256;
 
-// One packet, with a descriptor when `fd` is one. What cannot be sent is lost: the reader sees the end instead.
-bool send_message(const Fd &channel, const json &message, int fd = -1) {
-    std::string text = message.dump(-1, ' ', false, json::error_handler_t::replace);
-    iovec part = {.iov_base = text.data(), .iov_len = text.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
-    msghdr header = {};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    if (fd >= 0) {
-        header.msg_control = control.data();
-        header.msg_controllen = control.size();
-        cmsghdr *rights = CMSG_FIRSTHDR(&header);
-        rights->cmsg_level = SOL_SOCKET;
-        rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(sizeof fd);
-        std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-    }
-    ssize_t n = 0;
-    do {
-        n = ::sendmsg(channel.get(), &header, MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
-    return n == static_cast<ssize_t>(text.size());
-}
-
-struct Message {
-    json body; // null: nothing more will come
-    Fd fd;
-};
-
 // What the caller waits for while the worker works.
 struct Line {
     Fd channel;
@@ -75,40 +48,9 @@ Result<> wait_for_message(const Line &line) {
     return {};
 }
 
-Result<Message> receive_message(const Line &line) {
+Result<Message> next_message(const Line &line) {
     TRY(wait_for_message(line));
-    std::string text(message_limit, '\0');
-    iovec part = {.iov_base = text.data(), .iov_len = text.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
-    msghdr header = {};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
-    ssize_t n = 0;
-    do {
-        n = ::recvmsg(line.channel.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
-        return Message();
-    if (n < 0)
-        return fail(errno, "cannot hear the worker");
-    Message message;
-    for (cmsghdr *part_of = CMSG_FIRSTHDR(&header); part_of != nullptr; part_of = CMSG_NXTHDR(&header, part_of)) {
-        int fd = -1;
-        if (part_of->cmsg_level == SOL_SOCKET && part_of->cmsg_type == SCM_RIGHTS &&
-            part_of->cmsg_len == CMSG_LEN(sizeof fd)) {
-            std::memcpy(&fd, CMSG_DATA(part_of), sizeof fd);
-            message.fd = Fd(fd);
-        }
-    }
-    if (n == 0)
-        return message;
-    text.resize(static_cast<size_t>(n));
-    message.body = json::parse(text, nullptr, false);
-    if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || !message.body.is_object())
-        return fail(EBADMSG, "the worker's report cannot be read");
-    return message;
+    return TRY_IN(receive_message(line.channel, message_limit), "the worker's report");
 }
 
 void send_report(const Fd &channel, const resume::Report &report) {
@@ -158,7 +100,7 @@ void send_report(const Fd &channel, const resume::Report &report) {
 Result<resume::Report> listen_to_worker(const Line &line, const ReportProgress &progress) {
     resume::Report report;
     for (;;) {
-        Message message = TRY(receive_message(line));
+        Message message = TRY(next_message(line));
         if (message.body.is_null())
             return fail(0, "the worker ended without a report");
         try {
