@@ -52,7 +52,9 @@ std::vector<std::string> areas(const Layout &layout) {
         const auto space = head.find(' ');
         const std::string begin = head.substr(0, dash);
         const std::string end = head.substr(dash + 1, space - dash - 1);
-        const std::string rest = head.substr(space) + " " + flags;
+        std::string rest = head.substr(space) + " " + flags;
+        if (const auto name = head.find("/dev/zero (deleted)"); name != std::string::npos)
+            rest = head.substr(space, 5) + " " + head.substr(name) + " " + flags; // its inode number is nobody's choice
         if (begin == last_end && rest == last_rest && rest.find(" 00000000 00:00 0 ") != std::string::npos) {
             const std::string first = all.back().substr(0, all.back().find('-'));
             all.back() = first + "-" + end + rest;

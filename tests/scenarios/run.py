@@ -5,7 +5,8 @@
     run.py --build DIR [--tap] [--mode MODE]... [NAME...]
 
 A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
-keep-running (the program goes on after the checkpoint) and twice (restore, checkpoint again, restore again). Each runs in
+keep-running (the program goes on after the checkpoint), killed (it was to go on, is killed, and comes back from the
+checkpoint) and twice (restore, checkpoint again, restore again). Each runs in
 pid, mount and ipc namespaces of its own, whose end takes every process and mount with it. One line per case; the last
 line is `N passed, N failed, N skipped`.
 """
@@ -22,7 +23,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODES = ["native", "plain", "keep-running", "twice"]
+MODES = ["native", "plain", "keep-running", "killed", "twice"]
 SKIP = 77
 PATIENCE = 20  # seconds for a program to become ready, or to tell its result
 
@@ -95,6 +96,17 @@ def checkpoint(engine, pid, images):
     raise Failed(f"after the checkpoint processes are left: {sorted(processes())}")
 
 
+def kill_all():
+    for _ in range(100):
+        for pid in processes():
+            os.kill(pid, signal.SIGKILL)
+        reap()
+        if not processes():
+            return
+        time.sleep(0.02)
+    raise Failed(f"processes that cannot be killed: {sorted(processes())}")
+
+
 def restore(engine, images, pids, fds):
     engine_run(engine, "restore", "--detach", "--images", images)
     time.sleep(0.2)
@@ -117,11 +129,14 @@ def run_case(mode, program, directory, engine):
     if mode == "twice":
         checkpoint(engine, pid, directory / "images-2")
         restore(engine, directory / "images-2", pids, fds)
-    if mode == "keep-running":
+    if mode in ("keep-running", "killed"):
         engine_run(engine, "checkpoint", "--keep-running", "--pid", pid, "--images", directory / "images")
         reap()
         if processes() != pids or descriptors() != fds:
             raise Failed("processes or descriptors are not as they were before the checkpoint")
+    if mode == "killed":
+        kill_all()
+        restore(engine, directory / "images", pids, fds)
     if result_of(directory):
         raise Failed(f"spoke before it was asked: {result_of(directory)}")
     os.kill(pid, signal.SIGTERM)
