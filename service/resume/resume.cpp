@@ -194,7 +194,9 @@ Result<Report> run(const Request &request) {
             return fail(errno, "cannot ask for the number of a terminal");
         report.terminals.push_back({index, terminal.index, std::move(master)});
     }
-    TRY(files->finish(request.keep_checkpoint));
+    // Everything runs: what is left behind is told, and changes nothing about that.
+    if (const auto finished = files->finish(request.keep_checkpoint); !finished)
+        report.left_behind = finished.error().message();
     for (const auto &[id, space] : tree.address_spaces)
         for (const model::PageRun &run : space.pages)
             report.figures.pages_restored += run.length / 4096;

@@ -36,7 +36,7 @@ struct Request {
     OnDivergence on_divergence = OnDivergence::rollback;
     const policy::Policy *policy = nullptr;
     snapshot::Provider *home = nullptr; // null: the home is left as it is
-    bool keep_checkpoint = false;       // it will be restored again: what it keeps beside the image stays
+    bool keep_checkpoint = false;       // it may be restored again: what it keeps beside the image stays
     std::function<void(const Progress &)> progress;
 };
 
@@ -56,6 +56,7 @@ struct Report {
     std::vector<int> roots; // pids of the root processes, children of the caller
     std::vector<TerminalMaster> terminals;
     std::string displaced_home; // empty: none
+    std::string left_behind;    // why kept files could not be removed; empty: they were
     int reaper = 0;             // with a pid namespace: its pid 1, a child of the caller
 };
 

@@ -50,10 +50,11 @@ class RecordedHome : public snapshot::Provider {
     std::string id_;
 };
 
-// After a resume whose worker was killed: a home that it had displaced is the home again. Nothing to do: no error.
+// After a resume whose worker was killed: a home that it had displaced is the home again. Nothing to do: no error. A
+// session that was resumed has its home: that one stays, whatever happened afterwards.
 inline Result<> bring_home_back(const Store &store, const std::string &id) {
     const auto checkpoint = TRY(store.find(id));
-    if (!checkpoint.displaced || !checkpoint.home)
+    if (!checkpoint.displaced || !checkpoint.home || checkpoint.state == State::resumed)
         return {};
     const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
     TRY_IN(provider->undo(*checkpoint.displaced), "checkpoint {}", id);

@@ -147,7 +147,11 @@ Result<> Store::record_figures(const std::string &id, const std::map<std::string
 
 Result<> Store::mark_resumed(const std::string &id) const {
     TRY(checked_id(id));
-    return write_record(directory(id), "resumed", "");
+    const auto place = directory(id);
+    auto marked = write_record(place, "resumed", "");
+    if (!marked) // perhaps it is there, and only not known to be on disk
+        ::unlink((place + "/resumed").c_str());
+    return marked;
 }
 
 Result<Checkpoint> Store::find(const std::string &id) const {

@@ -73,7 +73,7 @@ class Store {
     // The home's snapshot, for whoever finds the checkpoint half made. Not forced to disk, because the session stands
     // still; the image's manifest has it too.
     [[nodiscard]] Result<> record_home(const std::string &id, const snapshot::Saved &saved) const;
-    // Durable, like all that follows.
+    // Durable, like all that follows. On error nothing has changed.
     [[nodiscard]] Result<> record_displaced(const std::string &id, const snapshot::Displaced &displaced) const;
     [[nodiscard]] Result<> forget_displaced(const std::string &id) const;
     [[nodiscard]] Result<> record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const;

@@ -71,9 +71,10 @@ int main(int argc, char **argv) {
     request.progress = [](const resume::Progress &progress) {
         fmt::print("{} {}\n", progress.phase, progress.percent);
     };
-    request.ready = [](const std::string &id, const resume::Report &report) {
+    request.ready = [](const std::string &id, const resume::Report &report) -> Result<> {
         fmt::print("session {} root {} terminal {}\n", id, report.roots.at(0), report.terminals.at(0).index);
         std::fflush(stdout);
+        return {};
     };
     request.complain = [](const Error &error) { fmt::print("{}\n", error.message()); };
     const auto kept = session::keep(request);

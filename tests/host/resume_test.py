@@ -19,7 +19,7 @@ from worker_test import Login, install as install_worker, said, set_fault, subvo
 KEEPER = "/usr/local/lib/abeyance-test/abey-keeper"
 WORKER = "/usr/local/lib/abeyance-test/fake-worker"
 UNIT = "abeyance-resume@*.service"
-FAULTS = ("error", "rolled-back", "stopped", "keeper killed")
+FAULTS = ("error", "rolled-back", "stopped", "keeper killed", "not noted")
 
 PLAN = ["a session is suspended"] + [
     f"{fault}: {what}" for fault in FAULTS for what in ("resume fails", "the home is what it was", "the checkpoint waits",
@@ -64,11 +64,16 @@ def interrupted(host, checkpoint, act):
 def failures(host, checks, checkpoint):
     volumes = subvolumes(host)
     for fault in FAULTS:
-        set_fault(host, fault if fault in ("error", "rolled-back") else "hang")
+        set_fault(host, {"error": "error", "rolled-back": "rolled-back", "not noted": None}.get(fault, "hang"))
         if fault == "stopped":
             result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "stop", UNIT]))
         elif fault == "keeper killed":
             result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "kill", "--signal=KILL", UNIT]))
+        elif fault == "not noted":  # a directory has the name of the file by which the store notes that it was resumed
+            in_the_way = host.path(f"var/lib/abeyance/{checkpoint}/resumed.new")
+            in_the_way.mkdir()
+            result = abeyctl(host, "resume", checkpoint)
+            in_the_way.rmdir()
         else:
             result = abeyctl(host, "resume", checkpoint)
         checks.check(f"{fault}: resume fails", "status 1", said(result), result.returncode == 1)

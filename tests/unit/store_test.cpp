@@ -2,6 +2,7 @@
 #include "store/store.h"
 
 #include "engine/os/fd.h"
+#include "store/recorded_home.h"
 
 #include <filesystem>
 
@@ -94,6 +95,25 @@ TEST_F(StoreTest, TheDisplacedHomeIsKnownUntilItIsBack) {
     ASSERT_TRUE(store().forget_displaced("a"));
     ASSERT_TRUE(store().forget_displaced("a"));
     EXPECT_FALSE(store().find("a").value().displaced);
+}
+
+TEST_F(StoreTest, TheHomeOfAResumedSessionIsNotTakenFromIt) {
+    ASSERT_TRUE(store().begin(about("a")));
+    commit("a");
+    ASSERT_TRUE(store().record_home("a", {.provider = "none", .home = "/"}));
+    ASSERT_TRUE(store().record_displaced("a", {.home = "/", .place = "/displaced"}));
+    EXPECT_EQ(bring_home_back(store(), "a").error().code(), ENOTSUP) << "the provider without states is not even asked";
+    ASSERT_TRUE(store().mark_resumed("a"));
+    EXPECT_TRUE(bring_home_back(store(), "a"));
+    EXPECT_TRUE(store().find("a").value().displaced);
+}
+
+TEST_F(StoreTest, AMarkThatFailsLeavesItWaiting) {
+    ASSERT_TRUE(store().begin(about("a")));
+    commit("a");
+    fs::create_directory(root_ + "/a/resumed.new");
+    EXPECT_FALSE(store().mark_resumed("a"));
+    EXPECT_EQ(store().find("a").value().state, State::waiting);
 }
 
 TEST_F(StoreTest, RemovalLeavesNothingAndCanBeGoneOnWith) {

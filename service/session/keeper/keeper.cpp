@@ -188,7 +188,10 @@ Result<> keep(const Keep &request) {
     Watch watch(request);
     TRY_IN(watch.prepare(session, group), "session {}", session);
     resume::Report report = TRY(in_worker(request.work, request.progress));
-    request.ready(session, report);
+    if (auto noted = request.ready(session, report); !noted) {
+        end_children();
+        return within(std::move(noted).error(), "session {}", session);
+    }
     TRY_IN(watch.run(std::move(report)), "session {}", session);
     return {};
 }

@@ -20,8 +20,8 @@ struct Keep {
     std::string sockets = sockets_directory;
     Work work;               // brings the processes back; runs in a child, within the new session
     ReportProgress progress; // how far that is
-    // The session runs and can be attached to. An error of this ends nothing.
-    std::function<void(const std::string &session, const resume::Report &)> ready;
+    // The session runs and can be attached to: whoever calls takes note of it. On error it is ended again.
+    std::function<Result<>(const std::string &session, const resume::Report &)> ready;
     // A failure after that, which is tolerated: for a log.
     std::function<void(const Error &)> complain;
 };

@@ -27,13 +27,16 @@ Result<> run(uint32_t number, bool &answered) {
     request.uid = job.uid;
     request.work = TRY(session::work_for(job, store));
     request.progress = [](const resume::Progress &progress) { job::report_progress(progress.phase, progress.percent); };
-    request.ready = [&](const std::string &session, const resume::Report &report) {
+    request.ready = [&](const std::string &session, const resume::Report &report) -> Result<> {
+        // The point of no return. One session that runs and still waits would be resumed a second time.
+        TRY(store.mark_resumed(job.checkpoint));
         answered = true;
-        if (auto marked = store.mark_resumed(job.checkpoint); !marked)
-            complain(marked.error().message());
+        if (!report.left_behind.empty())
+            complain(report.left_behind);
         if (auto told = job::store_outcome(number, session::outcome_of(job, session, report)); !told)
             complain(told.error().message());
         (void)::sd_notifyf(0, "READY=1\nSTATUS=Session %s is resumed", session.c_str());
+        return {};
     };
     request.complain = [](const Error &error) { complain(error.message()); };
     auto kept = session::keep(request);

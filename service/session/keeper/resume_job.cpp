@@ -64,6 +64,9 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
     request.images = store.images(job.checkpoint);
     request.pids = TRY(pids_of(job, policy));
     request.on_divergence = TRY(on_divergence_of(job, policy));
+    // Until it is noted that the session runs, nothing of the checkpoint may go: who is killed in between tries again.
+    // The service removes it afterwards, with what it keeps elsewhere.
+    request.keep_checkpoint = true;
     // std::function wants to be copied; the provider exists only where the work is done.
     return [request, policy, saved = checkpoint.home, store,
             id = job.checkpoint](const ReportProgress &progress) mutable -> Result<resume::Report> {

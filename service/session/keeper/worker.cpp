@@ -64,6 +64,7 @@ void send_report(const Fd &channel, const resume::Report &report) {
                            {"roots", report.roots},
                            {"reaper", report.reaper},
                            {"displaced_home", report.displaced_home},
+                           {"left_behind", report.left_behind},
                            {"forking_time", figures.forking_time},
                            {"restore_time", figures.restore_time},
                            {"pages_restored", figures.pages_restored},
@@ -116,6 +117,7 @@ Result<resume::Report> listen_to_worker(const Line &line, const ReportProgress &
                 report.roots = message.body.at("roots").get<std::vector<int>>();
                 report.reaper = message.body.at("reaper").get<int>();
                 report.displaced_home = message.body.at("displaced_home").get<std::string>();
+                report.left_behind = message.body.at("left_behind").get<std::string>();
                 report.figures.forking_time = message.body.at("forking_time").get<uint64_t>();
                 report.figures.restore_time = message.body.at("restore_time").get<uint64_t>();
                 report.figures.pages_restored = message.body.at("pages_restored").get<uint64_t>();
@@ -132,7 +134,8 @@ Result<resume::Report> listen_to_worker(const Line &line, const ReportProgress &
     }
 }
 
-// Whatever a worker left that did not finish: a half-made session is worse than none.
+} // namespace
+
 void end_children() {
     for (;;) {
         const auto children = read_file(fmt::format("/proc/self/task/{}/children", ::gettid()));
@@ -149,8 +152,6 @@ void end_children() {
             return;
     }
 }
-
-} // namespace
 
 Result<resume::Report> in_worker(const Work &work, const ReportProgress &progress) {
     if (::prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
@@ -188,7 +189,7 @@ Result<resume::Report> in_worker(const Work &work, const ReportProgress &progres
         return report;
     if (report.error().code() == 0 && WIFSIGNALED(status))
         report = fail(0, "the worker was killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
-    end_children();
+    end_children(); // a half-made session is worse than none
     return report;
 }
 

@@ -18,4 +18,7 @@ using Work = std::function<Result<resume::Report>(const ReportProgress &)>;
 // the signal stays pending. `progress` is called in the caller, meanwhile.
 Result<resume::Report> in_worker(const Work &work, const ReportProgress &progress);
 
+// Kills and reaps all children of this process, and theirs, as they become its own (it is a child subreaper).
+void end_children();
+
 } // namespace abey::session
