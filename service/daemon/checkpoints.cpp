@@ -33,6 +33,7 @@ Result<Checkpoint> shown(const store::Store &store, const store::Checkpoint &che
                       .created = about.created,
                       .size = TRY(store.size_of(about.id)),
                       .state = std::string(store::name_of(checkpoint.state)),
+                      .kept_running = about.kept_running,
                       .information = information_of(checkpoint)};
 }
 

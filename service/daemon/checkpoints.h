@@ -15,11 +15,12 @@ struct Checkpoint {
     std::string id;
     uint32_t uid = 0;
     std::string user;
-    std::string session;     // logind's id at the suspend
-    uint64_t created = 0;    // microseconds since 1970
-    uint64_t size = 0;       // bytes on disk
-    std::string state;       // "waiting", "resumed"
-    std::string information; // JSON
+    std::string session;       // logind's id at the suspend
+    uint64_t created = 0;      // microseconds since 1970
+    uint64_t size = 0;         // bytes on disk
+    std::string state;         // "waiting", "resumed"
+    bool kept_running = false; // the session went on after it
+    std::string information;   // JSON
 };
 
 // Oldest first.

@@ -37,7 +37,7 @@ bool is_login_of_a_person(const session::Session &login) {
 std::optional<Checkpoint> waiting_for(uid_t uid, std::span<const Checkpoint> checkpoints) {
     const Checkpoint *youngest = nullptr;
     for (const auto &checkpoint : checkpoints)
-        if (checkpoint.uid == uid && checkpoint.state == "waiting" &&
+        if (checkpoint.uid == uid && checkpoint.state == "waiting" && !checkpoint.kept_running &&
             (youngest == nullptr || checkpoint.created > youngest->created))
             youngest = &checkpoint;
     return youngest != nullptr ? std::optional(*youngest) : std::nullopt;

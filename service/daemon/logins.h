@@ -16,7 +16,8 @@ namespace abey::daemon {
 // A person at a terminal: not cron, not su, not the session that a keeper opened for a resume.
 bool is_login_of_a_person(const session::Session &login);
 
-// The youngest checkpoint of this user that has not been resumed yet.
+// The youngest checkpoint of this user that has not been resumed yet. None of a session that was kept running: it may
+// run still, and a roll-back would take its home away.
 std::optional<Checkpoint> waiting_for(uid_t uid, std::span<const Checkpoint> checkpoints);
 
 // True only the first time since boot, also across restarts of the daemon: an automatic resume that failed is not tried

@@ -29,7 +29,8 @@ std::string to_json(const About &about) {
                  {"session", about.session},
                  {"service", about.service},
                  {"tty", about.tty},
-                 {"created", about.created}});
+                 {"created", about.created},
+                 {"kept_running", about.kept_running}});
 }
 
 Result<About> about_from_json(std::string_view text) {
@@ -41,7 +42,8 @@ Result<About> about_from_json(std::string_view text) {
                      .session = json.at("session").get<std::string>(),
                      .service = json.value("service", ""),
                      .tty = json.value("tty", ""),
-                     .created = json.at("created").get<uint64_t>()};
+                     .created = json.at("created").get<uint64_t>(),
+                     .kept_running = json.value("kept_running", false)};
     });
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "store/store.h"
 
-#include "engine/os/fd.h"
 #include "store/records.h"
 
 #include <algorithm>
 #include <filesystem>
 
+#include <sys/file.h>
 #include <sys/statvfs.h>
 
 namespace abey::store {
@@ -23,23 +23,19 @@ Result<> sync_directory(const std::string &path) {
     return {};
 }
 
-enum class Durability : uint8_t { durable, lazy };
-
-// A crash of the machine leaves the old record or the new one; when it is durable, and the function has returned, the
-// new one.
-Result<> write_record(const std::string &directory, const char *name, std::string_view data,
-                      Durability durability = Durability::durable) {
+// A crash of the machine leaves the old record or the new one; when the function has returned, the new one.
+Result<> write_record(const std::string &directory, const char *name, std::string_view data) {
     const auto path = directory + "/" + name;
     const auto temporary = path + ".new";
     {
         const auto file = TRY(open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
         TRY_IN(write_all(file, data), "{}", temporary);
-        if (durability == Durability::durable && ::fsync(file.get()) < 0)
+        if (::fsync(file.get()) < 0)
             return fail(errno, "cannot write {} to disk", temporary);
     }
     if (::rename(temporary.c_str(), path.c_str()) < 0)
         return fail(errno, "cannot rename {} to {}", temporary, path);
-    return durability == Durability::durable ? sync_directory(directory) : Result<>();
+    return sync_directory(directory);
 }
 
 // Nothing when there is no such record.
@@ -122,9 +118,17 @@ Result<> Store::begin(const About &about) const {
     return sync_directory(root_);
 }
 
+Result<Fd> Store::hold(const std::string &id) const {
+    TRY(checked_id(id));
+    auto directory = TRY_IN(open_file(place_of(id), O_RDONLY | O_DIRECTORY | O_NOFOLLOW), "checkpoint {}", id);
+    if (::flock(directory.get(), LOCK_EX | LOCK_NB) < 0)
+        return fail(errno == EWOULDBLOCK ? EBUSY : errno, "checkpoint {} is being made, resumed or removed", id);
+    return directory;
+}
+
 Result<> Store::record_home(const std::string &id, const snapshot::Saved &saved) const {
     TRY(checked_id(id));
-    return write_record(directory(id), "home.json", to_json(saved), Durability::lazy);
+    return write_record(directory(id), "home.json", to_json(saved));
 }
 
 Result<> Store::record_displaced(const std::string &id, const snapshot::Displaced &displaced) const {

@@ -12,6 +12,7 @@
 // either what was or what is to be. All paths are the store's own; nothing here follows a symlink out of it.
 #pragma once
 
+#include "engine/os/fd.h"
 #include "engine/os/result.h"
 #include "snapshot/provider.h"
 
@@ -34,12 +35,13 @@ inline constexpr uint64_t kept_free = 64U << 20U; // bytes
 struct About {
     std::string id;
     uint32_t uid = 0;
-    std::string user;     // login name
-    std::string home;     // absolute path; empty: none
-    std::string session;  // logind's id
-    std::string service;  // PAM service that had opened it
-    std::string tty;      // without "/dev/"
-    uint64_t created = 0; // microseconds since 1970
+    std::string user;          // login name
+    std::string home;          // absolute path; empty: none
+    std::string session;       // logind's id
+    std::string service;       // PAM service that had opened it
+    std::string tty;           // without "/dev/"
+    uint64_t created = 0;      // microseconds since 1970
+    bool kept_running = false; // the session went on after it
 };
 
 enum class State : uint8_t {
@@ -70,10 +72,12 @@ class Store {
     [[nodiscard]] std::string directory(const std::string &id) const;
     // Where the engine writes its image; does not exist before it does. Also of a checkpoint that is being removed.
     [[nodiscard]] std::string images(const std::string &id) const;
-    // The home's snapshot, for whoever finds the checkpoint half made. Not forced to disk, because the session stands
-    // still; the image's manifest has it too.
+    // Who makes, resumes or removes a checkpoint holds it, until the descriptor is closed or the holder dies. EBUSY:
+    // somebody else does. A begun removal does not end it.
+    [[nodiscard]] Result<Fd> hold(const std::string &id) const;
+    // The home's snapshot. Durable before the image is, which would be worth nothing without it.
     [[nodiscard]] Result<> record_home(const std::string &id, const snapshot::Saved &saved) const;
-    // Durable, like all that follows. On error nothing has changed.
+    // Durable as well, like all that follows. On error nothing has changed.
     [[nodiscard]] Result<> record_displaced(const std::string &id, const snapshot::Displaced &displaced) const;
     [[nodiscard]] Result<> forget_displaced(const std::string &id) const;
     [[nodiscard]] Result<> record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const;

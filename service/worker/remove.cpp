@@ -9,6 +9,7 @@ namespace abey::worker {
 Result<job::Outcome> remove(const job::Job &job) {
     const store::Store store;
     const auto checkpoint = TRY(store.find(job.checkpoint));
+    const auto held = TRY(store.hold(job.checkpoint));
     // First, because from here on it cannot be resumed any more. If we are killed, the daemon has it removed at its
     // next start.
     TRY(store.begin_removal(job.checkpoint));

@@ -4,6 +4,7 @@
 #include "engine/os/fd.h"
 #include "job/job.h"
 
+#include <cstdio>
 #include <ctime>
 
 namespace abey::worker {
@@ -13,6 +14,7 @@ constexpr uint64_t logout_limit = 5'000'000; // microseconds
 constexpr uint64_t terminate_limit = 10'000'000;
 
 std::string mark_of(uint32_t job) { return fmt::format("{}/{}.ending", job::jobs_directory, job); }
+std::string prepared_mark_of(uint32_t job) { return mark_of(job) + ".new"; }
 
 uint64_t monotonic_now() {
     timespec time{};
@@ -62,14 +64,19 @@ Result<> SessionEnd::wait() {
     return {};
 }
 
-void mark_ending(uint32_t job) noexcept {
-    // Without the mark a worker killed within the next milliseconds leaves a checkpoint that is removed though part of
-    // its session has ended: nothing can be done about that here.
-    [[maybe_unused]] const auto mark = open_file(mark_of(job), O_WRONLY | O_CREAT, 0600);
+Result<> prepare_mark(uint32_t job) {
+    TRY(open_file(prepared_mark_of(job), O_WRONLY | O_CREAT, 0600));
+    return {};
 }
+
+// rename(2) within a directory of a tmpfs needs nothing that could be lacking
+void mark_ending(uint32_t job) noexcept { (void)::rename(prepared_mark_of(job).c_str(), mark_of(job).c_str()); }
 
 bool is_marked_ending(uint32_t job) noexcept { return ::access(mark_of(job).c_str(), F_OK) == 0; }
 
-void clear_mark(uint32_t job) noexcept { ::unlink(mark_of(job).c_str()); }
+void clear_mark(uint32_t job) noexcept {
+    ::unlink(prepared_mark_of(job).c_str());
+    ::unlink(mark_of(job).c_str());
+}
 
 } // namespace abey::worker

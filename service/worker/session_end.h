@@ -36,7 +36,8 @@ class SessionEnd {
 };
 
 // A mark in /run: the processes of this job's session are being ended. Whoever finds it after the worker's death goes
-// on ending them: the checkpoint is durable.
+// on ending them: the checkpoint is durable. Prepared while there is a way back, so that marking cannot fail.
+Result<> prepare_mark(uint32_t job);
 void mark_ending(uint32_t job) noexcept;
 bool is_marked_ending(uint32_t job) noexcept;
 void clear_mark(uint32_t job) noexcept;

@@ -54,6 +54,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     };
     SessionEnd end(target.session);
     TRY(end.prepare());
+    TRY(prepare_mark(job.number));
     const auto report = TRY(suspend::run(request));
 
     job::Outcome outcome{.ok = true, .checkpoint = job.checkpoint, .figures = named(report.figures)};
@@ -65,6 +66,15 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
         if (auto ended = end.wait(); !ended)
             outcome.message = ended.error().message();
     return outcome;
+}
+
+// A snapshot that could not be removed is still known by its record, and removed at the daemon's next start.
+Result<> give_up(const job::Job &job, const store::Store &store) {
+    const auto checkpoint = TRY(store.find(job.checkpoint));
+    if (!checkpoint.home)
+        return store.remove(job.checkpoint);
+    TRY(remove(job));
+    return {};
 }
 
 } // namespace
@@ -80,13 +90,17 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .session = job.session,
                              .service = target.session.service,
                              .tty = target.session.tty,
-                             .created = now()};
+                             .created = now(),
+                             .kept_running = job.keep_running};
     TRY(store.check_room(job.uid));
     TRY(store.begin(about));
+    auto held = TRY(store.hold(job.checkpoint));
     auto outcome = carry_out(job, target, about, store);
-    if (!outcome)
-        if (auto removed = store.remove(job.checkpoint); !removed)
+    if (!outcome) {
+        held.reset();
+        if (auto removed = give_up(job, store); !removed)
             return within(std::move(outcome).error(), "{}; and then", removed.error().message());
+    }
     return outcome;
 }
 

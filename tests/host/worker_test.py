@@ -22,7 +22,8 @@ KINDS = ("suspend", "check", "remove")
 
 PLAN = ["check sees the shell, not the login"] + [
     f"{point}: {what}" for point in BEFORE for what in ("suspend fails", "her terminal works", "nothing is left")] + [
-    "keep-running: a checkpoint is made", "keep-running: her terminal works", "removal takes the snapshot along"] + [
+    "keep-running: a checkpoint is made", "keep-running: her terminal works", "a checkpoint in use is not removed",
+    "removal takes the snapshot along"] + [
     f"{point}: {what}" for point in AFTER for what in ("suspend is done", "the session is gone", "the checkpoint is there")] + [
     "suspend is done", "logind has let go of the session", "the login has ended", "the snapshot is there",
     "show knows the session", "a power failure leaves nothing half made"]
@@ -100,7 +101,11 @@ def run(host, checks):
     checks.check("keep-running: a checkpoint is made", "status 0", said(result), result.returncode == 0 and len(store(host)) == 1)
     checks.attempt("keep-running: her terminal works", "works", lambda: works(login.terminal))
     grown = len(subvolumes(host)) - len(volumes)
-    result = abeyctl(host, "remove", *store(host))
+    checkpoint = store(host)[0]
+    result = host.run(["flock", f"/var/lib/abeyance/{checkpoint}", "abeyctl", "remove", checkpoint])
+    checks.check("a checkpoint in use is not removed", "busy", said(result), result.returncode == 1 and
+                 "is being made, resumed or removed" in result.stderr and store(host) == [checkpoint])
+    result = abeyctl(host, "remove", checkpoint)
     checks.check("removal takes the snapshot along", (1, 0, [], volumes),
                  (grown, result.returncode, store(host), subvolumes(host)))
 

@@ -66,7 +66,8 @@ TEST(Logins, BringTheYoungestWaitingOneBack) {
                                       {.id = "b", .uid = 1000, .created = 3, .state = "waiting"},
                                       {.id = "c", .uid = 1000, .created = 2, .state = "waiting"},
                                       {.id = "d", .uid = 1000, .created = 4, .state = "resumed"},
-                                      {.id = "e", .uid = 1001, .created = 5, .state = "waiting"}};
+                                      {.id = "e", .uid = 1001, .created = 5, .state = "waiting"},
+                                      {.id = "f", .uid = 1000, .created = 6, .state = "waiting", .kept_running = true}};
     EXPECT_EQ(waiting_for(1000, all).value().id, "b");
     EXPECT_EQ(waiting_for(1001, all).value().id, "e");
     EXPECT_FALSE(waiting_for(0, all));

@@ -108,6 +108,19 @@ TEST_F(StoreTest, TheHomeOfAResumedSessionIsNotTakenFromIt) {
     EXPECT_TRUE(store().find("a").value().displaced);
 }
 
+TEST_F(StoreTest, OneAtATimeWorksOnACheckpoint) {
+    ASSERT_TRUE(store().begin(about("a")));
+    EXPECT_EQ(store().hold("b").error().code(), ENOENT);
+    {
+        const auto held = store().hold("a");
+        ASSERT_TRUE(held) << held.error().message();
+        EXPECT_EQ(store().hold("a").error().code(), EBUSY);
+        ASSERT_TRUE(store().begin_removal("a"));
+        EXPECT_EQ(store().hold("a").error().code(), EBUSY);
+    }
+    EXPECT_TRUE(store().hold("a"));
+}
+
 TEST_F(StoreTest, AMarkThatFailsLeavesItWaiting) {
     ASSERT_TRUE(store().begin(about("a")));
     commit("a");

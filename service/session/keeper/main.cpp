@@ -23,6 +23,7 @@ Result<> run(uint32_t number, bool &answered) {
     if (job.kind != job::Kind::resume)
         return fail(0, "job {}: not a resume", number);
     const store::Store store;
+    auto held = TRY(store.hold(job.checkpoint));
     session::Keep request;
     request.uid = job.uid;
     request.work = TRY(session::work_for(job, store));
@@ -31,6 +32,7 @@ Result<> run(uint32_t number, bool &answered) {
         // The point of no return. One session that runs and still waits would be resumed a second time.
         TRY(store.mark_resumed(job.checkpoint));
         answered = true;
+        held.reset();
         if (!report.left_behind.empty())
             complain(report.left_behind);
         if (auto told = job::store_outcome(number, session::outcome_of(job, session, report)); !told)
