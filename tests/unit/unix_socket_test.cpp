@@ -462,49 +462,4 @@ TEST_F(UnixSockets, AcceptedSocketsTellTheSameUserAfterwards) {
     EXPECT_EQ(peer_of(accepted.get()), user) << "also when it was still waiting";
 }
 
-TEST_F(UnixSockets, NameInUseIsNotTakenAway) {
-    const Scratch scratch;
-    const std::string path = scratch / "name";
-    Child child([&] {
-        put(::socket(AF_UNIX, SOCK_STREAM, 0), a);
-        bind_to(a, path);
-        must_call(::listen(a, 5), "listen");
-    });
-    capture(child); // and it lives on
-    rebuilt_ = std::make_unique<rebuild::Context>(tree_, files_, Fd());
-    const auto refused = rebuild::fill(*rebuilt_);
-    ASSERT_FALSE(refused);
-    EXPECT_NE(refused.error().message().find(path + " now"), std::string::npos) << refused.error().message();
-    rebuilt_.reset();
-    const Fd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    connect_to(client.get(), path);
-    child.end();
-
-    ASSERT_EQ(::unlink(path.c_str()), 0);
-    must(write_file(path, "a file now"));
-    rebuilt_ = std::make_unique<rebuild::Context>(tree_, files_, Fd());
-    EXPECT_FALSE(rebuild::fill(*rebuilt_));
-    EXPECT_EQ(must(read_file(path)), "a file now");
-}
-
-TEST_F(UnixSockets, GivenUpRestoreLeavesNoName) {
-    const Scratch scratch;
-    const std::string path = scratch / "sub/name";
-    {
-        Child child([&] {
-            ::mkdir((scratch / "sub").c_str(), 0700);
-            put(::socket(AF_UNIX, SOCK_STREAM, 0), a);
-            bind_to(a, path);
-            must_call(::listen(a, 5), "listen");
-        });
-        capture(child);
-    }
-    std::filesystem::remove_all(scratch / "sub"); // gone with a reboot
-    rebuilt_ = std::make_unique<rebuild::Context>(tree_, files_, Fd());
-    must(rebuild::fill(*rebuilt_));
-    EXPECT_EQ(::access(path.c_str(), F_OK), 0) << "the directory is made again";
-    rebuilt_.reset(); // without finish()
-    EXPECT_NE(::access(path.c_str(), F_OK), 0);
-}
-
 } // namespace

@@ -142,4 +142,11 @@ Result<> bind_in_place(const Fd &socket, int type, const std::string &path, cons
     return {};
 }
 
+void remove_name(const BoundName &name) noexcept {
+    const FileAccessAs access(name.attributes.uid, name.attributes.gid);
+    struct stat st = {};
+    if (::lstat(name.path.c_str(), &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == name.attributes.uid)
+        ::unlink(name.path.c_str());
+}
+
 } // namespace abey::rebuild

@@ -46,4 +46,13 @@ struct NodeAttributes {
 // may. What is in the way is removed when it is a socket that nobody listens on; anything else is an error.
 Result<> bind_in_place(const Fd &socket, int type, const std::string &path, const NodeAttributes &attributes);
 
+struct BoundName {
+    std::string path;
+    NodeAttributes attributes;
+};
+
+// What bind_in_place() made goes again, as its owner: the directories above it may be theirs to exchange, and root
+// would remove for them what they cannot.
+void remove_name(const BoundName &name) noexcept;
+
 } // namespace abey::rebuild

@@ -164,8 +164,9 @@ class Builder {
     Result<> make_alone(const UnixSocket &socket) {
         Fd fd = TRY(new_socket(socket.type));
         if (has_place(socket)) {
-            TRY(bind_in_place(fd, socket.type, socket.name, {socket.name_mode, socket.name_uid, socket.name_gid}));
-            sockets_.bound.push_back(socket.name);
+            const NodeAttributes attributes = {socket.name_mode, socket.name_uid, socket.name_gid};
+            TRY(bind_in_place(fd, socket.type, socket.name, attributes));
+            sockets_.bound.push_back({socket.name, attributes});
         } else {
             TRY(bind_aside(fd, socket.name));
         }
@@ -237,8 +238,8 @@ Result<> finish(Context &context) {
 
 UnixSockets::~UnixSockets() {
     if (!finished)
-        for (const auto &path : bound)
-            ::unlink(path.c_str());
+        for (const auto &name : bound)
+            remove_name(name);
 }
 
 std::string described(const UnixSocket &socket) {

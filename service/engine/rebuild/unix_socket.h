@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/rebuild/kind.h"
+#include "engine/rebuild/unix_names.h"
 
 #include <set>
 
@@ -16,7 +17,7 @@ struct UnixSockets {
     };
     bool built = false;
     std::map<model::ObjRef, Made> made;
-    std::vector<std::string> bound; // real paths
+    std::vector<BoundName> bound;
     bool finished = false;
 
     UnixSockets() = default;
