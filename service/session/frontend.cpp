@@ -2,6 +2,7 @@
 #include "session/frontend.h"
 
 #include "engine/os/fd.h"
+#include "engine/os/procfs.h"
 
 #include <algorithm>
 #include <charconv>
@@ -23,17 +24,25 @@ template <class T> bool take_number(std::string_view &text, T &value) {
     return true;
 }
 
+// ENOENT, ESRCH: it has ended.
+Result<Process> read_process(pid_t pid) {
+    const std::string stat = TRY(read_file(fmt::format("/proc/{}/stat", pid)));
+    Process process = TRY(parse_stat(stat));
+    const os::ProcStatus status = TRY(os::read_status(pid));
+    process.uid = status.uids[1];
+    return process;
+}
+
 // The directory itself must exist; groups below it come and go while we look.
 Result<> add_processes(const std::string &directory, std::vector<Process> &processes) {
     const std::string procs = TRY(read_file(directory + "/cgroup.procs", procs_limit));
     std::string_view rest = procs;
     for (pid_t pid = 0; take_number(rest, pid);) {
-        auto stat = read_file(fmt::format("/proc/{}/stat", pid));
-        if (!stat && (stat.error().code() == ENOENT || stat.error().code() == ESRCH))
-            continue;
-        if (!stat)
-            return std::unexpected(std::move(stat).error());
-        processes.push_back(TRY_IN(parse_stat(*stat), "process {}", pid));
+        auto process = read_process(pid);
+        if (process)
+            processes.push_back(std::move(*process));
+        else if (process.error().code() != ENOENT && process.error().code() != ESRCH)
+            return within(std::move(process).error(), "process {}", pid);
     }
     return {};
 }
@@ -84,7 +93,7 @@ std::vector<pid_t> frontend(std::span<const Process> processes, pid_t leader) {
     if (head == processes.end())
         return {};
     for (const Process &process : processes) {
-        if (process.parent == leader && process.comm == "(sd-pam)")
+        if (process.parent == leader && process.comm == "(sd-pam)" && (head->uid != 0 || process.uid == head->uid))
             return {process.pid};
     }
     std::vector<pid_t> found = {leader};

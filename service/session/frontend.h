@@ -23,6 +23,7 @@ struct Process {
     pid_t parent = 0;
     pid_t sid = 0;    // kernel session
     uint32_t tty = 0; // device number of the controlling terminal, 0: none
+    uid_t uid = 0;    // effective; /proc/PID/status has it
 };
 
 // Every process of a cgroup directory and the groups below it. Those that end while we look are left out.
@@ -37,6 +38,7 @@ Result<Process> parse_stat(std::string_view stat);
 //  - the same program again below it, in the same kernel session and without terminal (sshd's unprivileged half).
 //    What the user starts is never that: it is another program, or has a session or terminal of its own;
 //  - of a unit with PAMName= (systemd.exec(5)) the leader is the user's own program: not it, but the "(sd-pam)" child.
+//    A leader of root's is never taken for that, whatever the user's programs call themselves.
 // su, sudo, script and the like within the session are part of it, not of the frontend. A leader that is not among the
 // processes (it ended, or lives in another cgroup) gives an empty list.
 std::vector<pid_t> frontend(std::span<const Process> processes, pid_t leader);

@@ -95,6 +95,14 @@ TEST(Frontend, UnitWithPamName) {
     const std::vector<Process> processes = {
         {100, "bash", 1, 100, pts0}, {101, "(sd-pam)", 100, 100, 0}, {102, "sleep", 100, 100, pts0}};
     EXPECT_EQ(frontend(processes, 100), Pids({101}));
+    const std::vector<Process> of_a_user = {{100, "bash", 1, 100, pts0, 1000}, {101, "(sd-pam)", 100, 100, 0, 1000}};
+    EXPECT_EQ(frontend(of_a_user, 100), Pids({101}));
+}
+
+TEST(Frontend, ShellThatCallsItselfByAnothersNameIsNot) {
+    // prctl(PR_SET_NAME): else root's login would be checkpointed as part of the user's session
+    const std::vector<Process> processes = {{100, "login", 1, 100, 0, 0}, {110, "(sd-pam)", 100, 110, pts0, 1000}};
+    EXPECT_EQ(frontend(processes, 100), Pids({100}));
 }
 
 TEST(Frontend, LeaderElsewhere) {
