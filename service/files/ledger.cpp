@@ -14,7 +14,11 @@ constexpr size_t ledger_limit = 1U << 20U;
 
 Result<> add_to_ledger(const Fd &deleted, const std::string &directory) {
     Fd ledger = TRY(open_at(deleted.get(), ledger_name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0600));
-    return write_all(ledger, directory + '\0');
+    TRY(write_all(ledger, directory + '\0'));
+    // A few milliseconds with the processes standing still, else a power loss leaves files in a home that nobody knows.
+    if (::fsync(ledger.get()) != 0)
+        return fail(errno, "cannot write the list of directories for kept files to disk");
+    return {};
 }
 
 Result<std::vector<std::string>> read_ledger(const std::string &images) {

@@ -42,6 +42,20 @@ Result<std::vector<std::string>> files_in(const std::string &directory) {
     return names;
 }
 
+// An image's directories: those within it, itself, and the one that has its name.
+Result<std::vector<std::string>> directories_of(const std::string &image) {
+    std::vector<std::string> paths;
+    std::error_code error;
+    for (std::filesystem::recursive_directory_iterator at(image, error), end; !error && at != end; at.increment(error))
+        if (at->symlink_status(error).type() == std::filesystem::file_type::directory)
+            paths.push_back(at->path().string());
+    const auto whole = std::filesystem::canonical(image, error);
+    if (error)
+        return fail(error.value(), "cannot list {}", image);
+    paths.insert(paths.end(), {whole.string(), whole.parent_path().string()});
+    return paths;
+}
+
 Result<> write_new(const Fd &directory, const std::string &name, std::string_view data) {
     const Fd file = TRY(open_at(directory.get(), name, O_WRONLY | O_CREAT | O_EXCL, 0600));
     TRY_IN(write_all(file, data), "{}", name);
@@ -59,6 +73,14 @@ Result<> sync_file(const Fd &directory, const std::string &name) {
     const Fd file = TRY(open_at(directory.get(), name, O_RDONLY | O_NOFOLLOW));
     if (::fdatasync(file.get()) < 0)
         return fail(errno, "cannot bring {} to disk", name);
+    return {};
+}
+
+// The names in a directory. fsync(2): syncing a file promises nothing about its name.
+Result<> sync_directory(const std::string &path) {
+    const Fd directory = TRY(open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    if (::fsync(directory.get()) < 0)
+        return fail(errno, "cannot bring the directory {} to disk", path);
     return {};
 }
 
@@ -121,6 +143,8 @@ Result<> Writer::commit(const json &about) {
         files.push_back({{"name", name}, {"size", size}, {"xxh3-128", to_hex(combine(blocks))}});
         TRY(sync_file(handle_, name));
     }
+    for (const std::string &path : TRY(directories_of(directory_)))
+        TRY(sync_directory(path));
     json manifest = about.is_object() ? about : json::object();
     manifest["format"] = format_name;
     manifest["version"] = format_version;
