@@ -83,6 +83,7 @@ void Manager::emit_job_changed(const RunningJob &running, std::initializer_list<
     // sd-bus wants them writable
     std::vector<std::string> copies(properties.begin(), properties.end());
     std::vector<char *> names;
+    names.reserve(copies.size() + 1);
     for (auto &copy : copies)
         names.push_back(copy.data());
     names.push_back(nullptr);

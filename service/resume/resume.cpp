@@ -135,7 +135,7 @@ Result<Report> run(const Request &request) {
     const auto saved = TRY(saved_home(image));
     const bool roll_back = TRY(must_roll_back(request, saved));
     std::vector<files::HomeTranslation> homes;
-    if (roll_back)
+    if (roll_back && saved)
         homes.push_back({saved->home, saved->place, {}});
     TRY(check_files(tree, *files::make_opener(request.images, homes)));
     const int taken = rebuild::taken_id(tree);
@@ -145,10 +145,10 @@ Result<Report> run(const Request &request) {
 
     tell("home", 20);
     HomeBack home(request.home);
-    if (roll_back) {
-        home.displaced = TRY(request.home->roll_back(*saved));
-        homes = {{saved->home, saved->home, home.displaced->place}};
-        report.displaced_home = home.displaced->place;
+    if (roll_back && saved) {
+        const auto &displaced = home.displaced.emplace(TRY(request.home->roll_back(*saved)));
+        homes = {{saved->home, saved->home, displaced.place}};
+        report.displaced_home = displaced.place;
     }
 
     tell("husks", 30);

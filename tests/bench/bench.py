@@ -163,7 +163,7 @@ def prepare():
         (AREA / name).mkdir()
     image = AREA / "disk.img"
     with open(image, "wb") as file:
-        file.truncate(4096 * MIB)
+        file.truncate(8192 * MIB)
     subprocess.run(["mkfs.btrfs", "--quiet", image], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["mount", "-o", "loop", image, AREA / "disk"], check=True)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -71,8 +71,10 @@ void hold_tree(long processes) {
     for (long count = 1; count < processes; ++count) {
         const pid_t child = fork();
         check(child >= 0, "fork");
-        if (child == 0)
+        if (child == 0) {
+            check(dup2(0, 2) == 2, "dup2"); // or whoever waits for the end of our output waits for ever
             sleep_on();
+        }
     }
 }
 

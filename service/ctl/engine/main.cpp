@@ -39,7 +39,10 @@ int run(int argc, char **argv) {
         fmt::print("{}\n", outcome->json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     else
         fmt::print("{}", outcome->text);
-    std::fflush(stdout);
+    if (std::fflush(stdout) != 0) {
+        fmt::print(stderr, "abey-engine: cannot write the result: {}\n", std::strerror(errno));
+        return outcome->status == 0 ? 1 : outcome->status;
+    }
     return outcome->status;
 }
 
