@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/cgroup.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <memory>
 
 #include <dirent.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 
 namespace abey::os {
 
@@ -16,6 +20,30 @@ namespace {
 constexpr int deepest = 64;
 constexpr int freeze_timeout_ms = 10000;
 constexpr size_t list_limit = 64U << 20U;
+constexpr std::string_view dismissed = "x";
+
+// The life of a guard: only system calls, it may have been forked by anything.
+[[noreturn]] void stand_guard(int line, int freezer) {
+    // a Ctrl-C is for its maker, whose end it must see
+    sigset_t all;
+    ::sigfillset(&all);
+    ::sigprocmask(SIG_BLOCK, &all, nullptr);
+    const auto low = static_cast<unsigned>(std::min(line, freezer));
+    const auto high = static_cast<unsigned>(std::max(line, freezer));
+    if (low > 0)
+        ::close_range(0, low - 1, 0);
+    if (high > low + 1)
+        ::close_range(low + 1, high - 1, 0);
+    ::close_range(high + 1, ~0U, 0);
+    char heard = 0;
+    ssize_t n = 0;
+    do {
+        n = ::read(line, &heard, 1);
+    } while (n < 0 && errno == EINTR);
+    if (n <= 0)
+        n = ::write(freezer, "0", 1);
+    ::_exit(n == 1 ? 0 : 1);
+}
 } // namespace
 
 Result<Cgroup> Cgroup::open(const std::string &path) {
@@ -89,20 +117,43 @@ Result<> Cgroup::freeze() const {
 
 Result<> Cgroup::thaw() const { return set("cgroup.freeze", "0"); }
 
-Result<> Cgroup::add(int pid) const {
-    TRY_IN(set("cgroup.procs", std::to_string(pid)), "cannot move process {}", pid);
-    return {};
-}
+Result<Fd> Cgroup::freezer() const { return open_at(directory_.get(), "cgroup.freeze", O_WRONLY); }
 
 Result<Frozen> Frozen::freeze(const Cgroup &cgroup) {
+    for (const auto &[pid, below] : TRY(cgroup.processes()))
+        if (pid == ::getpid())
+            return fail(EDEADLK, "cgroup {}: this process is in it and would freeze itself", cgroup.path());
     Frozen frozen(&cgroup);
+    TRY(frozen.post_guard());
     TRY(cgroup.freeze());
     return frozen;
 }
 
+Result<> Frozen::post_guard() {
+    const Fd freezer = TRY_IN(cgroup_->freezer(), "cgroup {}", cgroup_->path());
+    std::array<int, 2> ends = {};
+    if (::pipe2(ends.data(), O_CLOEXEC) < 0)
+        return fail(errno, "cannot make a pipe");
+    const Fd theirs(ends[0]);
+    line_ = Fd(ends[1]);
+    guard_ = ::fork();
+    if (guard_ < 0)
+        return fail(errno, "cannot start the guard of cgroup {}", cgroup_->path());
+    if (guard_ == 0)
+        stand_guard(theirs.get(), freezer.get());
+    return {};
+}
+
 Frozen::~Frozen() {
-    if (cgroup_ != nullptr)
-        (void)cgroup_->thaw();
+    if (cgroup_ == nullptr)
+        return;
+    // a guard that hears nothing before the line ends thaws
+    if (line_ && cgroup_->thaw())
+        (void)write_all(line_, dismissed);
+    line_.reset();
+    if (guard_ > 0)
+        while (::waitpid(guard_, nullptr, 0) < 0 && errno == EINTR) {
+        }
 }
 
 } // namespace abey::os

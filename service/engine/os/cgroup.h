@@ -21,8 +21,8 @@ class Cgroup {
     // cgroup.freeze, and waits until cgroup.events says that it is so.
     Result<> freeze() const;
     Result<> thaw() const;
-    // Moves a process here.
-    Result<> add(int pid) const;
+    // cgroup.freeze, open for writing.
+    [[nodiscard]] Result<Fd> freezer() const;
 
   private:
     Cgroup(Fd directory, std::string path) : directory_(std::move(directory)), path_(std::move(path)) {}
@@ -33,11 +33,14 @@ class Cgroup {
     std::string path_;
 };
 
-// Freezes on construction by freeze(), thaws on destruction.
+// Freezes on construction by freeze(), thaws on destruction, and also when this process is killed: a child of it stands
+// guard. Without that nobody would know that the cgroup must be thawed.
 class Frozen {
   public:
+    // EDEADLK: this process is in the cgroup itself. The cgroup must outlive what is returned.
     static Result<Frozen> freeze(const Cgroup &cgroup);
-    Frozen(Frozen &&other) noexcept : cgroup_(std::exchange(other.cgroup_, nullptr)) {}
+    Frozen(Frozen &&other) noexcept
+        : cgroup_(std::exchange(other.cgroup_, nullptr)), line_(std::move(other.line_)), guard_(other.guard_) {}
     Frozen &operator=(Frozen &&) = delete;
     Frozen(const Frozen &) = delete;
     Frozen &operator=(const Frozen &) = delete;
@@ -45,7 +48,10 @@ class Frozen {
 
   private:
     explicit Frozen(const Cgroup *cgroup) : cgroup_(cgroup) {}
+    Result<> post_guard();
     const Cgroup *cgroup_;
+    Fd line_; // a pipe to the guard: it ends with us
+    pid_t guard_ = 0;
 };
 
 } // namespace abey::os
