@@ -45,7 +45,7 @@ Result<std::string> vdso_digest() {
 
 int64_t now(clockid_t clock) {
     timespec time = {};
-    ::clock_gettime(clock, &time);
+    (void)::clock_gettime(clock, &time); // these clocks are always there
     return time.tv_sec * nanoseconds + time.tv_nsec;
 }
 
@@ -90,7 +90,7 @@ Result<model::Machine> this_machine() {
         (void)__get_cpuid(0x80000002U + i, &brand.at(4UL * i), &brand.at(4UL * i + 1), &brand.at(4UL * i + 2),
                           &brand.at(4UL * i + 3));
     std::string model(reinterpret_cast<const char *>(brand.data()), sizeof brand);
-    machine.cpu_model = model.c_str();
+    machine.cpu_model = model.substr(0, model.find('\0'));
     return machine;
 }
 

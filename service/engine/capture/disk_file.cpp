@@ -36,7 +36,7 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
     struct statfs fs = {};
     if (::fstatfs(seen.file->get(), &fs) < 0)
         return fail(errno, "cannot ask for its file system");
-    if (const auto found = std::ranges::find(not_files, int64_t{fs.f_type}, &NotAFile::type);
+    if (const auto *const found = std::ranges::find(not_files, int64_t{fs.f_type}, &NotAFile::type);
         found != not_files.end() && !S_ISDIR(seen.stat.st_mode))
         return fail(0, "{} cannot be brought back yet; end the program that holds it", found->name);
     return model::DiskFile{.inode = TRY(context.inode(seen))};

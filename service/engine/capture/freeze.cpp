@@ -217,6 +217,7 @@ Result<std::vector<os::ProcStat>> list(const Target &target) {
     }
     sort_by_descent(processes);
     std::vector<os::ProcStat> stats;
+    stats.reserve(processes.size());
     for (Stopped &process : processes)
         stats.push_back(std::move(process.stat));
     return stats;

@@ -20,7 +20,6 @@ namespace {
 
 // More than net.core.wmem_max of any sane system; a queue over it is refused.
 constexpr size_t largest_message = size_t{16} << 20U;
-constexpr int scm_pidfd = 4;        // Linux 6.5
 constexpr size_t most_rights = 253; // SCM_MAX_FD
 
 // Sets SO_PEEK_OFF, and back what it was.
@@ -53,9 +52,8 @@ class PeekOffset {
 };
 
 // Takes descriptors and credentials out of the ancillary data.
-void take_ancillary(const msghdr &header, QueuedMessage &message) {
-    for (const cmsghdr *part = CMSG_FIRSTHDR(&header); part != nullptr;
-         part = CMSG_NXTHDR(const_cast<msghdr *>(&header), const_cast<cmsghdr *>(part))) {
+void take_ancillary(msghdr &header, QueuedMessage &message) {
+    for (cmsghdr *part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
         if (part->cmsg_level != SOL_SOCKET)
             continue;
         const auto *data = CMSG_DATA(part);
@@ -83,7 +81,8 @@ void take_ancillary(const msghdr &header, QueuedMessage &message) {
 
 // One peek from where the offset stands; nothing when the queue ends there.
 Result<std::optional<QueuedMessage>> peek(int socket, std::span<char> buffer, bool whole) {
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(most_rights * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + 256> control;
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(most_rights * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + 256> control =
+        {};
     sockaddr_un from = {};
     iovec part = {.iov_base = buffer.data(), .iov_len = buffer.size()};
     msghdr header = {};
@@ -117,8 +116,9 @@ Result<std::optional<QueuedMessage>> peek(int socket, std::span<char> buffer, bo
 // Memory of which the last byte is followed by a page that cannot be written.
 class GuardedBuffer {
   public:
-    explicit GuardedBuffer(size_t size) : size_((size + page - 1) / page * page + page) {
-        at_ = static_cast<char *>(::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    explicit GuardedBuffer(size_t size)
+        : size_((size + page - 1) / page * page + page),
+          at_(static_cast<char *>(::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
         if (at_ != MAP_FAILED)
             ::mprotect(at_ + size_ - page, page, PROT_NONE);
     }

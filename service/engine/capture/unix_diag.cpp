@@ -15,7 +15,7 @@ namespace {
 template <class T> std::optional<T> take(std::span<const std::byte> data) {
     if (data.size() < sizeof(T))
         return std::nullopt;
-    T value;
+    T value = {};
     std::memcpy(&value, data.data(), sizeof value);
     return value;
 }
@@ -39,7 +39,7 @@ Result<> parse_attribute(unsigned type, std::span<const std::byte> data, UnixDia
         break;
     case UNIX_DIAG_ICONS:
         for (; data.size() >= sizeof(uint32_t); data = data.subspan(sizeof(uint32_t)))
-            diag.pending.push_back(*take<uint32_t>(data));
+            diag.pending.push_back(take<uint32_t>(data).value_or(0));
         break;
     case UNIX_DIAG_RQLEN:
         if (const auto queues = take<unix_diag_rqlen>(data)) {
@@ -66,7 +66,7 @@ Result<UnixDiag> parse_socket(std::span<const std::byte> payload) {
     diag.state = message->udiag_state;
     payload = payload.subspan(std::min(aligned(sizeof(unix_diag_msg)), payload.size()));
     while (payload.size() >= sizeof(rtattr)) {
-        const auto attribute = *take<rtattr>(payload);
+        const auto attribute = take<rtattr>(payload).value_or(rtattr{});
         if (attribute.rta_len < sizeof(rtattr) || attribute.rta_len > payload.size())
             return fail(EPROTO, "sock_diag: an attribute of socket {} is malformed", diag.number);
         TRY(parse_attribute(attribute.rta_type, payload.subspan(sizeof(rtattr), attribute.rta_len - sizeof(rtattr)),
@@ -80,7 +80,7 @@ Result<UnixDiag> parse_socket(std::span<const std::byte> payload) {
 
 Result<bool> parse_unix_diag(std::span<const std::byte> datagram, UnixDiags &diags) {
     while (datagram.size() >= sizeof(nlmsghdr)) {
-        const auto header = *take<nlmsghdr>(datagram);
+        const auto header = take<nlmsghdr>(datagram).value_or(nlmsghdr{});
         if (header.nlmsg_len < sizeof(nlmsghdr) || header.nlmsg_len > datagram.size())
             return fail(EPROTO, "sock_diag: a message is malformed");
         const auto payload = datagram.subspan(sizeof(nlmsghdr), header.nlmsg_len - sizeof(nlmsghdr));

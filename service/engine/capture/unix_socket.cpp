@@ -193,13 +193,14 @@ Result<> complete_peer(Context &context, const UnixDiag &diag, const std::set<ui
     socket.peer_name = TRY(peer_name(entry.file));
     if (pending.contains(socket.number))
         return {}; // the listener names it
-    if (const auto peer = sockets.by_number.find(*diag.peer); *diag.peer != 0 && peer != sockets.by_number.end()) {
+    const uint64_t number = diag.peer.value_or(0);
+    if (const auto peer = sockets.by_number.find(number); number != 0 && peer != sockets.by_number.end()) {
         socket.peer = peer->second;
         if (socket.type != SOCK_DGRAM || context.tree.unix_sockets.at(peer->second).type == socket.type)
             set_owner(context.tree.unix_sockets.at(peer->second), TRY(option<ucred>(entry.file, SO_PEERCRED)));
         return {};
     }
-    const bool gone = *diag.peer == 0 && (socket.type == SOCK_DGRAM || diag.shutdown == (receive_shut | send_shut));
+    const bool gone = number == 0 && (socket.type == SOCK_DGRAM || diag.shutdown == (receive_shut | send_shut));
     const auto peer_credentials = TRY(option<ucred>(entry.file, SO_PEERCRED));
     socket.peer_pid = peer_credentials.pid;
     socket.peer_uid = peer_credentials.uid;

@@ -53,7 +53,7 @@ class Batch {
     // What the calls wrote at an address that reserve() or put() returned.
     [[nodiscard]] std::span<const std::byte> output(uint64_t address, size_t size) const;
     template <class T> T output(uint64_t address) const {
-        T value;
+        T value = {};
         auto bytes = output(address, sizeof value);
         std::copy(bytes.begin(), bytes.end(), reinterpret_cast<std::byte *>(&value));
         return value;

@@ -55,7 +55,7 @@ class Injection {
     };
     Injection() = default;
     static Result<Self> look(const Tracee &thread);
-    Result<> put_back(Tracee &thread, const Self &self);
+    static Result<> put_back(Tracee &thread, const Self &self);
     Result<> wait_at_sigreturn();
 
     Tracee *leader_ = nullptr;

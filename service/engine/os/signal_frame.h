@@ -15,7 +15,7 @@ namespace abey::os {
 
 // The bytes of a frame that is to lie at `address` (64-byte aligned); its first word is `return_address`.
 // Interrupted system calls (orig_rax, -ERESTART*) are set up to be made again, as the kernel would have done.
-Result<std::string> make_signal_frame(uint64_t address, uint64_t return_address, const user_regs_struct &registers,
+Result<std::string> make_signal_frame(uint64_t address, uint64_t return_address, const user_regs_struct &given,
                                       const std::string &xstate, uint64_t signal_mask);
 
 // The registers with which an interrupted system call is made again by running on in user mode. `same_task`: the task

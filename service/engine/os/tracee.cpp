@@ -26,8 +26,8 @@ long trace(int request, int tid, unsigned long address, void *data) {
 }
 
 void *number(unsigned long value) {
-    return reinterpret_cast<void *>(value);
-} // NOLINT: ptrace takes numbers as pointers
+    return reinterpret_cast<void *>(value); // NOLINT(performance-no-int-to-ptr): ptrace takes numbers as pointers
+}
 
 constexpr int settle_timeout_ms = 5000;
 constexpr int poll_us = 20;

@@ -24,8 +24,8 @@ constexpr unsigned long reaper_options =
     PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL;
 
 // Written by the worker into the reaper's copy of this page.
-volatile int reaper_may_go =
-    0; // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): shared with a child by address
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): a child is told by its address
+volatile int reaper_may_go = 0;
 
 // Of the worker's descriptors only its pidfd is kept, for the roots to inherit.
 [[noreturn]] void reap_until_alone(int main_child, int worker_number) {

@@ -88,8 +88,8 @@ Result<Fd> open_dev_tty(Fd slave_file, uint32_t flags) {
         return fail(errno, "cannot make a process");
     if (child == 0) {
         // only plain system calls from here: other threads of the worker may hold locks
-        ::signal(SIGHUP, SIG_IGN);
-        ::signal(SIGCONT, SIG_IGN);
+        (void)::signal(SIGHUP, SIG_IGN);
+        (void)::signal(SIGCONT, SIG_IGN);
         int fd = -1;
         if (::setsid() >= 0 && ::ioctl(slave, TIOCSCTTY, 0) == 0) {
             fd = ::open("/dev/tty", static_cast<int>((flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC));
@@ -127,7 +127,7 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
 template <class T> Result<T> from_bytes(const model::Bytes &bytes, const char *what) {
     if (bytes.size() != sizeof(T))
         return fail(EBADMSG, "the checkpoint has {} of the wrong size for a terminal", what);
-    T value;
+    T value = {};
     std::memcpy(&value, bytes.data(), sizeof value);
     return value;
 }

@@ -50,11 +50,14 @@ class Ancillary {
 
 Result<> send_all(int sender, std::string_view data, Ancillary &ancillary, const UnixAddress *to, bool stream) {
     do {
+        // sendmsg(2) writes nowhere of this
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast)
         iovec part = {.iov_base = const_cast<char *>(data.data()), .iov_len = data.size()};
         msghdr header = {};
         header.msg_iov = &part;
         header.msg_iovlen = 1;
         if (to != nullptr) {
+            // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast)
             header.msg_name = const_cast<sockaddr *>(to->get());
             header.msg_namelen = to->size;
         }
@@ -74,6 +77,7 @@ Result<> send_message(Context &context, int sender, const SocketMessage &message
     if (message.rights.size() > most_rights)
         return fail(EBADMSG, "the checkpoint has {} descriptors in one message", message.rights.size());
     std::vector<int> rights;
+    rights.reserve(message.rights.size());
     for (const model::ObjRef file : message.rights)
         rights.push_back(TRY(context.open_file(file)));
     const auto attempt = [&](int pid) {

@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <map>
-#include <optional>
+#include <memory>
 
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -39,7 +39,7 @@ class Watch {
         event_.reset(event);
         const std::string path = TRY(socket_path(request_.sockets, session));
         auto listening = TRY(ListeningSocket::make(path, request_.uid));
-        host_.emplace(TRY(TerminalHost::start(std::move(listening), request_.uid, group)));
+        host_ = std::make_unique<TerminalHost>(TRY(TerminalHost::start(std::move(listening), request_.uid, group)));
         sd_event_source *source = nullptr;
         if ((r = sd_event_add_io(event, &source, host_->process().get(), EPOLLIN, on_host_end, this)) >= 0)
             host_end_.reset(source);
@@ -156,7 +156,7 @@ class Watch {
         EventSource source;
     };
     std::map<pid_t, Root> roots_;
-    std::optional<TerminalHost> host_;
+    std::unique_ptr<TerminalHost> host_;
     EventSource child_;
     EventSource terminate_;
     EventSource host_end_;

@@ -138,7 +138,7 @@ void Modes::set_private(std::string_view parameters, bool on) {
     each_number(parameters, [&](unsigned number) {
         if (is_alternate(number))
             alternate_ = on;
-        const auto mode = std::ranges::find(private_, number, &Private::number);
+        auto *const mode = std::ranges::find(private_, number, &Private::number);
         if (mode != private_.end())
             mode->on = on;
     });
