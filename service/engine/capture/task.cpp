@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/task.h"
+#include "engine/capture/apart.h"
 #include "engine/capture/descriptors.h"
 
 #include "engine/os/kernel.h"
@@ -186,6 +187,7 @@ void check_task(Context &context, const os::ProcStat &stat) {
         ::syscall(SYS_kcmp, stat.pid, stat.parent, KCMP_VM, 0, 0) == 0)
         refuse("memory", fmt::format("it shares its memory with its parent {} (vfork)", stat.parent),
                "wait until it has started its program");
+    check_apart(context, stat);
     const auto mappings = os::read_smaps(stat.pid);
     if (!mappings)
         return;

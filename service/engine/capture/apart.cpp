@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/apart.h"
+
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+
+namespace abey::capture {
+
+namespace {
+
+std::string_view trimmed(std::string_view label) {
+    return label.substr(0, label.find_last_not_of(std::string_view("\0\n ", 3)) + 1);
+}
+
+// Without a module that has labels reading fails.
+std::string label_of(int pid) { return os::read_proc(pid, "attr/current").value_or(""); }
+
+} // namespace
+
+std::string lost_confinement(std::string_view label, std::string_view own_label) {
+    label = trimmed(label);
+    if (label.empty() || label == "unconfined" || label == trimmed(own_label))
+        return {};
+    return fmt::format("its confinement \"{}\" by a security module cannot be set again yet", label);
+}
+
+void check_apart(Context &context, const os::ProcStat &stat) {
+    const auto refuse = [&](std::string object, std::string reason) {
+        context.findings.push_back(
+            {stat.pid, stat.comm, std::move(object), std::move(reason), "end this process before the suspend", true});
+    };
+    if (auto reason = lost_confinement(label_of(stat.pid), label_of(::getpid())); !reason.empty())
+        refuse("security label", std::move(reason));
+    const auto threads = os::threads_of(stat.pid);
+    if (!threads)
+        return;
+    for (const int thread : *threads) {
+        // unshare(2); a comparison that fails is that of a thread which has just ended
+        if (::syscall(SYS_kcmp, stat.pid, thread, KCMP_FILES, 0, 0) > 0)
+            refuse(fmt::format("thread {}", thread), "a thread with descriptors of its own cannot be restored yet");
+        if (::syscall(SYS_kcmp, stat.pid, thread, KCMP_FS, 0, 0) > 0)
+            refuse(fmt::format("thread {}", thread),
+                   "a thread with a working directory or umask of its own cannot be restored yet");
+    }
+}
+
+} // namespace abey::capture
