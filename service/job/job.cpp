@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
@@ -220,6 +221,11 @@ Result<Job> load(uint32_t number, const std::string &directory) {
     if (job.number != number)
         return fail(EINVAL, "{}: describes job {}", path, job.number);
     return job;
+}
+
+std::string invocation() {
+    const char *id = std::getenv("INVOCATION_ID"); // NOLINT(concurrency-mt-unsafe): nobody changes the environment
+    return id == nullptr ? "" : id;
 }
 
 Result<> store_outcome(uint32_t number, const Outcome &outcome, const std::string &directory) {

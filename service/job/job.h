@@ -76,6 +76,10 @@ Result<Job> load(uint32_t number, const std::string &directory = jobs_directory)
 void report_progress(std::string_view phase, int percent);
 Result<> store_outcome(uint32_t number, const Outcome &outcome, const std::string &directory = jobs_directory);
 
+// systemd's id of this run of the unit, which ExecStopPost= has as well, and no other run ever had (systemd.exec(5),
+// $INVOCATION_ID). Empty: not started by systemd.
+std::string invocation();
+
 // Reads a status text back; nothing when it is not one of ours.
 struct Progress {
     std::string phase;

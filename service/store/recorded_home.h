@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// A home whose states are written down in the checkpoint, so that whoever comes after a kill or a power loss knows what
+// was saved and what was put aside.
 #pragma once
 
 #include "snapshot/provider.h"
@@ -14,51 +17,33 @@ namespace abey::store {
 // killed afterwards, somebody else can still remove the snapshot, or bring the home back.
 class RecordedHome : public snapshot::Provider {
   public:
-    RecordedHome(std::unique_ptr<snapshot::Provider> provider, Store store, std::string id)
-        : provider_(std::move(provider)), store_(std::move(store)), id_(std::move(id)) {}
+    // `attempt` names the resume that displaces: see Store::record_displaced().
+    RecordedHome(std::unique_ptr<snapshot::Provider> provider, Store store, std::string id, std::string attempt)
+        : provider_(std::move(provider)), store_(std::move(store)), id_(std::move(id)), attempt_(std::move(attempt)) {}
 
     Result<> prepare() override { return provider_->prepare(); }
-    Result<snapshot::Saved> save(const std::string &id) override {
-        auto saved = TRY(provider_->save(id));
-        if (auto recorded = store_.record_home(id_, saved); !recorded) {
-            // The error that counts is the first one.
-            [[maybe_unused]] const auto removed = provider_->remove(saved);
-            return std::unexpected(std::move(recorded).error());
-        }
-        return saved;
-    }
+    Result<snapshot::Saved> save(const std::string &id) override;
     Result<> discard(const std::string &id) override { return provider_->discard(id); }
     Result<> remove(const snapshot::Saved &saved) override { return provider_->remove(saved); }
     Result<bool> diverged(const snapshot::Saved &saved) override { return provider_->diverged(saved); }
     Result<> check(const snapshot::Saved &saved) override { return provider_->check(saved); }
-    Result<snapshot::Displaced> roll_back(const snapshot::Saved &saved) override {
-        auto displaced = TRY(provider_->roll_back(saved));
-        if (auto recorded = store_.record_displaced(id_, displaced); !recorded) {
-            [[maybe_unused]] const auto undone = provider_->undo(displaced);
-            return std::unexpected(std::move(recorded).error());
-        }
-        return displaced;
-    }
-    Result<> undo(const snapshot::Displaced &displaced) override {
-        TRY(provider_->undo(displaced));
-        return store_.forget_displaced(id_);
-    }
+    Result<snapshot::Displaced> roll_back(const snapshot::Saved &saved) override;
+    Result<> undo(const snapshot::Displaced &displaced) override;
 
   private:
     std::unique_ptr<snapshot::Provider> provider_;
     Store store_;
     std::string id_;
+    std::string attempt_;
 };
 
-// After a resume whose worker was killed: a home that it had displaced is the home again. Nothing to do: no error. A
-// session that was resumed has its home: that one stays, whatever happened afterwards.
-inline Result<> bring_home_back(const Store &store, const std::string &id) {
-    const auto checkpoint = TRY(store.find(id));
-    if (!checkpoint.displaced || !checkpoint.home || checkpoint.state == State::resumed)
-        return {};
-    const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
-    TRY_IN(provider->undo(*checkpoint.displaced), "checkpoint {}", id);
-    return store.forget_displaced(id);
-}
+// After a resume whose worker was killed: a home that it had displaced is the home again. Nothing to do, or what is
+// recorded is another attempt's: no error, and nothing is touched. A session that was resumed has its home: that one
+// stays, whatever happened afterwards.
+Result<> bring_home_back(const Store &store, const std::string &id, const std::string &attempt);
+
+// The same after a power loss, when nobody knows how long ago it was: only a home in which nothing has been changed
+// since is exchanged again. What there is to be told of it, or nothing.
+Result<std::string> settle_home(const Store &store, const Checkpoint &checkpoint);
 
 } // namespace abey::store

@@ -69,15 +69,17 @@ Result<snapshot::Saved> saved_from_json(std::string_view text) {
     });
 }
 
-std::string to_json(const snapshot::Displaced &displaced) {
-    return dump({{"home", displaced.home}, {"place", displaced.place}, {"state", displaced.state}});
+std::string to_json(const DisplacedBy &displaced) {
+    const auto &home = displaced.home;
+    return dump({{"home", home.home}, {"place", home.place}, {"state", home.state}, {"attempt", displaced.attempt}});
 }
 
-Result<snapshot::Displaced> displaced_from_json(std::string_view text) {
+Result<DisplacedBy> displaced_from_json(std::string_view text) {
     return parsed(text, [](const nlohmann::json &json) {
-        return snapshot::Displaced{.home = json.at("home").get<std::string>(),
-                                   .place = json.at("place").get<std::string>(),
-                                   .state = json.value("state", "")};
+        return DisplacedBy{.home = {.home = json.at("home").get<std::string>(),
+                                    .place = json.at("place").get<std::string>(),
+                                    .state = json.value("state", "")},
+                           .attempt = json.value("attempt", "")};
     });
 }
 

@@ -11,8 +11,12 @@ inline constexpr size_t record_limit = 1U << 20U; // bytes
 
 std::string to_json(const snapshot::Saved &saved);
 Result<snapshot::Saved> saved_from_json(std::string_view text);
-std::string to_json(const snapshot::Displaced &displaced);
-Result<snapshot::Displaced> displaced_from_json(std::string_view text);
+struct DisplacedBy {
+    snapshot::Displaced home;
+    std::string attempt;
+};
+std::string to_json(const DisplacedBy &displaced);
+Result<DisplacedBy> displaced_from_json(std::string_view text);
 std::string to_json(const std::map<std::string, uint64_t> &figures);
 Result<std::map<std::string, uint64_t>> figures_from_json(std::string_view text);
 

@@ -131,9 +131,10 @@ Result<> Store::record_home(const std::string &id, const snapshot::Saved &saved)
     return write_record(directory(id), "home.json", to_json(saved));
 }
 
-Result<> Store::record_displaced(const std::string &id, const snapshot::Displaced &displaced) const {
+Result<> Store::record_displaced(const std::string &id, const snapshot::Displaced &displaced,
+                                 const std::string &attempt) const {
     TRY(checked_id(id));
-    return write_record(directory(id), "displaced.json", to_json(displaced));
+    return write_record(directory(id), "displaced.json", to_json(DisplacedBy{displaced, attempt}));
 }
 
 Result<> Store::forget_displaced(const std::string &id) const {
@@ -168,7 +169,10 @@ Result<Checkpoint> Store::find(const std::string &id) const {
     checkpoint.about = TRY(read_record(place + "/about.json", about_from_json)).value_or(About{});
     checkpoint.about.id = id;
     checkpoint.home = TRY(read_record(place + "/home.json", saved_from_json));
-    checkpoint.displaced = TRY(read_record(place + "/displaced.json", displaced_from_json));
+    if (auto displaced = TRY(read_record(place + "/displaced.json", displaced_from_json))) {
+        checkpoint.displaced = std::move(displaced->home);
+        checkpoint.displaced_by = std::move(displaced->attempt);
+    }
     using Figures = std::map<std::string, uint64_t>;
     checkpoint.figures = TRY(read_record(place + "/report.json", figures_from_json)).value_or(Figures());
     checkpoint.state = place != directory(id)               ? State::removing

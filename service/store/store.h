@@ -57,6 +57,7 @@ struct Checkpoint {
     State state = State::incomplete;
     std::optional<snapshot::Saved> home;
     std::optional<snapshot::Displaced> displaced;
+    std::string displaced_by;                // the attempt
     std::map<std::string, uint64_t> figures; // of the suspend
 };
 
@@ -78,7 +79,9 @@ class Store {
     // The home's snapshot. Durable before the image is, which would be worth nothing without it.
     [[nodiscard]] Result<> record_home(const std::string &id, const snapshot::Saved &saved) const;
     // Durable as well, like all that follows. On error nothing has changed.
-    [[nodiscard]] Result<> record_displaced(const std::string &id, const snapshot::Displaced &displaced) const;
+    // `attempt` names who has displaced it, uniquely for all times: nobody else may take it back without a look.
+    [[nodiscard]] Result<> record_displaced(const std::string &id, const snapshot::Displaced &displaced,
+                                            const std::string &attempt) const;
     [[nodiscard]] Result<> forget_displaced(const std::string &id) const;
     [[nodiscard]] Result<> record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const;
     [[nodiscard]] Result<> mark_resumed(const std::string &id) const;

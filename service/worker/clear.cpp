@@ -58,7 +58,9 @@ Result<> clear_suspend(const job::Job &job) {
 
 // The keeper died before it could say that the session runs: the home is what it was before, and the checkpoint can be
 // tried again.
-Result<> clear_resume(const job::Job &job) { return store::bring_home_back(store::Store(), job.checkpoint); }
+Result<> clear_resume(const job::Job &job) {
+    return store::bring_home_back(store::Store(), job.checkpoint, job::invocation());
+}
 
 } // namespace
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // abey-worker: carries out one job of abeyd and ends. Started by systemd only (units/): NUMBER names a file in
-// /run/abeyance/jobs, and what came of it is written beside it.
+// /run/abeyance/jobs, and what came of it is written beside it. Without a job: what is to be done at a boot.
 #include "worker/worker.h"
 
 #include <cstdio>
@@ -47,17 +47,29 @@ Result<> run(std::string_view verb, std::string_view text) {
     return {};
 }
 
+Result<> run_settle() {
+    const auto settled = TRY(settle());
+    for (const auto &told : settled.told)
+        fmt::print(stderr, "abey-worker: {}\n", told);
+    for (size_t i = 1; i < settled.errors.size(); ++i)
+        fmt::print(stderr, "abey-worker: {}\n", settled.errors[i].message());
+    if (!settled.errors.empty())
+        return std::unexpected(settled.errors.front());
+    return {};
+}
+
 } // namespace
 } // namespace abey::worker
 
 int main(int argc, char **argv) {
-    if (argc != 3) {
-        (void)std::fputs("usage: abey-worker suspend|check|remove|clear NUMBER\n", stderr);
+    const bool settle = argc == 2 && std::string_view(argv[1]) == "settle";
+    if (argc != 3 && !settle) {
+        (void)std::fputs("usage: abey-worker suspend|check|remove|clear NUMBER, or abey-worker settle\n", stderr);
         return 2;
     }
     ::umask(077);
     try {
-        if (auto result = abey::worker::run(argv[1], argv[2]); !result) {
+        if (auto result = settle ? abey::worker::run_settle() : abey::worker::run(argv[1], argv[2]); !result) {
             fmt::print(stderr, "abey-worker: {}\n", result.error().message());
             return 1;
         }

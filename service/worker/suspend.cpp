@@ -37,7 +37,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     const auto policy = TRY(policy::Policy::load_system());
     auto request = TRY(request_for(target));
     auto provider = TRY(snapshot::make_provider(policy.home_provider_name(), target.home));
-    store::RecordedHome home(std::move(provider), store, job.checkpoint);
+    store::RecordedHome home(std::move(provider), store, job.checkpoint, job::invocation());
     request.images = store.images(job.checkpoint);
     request.id = job.checkpoint;
     request.policy = &policy;

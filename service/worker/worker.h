@@ -6,6 +6,9 @@
 #include "engine/os/result.h"
 #include "job/job.h"
 
+#include <string>
+#include <vector>
+
 namespace abey::worker {
 
 Result<job::Outcome> suspend(const job::Job &job);
@@ -13,6 +16,13 @@ Result<job::Outcome> suspend(const job::Job &job);
 Result<job::Outcome> check(const job::Job &job);
 // Also of a checkpoint that is half made or half removed.
 Result<job::Outcome> remove(const job::Job &job);
+
+// After a power loss: homes that a resume had rolled back, and could not give back, are given back.
+struct Settled {
+    std::vector<std::string> told;
+    std::vector<Error> errors;
+};
+Result<Settled> settle();
 
 // After a worker that has ended, however it ended: what it left half done is undone, or finished when there was no way
 // back.

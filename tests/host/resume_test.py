@@ -19,12 +19,12 @@ from worker_test import Login, install as install_worker, said, set_fault, subvo
 KEEPER = "/usr/local/lib/abeyance-test/abey-keeper"
 WORKER = "/usr/local/lib/abeyance-test/fake-worker"
 UNIT = "abeyance-resume@*.service"
-FAULTS = ("error", "rolled-back", "stopped", "keeper killed", "not noted")
+FAULTS = ("error", "rolled-back", "stopped", "keeper killed", "not noted", "power failure")
 
 PLAN = ["a session is suspended"] + [
     f"{fault}: {what}" for fault in FAULTS for what in ("resume fails", "the home is what it was", "the checkpoint waits",
                                                         "no session is left")] + [
-    "resume is done", "the home is rolled back", "the displaced home is kept", "the checkpoint is used up",
+    "what was done after a power failure is not undone", "resume is done", "the home is rolled back", "the displaced home is kept", "the checkpoint is used up",
     "it cannot be resumed again", "attach joins the shell", "the resumed session can be suspended", "its keeper has ended well",
     "a login brings it back", "the login's shell is told"]
 
@@ -61,6 +61,23 @@ def interrupted(host, checkpoint, act):
     return subprocess.CompletedProcess([], client.returncode, out, err)
 
 
+def work_after_a_power_failure(host, checkpoint):
+    """Nobody has given the home back before somebody worked in it; then a resume fails before it touches anything."""
+    set_fault(host, "hang")
+    unit = "etc/systemd/system/abeyance-settle.service"
+    host.path(unit).symlink_to("/dev/null")
+    interrupted(host, checkpoint, host.reset)
+    host.run(["sh", "-c", "echo work >/home/ada/work.txt; chage -E 0 ada"], check=True)
+    failed = abeyctl(host, "resume", checkpoint)
+    host.run(["chage", "-E", "-1", "ada"], check=True)
+    after_failure = failed.returncode, host.path("home/ada/work.txt").exists()
+    host.path(unit).unlink()
+    host.reboot()
+    after_boot = host.path("home/ada/work.txt").exists(), "before is kept in" in host.run(["journalctl", "-b"]).stdout
+    host.run(["sh", "-c", "cd /home/ada && rm -f work.txt && touch stranger.txt"], check=True)
+    return after_failure, after_boot
+
+
 def failures(host, checks, checkpoint):
     volumes = subvolumes(host)
     for fault in FAULTS:
@@ -69,6 +86,8 @@ def failures(host, checks, checkpoint):
             result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "stop", UNIT]))
         elif fault == "keeper killed":
             result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "kill", "--signal=KILL", UNIT]))
+        elif fault == "power failure":
+            result = interrupted(host, checkpoint, host.reset)
         elif fault == "not noted":  # a directory has the name of the file by which the store notes that it was resumed
             in_the_way = host.path(f"var/lib/abeyance/{checkpoint}/resumed.new")
             in_the_way.mkdir()
@@ -76,7 +95,8 @@ def failures(host, checks, checkpoint):
             in_the_way.rmdir()
         else:
             result = abeyctl(host, "resume", checkpoint)
-        checks.check(f"{fault}: resume fails", "status 1", said(result), result.returncode == 1)
+        expected = -9 if fault == "power failure" else 1  # the client as well
+        checks.check(f"{fault}: resume fails", f"status {expected}", said(result), result.returncode == expected)
         checks.attempt(f"{fault}: the home is what it was", ((True, False), volumes), lambda: (
             found := wait_until(lambda: home(host)[0] and (home(host), subvolumes(host)), "the home", 10),
             found == ((True, False), volumes)))
@@ -101,6 +121,9 @@ def run(host, checks):
     login.terminal.close()
     host.run(["sh", "-c", "cd /home/ada && rm hers.txt && touch stranger.txt"], check=True)
     failures(host, checks, checkpoint)
+    expected = (1, True), (True, True)
+    checks.attempt("what was done after a power failure is not undone", expected, lambda: (
+        found := work_after_a_power_failure(host, checkpoint), found == expected))
 
     result = abeyctl(host, "resume", checkpoint, "--json")
     answer = json_of(result)

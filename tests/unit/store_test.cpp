@@ -88,10 +88,12 @@ TEST_F(StoreTest, TheHomesSnapshotIsKnownEvenOfAHalfMadeOne) {
 TEST_F(StoreTest, TheDisplacedHomeIsKnownUntilItIsBack) {
     ASSERT_TRUE(store().begin(about("a")));
     commit("a");
-    ASSERT_TRUE(store().record_displaced("a", {.home = "/home/ada", .place = "/home/ada.displaced", .state = "u"}));
+    ASSERT_TRUE(
+        store().record_displaced("a", {.home = "/home/ada", .place = "/home/ada.displaced", .state = "u"}, "first"));
     ASSERT_TRUE(store().find("a").value().displaced);
     EXPECT_EQ(store().find("a").value().displaced->place, "/home/ada.displaced");
     EXPECT_EQ(store().find("a").value().displaced->state, "u");
+    EXPECT_EQ(store().find("a").value().displaced_by, "first");
     ASSERT_TRUE(store().forget_displaced("a"));
     ASSERT_TRUE(store().forget_displaced("a"));
     EXPECT_FALSE(store().find("a").value().displaced);
@@ -101,10 +103,24 @@ TEST_F(StoreTest, TheHomeOfAResumedSessionIsNotTakenFromIt) {
     ASSERT_TRUE(store().begin(about("a")));
     commit("a");
     ASSERT_TRUE(store().record_home("a", {.provider = "none", .home = "/"}));
-    ASSERT_TRUE(store().record_displaced("a", {.home = "/", .place = "/displaced"}));
-    EXPECT_EQ(bring_home_back(store(), "a").error().code(), ENOTSUP) << "the provider without states is not even asked";
+    ASSERT_TRUE(store().record_displaced("a", {.home = "/", .place = "/displaced"}, "first"));
+    EXPECT_EQ(bring_home_back(store(), "a", "first").error().code(), ENOTSUP)
+        << "the provider without states was asked";
     ASSERT_TRUE(store().mark_resumed("a"));
-    EXPECT_TRUE(bring_home_back(store(), "a"));
+    EXPECT_TRUE(bring_home_back(store(), "a", "first"));
+    EXPECT_TRUE(store().find("a").value().displaced);
+}
+
+// Else a home in which somebody has worked for days would be exchanged for what it was before an attempt long ago.
+TEST_F(StoreTest, NobodyElsesDisplacedHomeIsBroughtBack) {
+    ASSERT_TRUE(store().begin(about("a")));
+    commit("a");
+    ASSERT_TRUE(store().record_home("a", {.provider = "none", .home = "/"}));
+    for (const auto *attempt : {"first", ""}) {
+        ASSERT_TRUE(store().record_displaced("a", {.home = "/", .place = "/displaced"}, attempt));
+        EXPECT_TRUE(bring_home_back(store(), "a", "second"));
+        EXPECT_TRUE(bring_home_back(store(), "a", ""));
+    }
     EXPECT_TRUE(store().find("a").value().displaced);
 }
 

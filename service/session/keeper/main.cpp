@@ -44,7 +44,7 @@ Result<> run(uint32_t number, bool &answered) {
     auto kept = session::keep(request);
     // A resume that fails puts the home back itself; one that was killed could not.
     if (!kept && !answered) {
-        if (auto back = store::bring_home_back(store, job.checkpoint); !back)
+        if (auto back = store::bring_home_back(store, job.checkpoint, job::invocation()); !back)
             return within(std::move(kept).error(), "{}; and then", back.error().message());
     }
     return kept;

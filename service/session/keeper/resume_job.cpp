@@ -72,7 +72,7 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
             id = job.checkpoint](const ReportProgress &progress) mutable -> Result<resume::Report> {
         std::optional<store::RecordedHome> home;
         if (saved)
-            home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, id);
+            home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, id, job::invocation());
         request.policy = &policy;
         request.home = home ? &*home : nullptr;
         request.progress = progress;

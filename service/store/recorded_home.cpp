@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "store/recorded_home.h"
+
+#include <unistd.h>
+
+namespace abey::store {
+
+Result<snapshot::Saved> RecordedHome::save(const std::string &id) {
+    auto saved = TRY(provider_->save(id));
+    if (auto recorded = store_.record_home(id_, saved); !recorded) {
+        // The error that counts is the first one.
+        [[maybe_unused]] const auto removed = provider_->remove(saved);
+        return std::unexpected(std::move(recorded).error());
+    }
+    return saved;
+}
+
+Result<snapshot::Displaced> RecordedHome::roll_back(const snapshot::Saved &saved) {
+    auto displaced = TRY(provider_->roll_back(saved));
+    if (auto recorded = store_.record_displaced(id_, displaced, attempt_); !recorded) {
+        [[maybe_unused]] const auto undone = provider_->undo(displaced);
+        return std::unexpected(std::move(recorded).error());
+    }
+    return displaced;
+}
+
+Result<> RecordedHome::undo(const snapshot::Displaced &displaced) {
+    TRY(provider_->undo(displaced));
+    return store_.forget_displaced(id_);
+}
+
+Result<> bring_home_back(const Store &store, const std::string &id, const std::string &attempt) {
+    const auto checkpoint = TRY(store.find(id));
+    if (!checkpoint.displaced || !checkpoint.home || checkpoint.state == State::resumed || attempt.empty() ||
+        checkpoint.displaced_by != attempt)
+        return {};
+    const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
+    TRY_IN(provider->undo(*checkpoint.displaced), "checkpoint {}", id);
+    return store.forget_displaced(id);
+}
+
+Result<std::string> settle_home(const Store &store, const Checkpoint &checkpoint) {
+    const auto &id = checkpoint.about.id;
+    if (!checkpoint.displaced || !checkpoint.home || checkpoint.state != State::waiting)
+        return "";
+    const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
+    const auto &place = checkpoint.displaced->place;
+    std::string told;
+    if (TRY_IN(provider->diverged(*checkpoint.home), "checkpoint {}", id)) {
+        if (::access(place.c_str(), F_OK) == 0)
+            told =
+                fmt::format("home {} was brought to the state of checkpoint {} by a resume that did not end, and has "
+                            "been changed since; what it was before is kept in {}",
+                            checkpoint.home->home, id, place);
+    } else {
+        TRY_IN(provider->undo(*checkpoint.displaced), "checkpoint {}", id);
+        told = fmt::format("home {} is again what it was before a resume of checkpoint {} that did not end",
+                           checkpoint.home->home, id);
+    }
+    TRY(store.forget_displaced(id));
+    return told;
+}
+
+} // namespace abey::store
