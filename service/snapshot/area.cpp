@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/area.h"
 
+#include "snapshot/changes.h"
+
 #include <cstdio>
 #include <memory>
 #include <vector>
@@ -98,6 +100,29 @@ Result<std::string> Area::displace(const std::string &incoming) const {
     }
 }
 
+Result<bool> Area::has_changed_files(const std::string &incoming) const {
+    const auto copy = TRY(open_directory(incoming_.get(), incoming));
+    const auto subvolume = TRY(subvolume_of(copy, incoming));
+    // Delayed inode items are seen by no search before they are in the tree.
+    if (::syncfs(copy.get()) < 0)
+        return fail(errno, "cannot write the dirty data of {} to disk", incoming);
+    for (const auto &name : TRY(names_in(snapshots_))) {
+        const auto snapshot = open_directory(snapshots_.get(), name);
+        if (!snapshot)
+            continue;
+        if (const auto found = subvolume_of(*snapshot, name); found && found->uuid == subvolume.parent_uuid)
+            return changed_since(copy, *snapshot, subvolume.created, Compare::files);
+    }
+    return true; // its snapshot is gone: nobody can tell
+}
+
+Result<> Area::retire(const std::string &incoming) const {
+    if (!TRY(has_changed_files(incoming)))
+        return delete_subvolume(incoming_, incoming);
+    TRY(displace(incoming));
+    return {};
+}
+
 Result<> Area::clean() const {
     for (const auto &name : TRY(names_in(incoming_))) {
         if (name == incoming_new) {
@@ -108,7 +133,7 @@ Result<> Area::clean() const {
             return fail(EEXIST, ".abeyance/incoming/{} is not ours: move it away", name);
         const auto found = TRY(child_subvolume(incoming_, name));
         if (found.uuid == name.substr(0, uuid_length))
-            TRY_IN(delete_subvolume(incoming_, name), "left by a roll-back that was killed");
+            TRY_IN(retire(name), "left by a roll-back that was killed");
         else
             TRY(displace(name));
     }

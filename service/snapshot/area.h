@@ -37,12 +37,17 @@ class Area {
     // when that is taken.
     [[nodiscard]] Result<std::string> displace(const std::string &incoming) const;
 
+    // A copy of ours in incoming/, which may have been the home for a while: goes, or to displaced/ when somebody has
+    // changed files in it.
+    [[nodiscard]] Result<> retire(const std::string &incoming) const;
+
     static std::string snapshots_path(const std::string &parent) { return parent + "/.abeyance/snapshots"; }
     static std::string displaced_path(const std::string &parent) { return parent + "/.abeyance/displaced"; }
     static std::string incoming_name(const std::string &uuid, const std::string &name) { return uuid + "_" + name; }
 
   private:
     Area() = default;
+    [[nodiscard]] Result<bool> has_changed_files(const std::string &incoming) const;
 
     Fd parent_, lock_, snapshots_, displaced_, incoming_;
 };

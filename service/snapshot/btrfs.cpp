@@ -281,7 +281,7 @@ Result<> Btrfs::undo(const Displaced &displaced) {
     }
     done("undo exchanged");
     TRY(commit_transaction(area.parent(), parent_));
-    return delete_subvolume(area.incoming(), incoming);
+    return area.retire(incoming);
 }
 
 } // namespace

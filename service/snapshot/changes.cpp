@@ -10,6 +10,7 @@
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 namespace abey::snapshot {
 namespace {
@@ -95,18 +96,20 @@ bool looks_same(uint64_t inode, const btrfs_inode_item &one, const btrfs_inode_i
 
 } // namespace
 
-Result<bool> changed_since(const Fd &live, const Fd &saved, uint64_t since) {
+Result<bool> changed_since(const Fd &live, const Fd &saved, uint64_t since, Compare compare) {
     bool changed = false;
-    const Visit compare = [&](uint64_t inode, const btrfs_inode_item &item) -> Result<bool> {
+    const Visit look = [&](uint64_t inode, const btrfs_inode_item &item) -> Result<bool> {
         // A block holds neighbours, too. Files without a name are seen by those who hold them only; whatever lost or
         // got its name shows in the directory.
         if (le64toh(item.transid) <= since || item.nlink == 0)
+            return true;
+        if (compare == Compare::files && S_ISDIR(le32toh(item.mode)))
             return true;
         const auto before = TRY(inode_of(saved, inode));
         changed = !before || !looks_same(inode, item, *before);
         return !changed;
     };
-    TRY(each_inode(live, BTRFS_FIRST_FREE_OBJECTID, BTRFS_LAST_FREE_OBJECTID, since + 1, compare));
+    TRY(each_inode(live, BTRFS_FIRST_FREE_OBJECTID, BTRFS_LAST_FREE_OBJECTID, since + 1, look));
     return changed;
 }
 

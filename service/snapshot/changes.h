@@ -11,8 +11,13 @@
 
 namespace abey::snapshot {
 
+enum class Compare : uint8_t {
+    all,
+    files, // all but directories: what a name that came and went again does not change
+};
+
 // `live` and `saved` are tops of subvolumes, one of them a snapshot of the other, made in transaction `since`. What is
 // dirty in memory must have been written (syncfs) before. Needs CAP_SYS_ADMIN (BTRFS_IOC_TREE_SEARCH_V2).
-Result<bool> changed_since(const Fd &live, const Fd &saved, uint64_t since);
+Result<bool> changed_since(const Fd &live, const Fd &saved, uint64_t since, Compare compare = Compare::all);
 
 } // namespace abey::snapshot

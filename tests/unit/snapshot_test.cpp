@@ -204,6 +204,38 @@ TEST_F(BtrfsTest, UndoPutsEverythingBack) {
     EXPECT_EQ(note(), "old");
 }
 
+// A resume takes minutes when there is much to read; its user may be at work in another login, and it may fail.
+TEST_F(BtrfsTest, UndoKeepsWhatWasDoneMeanwhile) {
+    const auto first = saved();
+    write("note", "newer");
+    for (const bool killed : {false, true}) {
+        const auto displaced = provider_->roll_back(first);
+        ASSERT_TRUE(displaced);
+        write("note", "old, and more");
+        if (killed)
+            killed_after("undo exchanged", [&](Provider &provider) { (void)provider.undo(*displaced); });
+        const auto undone = provider_->undo(*displaced);
+        ASSERT_TRUE(undone) << undone.error().message();
+        EXPECT_EQ(note(), "newer");
+        EXPECT_TRUE(names_in(area("incoming")).empty());
+        const auto kept = names_in(area("displaced"));
+        ASSERT_EQ(kept.size(), 1U) << killed;
+        EXPECT_EQ(contents(area("displaced/") + *kept.begin() + "/note"), "old, and more");
+        ASSERT_EQ(btrfs_util_delete_subvolume((area("displaced/") + *kept.begin()).c_str(), 0), BTRFS_UTIL_OK);
+    }
+}
+
+TEST_F(BtrfsTest, UndoMindsNoFilesThatHaveGoneAgain) {
+    const auto first = saved();
+    const auto displaced = provider_->roll_back(first);
+    ASSERT_TRUE(displaced);
+    write("passing", "x"); // as a resume does for deleted files
+    const auto held = open_file(home_ + "/passing", O_RDONLY);
+    fs::remove(home_ + "/passing");
+    ASSERT_TRUE(provider_->undo(*displaced));
+    EXPECT_TRUE(names_in(area("displaced")).empty());
+}
+
 TEST_F(BtrfsTest, RollBackKilledAnywhereLosesNothing) {
     const auto first = saved();
     write("note", "newer");
