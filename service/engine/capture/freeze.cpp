@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <set>
+#include <utility>
 
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -160,7 +161,12 @@ Result<StandStill> StandStill::of(const Target &target) {
     if (all.processes_.empty())
         return fail(ESRCH, "there is no process to checkpoint in {}", target.cgroup);
     for (Stopped &process : all.processes_) {
-        process.stat = TRY(os::read_stat(process.pid));
+        const auto before = std::exchange(process.stat, TRY(os::read_stat(process.pid)));
+        // Ids are used again: what stands still now must be what was listed.
+        const bool is_child = target.pid == 0 || process.pid == target.pid || known.contains(process.stat.parent);
+        if (process.stat.start_time != before.start_time || !is_child)
+            return fail(EAGAIN, "process {} ({}) has ended and its id belongs to another one ({}); try again",
+                        process.pid, before.comm, process.stat.comm);
         if (!process.stat.zombie() && (process.threads.empty() || process.threads.front().tid() != process.pid))
             return fail(ENOTSUP,
                         "process {} ({}): its first thread has ended while others run, which cannot be restored yet",
