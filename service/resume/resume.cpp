@@ -114,6 +114,17 @@ Result<> adopt(const model::Tree &tree, rebuild::Context &context, rebuild::Fami
     return each([&](const model::Task &task) { return rebuild::make_ready(family.of(task), task, tree); });
 }
 
+Result<std::vector<TerminalMaster>> terminals_of(const model::Tree &tree, rebuild::Context &context) {
+    std::vector<TerminalMaster> terminals;
+    for (auto &[id, master] : context.masters) {
+        unsigned index = 0;
+        if (::ioctl(master.get(), TIOCGPTN, &index) < 0)
+            return fail(errno, "cannot ask for the number of a terminal");
+        terminals.push_back({index, tree.terminals.at(id).index, std::move(master)});
+    }
+    return terminals;
+}
+
 } // namespace
 
 Result<Report> run(const Request &request) {
@@ -176,6 +187,7 @@ Result<Report> run(const Request &request) {
 
     tell("confirm", 90);
     report.roots = family.roots();
+    report.terminals = TRY(terminals_of(tree, context));
 
     tell("release", 95);
     home.keep();
@@ -186,13 +198,6 @@ Result<Report> run(const Request &request) {
     if (reaper) {
         report.reaper = reaper->pid();
         TRY(reaper->let_go());
-    }
-    for (auto &[id, master] : context.masters) {
-        const auto &terminal = tree.terminals.at(id);
-        unsigned index = 0;
-        if (::ioctl(master.get(), TIOCGPTN, &index) < 0)
-            return fail(errno, "cannot ask for the number of a terminal");
-        report.terminals.push_back({index, terminal.index, std::move(master)});
     }
     // Everything runs: what is left behind is told, and changes nothing about that.
     if (const auto finished = files->finish(request.keep_checkpoint); !finished)
