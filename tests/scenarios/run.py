@@ -7,16 +7,19 @@
 A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
 keep-running (the program goes on after the checkpoint), killed (it was to go on, is killed, and comes back from the
 checkpoint) and twice (restore, checkpoint again, restore again). Each runs in
-pid, mount and ipc namespaces of its own, whose end takes every process and mount with it. One line per case; the last
+pid, mount, ipc and network namespaces of its own, whose end takes every process and mount with it. One line per case; the last
 line is `N passed, N failed, N skipped`.
 """
 
 import argparse
 import concurrent.futures
+import fcntl
 import os
 import pathlib
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -118,6 +121,12 @@ def restore(engine, images, pids, fds):
                      f"too many {sorted(descriptors() - fds)}")
 
 
+def raise_loopback():
+    """The loopback device of a new network namespace is down."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: IFF_UP, IFF_RUNNING
+
+
 def run_case(mode, program, directory, engine):
     pid = start(program, directory)
     time.sleep(0.05)
@@ -156,6 +165,7 @@ def inside(mode, program, directory, engine):
     """The part that runs as the first process of the namespaces; prints nothing when all is well."""
     # the case shall not depend on how we were started
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    raise_loopback()
     try:
         run_case(mode, program, pathlib.Path(directory), engine)
         return 0
@@ -173,7 +183,7 @@ def run_outside(mode, program, engine):
     os.chmod(directory, 0o777)  # a program may have become somebody else
     try:
         done = subprocess.run(
-            ["unshare", "--fork", "--pid", "--mount", "--ipc", "--mount-proc", "--kill-child", sys.executable, __file__,
+            ["unshare", "--fork", "--pid", "--mount", "--ipc", "--net", "--mount-proc", "--kill-child", sys.executable, __file__,
              "--inside", mode, program, directory, engine],
             capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL)
         text = (done.stdout + done.stderr).strip().replace("\n", " / ")

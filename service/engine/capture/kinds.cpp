@@ -8,8 +8,9 @@ namespace abey::capture {
 std::span<const Kind> kinds() {
     // Shared memory before files on disk: both are regular files.
     static const std::array all = {
-        pipe_kind(),      unix_socket_kind(),   terminal_kind(), device_kind(),          shared_memory_kind(),
-        disk_file_kind(), event_counter_kind(), poll_set_kind(), signal_receiver_kind(), timer_file_kind(),
+        pipe_kind(),        unix_socket_kind(),   terminal_kind(), device_kind(),          shared_memory_kind(),
+        disk_file_kind(),   event_counter_kind(), poll_set_kind(), signal_receiver_kind(), timer_file_kind(),
+        inet_socket_kind(),
     };
     return all;
 }

@@ -16,6 +16,7 @@ Kind poll_set_kind();
 Kind signal_receiver_kind();
 Kind timer_file_kind();
 Kind unix_socket_kind();
+Kind inet_socket_kind();
 Kind terminal_kind();
 
 // Why something that no kind matches cannot be brought back: "reason; advice".

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/image/check.h"
 
+#include "engine/os/inet_address.h"
+
 #include <csignal>
 #include <set>
 
@@ -113,6 +115,9 @@ struct PayloadCheck {
     Result<> operator()(const model::SocketFile &file) const {
         return refers(tree.unix_sockets, file.socket, false, "unix socket");
     }
+    Result<> operator()(const model::InetSocketFile &file) const {
+        return refers(tree.inet_sockets, file.socket, false, "internet socket");
+    }
     Result<> operator()(const model::TerminalEnd &end) const {
         return refers(tree.terminals, end.terminal, false, "terminal");
     }
@@ -147,6 +152,31 @@ Result<> check_socket(const model::Tree &tree, const model::UnixSocket &socket) 
     for (const model::SocketMessage &message : socket.queue)
         for (const model::ObjRef file : message.rights)
             TRY(refers(tree.open_files, file, false, "file in flight"));
+    return {};
+}
+
+Result<> check_address(const model::Bytes &address, bool may_be_none) {
+    if (address.empty() ? may_be_none : os::InetAddress::parse(address).has_value())
+        return {};
+    return fail(0, "an address of {} bytes is not one of the internet; the checkpoint is damaged", address.size());
+}
+
+// What its numbers lead to when the connection is made again, the rebuilding side checks.
+Result<> check_inet_socket(const model::Tree &tree, const model::InetSocket &socket) {
+    TRY(check_address(socket.local, true));
+    TRY(check_address(socket.remote, true));
+    TRY(refers(tree.inet_sockets, socket.peer, true, "peer"));
+    TRY(refers(tree.inet_sockets, socket.listener, true, "listener"));
+    for (const model::InetDatagram &datagram : socket.datagrams) {
+        TRY(check_address(datagram.source, false));
+        if (datagram.data.size() > UINT16_MAX)
+            return fail(0, "an unread datagram has {} bytes; the checkpoint is damaged", datagram.data.size());
+    }
+    for (const model::GroupMembership &membership : socket.groups) {
+        TRY(check_address(membership.group, false));
+        for (const model::Bytes &source : membership.sources)
+            TRY(check_address(source, false));
+    }
     return {};
 }
 
@@ -185,6 +215,8 @@ Result<> check(const model::Tree &tree, uint64_t pages_size) {
              [&](const model::Pipe &pipe) { return refers(tree.inodes, pipe.inode, true, "inode"); }));
     TRY(each(tree.unix_sockets, "unix socket",
              [&](const model::UnixSocket &socket) { return check_socket(tree, socket); }));
+    TRY(each(tree.inet_sockets, "internet socket",
+             [&](const model::InetSocket &socket) { return check_inet_socket(tree, socket); }));
     return each(tree.shared_memory, "shared memory", [&](const model::SharedMemory &memory) {
         const uint64_t end = memory.size > end_of_memory ? 0 : (memory.size + page - 1) / page * page;
         return check_runs(memory.pages, end, pages_size);

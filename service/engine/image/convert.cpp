@@ -54,6 +54,7 @@ Result<Encoded> encode(const model::Tree &tree) {
     put_all(tree.inodes, [&] { return objects.add_inodes(); });
     put_all(tree.pipes, [&] { return objects.add_pipes(); });
     put_all(tree.unix_sockets, [&] { return objects.add_unix_sockets(); });
+    put_all(tree.inet_sockets, [&] { return objects.add_inet_sockets(); });
     put_all(tree.shared_memory, [&] { return objects.add_shared_memory(); });
     put_all(tree.terminals, [&] { return objects.add_terminals(); });
     objects.set_last_id(tree.last_id);
@@ -79,6 +80,7 @@ Result<model::Tree> decode(std::string_view tasks_bytes, std::string_view object
     TRY(get_objects(objects.inodes(), tree.inodes, "inode"));
     TRY(get_objects(objects.pipes(), tree.pipes, "pipe"));
     TRY(get_objects(objects.unix_sockets(), tree.unix_sockets, "unix socket"));
+    TRY(get_objects(objects.inet_sockets(), tree.inet_sockets, "internet socket"));
     TRY(get_objects(objects.shared_memory(), tree.shared_memory, "shared memory"));
     TRY(get_objects(objects.terminals(), tree.terminals, "terminal"));
     tree.last_id = objects.last_id();

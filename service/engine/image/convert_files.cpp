@@ -264,6 +264,8 @@ void put(const model::OpenFile &from, pb::OpenFile &to) {
         put(*is, *to.mutable_socket_file());
     if (const auto *is = std::get_if<model::TerminalEnd>(&from.payload))
         put(*is, *to.mutable_terminal_end());
+    if (const auto *is = std::get_if<model::InetSocketFile>(&from.payload))
+        put(*is, *to.mutable_inet_socket_file());
 }
 
 Result<> get(const pb::OpenFile &from, model::OpenFile &to) {
@@ -293,6 +295,8 @@ Result<> get(const pb::OpenFile &from, model::OpenFile &to) {
         return get(from.socket_file(), to.payload.emplace<model::SocketFile>());
     case pb::OpenFile::kTerminalEnd:
         return get(from.terminal_end(), to.payload.emplace<model::TerminalEnd>());
+    case pb::OpenFile::kInetSocketFile:
+        return get(from.inet_socket_file(), to.payload.emplace<model::InetSocketFile>());
     case pb::OpenFile::PAYLOAD_NOT_SET:
         break;
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/image/inspect.h"
 
+#include "engine/os/inet_address.h"
+
 #include <array>
 #include <string_view>
 
@@ -42,6 +44,15 @@ struct Described {
         return fmt::format("unix socket #{}{}{}", socket.id,
                            socket.peer != 0 ? fmt::format(" to #{}", socket.peer) : "",
                            socket.peer_outside ? " to outside" : "");
+    }
+    std::string operator()(const model::InetSocketFile &file) const {
+        const auto &socket = tree.inet_sockets.at(file.socket);
+        const auto text = [](const model::Bytes &address) {
+            return os::InetAddress::parse(address).value_or(os::InetAddress()).text();
+        };
+        return fmt::format("internet socket #{}, {}{}{}", socket.id, text(socket.local),
+                           socket.remote.empty() ? "" : " to " + text(socket.remote),
+                           socket.peer != 0 ? fmt::format(" (#{})", socket.peer) : "");
     }
     std::string operator()(const model::TerminalEnd &end) const {
         const auto &terminal = tree.terminals.at(end.terminal);

@@ -49,6 +49,9 @@ struct PollSet { // epoll(7)
 struct SocketFile {
     ObjRef socket = 0;
 };
+struct InetSocketFile { // UDP, TCP, ICMP, raw
+    ObjRef socket = 0;
+};
 struct TerminalEnd {
     ObjRef terminal = 0;
     bool master = false;
@@ -56,7 +59,7 @@ struct TerminalEnd {
 };
 
 using Payload = std::variant<std::monostate, DiskFile, Device, PipeEnd, SharedMemoryFile, EventCounter, SignalReceiver,
-                             TimerFile, PollSet, SocketFile, TerminalEnd>;
+                             TimerFile, PollSet, SocketFile, TerminalEnd, InetSocketFile>;
 
 // F_GETOWN_EX and F_GETSIG
 struct SignalOwner {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include "engine/model/inet_socket.h"
 #include "engine/model/inode.h"
 #include "engine/model/memory.h"
 #include "engine/model/open_file.h"
@@ -41,6 +42,7 @@ struct Tree {
     std::map<ObjRef, Inode> inodes;
     std::map<ObjRef, Pipe> pipes;
     std::map<ObjRef, UnixSocket> unix_sockets;
+    std::map<ObjRef, InetSocket> inet_sockets;
     std::map<ObjRef, SharedMemory> shared_memory;
     std::map<ObjRef, Terminal> terminals;
     ObjRef last_id = 0;

@@ -18,6 +18,7 @@ Kind poll_set_kind();
 Kind signal_receiver_kind();
 Kind timer_file_kind();
 Kind unix_socket_kind();
+Kind inet_socket_kind();
 Kind terminal_kind();
 
 // The index of an alternative of model::Payload, for Kind::payload.
