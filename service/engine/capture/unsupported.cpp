@@ -78,7 +78,7 @@ Error refusal(const Seen &seen) {
         if (::getsockopt(seen.file->get(), SOL_SOCKET, SO_DOMAIN, &family, &size) < 0)
             return Error(errno, "cannot ask the socket for its family");
         return Error(0, family_name(family) +
-                            " cannot be brought back yet; close the connection or end the program that holds it");
+                            " of this type cannot be brought back; close the connection or end the program that holds it");
     }
     for (const Refused &refused : refused_links)
         if (seen.link.starts_with(refused.link))
