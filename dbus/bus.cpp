@@ -26,10 +26,10 @@ Result<Message> method_call(sd_bus *bus, const char *destination, const std::str
     return Message(message);
 }
 
-Result<Message> call(sd_bus *bus, const Message &message, std::string *error_name) {
+Result<Message> call(sd_bus *bus, const Message &message, std::string *error_name, uint64_t timeout) {
     CallError error;
     sd_bus_message *reply = nullptr;
-    if (const int result = ::sd_bus_call(bus, message.get(), 0, error.get(), &reply); result < 0) {
+    if (const int result = ::sd_bus_call(bus, message.get(), timeout, error.get(), &reply); result < 0) {
         if (error_name != nullptr)
             *error_name = error.name();
         // code 0: the peer's text says it all, and the errno that sd-bus maps its name to would only repeat or mislead

@@ -50,8 +50,9 @@ class CallError {
 // A new method call, to be filled with sd_bus_message_append(3).
 Result<Message> method_call(sd_bus *bus, const char *destination, const std::string &path, const char *interface,
                             const char *member);
-// Sends it and waits for the answer. The error holds the peer's text; its name goes to `error_name` when not null.
-Result<Message> call(sd_bus *bus, const Message &message, std::string *error_name = nullptr);
+// Sends it and waits for the answer, `timeout` microseconds long (0: 25 s). The error holds the peer's text; its name
+// goes to `error_name` when not null.
+Result<Message> call(sd_bus *bus, const Message &message, std::string *error_name = nullptr, uint64_t timeout = 0);
 
 // Turns sd-bus's negative errno into a failure: TRY(checked(sd_bus_message_read(...), "answer of logind")).
 Result<int> checked(int result, std::string_view what);

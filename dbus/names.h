@@ -21,6 +21,7 @@ inline constexpr const char *checkpoint_interface = "org.abeyance1.Checkpoint";
 
 namespace error {
 inline constexpr const char *access_denied = "org.freedesktop.DBus.Error.AccessDenied";
+inline constexpr const char *interaction_required = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
 inline constexpr const char *no_such_session = "org.abeyance1.Error.NoSuchSession";
 inline constexpr const char *no_such_checkpoint = "org.abeyance1.Error.NoSuchCheckpoint";
 inline constexpr const char *no_such_job = "org.abeyance1.Error.NoSuchJob";

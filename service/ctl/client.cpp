@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "ctl/client.h"
 
+#include "ctl/agent.h"
 #include "dbus/names.h"
 
 #include <algorithm>
@@ -31,10 +32,25 @@ Result<bus::Message> Client::method(const char *member) {
 Result<bus::Message> Client::ask(const bus::Message &message) {
     std::string name;
     auto reply = bus::call(bus_.get(), message, &name);
+    if (!reply && name == bus::error::interaction_required)
+        reply = ask_with_password(message, name);
     if (!reply && (name == SD_BUS_ERROR_SERVICE_UNKNOWN || name.starts_with("org.freedesktop.DBus.Error.Spawn") ||
                    name == SD_BUS_ERROR_NAME_HAS_NO_OWNER || name.starts_with("org.freedesktop.systemd1.")))
         return within(std::move(reply).error(), "the service cannot be reached (see `systemctl status abeyd`)");
     return reply;
+}
+
+Result<bus::Message> Client::ask_with_password(const bus::Message &message, std::string &error_name) {
+    auto again = TRY(bus::method_call(bus_.get(), bus::service_name, ::sd_bus_message_get_path(message.get()),
+                                      ::sd_bus_message_get_interface(message.get()),
+                                      ::sd_bus_message_get_member(message.get())));
+    TRY(bus::checked(::sd_bus_message_rewind(message.get(), 1), "call"));
+    TRY(bus::checked(::sd_bus_message_copy(again.get(), message.get(), 1), "call"));
+    TRY(bus::checked(::sd_bus_message_set_allow_interactive_authorization(again.get(), 1), "call"));
+    // Without a terminal of ours the desktop may have an agent: it is the service who says no in the end.
+    const auto agent = PasswordAgent::start();
+    constexpr uint64_t patience = 10ULL * 60 * 1'000'000; // microseconds: as long as the service waits
+    return bus::call(bus_.get(), again, &error_name, patience);
 }
 
 Result<std::string> Client::start_job(const char *member, const std::string &id, const CallOptions &options) {

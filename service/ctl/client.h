@@ -56,6 +56,8 @@ class Client {
     explicit Client(bus::Bus bus) : bus_(std::move(bus)) {}
     Result<bus::Message> method(const char *member);
     Result<bus::Message> ask(const bus::Message &message);
+    // The same call again, with somebody there who asks for a password.
+    Result<bus::Message> ask_with_password(const bus::Message &message, std::string &error_name);
     Result<std::string> start_job(const char *member, const std::string &id, const CallOptions &options);
 
     bus::Bus bus_;

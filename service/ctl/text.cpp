@@ -54,10 +54,10 @@ std::string human_time(uint64_t microseconds) {
 std::string human_age(uint64_t then, uint64_t now) {
     constexpr uint64_t day = 86400;
     const auto seconds = now > then ? (now - then) / 1'000'000 : 0;
-    const auto age = seconds < 60          ? fmt::format("{} s", seconds)
-                     : seconds < 3600      ? fmt::format("{} min", seconds / 60)
+    const auto age = seconds < 60        ? fmt::format("{} s", seconds)
+                     : seconds < 3600    ? fmt::format("{} min", seconds / 60)
                      : seconds < 2 * day ? fmt::format("{} h", seconds / 3600)
-                                           : fmt::format("{} days", seconds / day);
+                                         : fmt::format("{} days", seconds / day);
     return fmt::format("{} ({} ago)", human_time(then), age);
 }
 

@@ -13,13 +13,21 @@ namespace {
 const RunningJob &running_of(void *userdata) { return *static_cast<RunningJob *>(userdata); }
 
 int on_cancel(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    const auto answer = [&]() -> Answer<> {
+    auto &manager = *running_of(userdata).manager;
+    const auto number = running_of(userdata).job.number;
+    const auto asked = [&]() -> Answer<> {
         const auto caller = TRY(caller_of(message));
-        return running_of(userdata).manager->cancel(caller, running_of(userdata).job.number);
+        const auto owner = TRY(manager.owner_of_job(number));
+        // By number: the job may end before the answer comes
+        manager.authority().ask(message, {"cancel", {caller, owner}, fmt::format("job {}", number), {}},
+                                [&manager, number](const Permit &permit, sd_bus_message *request) -> Answer<> {
+                                    TRY(manager.cancel(permit, number));
+                                    (void)::sd_bus_reply_method_return(request, "");
+                                    return {};
+                                });
+        return {};
     }();
-    if (!answer)
-        return set_error(error, answer.error());
-    return ::sd_bus_reply_method_return(message, "");
+    return asked ? 1 : set_error(error, asked.error());
 }
 
 int get_property(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char *property,

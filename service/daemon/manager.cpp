@@ -33,28 +33,50 @@ bool excludes(const job::Job &one, const job::Job &other) {
 
 } // namespace
 
-Answer<session::Session> Manager::own_session(uid_t caller, const std::string &id) {
+Answer<session::Session> Manager::find_session(const std::string &id) {
     if (!bus::is_session_id(id))
         return refuse(bus::error::invalid_argument, "not the id of a session: \"{}\"", bus::printable(id));
     auto session = logind_.session(id);
     if (!session)
         return session.error().code() == ENXIO ? refuse(bus::error::no_such_session, "there is no session {}", id)
                                                : failed(session.error());
-    if (caller != 0 && session->uid != caller)
-        return refuse(bus::error::access_denied, "session {} is not yours", id);
     return std::move(*session);
 }
 
-Answer<Checkpoint> Manager::own_checkpoint(uid_t caller, const std::string &id) {
+Answer<Checkpoint> Manager::find_checkpoint(const std::string &id) {
     if (!bus::is_checkpoint_id(id))
         return refuse(bus::error::invalid_argument, "not the id of a checkpoint: \"{}\"", bus::printable(id));
     auto found = checkpoint(id);
     if (!found)
         return found.error().code() == ENOENT ? refuse(bus::error::no_such_checkpoint, "there is no checkpoint {}", id)
                                               : failed(found.error());
-    if (caller != 0 && found->uid != caller)
-        return refuse(bus::error::access_denied, "checkpoint {} is not yours", id);
     return std::move(*found);
+}
+
+Answer<uid_t> Manager::owner_of_session(const std::string &id) { return TRY(find_session(id)).uid; }
+
+Answer<uid_t> Manager::owner_of_checkpoint(const std::string &id) { return TRY(find_checkpoint(id)).uid; }
+
+Answer<uid_t> Manager::owner_of_job(uint32_t number) const {
+    const auto found = jobs_.find(number);
+    if (found == jobs_.end() || !is_public(found->second->job.kind))
+        return refuse(bus::error::no_such_job, "there is no job {}", number);
+    return found->second->job.uid;
+}
+
+// While a password was typed the id may have gone to somebody else.
+Answer<session::Session> Manager::permitted_session(const Permit &permit, const std::string &id) {
+    auto session = TRY(find_session(id));
+    if (permit.caller != 0 && session.uid != permit.owner)
+        return refuse(bus::error::access_denied, "session {} is another one by now", id);
+    return session;
+}
+
+Answer<Checkpoint> Manager::permitted_checkpoint(const Permit &permit, const std::string &id) {
+    auto found = TRY(find_checkpoint(id));
+    if (permit.caller != 0 && found.uid != permit.owner)
+        return refuse(bus::error::access_denied, "checkpoint {} is another one by now", id);
+    return found;
 }
 
 Answer<> Manager::admit(uid_t caller, const job::Job &job) const {
@@ -71,9 +93,9 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) const {
     return {};
 }
 
-Answer<uint32_t> Manager::suspend(uid_t caller, const std::string &id, const SuspendOptions &options,
+Answer<uint32_t> Manager::suspend(const Permit &permit, const std::string &id, const SuspendOptions &options,
                                   sd_bus_message *request) {
-    const auto session = TRY(own_session(caller, id));
+    const auto session = TRY(permitted_session(permit, id));
     if (session.klass != "user")
         return refuse(bus::error::failed, "session {} is of class \"{}\": only sessions of users can be suspended", id,
                       bus::printable(session.klass));
@@ -88,7 +110,7 @@ Answer<uint32_t> Manager::suspend(uid_t caller, const std::string &id, const Sus
                  .checkpoint = std::move(*checkpoint_id),
                  .keep_running = options.keep_running,
                  .tty = options.after_disconnect ? session.tty : ""};
-    TRY(admit(caller, job));
+    TRY(admit(permit.caller, job));
     auto *running = TRY(make_job(std::move(job), nullptr));
     if (options.after_disconnect)
         TRY(start_after_disconnect(*running, request));
@@ -97,8 +119,8 @@ Answer<uint32_t> Manager::suspend(uid_t caller, const std::string &id, const Sus
     return running->job.number;
 }
 
-Answer<uint32_t> Manager::resume(uid_t caller, const std::string &id, const ResumeOptions &options) {
-    const auto checkpoint = TRY(own_checkpoint(caller, id));
+Answer<uint32_t> Manager::resume(const Permit &permit, const std::string &id, const ResumeOptions &options) {
+    const auto checkpoint = TRY(permitted_checkpoint(permit, id));
     if (checkpoint.state != "waiting")
         return refuse(bus::error::failed, "checkpoint {} is {}: it does not wait to be resumed", id, checkpoint.state);
     job::Job job{.kind = job::Kind::resume,
@@ -106,23 +128,23 @@ Answer<uint32_t> Manager::resume(uid_t caller, const std::string &id, const Resu
                  .checkpoint = id,
                  .pids = options.pids,
                  .on_divergence = options.on_divergence};
-    TRY(admit(caller, job));
+    TRY(admit(permit.caller, job));
     auto *running = TRY(make_job(std::move(job), nullptr));
     TRY(start_job(*running));
     return running->job.number;
 }
 
-Answer<> Manager::check(uid_t caller, const std::string &id, sd_bus_message *request) {
-    const auto session = TRY(own_session(caller, id));
+Answer<> Manager::check(const Permit &permit, const std::string &id, sd_bus_message *request) {
+    const auto session = TRY(permitted_session(permit, id));
     job::Job job{.kind = job::Kind::check, .uid = session.uid, .session = id};
-    TRY(admit(caller, job));
+    TRY(admit(permit.caller, job));
     return start_job(*TRY(make_job(std::move(job), request)));
 }
 
-Answer<> Manager::remove(uid_t caller, const std::string &id, sd_bus_message *request) {
-    const auto checkpoint = TRY(own_checkpoint(caller, id));
+Answer<> Manager::remove(const Permit &permit, const std::string &id, sd_bus_message *request) {
+    const auto checkpoint = TRY(permitted_checkpoint(permit, id));
     job::Job job{.kind = job::Kind::remove, .uid = checkpoint.uid, .checkpoint = id};
-    TRY(admit(caller, job));
+    TRY(admit(permit.caller, job));
     return start_job(*TRY(make_job(std::move(job), request)));
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "daemon/answer.h"
+#include "daemon/authority.h"
 #include "daemon/checkpoints.h"
 #include "daemon/clients.h"
 #include "daemon/messenger.h"
@@ -48,7 +49,7 @@ class Manager {
   public:
     // The bus is attached to the event loop.
     Manager(sd_bus *bus, session::Logind logind)
-        : bus_(bus), logind_(std::move(logind)), clients_(bus), messenger_(::sd_bus_get_event(bus)) {}
+        : bus_(bus), logind_(std::move(logind)), clients_(bus), messenger_(::sd_bus_get_event(bus)), authority_(bus) {}
     Manager(const Manager &) = delete;
     Manager &operator=(const Manager &) = delete;
     ~Manager() = default;
@@ -56,14 +57,18 @@ class Manager {
     // Puts the objects on the bus and takes up the jobs that a former daemon left. The name is the caller's business.
     Result<> start();
 
-    // Each call comes with the user who makes it; ids are of sessions or checkpoints. `request` is answered when the
-    // job has ended.
-    Answer<uint32_t> suspend(uid_t caller, const std::string &id, const SuspendOptions &options,
+    // Whose it is: what polkit is asked about. Ids are of sessions, checkpoints and jobs.
+    Answer<uid_t> owner_of_session(const std::string &id);
+    static Answer<uid_t> owner_of_checkpoint(const std::string &id);
+    Answer<uid_t> owner_of_job(uint32_t number) const;
+
+    // What has been permitted. The request of check() and remove() is answered when the job has ended.
+    Answer<uint32_t> suspend(const Permit &permit, const std::string &id, const SuspendOptions &options,
                              sd_bus_message *request);
-    Answer<uint32_t> resume(uid_t caller, const std::string &id, const ResumeOptions &options);
-    Answer<> check(uid_t caller, const std::string &id, sd_bus_message *request);
-    Answer<> remove(uid_t caller, const std::string &id, sd_bus_message *request);
-    Answer<> cancel(uid_t caller, uint32_t number);
+    Answer<uint32_t> resume(const Permit &permit, const std::string &id, const ResumeOptions &options);
+    Answer<> check(const Permit &permit, const std::string &id, sd_bus_message *request);
+    Answer<> remove(const Permit &permit, const std::string &id, sd_bus_message *request);
+    Answer<> cancel(const Permit &permit, uint32_t number);
     static Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller);
     [[nodiscard]] std::vector<const RunningJob *> visible_jobs(uid_t caller) const;
     [[nodiscard]] RunningJob *find_job(uint32_t number);
@@ -72,12 +77,15 @@ class Manager {
     void on_login(const session::Session &login);
 
     Clients &clients() { return clients_; }
+    Authority &authority() { return authority_; }
     const session::Logind &logind() { return logind_; }
 
   private:
-    // The session or checkpoint, when it exists and is the caller's.
-    Answer<session::Session> own_session(uid_t caller, const std::string &id);
-    static Answer<Checkpoint> own_checkpoint(uid_t caller, const std::string &id);
+    // The session or checkpoint, when it exists (and still is the one that was permitted).
+    Answer<session::Session> find_session(const std::string &id);
+    static Answer<Checkpoint> find_checkpoint(const std::string &id);
+    Answer<session::Session> permitted_session(const Permit &permit, const std::string &id);
+    static Answer<Checkpoint> permitted_checkpoint(const Permit &permit, const std::string &id);
     // Is there room for one more job, on things that no other works on?
     Answer<> admit(uid_t caller, const job::Job &job) const;
 
@@ -116,6 +124,7 @@ class Manager {
     session::Logind logind_;
     Clients clients_;
     Messenger messenger_;
+    Authority authority_;
     std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;
     std::vector<bus::Slot> slots_;
 };

@@ -8,64 +8,91 @@
 
 #include <array>
 
+#include <pwd.h>
+
 namespace abey::daemon {
 namespace {
 
 Manager &manager_of(void *userdata) { return *static_cast<Manager *>(userdata); }
 
-// Reads an id, then options; hands them on with the caller.
-template <class Work> int with_options(sd_bus_message *message, void *userdata, sd_bus_error *error, Work work) {
+// For polkit's dialogue.
+std::string user_name(uid_t uid) {
+    const auto *entry = ::getpwuid(uid);
+    return entry != nullptr ? entry->pw_name : fmt::format("{}", uid);
+}
+
+// Reads an id; begins what the caller asks for, or refuses it.
+template <class Begin> int with_id(sd_bus_message *message, void *userdata, sd_bus_error *error, Begin begin) {
     const char *id = nullptr;
     if (const int result = ::sd_bus_message_read(message, "s", &id); result < 0)
         return result;
-    const auto answer = [&]() -> Answer<uint32_t> {
+    const auto begun = [&]() -> Answer<> {
         const auto caller = TRY(caller_of(message));
-        const auto options = TRY(read_options(message));
         manager_of(userdata).clients().remember(message, caller);
-        return work(manager_of(userdata), caller, id, options);
+        return begin(manager_of(userdata), caller, std::string(id));
     }();
-    if (!answer)
-        return set_error(error, answer.error());
-    return ::sd_bus_reply_method_return(message, "o", bus::job_path(*answer).c_str());
+    return begun ? 1 : set_error(error, begun.error());
+}
+
+Question about_session(const char *verb, uid_t caller, uid_t owner, const std::string &id) {
+    return {verb, {caller, owner}, "session " + id, {{"session", id}, {"owner", user_name(owner)}}};
+}
+
+Question about_checkpoint(const char *verb, uid_t caller, uid_t owner, const std::string &id) {
+    return {verb, {caller, owner}, "checkpoint " + id, {{"checkpoint", id}, {"owner", user_name(owner)}}};
+}
+
+Answer<> answer_with_job(sd_bus_message *request, uint32_t number) {
+    (void)::sd_bus_reply_method_return(request, "o", bus::job_path(number).c_str());
+    return {};
 }
 
 int on_suspend_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    return with_options(
-        message, userdata, error,
-        [&](Manager &manager, uid_t caller, const char *id, const Options &options) -> Answer<uint32_t> {
-            return manager.suspend(caller, id, TRY(suspend_options(options)), message);
-        });
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto raw = TRY(read_options(message));
+        const auto options = TRY(suspend_options(raw));
+        const auto owner = TRY(manager.owner_of_session(id));
+        manager.authority().ask(message, about_session("suspend", caller, owner, id),
+                                [&manager, id, options](const Permit &permit, sd_bus_message *request) -> Answer<> {
+                                    return answer_with_job(request, TRY(manager.suspend(permit, id, options, request)));
+                                });
+        return {};
+    });
 }
 
 int on_resume_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    return with_options(message, userdata, error,
-                        [](Manager &manager, uid_t caller, const char *id, const Options &options) -> Answer<uint32_t> {
-                            return manager.resume(caller, id, TRY(resume_options(options)));
-                        });
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto raw = TRY(read_options(message));
+        const auto options = TRY(resume_options(raw));
+        const auto owner = TRY(Manager::owner_of_checkpoint(id));
+        manager.authority().ask(message, about_checkpoint("resume", caller, owner, id),
+                                [&manager, id, options](const Permit &permit, sd_bus_message *request) -> Answer<> {
+                                    return answer_with_job(request, TRY(manager.resume(permit, id, options)));
+                                });
+        return {};
+    });
 }
 
-// Reads an id and hands it on; the answer comes when the work is done.
-template <class Work> int answered_later(sd_bus_message *message, void *userdata, sd_bus_error *error, Work work) {
-    const char *id = nullptr;
-    if (const int result = ::sd_bus_message_read(message, "s", &id); result < 0)
-        return result;
-    const auto answer = [&]() -> Answer<> {
-        const auto caller = TRY(caller_of(message));
-        manager_of(userdata).clients().remember(message, caller);
-        return work(manager_of(userdata), caller, id);
-    }();
-    return answer ? 1 : set_error(error, answer.error());
-}
-
+// These two answer when the work is done.
 int on_check_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    return answered_later(message, userdata, error, [&](Manager &manager, uid_t caller, const char *id) {
-        return manager.check(caller, id, message);
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto owner = TRY(manager.owner_of_session(id));
+        manager.authority().ask(message, about_session("check", caller, owner, id),
+                                [&manager, id](const Permit &permit, sd_bus_message *request) {
+                                    return manager.check(permit, id, request);
+                                });
+        return {};
     });
 }
 
 int on_remove_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    return answered_later(message, userdata, error, [&](Manager &manager, uid_t caller, const char *id) {
-        return manager.remove(caller, id, message);
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto owner = TRY(Manager::owner_of_checkpoint(id));
+        manager.authority().ask(message, about_checkpoint("remove", caller, owner, id),
+                                [&manager, id](const Permit &permit, sd_bus_message *request) {
+                                    return manager.remove(permit, id, request);
+                                });
+        return {};
     });
 }
 

@@ -89,13 +89,13 @@ void Manager::announce(RunningJob &running) {
     });
 }
 
-Answer<> Manager::cancel(uid_t caller, uint32_t number) {
+Answer<> Manager::cancel(const Permit &permit, uint32_t number) {
     const auto found = jobs_.find(number);
     if (found == jobs_.end() || !is_public(found->second->job.kind))
         return refuse(bus::error::no_such_job, "there is no job {}", number);
     auto &running = *found->second;
-    if (caller != 0 && running.job.uid != caller)
-        return refuse(bus::error::access_denied, "job {} is not yours", number);
+    if (permit.caller != 0 && running.job.uid != permit.owner)
+        return refuse(bus::error::access_denied, "job {} is another one by now", number);
     if (is_past_return(running))
         return refuse(bus::error::not_cancelable, "job {} is nearly done: it cannot be canceled any more", number);
     running.canceled = true;

@@ -336,12 +336,13 @@ def run(host, checks):
     around(service)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main_of(description, plan, run):
+    """What tests of the service have in common; run(host, checks) does the rest."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True)
     parser.add_argument("--tap", action="store_true")
     options = parser.parse_args()
-    checks = Checks(PLAN, options.tap)
+    checks = Checks(plan, options.tap)
     try:
         with Host(build=options.build) as host:
             try:
@@ -349,7 +350,7 @@ def main():
             except (StepFailed, HostError, TerminalError, OSError, LookupError, ValueError,
                     subprocess.SubprocessError) as error:
                 checks.step(f"stopped: {type(error).__name__}: {first_line(error)}")
-            if len(checks.results) < len(PLAN) or not all(checks.results.values()):
+            if len(checks.results) < len(plan) or not all(checks.results.values()):
                 checks.say(host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "60", "-u", "abey*"]).stdout)
     except HostError as error:
         checks.step(f"the test host: {error}")
@@ -359,4 +360,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(__doc__, PLAN, run))

@@ -1,0 +1,180 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Who may have what done, as the real polkit on a test host decides it: own and other people's things, rules of the
+administrator's, passwords on the terminal, no polkit at all. The worker is a stand-in."""
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+from adas_session import wait_until
+from checks import StepFailed, first_line
+from service_test import CHECKPOINT, MANAGER, Service, main_of, session_of
+from terminal import Terminal
+
+PLAN = [
+    "polkit knows the actions", "actions are the documented ones", "ada may do as she likes with her own",
+    "bob may not with hers", "a password would help, says the error", "root is never asked about",
+    "a rule lets bob examine her session", "and nothing else", "a rule takes her own from ada", "rules can be taken back",
+    "bob cannot cancel her job", "a rule lets bob cancel it",
+    "abeyctl asks for the administrator's password", "a wrong one is refused", "others are served meanwhile",
+    "the right one is taken", "the terminal is as it was",
+    "while polkit stands still, others are served", "no more than a few questions for each user", "and then all is answered",
+    "without polkit: ada may with her own", "without polkit: bob may not with hers", "without polkit: root may",
+    "the daemon never died",
+]
+VERBS = ["suspend", "resume", "check", "remove", "cancel"]
+RULE = "etc/polkit-1/rules.d/10-test.rules"
+
+
+class Polkit(Service):
+    def error_of(self, *arguments, user=None, interactive=True, target=tuple(MANAGER)):
+        """The name of the error that a call is answered with, "" for none."""
+        flags = ["--timeout=30", f"--allow-interactive-authorization={'yes' if interactive else 'no'}"]
+        result = self.host.run(["busctl", *flags, "call", *target, *arguments], user=user, env={"SYSTEMD_LOG_LEVEL": "debug"})
+        if result.returncode == 0:
+            return ""
+        # busctl shows the text only, and the names to those who debug
+        names = re.findall(r"type=error [^\n]*error-name=(\S+)", result.stderr)
+        return names[-1].rpartition(".")[2] if names else first_line(result.stderr)
+
+    def rule(self, script):
+        """The administrator's rule, in force when this returns."""
+        path = self.host.path(RULE)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if script:
+            path.write_text(f"polkit.addRule(function(action, subject) {{ {script} }});\n")
+        else:
+            path.unlink(missing_ok=True)
+        self.host.run(["systemctl", "reset-failed", "polkit"])  # it may be started only so often
+        self.host.run(["systemctl", "restart", "polkit"], check=True)
+
+    def may(self, verb, user, ada):
+        """The name of the error, for a call that can be made again and again."""
+        call = {"check": ["CheckSession", "s", ada], "suspend": ["SuspendSession", "sa{sv}", ada, "0"],
+                "resume": ["ResumeCheckpoint", "sa{sv}", CHECKPOINT, "0"], "remove": ["RemoveCheckpoint", "s", CHECKPOINT]}
+        return self.error_of(*call[verb], user=user)
+
+
+def actions(service):
+    known = {line.strip() for line in service.host.run(["pkaction"], check=True).stdout.splitlines()}
+    expected = {f"org.abeyance1.{verb}-{whose}" for verb in VERBS for whose in ("own", "other")}
+    service.checks.check("polkit knows the actions", set(), expected - known)
+    shown = xml.etree.ElementTree.parse(service.host.path("usr/share/polkit-1/actions/org.abeyance1.policy")).getroot()
+    defaults = {action.get("id").removeprefix("org.abeyance1."): tuple(node.text for node in action.find("defaults"))
+                for action in shown.iter("action")}
+    want = {f"{verb}-{whose}": ("yes",) * 3 if whose == "own" else ("auth_admin", "auth_admin", "auth_admin_keep")
+            for verb in VERBS for whose in ("own", "other")}
+    service.checks.check("actions are the documented ones", [], sorted(set(want.items()) ^ set(defaults.items())))
+
+
+def defaults(service, ada):
+    checks = service.checks
+    checks.check("ada may do as she likes with her own", ["", "", ""],
+                 [service.may(verb, "ada", ada) for verb in ("check", "suspend", "remove")])
+    wait_until(lambda: service.jobs() == "a(osuss) 0", "the end of her job", 20)
+    if not service.exists():
+        service.make_checkpoint()
+    checks.check("bob may not with hers", ["AccessDenied"] * 4,
+                 [service.may(verb, "bob", ada) for verb in ("check", "suspend", "resume", "remove")])
+    checks.check("a password would help, says the error", "InteractiveAuthorizationRequired",
+                 service.error_of("CheckSession", "s", ada, user="bob", interactive=False))
+
+
+def rules(service, ada):
+    checks = service.checks
+    service.mode("done")
+    service.rule('if (action.id == "org.abeyance1.check-other" && subject.user == "bob") return polkit.Result.YES;')
+    checks.check("a rule lets bob examine her session", "", service.may("check", "bob", ada))
+    checks.check("and nothing else", ["AccessDenied"] * 3, [service.may(verb, "bob", ada) for verb in ("suspend", "resume", "remove")])
+    service.rule('if (action.id.indexOf("org.abeyance1.") == 0) return polkit.Result.NO;')
+    checks.check("a rule takes her own from ada", "AccessDenied", service.may("check", "ada", ada))
+    checks.check("root is never asked about", "", service.may("check", None, ada))
+    service.rule("")
+    checks.check("rules can be taken back", ("", "AccessDenied"), (service.may("check", "ada", ada), service.may("check", "bob", ada)))
+
+    service.mode("slow")
+    client = service.in_background("suspend", ada)
+    job = ["org.abeyance1", service.job_running(), "org.abeyance1.Job"]
+    checks.check("bob cannot cancel her job", "AccessDenied", service.error_of("Cancel", user="bob", target=job))
+    service.rule('if (action.id == "org.abeyance1.cancel-other") return polkit.Result.YES;')
+    checks.check("a rule lets bob cancel it", ("", 1), (service.error_of("Cancel", user="bob", target=job), client.wait(20)))
+    service.mode("done")
+    service.rule("")
+
+
+def passwords(service, ada):
+    checks = service.checks
+    service.host.run(["chpasswd"], input="root:letmein\n", check=True)
+    terminal = Terminal.login(service.host, "bob")
+    terminal.type(f"clear; abeyctl check {ada}; echo status $?\n")
+    asks = rf"Authentication is required to examine session {ada} of user ada\.[^$]*^Password: ?$"
+    checks.attempt("abeyctl asks for the administrator's password", "asked", lambda: terminal.wait_for(asks, 30) and "asked")
+    checks.check("others are served meanwhile", (0, ""), (service.ctl("list", user="ada").returncode, service.may("check", "ada", ada)))
+    terminal.type("wrong\n")
+    checks.attempt("a wrong one is refused", "status 1", lambda: terminal.wait_for(r"^status \d+", 30).group())
+    terminal.type("clear; echo cle''ared\n")
+    terminal.wait_for(r"\Acleared")
+    terminal.type(f"abeyctl check {ada}; echo status $?\n")
+    terminal.wait_for(asks, 30)
+    terminal.type("letmein\n")
+    checks.attempt("the right one is taken", "status 0", lambda: terminal.wait_for(r"^status \d+", 30).group())
+    terminal.type("clear; echo it ec''hoes\n")
+    checks.attempt("the terminal is as it was", "it echoes, and what was typed", lambda: terminal.wait_for(r"echo it ec''hoes") and (
+        terminal.wait_for(r"^it echoes").group(), True))
+    terminal.close()
+
+
+def standstill(service, ada):
+    """polkitd is stopped: nobody knows yet whether bob may."""
+    checks, host = service.checks, service.host
+    pid = host.run(["systemctl", "show", "--property=MainPID", "--value", "polkit"]).stdout.strip()
+    host.run(["kill", "-STOP", pid], check=True)
+    try:
+        asked = [subprocess.Popen(host.command(["busctl", "--timeout=60", "call", *MANAGER, "CheckSession", "s", ada], user="bob"),
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+                                  preexec_fn=host.enter) for _ in range(10)]
+        wait_until(lambda: sum(one.poll() is not None for one in asked) >= 2, "a refusal of too many questions", 30)
+        checks.check("while polkit stands still, others are served", 0, service.ctl("list", user="ada").returncode)
+        early = [one for one in asked if one.poll() is not None]
+        said = {first_line(one.stderr.read()) for one in early}
+        checks.check("no more than a few questions for each user", "2 of 10 refused", f"{len(early)} refused: {said}",
+                     len(early) == 2 and all("too many of your calls" in one for one in said))
+    finally:
+        host.run(["kill", "-CONT", pid], check=True)
+    late = [one for one in asked if one not in early]
+    checks.check("and then all is answered", [1] * 8, [one.wait(30) for one in late])
+
+
+def absent(service, ada):
+    checks = service.checks
+    service.host.run(["systemctl", "mask", "--runtime", "--now", "polkit"], check=True)
+    if not service.exists():
+        service.make_checkpoint()
+    checks.check("without polkit: bob may not with hers", ["AccessDenied"] * 4,
+                 [service.may(verb, "bob", ada) for verb in ("check", "suspend", "resume", "remove")])
+    checks.check("without polkit: ada may with her own", ["", ""], [service.may(verb, "ada", ada) for verb in ("check", "remove")])
+    checks.check("without polkit: root may", "", service.may("check", None, ada))
+    service.host.run(["systemctl", "unmask", "--runtime", "polkit"], check=True)
+
+
+def run(host, checks):
+    service = Polkit(host, checks)
+    service.prepare()
+    terminal = Terminal.login(host, "ada")
+    ada = session_of(host, "ada")
+    service.make_checkpoint()
+    actions(service)
+    defaults(service, ada)
+    rules(service, ada)
+    passwords(service, ada)
+    standstill(service, ada)
+    absent(service, ada)
+    restarts = host.run(["systemctl", "show", "--property=NRestarts", "--value", "abeyd"]).stdout.strip()
+    checks.check("the daemon never died", "0", restarts)
+    terminal.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(__doc__, PLAN, run))
