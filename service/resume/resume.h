@@ -16,9 +16,6 @@
 namespace abey::snapshot {
 class Provider;
 }
-namespace abey::policy {
-class Policy;
-}
 
 namespace abey::resume {
 
@@ -34,7 +31,6 @@ struct Request {
     std::string images;
     Pids pids = Pids::automatic;
     OnDivergence on_divergence = OnDivergence::rollback;
-    const policy::Policy *policy = nullptr;
     snapshot::Provider *home = nullptr; // null: the home is left as it is
     bool keep_checkpoint = false;       // it may be restored again: what it keeps beside the image stays
     std::function<void(const Progress &)> progress;
@@ -43,6 +39,14 @@ struct Request {
 struct Figures {
     uint64_t forking_time = 0, restore_time = 0, pages_restored = 0, total_time = 0;
 };
+
+// By the field's names.
+inline std::map<std::string, uint64_t> named(const Figures &figures) {
+    return {{"forking_time", figures.forking_time},
+            {"restore_time", figures.restore_time},
+            {"pages_restored", figures.pages_restored},
+            {"total_time", figures.total_time}};
+}
 
 // A terminal whose master was in the frontend: the keeper holds it from now on.
 struct TerminalMaster {

@@ -7,6 +7,7 @@
 #include "engine/os/result.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,21 @@ struct Figures {
     uint64_t pages_scanned = 0, pages_skipped = 0, pages_written = 0;
     uint64_t tasks = 0, threads = 0, descriptors = 0, total_time = 0;
 };
+
+// By those names.
+inline std::map<std::string, uint64_t> named(const Figures &figures) {
+    return {{"freezing_time", figures.freezing_time},
+            {"frozen_time", figures.frozen_time},
+            {"memdump_time", figures.memdump_time},
+            {"memwrite_time", figures.memwrite_time},
+            {"pages_scanned", figures.pages_scanned},
+            {"pages_skipped", figures.pages_skipped},
+            {"pages_written", figures.pages_written},
+            {"tasks", figures.tasks},
+            {"threads", figures.threads},
+            {"descriptors", figures.descriptors},
+            {"total_time", figures.total_time}};
+}
 
 struct Report {
     Figures figures;

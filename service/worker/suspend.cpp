@@ -18,20 +18,6 @@ uint64_t now() {
     return static_cast<uint64_t>(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
 }
 
-std::map<std::string, uint64_t> named(const suspend::Figures &figures) {
-    return {{"freezing_time", figures.freezing_time},
-            {"frozen_time", figures.frozen_time},
-            {"memdump_time", figures.memdump_time},
-            {"memwrite_time", figures.memwrite_time},
-            {"pages_scanned", figures.pages_scanned},
-            {"pages_skipped", figures.pages_skipped},
-            {"pages_written", figures.pages_written},
-            {"tasks", figures.tasks},
-            {"threads", figures.threads},
-            {"descriptors", figures.descriptors},
-            {"total_time", figures.total_time}};
-}
-
 Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const store::About &about,
                                const store::Store &store) {
     const auto policy = TRY(policy::Policy::load_system());

@@ -71,17 +71,7 @@ Result<Outcome> checkpoint(const Options &options) {
     Outcome outcome = told(report.findings);
     const suspend::Figures &figures = report.figures;
     outcome.json["ok"] = true;
-    outcome.json["figures"] = {{"freezing_time", figures.freezing_time},
-                               {"frozen_time", figures.frozen_time},
-                               {"memdump_time", figures.memdump_time},
-                               {"memwrite_time", figures.memwrite_time},
-                               {"pages_scanned", figures.pages_scanned},
-                               {"pages_skipped", figures.pages_skipped},
-                               {"pages_written", figures.pages_written},
-                               {"tasks", figures.tasks},
-                               {"threads", figures.threads},
-                               {"descriptors", figures.descriptors},
-                               {"total_time", figures.total_time}};
+    outcome.json["figures"] = suspend::named(figures);
     outcome.text += fmt::format("checkpoint of {} processes in {:.3f} s (frozen {:.1f} ms), {} pages\n", figures.tasks,
                                 static_cast<double>(figures.total_time) / 1e6,
                                 static_cast<double>(figures.frozen_time) / 1e3, figures.pages_written);

@@ -23,8 +23,7 @@ struct Options {
 };
 
 // Signals for us are meant for the restored process, as with a shell that has become it by exec.
-Result<int> stay(const resume::Report &report, const sigset_t &all, const Fd &signals) {
-    (void)all;
+Result<int> stay(const resume::Report &report, const Fd &signals) {
     const int root = report.roots.front();
     const int child = report.reaper != 0 ? report.reaper : root;
     for (;;) {
@@ -54,15 +53,8 @@ Result<Outcome> restore(const Options &options) {
     request.keep_checkpoint = true;
     const auto report = TRY(resume::run(request));
     Outcome outcome;
-    const resume::Figures &figures = report.figures;
-    outcome.json = {{"ok", true},
-                    {"roots", report.roots},
-                    {"reaper", report.reaper},
-                    {"figures",
-                     {{"forking_time", figures.forking_time},
-                      {"restore_time", figures.restore_time},
-                      {"pages_restored", figures.pages_restored},
-                      {"total_time", figures.total_time}}}};
+    outcome.json = {
+        {"ok", true}, {"roots", report.roots}, {"reaper", report.reaper}, {"figures", resume::named(report.figures)}};
     if (options.detach)
         return outcome;
     sigset_t all;
@@ -73,7 +65,7 @@ Result<Outcome> restore(const Options &options) {
     const Fd signals(::signalfd(-1, &all, SFD_CLOEXEC));
     // a child that has ended before the mask was set has left its SIGCHLD nowhere: look once
     (void)::raise(SIGCHLD);
-    outcome.status = TRY(stay(report, all, signals));
+    outcome.status = TRY(stay(report, signals));
     outcome.json["status"] = outcome.status;
     return outcome;
 }

@@ -185,12 +185,6 @@ Result<Tracee::Rseq> Tracee::rseq() const {
     return Rseq{configuration.address, configuration.size, configuration.signature, configuration.flags};
 }
 
-Result<> Tracee::set_options(unsigned long options) {
-    if (trace(PTRACE_SETOPTIONS, tid_, 0, number(options)) < 0)
-        return fail(errno, "cannot set trace options of thread {}", tid_);
-    return {};
-}
-
 Result<unsigned long> Tracee::event_message() const {
     unsigned long message = 0;
     if (trace(PTRACE_GETEVENTMSG, tid_, 0, &message) < 0)

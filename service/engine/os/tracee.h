@@ -59,7 +59,6 @@ class Tracee {
     };
     // PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13); address 0: not registered
     Result<Rseq> rseq() const;
-    Result<> set_options(unsigned long options);
     Result<unsigned long> event_message() const;
 
     // Lets the task run (PTRACE_CONT / PTRACE_SYSCALL) and delivers `signal`; returns at once.

@@ -68,12 +68,11 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
     // The service removes it afterwards, with what it keeps elsewhere.
     request.keep_checkpoint = true;
     // std::function wants to be copied; the provider exists only where the work is done.
-    return [request, policy, saved = checkpoint.home, store,
+    return [request, saved = checkpoint.home, store,
             id = job.checkpoint](const ReportProgress &progress) mutable -> Result<resume::Report> {
         std::optional<store::RecordedHome> home;
         if (saved)
             home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, id, job::invocation());
-        request.policy = &policy;
         request.home = home ? &*home : nullptr;
         request.progress = progress;
         return resume::run(request);
@@ -85,10 +84,7 @@ job::Outcome outcome_of(const job::Job &job, const std::string &session, const r
         .ok = true, .message = {}, .checkpoint = job.checkpoint, .session = session, .figures = {}, .findings = {}};
     if (!report.displaced_home.empty())
         outcome.message = fmt::format("what the home had become is kept in {}", report.displaced_home);
-    outcome.figures = {{"forking_time", report.figures.forking_time},
-                       {"restore_time", report.figures.restore_time},
-                       {"pages_restored", report.figures.pages_restored},
-                       {"total_time", report.figures.total_time}};
+    outcome.figures = resume::named(report.figures);
     return outcome;
 }
 
