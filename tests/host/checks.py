@@ -56,7 +56,10 @@ class Checks:
         except Exception as error:  # whatever it is, it is what was found
             return self.check(name, expected, f"{type(error).__name__}: {first_line(error)}", False)
         if isinstance(result, tuple):
-            return self.check(name, expected, *result)
+            found, ok = result
+            if not isinstance(ok, bool):  # something else that is true would pass for a check
+                return self.check(name, expected, f"{result}, which says neither yes nor no", False)
+            return self.check(name, expected, found, ok)
         return self.check(name, expected, result)
 
     def status(self):
