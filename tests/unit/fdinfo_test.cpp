@@ -58,6 +58,27 @@ TEST(Fdinfo, CountsRepeatedEpollNumbers) {
     EXPECT_FALSE(parse_poll_lines("tfd: what\n"));
 }
 
+TEST(Fdinfo, ParsesWatches) {
+    const auto lines =
+        parse_watch_lines("pos:\t0\n"
+                          "inotify wd:3 ino:1a2b sdev:800001 mask:4000100 ignored_mask:0 fhandle-bytes:8 "
+                          "fhandle-type:1 f_handle:2b1a0000ff00a501\n"
+                          "inotify wd:1 ino:c sdev:15 mask:2 ignored_mask:0\n");
+    ASSERT_TRUE(lines) << lines.error().message();
+    ASSERT_EQ(lines->size(), 2U);
+    EXPECT_EQ((*lines)[0].number, 3);
+    EXPECT_EQ((*lines)[0].mask, 0x4000100U);
+    EXPECT_EQ((*lines)[0].inode, 0x1a2bU);
+    EXPECT_EQ((*lines)[0].device, 0x800001U);
+    EXPECT_EQ((*lines)[0].handle_type, 1);
+    EXPECT_EQ((*lines)[0].handle, std::string("\x2b\x1a\0\0\xff\0\xa5\x01", 8));
+    EXPECT_EQ((*lines)[0].identity, " ino:1a2b sdev:800001 fhandle-bytes:8 fhandle-type:1 f_handle:2b1a0000ff00a501");
+    EXPECT_EQ((*lines)[1].handle, "");
+    EXPECT_EQ((*lines)[1].identity, " ino:c sdev:15");
+    EXPECT_FALSE(parse_watch_lines("inotify wd:what\n"));
+    EXPECT_FALSE(parse_watch_lines("inotify wd:1 ino:c sdev:15 mask:2 ignored_mask:0 fhandle-bytes:8 f_handle:xx\n"));
+}
+
 TEST(Fdinfo, ParsesTimers) {
     const auto timer = parse_timer("clockid: 1\nticks: 3\nsettime flags: 01\nit_value: (4, 999999999)\n"
                                    "it_interval: (7, 5)\n");

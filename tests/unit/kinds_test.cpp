@@ -3,10 +3,13 @@
 // Descriptor kinds besides sockets and terminals.
 #include "kinds_fixture.h"
 
+#include <linux/bpf.h>
+#include <linux/io_uring.h>
+#include <linux/perf_event.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/fanotify.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
@@ -361,30 +364,61 @@ TEST_F(Kinds, EpollTargetThatNobodyHoldsIsRefused) {
         << done.error().message();
 }
 
-TEST_F(Kinds, RefusedByName) {
-    Child child([] {
-        put(::inotify_init1(0), a);
-        put(::socket(AF_VSOCK, SOCK_STREAM, 0), b);
-        put(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)), c);
-    });
-    capture(child, true);
-    ASSERT_EQ(findings_.size(), 3U);
-    for (const auto &finding : findings_) {
-        EXPECT_TRUE(finding.fatal);
-        EXPECT_FALSE(finding.advice.empty()) << finding.reason;
-    }
-    EXPECT_EQ(findings_[0].object, "descriptor 10 (anon_inode:inotify)");
-    EXPECT_NE(findings_[0].reason.find("inotify"), std::string::npos);
-    EXPECT_NE(findings_[1].reason.find("vsock"), std::string::npos);
-    EXPECT_NE(findings_[2].reason.find("pidfd"), std::string::npos) << findings_[2].reason;
-    EXPECT_EQ(tree_.descriptor_tables.at(table_).descriptors.size(), 3U) << "0, 1 and 2 remain";
+// What no kind brings back, by the words of its refusal.
+struct Refused {
+    std::string_view link, reason;
+    int (*make)();
+};
 
-    tree_ = {};
-    capture::Context context(tree_, files_, false);
-    const auto refused = capture::capture_descriptors(context, child.pid(), "test", child.pidfd().get());
-    ASSERT_FALSE(refused);
-    EXPECT_NE(refused.error().message().find("(test), descriptor 10 (anon_inode:inotify)"), std::string::npos)
-        << refused.error().message();
+int make_io_uring() {
+    io_uring_params parameters = {};
+    return static_cast<int>(::syscall(SYS_io_uring_setup, 1, &parameters));
+}
+int make_bpf_map() {
+    bpf_attr attributes = {};
+    attributes.map_type = BPF_MAP_TYPE_ARRAY;
+    attributes.key_size = attributes.value_size = 4;
+    attributes.max_entries = 1;
+    return static_cast<int>(::syscall(SYS_bpf, BPF_MAP_CREATE, &attributes, sizeof attributes));
+}
+int make_perf_event() {
+    perf_event_attr attributes = {};
+    attributes.type = PERF_TYPE_SOFTWARE;
+    attributes.size = sizeof attributes;
+    attributes.config = PERF_COUNT_SW_TASK_CLOCK;
+    return static_cast<int>(::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0UL));
+}
+
+const Refused refused_kinds[] = {
+    {"anon_inode:[fanotify]", "fanotify", [] { return ::fanotify_init(FAN_CLASS_NOTIF, O_RDONLY); }},
+    {"anon_inode:[io_uring]", "io_uring", make_io_uring},
+    {"anon_inode:[userfaultfd]", "userfaultfd", [] { return static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC)); }},
+    {"anon_inode:bpf-map", "BPF", make_bpf_map},
+    {"anon_inode:[perf_event]", "performance counters", make_perf_event},
+    {"socket:[", "vsock", [] { return ::socket(AF_VSOCK, SOCK_STREAM, 0); }},
+};
+
+TEST_F(Kinds, RefusedByName) {
+    for (const Refused &kind : refused_kinds) {
+        SCOPED_TRACE(kind.link);
+        Child child([&] { put(static_cast<int>(must_call(kind.make(), "make")), a); });
+        capture(child, true);
+        ASSERT_EQ(findings_.size(), 1U);
+        EXPECT_TRUE(findings_[0].fatal);
+        EXPECT_TRUE(findings_[0].object.starts_with(fmt::format("descriptor 10 ({}", kind.link)))
+            << findings_[0].object;
+        EXPECT_NE(findings_[0].reason.find(kind.reason), std::string::npos) << findings_[0].reason;
+        EXPECT_FALSE(findings_[0].advice.empty()) << findings_[0].reason;
+        EXPECT_EQ(tree_.descriptor_tables.at(table_).descriptors.size(), 3U) << "0, 1 and 2 remain";
+
+        tree_ = {};
+        capture::Context context(tree_, files_, false);
+        const auto refused = capture::capture_descriptors(context, child.pid(), "test", child.pidfd().get());
+        ASSERT_FALSE(refused);
+        EXPECT_NE(refused.error().message().find(fmt::format("(test), descriptor 10 ({}", kind.link)),
+                  std::string::npos)
+            << refused.error().message();
+    }
 }
 
 // Remembers what it was given to keep.

@@ -113,6 +113,38 @@ Result<std::vector<PollLine>> parse_poll_lines(std::string_view info) {
     return lines;
 }
 
+Result<std::vector<WatchLine>> parse_watch_lines(std::string_view info) {
+    std::vector<WatchLine> lines;
+    TRY(for_each_line(info, [&](std::string_view line) -> Result<> {
+        if (!line.starts_with("inotify wd:"))
+            return {};
+        WatchLine watch;
+        const std::string text(line); // sscanf needs its final NUL
+        if (std::sscanf(text.c_str(), "inotify wd:%" SCNd32 " ino:%" SCNx64 " sdev:%" SCNx64 " mask:%" SCNx32,
+                        &watch.number, &watch.inode, &watch.device, &watch.mask) != 4)
+            return fail(0, "fdinfo: not a watch: \"{}\"", line);
+        const auto file = text.find(" ino:"), mask = text.find(" mask:"), handle = text.find(" fhandle-bytes:");
+        watch.identity = text.substr(file, mask - file);
+        if (handle != std::string::npos) {
+            watch.identity += text.substr(handle);
+            int from = 0;
+            if (std::sscanf(text.c_str() + handle, " fhandle-bytes:%*x fhandle-type:%x f_handle:%n",
+                            reinterpret_cast<unsigned *>(&watch.handle_type), &from) != 1 ||
+                from == 0)
+                return fail(0, "fdinfo: not a file handle: \"{}\"", line);
+            for (size_t i = handle + static_cast<size_t>(from); i + 1 < text.size(); i += 2) {
+                uint8_t byte = 0;
+                if (std::from_chars(text.data() + i, text.data() + i + 2, byte, 16).ec != std::errc())
+                    return fail(0, "fdinfo: not a file handle: \"{}\"", line);
+                watch.handle += static_cast<char>(byte);
+            }
+        }
+        lines.push_back(std::move(watch));
+        return {};
+    }));
+    return lines;
+}
+
 Result<model::TimerFile> parse_timer(std::string_view info) {
     model::TimerFile timer;
     const auto text = [&](std::string_view name) { return std::string(info_field(info, name).value_or("")); };

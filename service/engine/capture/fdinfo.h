@@ -7,6 +7,7 @@
 #include "engine/os/result.h"
 
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,6 +28,18 @@ struct PollLine {
     uint32_t occurrence = 0; // how many lines with the same number came before
 };
 Result<std::vector<PollLine>> parse_poll_lines(std::string_view info);
+
+// One "inotify" line.
+struct WatchLine {
+    int32_t number = 0;
+    uint32_t mask = 0;
+    uint64_t inode = 0;
+    uint64_t device = 0;  // of the superblock, as the kernel counts: major << 20 | minor
+    int handle_type = 0;  // with handle
+    std::string handle;   // open_by_handle_at(2); empty where the file system has none
+    std::string identity; // all of the line that is about the file
+};
+Result<std::vector<WatchLine>> parse_watch_lines(std::string_view info);
 
 Result<model::TimerFile> parse_timer(std::string_view info);
 

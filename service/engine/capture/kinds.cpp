@@ -10,7 +10,7 @@ std::span<const Kind> kinds() {
     static const std::array all = {
         pipe_kind(),        unix_socket_kind(),   terminal_kind(), device_kind(),          shared_memory_kind(),
         disk_file_kind(),   event_counter_kind(), poll_set_kind(), signal_receiver_kind(), timer_file_kind(),
-        inet_socket_kind(),
+        inet_socket_kind(), file_watches_kind(),
     };
     return all;
 }

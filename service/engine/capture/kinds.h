@@ -18,6 +18,7 @@ Kind timer_file_kind();
 Kind unix_socket_kind();
 Kind inet_socket_kind();
 Kind terminal_kind();
+Kind file_watches_kind();
 
 // Why something that no kind matches cannot be brought back: "reason; advice".
 Error refusal(const Seen &seen);

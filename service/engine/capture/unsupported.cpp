@@ -19,8 +19,6 @@ struct Refused {
 };
 
 constexpr std::array refused_links = {
-    Refused{"anon_inode:inotify", "watches of files (inotify) cannot be brought back yet",
-            "end the program that watches"},
     Refused{"anon_inode:[fanotify]", "watches of files (fanotify) cannot be brought back",
             "end the program that watches"},
     Refused{"anon_inode:[io_uring]", "an io_uring cannot be brought back",

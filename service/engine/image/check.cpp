@@ -112,6 +112,15 @@ struct PayloadCheck {
             TRY(refers(tree.open_files, target.open_file, false, "epoll target"));
         return {};
     }
+    Result<> operator()(const model::FileWatches &file) const {
+        for (const model::Watch &watch : file.watches) {
+            TRY(refers(tree.inodes, watch.inode, true, "watched file"));
+            TRY(check_path(watch.path));
+            if (watch.number <= 0)
+                return fail(0, "a watch has the number {}; the checkpoint is damaged", watch.number);
+        }
+        return {};
+    }
     Result<> operator()(const model::SocketFile &file) const {
         return refers(tree.unix_sockets, file.socket, false, "unix socket");
     }

@@ -266,6 +266,8 @@ void put(const model::OpenFile &from, pb::OpenFile &to) {
         put(*is, *to.mutable_terminal_end());
     if (const auto *is = std::get_if<model::InetSocketFile>(&from.payload))
         put(*is, *to.mutable_inet_socket_file());
+    if (const auto *is = std::get_if<model::FileWatches>(&from.payload))
+        put(*is, *to.mutable_file_watches());
 }
 
 Result<> get(const pb::OpenFile &from, model::OpenFile &to) {
@@ -297,6 +299,8 @@ Result<> get(const pb::OpenFile &from, model::OpenFile &to) {
         return get(from.terminal_end(), to.payload.emplace<model::TerminalEnd>());
     case pb::OpenFile::kInetSocketFile:
         return get(from.inet_socket_file(), to.payload.emplace<model::InetSocketFile>());
+    case pb::OpenFile::kFileWatches:
+        return get(from.file_watches(), to.payload.emplace<model::FileWatches>());
     case pb::OpenFile::PAYLOAD_NOT_SET:
         break;
     }

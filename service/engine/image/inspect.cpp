@@ -39,6 +39,9 @@ struct Described {
     std::string operator()(const model::SignalReceiver &file) const { return fmt::format("signalfd {:x}", file.mask); }
     std::string operator()(const model::TimerFile &file) const { return fmt::format("timerfd clock {}", file.clock); }
     std::string operator()(const model::PollSet &set) const { return fmt::format("epoll of {}", set.targets.size()); }
+    std::string operator()(const model::FileWatches &file) const {
+        return fmt::format("inotify of {} files", file.watches.size());
+    }
     std::string operator()(const model::SocketFile &file) const {
         const auto &socket = tree.unix_sockets.at(file.socket);
         return fmt::format("unix socket #{}{}{}", socket.id,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/model/base.h"
+#include "engine/model/file_watches.h"
 
 #include <variant>
 #include <vector>
@@ -59,7 +60,7 @@ struct TerminalEnd {
 };
 
 using Payload = std::variant<std::monostate, DiskFile, Device, PipeEnd, SharedMemoryFile, EventCounter, SignalReceiver,
-                             TimerFile, PollSet, SocketFile, TerminalEnd, InetSocketFile>;
+                             TimerFile, PollSet, SocketFile, TerminalEnd, InetSocketFile, FileWatches>;
 
 // F_GETOWN_EX and F_GETSIG
 struct SignalOwner {

@@ -20,6 +20,7 @@ Kind timer_file_kind();
 Kind unix_socket_kind();
 Kind inet_socket_kind();
 Kind terminal_kind();
+Kind file_watches_kind();
 
 // The index of an alternative of model::Payload, for Kind::payload.
 template <class T, size_t I = 0> constexpr size_t payload_index() {
