@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/image/convert.h"
 #include "engine/image/image.h"
+#include "engine/image/inspect.h"
 
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -171,6 +173,50 @@ TEST(Convert, WhatMakesNoSenseIsRefusedByName) {
     tree = full_tree();
     tree.descriptor_tables.at(20).descriptors[1].number = 0;
     expect_refused(tree, "descriptor 0 is out of order");
+}
+
+// Whoever can write checksums can write anything: then it is for decode() to refuse it, and to do so without harm. With
+// the address and undefined behaviour sanitizers this finds what it overlooks.
+TEST(Convert, AnyDamageIsRefusedOrHarmless) {
+    const auto whole = encode(full_tree()).value();
+    std::minstd_rand random(4711); // the same each time
+    const auto upto = [&random](size_t end) { return std::uniform_int_distribution<size_t>(0, end - 1)(random); };
+    const auto damage = [&](std::string &bytes) {
+        for (size_t times = 1 + upto(4); times > 0; --times) {
+            const size_t at = upto(bytes.size());
+            switch (upto(4)) {
+            case 0:
+                bytes[at] = static_cast<char>(upto(256));
+                break;
+            case 1: // a number that is as large as can be
+                bytes.replace(at, 1, std::string(9, '\xff') + '\x01');
+                break;
+            case 2:
+                bytes.erase(at, 1 + upto(8));
+                break;
+            default:
+                bytes.insert(at, bytes.substr(upto(bytes.size()), upto(64)));
+            }
+            if (bytes.empty())
+                bytes = "x";
+        }
+    };
+    size_t refused = 0;
+    constexpr size_t rounds = 20000;
+    for (size_t i = 0; i < rounds; ++i) {
+        auto damaged = whole;
+        damage(i % 2 == 0 ? damaged.objects : damaged.tasks);
+        const auto tree = decode(damaged.tasks, damaged.objects, pages_size);
+        refused += tree ? 0 : 1;
+        if (tree) {
+            EXPECT_FALSE(describe(*tree).empty());
+            EXPECT_FALSE(to_json(*tree).empty());
+            EXPECT_TRUE(encode(*tree));
+        } else {
+            EXPECT_FALSE(tree.error().message().empty());
+        }
+    }
+    EXPECT_GT(refused, rounds / 2);
 }
 
 class ImageDirectory : public testing::Test {

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// The strategies for files without a lasting name, one by one.
+#include "files_fixture.h"
+
+using namespace abey;
+using namespace abey::test;
+using model::Naming;
+using model::Strategy;
+namespace fs = std::filesystem;
+
+TEST_F(Files, ReflinkAndCopyAreClonedAndSurviveUntilTheLastUse) {
+    NEED_DISK("btrfs");
+    for (const char *strategy : {"reflink", "copy"}) {
+        policy::Policy policy = rules(fmt::format("\"{}\"", strategy));
+        auto keep = keeper(policy);
+        Fd fd = Rich::make(home_ + "/data");
+        fs::remove(home_ + "/data");
+        model::Inode inode = identified(*keep, fd);
+        must(keep->keep(inode, fd, use));
+        must(keep->sync());
+        EXPECT_EQ(policy::strategy_name(inode.kept.strategy), strategy);
+        EXPECT_EQ(inode.kept.place, fmt::format("{}/.abeyance/cp1/{}-1", disk_->path(), inode.identity.number));
+        fd.reset();
+        for (bool last : {false, true}) {
+            auto restore = opener();
+            must(restore->check(inode));
+            Fd again = must(restore->open(inode, O_RDWR));
+            EXPECT_EQ(shown(again), home_ + "/data (deleted)");
+            Rich::check(again, Rich::text());
+            must(write_at(again, std::as_bytes(std::span("BEGIN", 5)), 0));
+            must(restore->finish(!last));
+            EXPECT_EQ(fs::exists(inode.kept.place), !last);
+            EXPECT_TRUE(listed(home_).empty());
+        }
+        EXPECT_FALSE(fs::exists(disk_->path() + "/.abeyance"));
+        EXPECT_FALSE(opener()->check(inode)) << "the kept file is gone, and nobody says so";
+    }
+}
+
+TEST_F(Files, ReflinkTakesFilesThatAreNotCopiedOnWrite) {
+    NEED_DISK("btrfs");
+    make_file(home_ + "/nocow", "");
+    ASSERT_TRUE(test::run({"chattr", "+C", home_ + "/nocow"}));
+    Fd fd = must(open_file(home_ + "/nocow", O_RDWR));
+    must(write_all(fd, std::string(100'000, 'n')));
+    fs::remove(home_ + "/nocow");
+    policy::Policy policy = rules("\"reflink\"");
+    auto keep = keeper(policy);
+    model::Inode inode = identified(*keep, fd);
+    must(keep->keep(inode, fd, use));
+    EXPECT_EQ(contents(must(opener()->open(inode, O_RDONLY))), std::string(100'000, 'n'));
+}
+
+TEST_F(Files, KeepsAMappingWithoutDescriptor) {
+    NEED_DISK("btrfs");
+    std::string path = home_ + "/mapped";
+    int ready[2] = {};
+    ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+    pid_t child = ::fork();
+    if (child == 0) {
+        int fd = ::open(path.c_str(), O_RDWR | O_CREAT, 0600);
+        ::ftruncate(fd, 8192);
+        auto *memory = static_cast<char *>(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+        ::close(fd);
+        ::unlink(path.c_str());
+        memory[5000] = 'Z'; // dirty, in the page cache only
+        ::write(ready[1], static_cast<const void *>(&memory), sizeof memory);
+        ::pause();
+        ::_exit(0);
+    }
+    uint64_t address = 0;
+    ASSERT_EQ(::read(ready[0], &address, sizeof address), static_cast<ssize_t>(sizeof address));
+    std::string link = fmt::format("/proc/{}/map_files/{:x}-{:x}", child, address, address + 8192);
+    policy::Policy policy = rules("\"reflink\"");
+    auto keep = keeper(policy);
+    model::Inode inode;
+    {
+        Fd fd = must(open_file(link, O_RDONLY));
+        inode = must(keep->identify(fd, must(read_link(link)), Fd()));
+        inode.id = 1;
+        must(keep->keep(inode, fd, use));
+    }
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    ::close(ready[0]);
+    ::close(ready[1]);
+    std::string expected(8192, '\0');
+    expected[5000] = 'Z';
+    EXPECT_EQ(contents(must(opener()->open(inode, O_RDWR))), expected);
+}
+
+TEST_F(Files, FindsAHardLinkElsewhereOnBtrfs) {
+    NEED_DISK("btrfs");
+    fs::create_directories(home_ + "/far/away");
+    Fd fd = make_file(home_ + "/data", "abc");
+    fs::create_hard_link(home_ + "/data", home_ + "/far/away/other");
+    fs::remove(home_ + "/data");
+    policy::Policy policy = policy::Policy::defaults();
+    auto keep = keeper(policy);
+    model::Inode inode = identified(*keep, fd);
+    EXPECT_EQ(inode.naming, Naming::moved);
+    EXPECT_EQ(inode.path, home_ + "/data");
+    EXPECT_EQ(inode.other_path, home_ + "/far/away/other");
+    EXPECT_EQ(must(keep->plan(inode, fd, use)), Strategy::none);
+    auto restore = opener();
+    must(restore->check(inode));
+    Fd again = must(restore->open(inode, O_RDWR));
+    EXPECT_EQ(shown(again), home_ + "/data (deleted)");
+    EXPECT_EQ(must(stat_of(again)).st_ino, inode.identity.number);
+    EXPECT_EQ(must(stat_of(again)).st_nlink, 1U);
+    EXPECT_EQ(listed(home_), std::vector<std::string>{"far"});
+}
+
+TEST_F(Files, RelinksAnInodeWhoseOtherNameCannotBeFound) {
+    NEED_DISK("ext4");
+    fs::create_directory(home_ + "/far");
+    Fd fd = make_file(home_ + "/data", "abc");
+    fs::create_hard_link(home_ + "/data", home_ + "/far/other");
+    fs::create_hard_link(home_ + "/data", home_ + "/backup");
+    fs::remove(home_ + "/data");
+    policy::Policy policy = policy::Policy::defaults();
+    auto keep = keeper(policy);
+    EXPECT_EQ(identified(*keep, fd).other_path, home_ + "/backup"); // beside it: found
+    fs::remove(home_ + "/backup");
+    model::Inode inode = identified(*keep, fd);
+    EXPECT_EQ(inode.naming, Naming::deleted);
+    EXPECT_EQ(inode.links, 1U);
+    {
+        auto running = keeper(policy, true);
+        model::Inode copy = inode;
+        must(running->keep(copy, fd, use));
+        EXPECT_EQ(copy.kept.strategy, Strategy::embed) << "a running process could change a linked inode";
+        running->discard();
+    }
+    must(keep->keep(inode, fd, use));
+    must(keep->sync());
+    ASSERT_EQ(inode.kept.strategy, Strategy::relink);
+    fd.reset();
+
+    auto restore = opener();
+    must(restore->check(inode));
+    Fd again = must(restore->open(inode, O_RDWR));
+    EXPECT_EQ(shown(again), home_ + "/data (deleted)");
+    EXPECT_EQ(must(stat_of(again)).st_ino, inode.identity.number);
+    must(restore->finish(false));
+    EXPECT_EQ(must(stat_of(again)).st_nlink, 1U);
+    must(write_at(again, std::as_bytes(std::span("ABC", 3)), 0));
+    EXPECT_EQ(must(read_file(home_ + "/far/other")), "ABC") << "it was parted from its other name";
+    EXPECT_FALSE(fs::exists(disk_->path() + "/.abeyance"));
+}
+
+TEST_F(Files, RelinkedFileThatWasChangedSinceIsRefused) {
+    NEED_DISK("ext4");
+    policy::Policy policy = rules("\"relink\"");
+    auto keep = keeper(policy);
+    Fd fd = Rich::make(home_, O_TMPFILE);
+    model::Inode inode = identified(*keep, fd);
+    must(keep->keep(inode, fd, use));
+    ASSERT_EQ(inode.kept.strategy, Strategy::relink);
+    Rich::check(must(opener()->open(inode, O_RDWR)), Rich::text());
+    must(write_at(fd, std::as_bytes(std::span("x", 1)), 0));
+    EXPECT_NE(why(opener()->check(inode)).find("written to"), std::string::npos) << why(opener()->check(inode));
+}
