@@ -1,18 +1,22 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Measure checkpoint and restore: bench.py --build DIR [--rounds N] [CASE...]
+"""Measure checkpoint and restore: bench.py --build DIR [--rounds N] [--growth] [--markdown FILE] [CASE...]
 
-For each case: wall time of `abey-engine checkpoint` and how long the processes stood still, wall time of `abey-engine
-restore`, peak memory of either; medians. Images lie on a tmpfs, deleted files on btrfs. With CRIU=/path/to/criu in the
-environment the same is done with CRIU in turns with ours, and its times are shown as ratios (above 1: we are faster).
-Runs in mount and pid namespaces of its own, needs root.
+For each case, medians of: wall time of `abey-engine checkpoint`, how long the processes stood still, wall time of
+`abey-engine restore`, and the greatest peak memory of either. Images lie on a tmpfs, deleted files on btrfs on a loop
+device. With CRIU=/path/to/criu in the environment CRIU does the same in turns with ours: the same program, the same file
+systems; ratios above 1 mean that it takes longer. --growth measures how cost grows with tasks and descriptors instead.
+
+Everything happens in mount and pid namespaces of their own: their end takes every process, mount and loop device along.
+Needs root, and about 8 GiB of memory for the largest case.
 """
 
 import argparse
-import ctypes
+import datetime
 import json
 import os
 import pathlib
+import platform
 import shutil
 import signal
 import statistics
@@ -20,97 +24,119 @@ import subprocess
 import sys
 import time
 
-AREA = pathlib.Path("/run/abeyance-bench")
+AREA = pathlib.Path("/mnt")  # only in our mount namespace: a tmpfs of ours covers it
+FILE = str(AREA / "disk/file")
 MIB = 1 << 20
-PR_SET_CHILD_SUBREAPER = 36
+PATIENCE = 300  # seconds for one command
+POLICY = '[limits]\nembed-limit = "2 GiB"\n[[file]]\npath = "/**"\nstate = ["deleted"]\nstrategy = "{}"\n'
 
+# name: arguments of bench-load, strategy for deleted files
 CASES = {
-    "memory 64 MiB": ["memory", str(64 * MIB)],
-    "memory 1 GiB": ["memory", str(1024 * MIB)],
-    "tree of 10": ["tree", "10"],
-    "tree of 100": ["tree", "100"],
-    "deleted file 1 MiB": ["file", str(AREA / "disk/file"), str(MIB)],
-    "deleted file 1 GiB": ["file", str(AREA / "disk/file"), str(1024 * MIB)],
+    "memory 64 MiB": (["memory", str(64 * MIB)], None),
+    "memory 1 GiB": (["memory", str(1024 * MIB)], None),
+    "10 processes": (["tree", "10"], None),
+    "100 processes": (["tree", "100"], None),
+    "500 processes": (["tree", "500"], None),
+    "2,000 threads": (["threads", "2000"], None),
+    "deleted 1 MiB, reflink": (["file", FILE, str(MIB), "clean"], "reflink"),
+    "deleted 1 MiB, embed": (["file", FILE, str(MIB), "clean"], "embed"),
+    "deleted 1 GiB, reflink": (["file", FILE, str(1024 * MIB), "clean"], "reflink"),
+    "deleted 1 GiB, embed": (["file", FILE, str(1024 * MIB), "clean"], "embed"),
+    "dirty 1 GiB, reflink": (["file", FILE, str(1024 * MIB), "dirty"], "reflink"),
+    "dirty 1 GiB, embed": (["file", FILE, str(1024 * MIB), "dirty"], "embed"),
 }
+GROWTH = {f"{count:,} {what}": ([kind, str(count)], None)
+          for kind, what, counts in (("tree", "processes", (10, 100, 1000, 5000)), ("threads", "threads", (10, 100, 1000, 5000)),
+                                     ("descriptors", "descriptors", (10, 100, 1000, 10000, 100000)))
+          for count in counts}
+COLUMNS = ("checkpoint", "frozen", "restore", "peak")
 
 
 class BenchError(Exception):
     pass
 
 
-def timed(command):
-    """Seconds, peak memory in MiB, stdout."""
-    with open(AREA / "stdout", "w+", encoding="utf-8") as out, open(AREA / "stderr", "w+", encoding="utf-8") as err:
-        begin = time.monotonic()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        if process.returncode != 0:
-            raise BenchError(f"{' '.join(map(str, command[:2]))}: status {process.returncode}: {err.read().strip()[-300:]}")
-        return seconds, usage.ru_maxrss / 1024, out.read()
+class Tools:
+    """The programs of tests/bench, from the build directory."""
 
+    def __init__(self, build):
+        self.build = pathlib.Path(build).resolve()
+        self.load = self.find("bench-load")
+        self.run_program = self.find("bench-run")
 
-def reap():
-    """Take up the ends of what became our child (we are the pid namespace's first process)."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+    def find(self, name):
+        for path in self.build.rglob(name):
+            if path.is_file():
+                return str(path)
+        raise BenchError(f"no {name} in {self.build}: build it first, or use ./dev bench")
 
+    def run(self, command):
+        """Seconds, CPU seconds, peak memory in MiB, stdout."""
+        with open(AREA / "stdout", "w+", encoding="utf-8") as out, open(AREA / "stderr", "w+", encoding="utf-8") as err:
+            # what is restored may hold our files: never a pipe, whose end we would wait for
+            subprocess.run([self.run_program, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                           start_new_session=True, timeout=PATIENCE, check=True)
+            out.seek(0)
+            err.seek(0)
+            said, _, figures = err.read().rstrip().rpartition("\n")
+            figures = json.loads(figures)
+            if figures["status"] != 0:
+                raise BenchError(f"{' '.join(command[:2])}: status {figures['status']}: {(said or out.read()).strip()[-300:]}")
+            return figures["seconds"], figures["cpu"], figures["peak"] / 1024, out.read()
 
-def end_all(pid):
-    """Kill a session and wait until every process of it has gone."""
-    for entry in list(pathlib.Path("/proc").iterdir()):
-        if entry.name.isdigit():
-            try:
-                if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == pid:
-                    os.kill(int(entry.name), signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    while pathlib.Path(f"/proc/{pid}").exists():
-        reap()
-        time.sleep(0.005)
-    reap()
+    def start(self, arguments):
+        """The pid of what bench-load has set up."""
+        with open(AREA / "stdout", "w+", encoding="utf-8") as out, open(AREA / "stderr", "w+", encoding="utf-8") as err:
+            status = subprocess.run([self.load, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                    timeout=PATIENCE, check=False).returncode
+            out.seek(0)
+            err.seek(0)
+            if status != 0:
+                raise BenchError(f"bench-load: status {status}: {err.read().strip()}")
+            return int(out.read())
 
 
 class Abeyance:
     name = "abeyance"
 
-    def __init__(self, build):
-        found = [path for path in pathlib.Path(build).rglob("abey-engine") if path.is_file()]
-        if not found:
-            raise BenchError(f"no abey-engine in {build}: build it first")
-        self.engine = str(found[0])
+    def __init__(self, tools):
+        self.tools = tools
+        self.engine = tools.find("abey-engine")
 
-    def checkpoint(self, pid, images):
-        seconds, memory, out = timed([self.engine, "checkpoint", "--pid", str(pid), "--images", images, "--json"])
-        answer = json.loads(out)
-        return seconds, answer.get("figures", answer)["frozen_time"] / 1e6, memory
+    def checkpoint(self, pid, images, strategy):
+        policy = []
+        if strategy:
+            (AREA / "policy.toml").write_text(POLICY.format(strategy))
+            policy = ["--policy", str(AREA / "policy.toml")]
+        seconds, cpu, peak, out = self.tools.run(
+            [self.engine, "checkpoint", "--pid", str(pid), "--images", images, "--json", *policy])
+        return seconds, cpu, json.loads(out)["figures"]["frozen_time"] / 1e6, peak
 
     def restore(self, images):
-        seconds, memory, _ = timed([self.engine, "restore", "--images", images, "--detach", "--json"])
-        return seconds, memory
+        return self.tools.run([self.engine, "restore", "--images", images, "--detach"])[:3]
 
 
 class Criu:
     name = "CRIU"
 
-    def __init__(self, program):
+    def __init__(self, tools, program):
+        self.tools = tools
         self.program = program
 
-    def checkpoint(self, pid, images):
+    def told(self, images, log, command):
+        try:
+            return self.tools.run([self.program, *command, "-D", images, "-o", log, "-v1"])
+        except BenchError as error:
+            last = (pathlib.Path(images) / log).read_text(errors="replace").strip().splitlines()[-1:]
+            raise BenchError(f"{error} {''.join(last)}") from None
+
+    def checkpoint(self, pid, images, strategy):
         os.makedirs(images)
-        seconds, memory, _ = timed([self.program, "dump", "-t", str(pid), "-D", images, "-o", "dump.log", "-v1",
-                                    "--ghost-limit", "2G"])
-        return seconds, frozen_time(pathlib.Path(images) / "stats-dump"), memory
+        seconds, cpu, peak, _ = self.told(images, "dump.log", ["dump", "-t", str(pid), "--ghost-limit", "2G"])
+        return seconds, cpu, frozen_time(pathlib.Path(images) / "stats-dump"), peak
 
     def restore(self, images):
-        seconds, memory, _ = timed([self.program, "restore", "-d", "-D", images, "-o", "restore.log", "-v1"])
-        return seconds, memory
+        return self.told(images, "restore.log", ["restore", "-d"])[:3]
 
 
 def frozen_time(path):
@@ -133,68 +159,145 @@ def frozen_time(path):
         value, at = varint(at)
         if key == 2 << 3:
             return value / 1e6
-    return float("nan")
+    raise BenchError("CRIU's stats-dump has no frozen_time")
 
 
-def measure(tool, load, arguments):
-    """One checkpoint and restore: (checkpoint, frozen, restore) in seconds, peak memory in MiB."""
-    started = subprocess.run([load, *arguments], capture_output=True, text=True, check=False)
-    if started.returncode != 0:
-        raise BenchError(f"bench-load: {started.stderr.strip()}")
-    pid = int(started.stdout)
+def others():
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+
+def end_all():
+    """Kill whatever else there is in our pid namespace, whose first process we are, and wait until it has gone."""
+    limit = time.monotonic() + PATIENCE
+    while others():
+        try:
+            os.kill(-1, signal.SIGKILL)
+            while os.waitpid(-1, 0)[0]:
+                pass
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        if time.monotonic() > limit:
+            raise BenchError("processes that were killed do not go")
+
+
+def measure(tools, tool, arguments, strategy):
+    """One checkpoint and restore."""
     images = str(AREA / "images" / "one")
     try:
-        taken, frozen, peak = tool.checkpoint(pid, images)
-        end_all(pid)
-        back, peak_back = tool.restore(images)
-        if not pathlib.Path(f"/proc/{pid}").exists():
-            raise BenchError(f"{tool.name}: process {pid} is not there after the restore")
+        pid = tools.start(arguments)
+        before = len(others())
+        taken, taken_cpu, frozen, peak = tool.checkpoint(pid, images, strategy)
+        end_all()
+        back, back_cpu, peak_back = tool.restore(images)
+        if not pathlib.Path(f"/proc/{pid}").exists() or len(others()) < before:
+            raise BenchError(f"{tool.name}: of {before} processes only {len(others())} are there after the restore")
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{tool.name}: took longer than {PATIENCE} s: {' '.join(error.cmd[1:3])}") from None
     finally:
-        end_all(pid)
+        end_all()
         shutil.rmtree(images, ignore_errors=True)
-    return taken, frozen, back, max(peak, peak_back)
+    return {"checkpoint": taken * 1e3, "frozen": frozen * 1e3, "restore": back * 1e3, "peak": max(peak, peak_back),
+            "cpu": (taken_cpu + back_cpu) * 1e3}
 
 
 def prepare():
-    """Everything of ours lies on a tmpfs that ends with this mount namespace."""
-    AREA.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", AREA], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=100%", "tmpfs", AREA], check=True)
     for name in ("images", "disk"):
         (AREA / name).mkdir()
     image = AREA / "disk.img"
     with open(image, "wb") as file:
-        file.truncate(8192 * MIB)
+        file.truncate(6144 * MIB)
     subprocess.run(["mkfs.btrfs", "--quiet", image], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["mount", "-o", "loop", image, AREA / "disk"], check=True)
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def machine():
+    with open("/proc/meminfo", encoding="ascii") as info:
+        memory = int(info.readline().split()[1]) / (1 << 20)
+    return f"Linux {platform.release()}, {platform.machine()}, {os.cpu_count()} CPUs, {memory:.0f} GiB of memory"
+
+
+class Table:
+    """The result, a line at a time on the terminal and whole as markdown."""
+
+    def __init__(self, beside, rounds):
+        self.beside = beside
+        self.rounds = rounds
+        self.rows = []
+        head = f"{'median, least':24}" + "".join(f"{column:>19}" for column in COLUMNS[:3]) + f"{'peak MiB':>10}"
+        print(f"{machine()}; milliseconds, {rounds} rounds\n{head}" + ("   CRIU/ours: checkpoint, frozen, restore, peak" if beside else ""),
+              flush=True)
+
+    def add(self, name, results):
+        ours, theirs = results["abeyance"], results.get("CRIU")
+        middle = {column: statistics.median(row[column] for row in ours) for column in COLUMNS}
+        cells = [f"{middle[column]:.1f}, {min(row[column] for row in ours):.1f}" for column in COLUMNS[:3]]
+        cells.append(f"{max(row['peak'] for row in ours):.1f}")
+        line = f"{name:24}" + "".join(f"{cell:>19}" for cell in cells[:3]) + f"{cells[3]:>10}"
+        if theirs:
+            other = {column: statistics.median(row[column] for row in theirs) for column in COLUMNS}
+            ratios = [f"{other[column] / middle[column]:.2f}" for column in COLUMNS]
+            cells += [f"{other[column]:.1f} ({ratio})" for column, ratio in zip(COLUMNS, ratios)]
+            line += "   " + ", ".join(ratios)
+        self.rows.append([name, *cells])
+        print(line, flush=True)
+
+    def fail(self, name, error):
+        self.rows.append([name, f"failed: {error}"])
+        print(f"{name:24} failed: {error}", flush=True)
+
+    def markdown(self, command):
+        heads = ["", "checkpoint", "frozen", "restore", "peak MiB"]
+        if self.beside:
+            heads += [f"CRIU: {column}" for column in COLUMNS[:3]] + ["peak MiB"]
+        lines = [f"Measured on {datetime.date.today()} by `{command}`: {machine()}, kernel {platform.version()}."]
+        if self.beside:
+            lines[0] += f" Beside it: {self.beside}."
+        lines += [f"Milliseconds, median and least of {self.rounds} rounds; peak memory: the greatest of all rounds."
+                  + (" In brackets: CRIU's median divided by ours." if self.beside else ""), "",
+                  "| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+        for row in self.rows:
+            lines.append("| " + " | ".join(row + [""] * (len(heads) - len(row))) + " |")
+        return "\n".join(lines) + "\n"
+
+
+def replace_section(path, mark, text):
+    """Puts the text between <!-- mark --> and <!-- end of mark --> of a page, which must have them."""
+    page = path.read_text(encoding="utf-8")
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
+    if begin not in page or end not in page:
+        raise BenchError(f"{path} has no lines '{begin.strip()}' and '{end.strip()}'")
+    before, rest = page.split(begin, 1)
+    path.write_text(before + begin + text + end + rest.split(end, 1)[1], encoding="utf-8")
 
 
 def run(options):
-    prepare()
-    load = str(next(pathlib.Path(options.build).rglob("bench-load")))
-    tools = [Abeyance(options.build)]
+    cases = GROWTH if options.growth else CASES
+    tools = Tools(options.build)
+    contestants = [Abeyance(tools)]
+    beside = None
     if os.environ.get("CRIU"):
-        tools.append(Criu(os.environ["CRIU"]))
-    print(f"medians of {options.rounds}; milliseconds, MiB")
-    print(f"{'':20} {'checkpoint':>10} {'frozen':>8} {'restore':>8} {'peak':>6}" +
-          ("   CRIU/ours: checkpoint, frozen, restore" if len(tools) > 1 else ""))
+        criu = os.environ["CRIU"]
+        contestants.append(Criu(tools, criu))
+        beside = "CRIU " + subprocess.run([criu, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    prepare()
+    table = Table(beside, options.rounds)
     failed = False
-    for name in options.cases or CASES:
-        results = {tool.name: [] for tool in tools}
-        try:
-            for _ in range(options.rounds):
-                for tool in tools:
-                    results[tool.name].append(measure(tool, load, CASES[name]))
-        except BenchError as error:
-            print(f"{name:20} failed: {error}", flush=True)
-            failed = True
-            continue
-        medians = {tool: [statistics.median(column) for column in zip(*rows)] for tool, rows in results.items()}
-        ours = medians["abeyance"]
-        line = f"{name:20} {ours[0] * 1e3:10.1f} {ours[1] * 1e3:8.1f} {ours[2] * 1e3:8.1f} {ours[3]:6.0f}"
-        if "CRIU" in medians:
-            line += "   " + ", ".join(f"{theirs / mine:.2f}" for theirs, mine in zip(medians["CRIU"][:3], ours[:3]))
-        print(line, flush=True)
+    for name in options.cases or cases:
+        results = {tool.name: [] for tool in contestants}
+        for tool in contestants * options.rounds:
+            try:
+                if None not in results.values():  # a failure of one ends the comparison
+                    results[tool.name].append(measure(tools, tool, *cases[name]))
+            except BenchError as error:
+                table.fail(f"{name}, {tool.name}", error)
+                failed |= tool.name == "abeyance"  # what CRIU cannot do is its own affair
+                results[tool.name] = None
+        if results["abeyance"]:
+            table.add(name, results)
+    if options.markdown:
+        command = "./dev bench" + (" --growth" if options.growth else "") + (f" --rounds {options.rounds}" if options.rounds != 5 else "")
+        replace_section(options.markdown, "growth" if options.growth else "cases", table.markdown(command))
     return 1 if failed else 0
 
 
@@ -202,20 +305,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join(CASES)}")
+    parser.add_argument("--growth", action="store_true", help="how cost grows, instead of the usual cases")
+    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="puts the table into this page as well")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join(CASES)}; with --growth: {', '.join(GROWTH)}")
     options = parser.parse_args()
     for name in options.cases:
-        if name not in CASES:
-            parser.error(f"no case '{name}', there are: {', '.join(CASES)}")
+        if name not in (GROWTH if options.growth else CASES):
+            parser.error(f"no case '{name}' (see --help)")
     if os.geteuid() != 0:
         parser.error("needs root")
-    if "ABEYANCE_BENCH_INSIDE" not in os.environ:
-        return subprocess.run(["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-                               "--mount-proc", sys.executable, os.path.abspath(__file__), *sys.argv[1:]],
-                              env=dict(os.environ, ABEYANCE_BENCH_INSIDE="1"), check=False).returncode
+    if os.getpid() != 1:
+        # in the place of this process: whoever kills it kills all
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+                              "--mount-proc", sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first process of a namespace ignores what it does not handle
+        signal.signal(number, lambda number, frame: os._exit(128 + number))
     try:
         return run(options)
-    except BenchError as error:
+    except (BenchError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
 

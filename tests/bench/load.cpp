@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Something to measure: load memory BYTES | tree PROCESSES | file PATH BYTES
+// Something to measure: load memory BYTES | tree PROCESSES | threads THREADS | descriptors DESCRIPTORS |
+//                            file PATH BYTES clean|dirty
 //
 // Goes to the background in a session of its own, sets itself up, and only then lets the command that was started end
 // with the pid of what stays on stdout. What stays holds nothing of the terminal and sleeps.
@@ -11,10 +12,12 @@
 #include <cstring>
 #include <random>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,7 +53,7 @@ void hold_memory(size_t size) {
     }
 }
 
-// Ten descriptors beyond the standard ones: files, a pipe, duplicates.
+// Ten descriptors beyond the standard ones, shared with no other process: files, a pipe, duplicates.
 void hold_descriptors() {
     for (int count = 0; count < 4; ++count)
         check(open("/dev/null", O_RDWR | O_CLOEXEC) >= 0, "open /dev/null");
@@ -66,26 +69,61 @@ void hold_descriptors() {
         pause();
 }
 
+void say_nothing_more() {
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    check(null >= 0 && dup2(null, 2) == 2, "dup2");
+    close(null);
+}
+
+// Children of one parent; every one has its own descriptors before this returns.
 void hold_tree(long processes) {
-    hold_descriptors();
+    int ready[2];
+    check(pipe(ready) == 0, "pipe");
     for (long count = 1; count < processes; ++count) {
         const pid_t child = fork();
         check(child >= 0, "fork");
         if (child == 0) {
-            check(dup2(0, 2) == 2, "dup2"); // or whoever waits for the end of our output waits for ever
+            check(dup2(ready[1], 3) == 3 && close_range(4, ~0U, 0) == 0, "close_range"); // nothing of the parent's
+            hold_descriptors();
+            say_nothing_more();
+            check(write(3, "r", 1) == 1, "write");
+            close(3);
             sleep_on();
         }
     }
+    close(ready[1]);
+    char byte = 0;
+    for (long count = 1; count < processes; ++count)
+        check(read(ready[0], &byte, 1) == 1, "a process of the tree has failed: read");
+    close(ready[0]);
+    hold_descriptors();
 }
 
-void hold_deleted_file(const char *path, size_t size) {
+void hold_threads(long threads) {
+    for (long count = 1; count < threads; ++count)
+        std::thread(sleep_on).detach();
+}
+
+void hold_many_descriptors(long descriptors) {
+    rlimit limit = {};
+    check(getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
+    limit.rlim_cur = limit.rlim_max;
+    check(setrlimit(RLIMIT_NOFILE, &limit) == 0, "setrlimit");
+    for (long count = 0; count < descriptors; ++count)
+        check(open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0, "open /etc/passwd");
+}
+
+void hold_deleted_file(const char *path, size_t size, bool clean) {
     const int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     check(fd >= 0, path);
     std::vector<uint64_t> words(chunk_size / sizeof(uint64_t));
     fill(words);
-    for (size_t offset = 0; offset < size; offset += chunk_size)
+    for (size_t offset = 0; offset < size; offset += chunk_size) {
+        words[0] = offset;
         check(write(fd, words.data(), std::min(chunk_size, size - offset)) > 0, "write");
-    check(fsync(fd) == 0, "fsync"); // clean: what is measured is the copy, not the disk
+    }
+    // what is measured is keeping the file, not the making of it
+    check(!clean || syncfs(fd) == 0, "syncfs");
     check(unlink(path) == 0, "unlink");
 }
 
@@ -95,10 +133,16 @@ void set_up(const std::vector<const char *> &arguments) {
         hold_memory(strtoull(arguments[2], nullptr, 10));
     else if (kind == "tree" && arguments.size() == 3)
         hold_tree(strtol(arguments[2], nullptr, 10));
-    else if (kind == "file" && arguments.size() == 4)
-        hold_deleted_file(arguments[2], strtoull(arguments[3], nullptr, 10));
+    else if (kind == "threads" && arguments.size() == 3)
+        hold_threads(strtol(arguments[2], nullptr, 10));
+    else if (kind == "descriptors" && arguments.size() == 3)
+        hold_many_descriptors(strtol(arguments[2], nullptr, 10));
+    else if (kind == "file" && arguments.size() == 5)
+        hold_deleted_file(arguments[2], strtoull(arguments[3], nullptr, 10), std::string_view(arguments[4]) == "clean");
     else {
-        fputs("usage: load memory BYTES | tree PROCESSES | file PATH BYTES\n", stderr);
+        fputs("usage: load memory BYTES | tree PROCESSES | threads THREADS | descriptors DESCRIPTORS | "
+              "file PATH BYTES clean|dirty\n",
+              stderr);
         _exit(2);
     }
 }
@@ -116,9 +160,9 @@ int main(int argc, char **argv) {
         check(setsid() > 0 && chdir("/") == 0, "setsid");
         const int null = open("/dev/null", O_RDWR);
         check(null >= 0 && dup2(null, 0) == 0 && dup2(null, 1) == 1, "dup2");
-        set_up(arguments);
-        check(dup2(null, 2) == 2, "dup2");
         close(null);
+        set_up(arguments);
+        say_nothing_more();
         check(write(ready[1], "r", 1) == 1, "write");
         close(ready[1]);
         sleep_on();
