@@ -15,6 +15,11 @@ std::string_view trimmed(std::string_view label) {
 // Without a module that has labels reading fails.
 std::string label_of(int pid) { return os::read_proc(pid, "attr/current").value_or(""); }
 
+// Context::state
+struct Own {
+    std::string label = label_of(::getpid());
+};
+
 } // namespace
 
 std::string lost_confinement(std::string_view label, std::string_view own_label) {
@@ -29,7 +34,7 @@ void check_apart(Context &context, const os::ProcStat &stat) {
         context.findings.push_back(
             {stat.pid, stat.comm, std::move(object), std::move(reason), "end this process before the suspend", true});
     };
-    if (auto reason = lost_confinement(label_of(stat.pid), label_of(::getpid())); !reason.empty())
+    if (auto reason = lost_confinement(label_of(stat.pid), context.state<Own>().label); !reason.empty())
         refuse("security label", std::move(reason));
     const auto threads = os::threads_of(stat.pid);
     if (!threads)

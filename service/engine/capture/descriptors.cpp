@@ -118,17 +118,33 @@ Result<> look(Met &met, int pid, const std::string &comm, int pidfd, int number,
     return {};
 }
 
-Result<model::ObjRef> opened_by_us(Context &context, const Seen &seen) {
+// What a link of /proc/PID leads to, opened by us once for all links that lead there. One call is enough to see that
+// this is such a one: processes of one program map the same files dozens of times.
+Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, int flags, Seen where) {
     auto &opened = context.state<Inodes>().opened;
-    const auto key = std::tuple(uint64_t{seen.stat.st_dev}, uint64_t{seen.stat.st_ino}, seen.flags);
+    const auto what = [&where] {
+        return where.place.empty() ? fmt::format("mapping {:x}-{:x}", where.mapping_start, where.mapping_end)
+                                   : where.place;
+    };
+    struct stat stat = {};
+    if (::stat(path.c_str(), &stat) < 0)
+        return fail(errno, "process {} ({}), {}", where.pid, where.comm, what());
+    const auto key = std::tuple(uint64_t{stat.st_dev}, uint64_t{stat.st_ino}, static_cast<uint32_t>(flags));
     if (const auto known = opened.find(key); known != opened.end())
         return known->second;
+    const std::string link = TRY_IN(read_link(path), "process {} ({}), {}", where.pid, where.comm, what());
+    const auto file =
+        TRY_IN(abey::open_file(path, flags), "process {} ({}), {} ({})", where.pid, where.comm, what(), link);
+    Seen seen = TRY(look_at(where.pid, where.comm, file));
+    seen.link = link;
+    seen.flags &= ~static_cast<uint32_t>(O_NONBLOCK);
+    seen.place = where.place;
+    seen.mapping_start = where.mapping_start;
+    seen.mapping_end = where.mapping_end;
+    seen.writable_mapping = where.writable_mapping;
     auto id = intern(context, seen);
     if (!id && context.preflight) {
-        const std::string object =
-            seen.place.empty() ? fmt::format("mapping {:x}-{:x} ({})", seen.mapping_start, seen.mapping_end, seen.link)
-                               : fmt::format("{} ({})", seen.place, seen.link);
-        context.findings.push_back(to_finding(seen, object, id.error()));
+        context.findings.push_back(to_finding(seen, fmt::format("{} ({})", what(), link), id.error()));
         id = 0;
     }
     if (!id)
@@ -183,27 +199,23 @@ Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::
 
 Result<model::ObjRef> capture_mapped_file(Context &context, int pid, const std::string &comm, uint64_t start,
                                           uint64_t end, bool writable) {
-    const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, start, end);
-    const std::string link = TRY_IN(read_link(path), "process {} ({}), mapping {:x}-{:x}", pid, comm, start, end);
-    const auto file = TRY_IN(abey::open_file(path, (writable ? O_RDWR : O_RDONLY) | O_NOCTTY | O_NONBLOCK),
-                             "process {} ({}), mapping {:x}-{:x} ({})", pid, comm, start, end, link);
-    Seen seen = TRY(look_at(pid, comm, file));
-    seen.link = link;
-    seen.flags &= ~static_cast<uint32_t>(O_NONBLOCK);
-    seen.mapping_start = start;
-    seen.mapping_end = end;
-    seen.writable_mapping = writable;
-    return opened_by_us(context, seen);
+    Seen where;
+    where.pid = pid;
+    where.comm = comm;
+    where.mapping_start = start;
+    where.mapping_end = end;
+    where.writable_mapping = writable;
+    return opened_by_us(context, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, start, end),
+                        (writable ? O_RDWR : O_RDONLY) | O_NOCTTY | O_NONBLOCK, std::move(where));
 }
 
 Result<model::ObjRef> capture_link(Context &context, int pid, const std::string &comm, const std::string &name,
                                    int flags) {
-    const std::string path = fmt::format("/proc/{}/{}", pid, name);
-    const auto file = TRY_IN(abey::open_file(path, flags), "process {} ({}), {}", pid, comm, name);
-    Seen seen = TRY(look_at(pid, comm, file));
-    seen.link = TRY(read_link(path));
-    seen.place = name;
-    return opened_by_us(context, seen);
+    Seen where;
+    where.pid = pid;
+    where.comm = comm;
+    where.place = name;
+    return opened_by_us(context, fmt::format("/proc/{}/{}", pid, name), flags, std::move(where));
 }
 
 Result<> complete(Context &context) {

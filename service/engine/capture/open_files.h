@@ -69,7 +69,7 @@ struct Inodes {
     };
     std::map<std::pair<uint64_t, uint64_t>, model::ObjRef> known;
     std::vector<Keep> keep; // those which rescue_files() has to look after
-    std::map<std::tuple<uint64_t, uint64_t, uint32_t>, model::ObjRef> opened; // by us: inode and open flags
+    std::map<std::tuple<uint64_t, uint64_t, uint32_t>, model::ObjRef> opened; // by us: inode and flags for open(2)
     int root_pid = 0;
     Fd root; // of root_pid
 };

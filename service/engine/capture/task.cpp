@@ -93,6 +93,20 @@ Result<uint32_t> proc_number(int pid, std::string_view name, int base) {
     return static_cast<uint32_t>(value);
 }
 
+// Context::state: what the worker's own links in /proc/self/ns say.
+class OwnNamespaces {
+  public:
+    const std::string &link(const char *name) {
+        const auto [found, added] = links_.try_emplace(name);
+        if (added)
+            found->second = read_link(fmt::format("/proc/self/ns/{}", name)).value_or("");
+        return found->second;
+    }
+
+  private:
+    std::map<std::string, std::string, std::less<>> links_;
+};
+
 int own_id(const OwnIds &ids, int id) {
     const auto found = ids.tasks.find(id);
     return found == ids.tasks.end() ? 0 : found->second;
@@ -155,25 +169,23 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
     return {};
 }
 
-void check_task(Context &context, const os::ProcStat &stat) {
+void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus &status,
+                const std::vector<os::ProcMapping> &mappings) {
     const auto refuse = [&](std::string object, std::string reason, std::string advice) {
         context.findings.push_back(
             {stat.pid, stat.comm, std::move(object), std::move(reason), std::move(advice), true});
     };
-    const auto status = os::read_status(stat.pid);
-    if (!status || stat.zombie())
-        return;
-    if (status->tracer != 0 && status->tracer != static_cast<int>(::getpid()))
-        refuse("debugger", fmt::format("it is being debugged by process {}", status->tracer),
+    if (status.tracer != 0 && status.tracer != static_cast<int>(::getpid()))
+        refuse("debugger", fmt::format("it is being debugged by process {}", status.tracer),
                "detach the debugger first");
-    if (status->seccomp != 0)
+    if (status.seccomp != 0)
         refuse("seccomp", "its seccomp filter cannot be read and made again yet",
                "end this process before the suspend");
     // a pid or time namespace of its own is what restore gives a session; the others would need their contents restored
-    const auto differs = [&stat](const char *name) {
-        const auto own = read_link(fmt::format("/proc/self/ns/{}", name));
+    auto &own_namespaces = context.state<OwnNamespaces>();
+    const auto differs = [&](const char *name) {
         const auto theirs = read_link(fmt::format("/proc/{}/ns/{}", stat.pid, name));
-        return own && theirs && *own != *theirs;
+        return theirs && own_namespaces.link(name) != *theirs;
     };
     for (const char *name : {"user", "mnt", "net", "ipc", "uts", "cgroup"}) {
         if (std::string_view(name) == "mnt" && differs("pid"))
@@ -188,10 +200,7 @@ void check_task(Context &context, const os::ProcStat &stat) {
         refuse("memory", fmt::format("it shares its memory with its parent {} (vfork)", stat.parent),
                "wait until it has started its program");
     check_apart(context, stat);
-    const auto mappings = os::read_smaps(stat.pid);
-    if (!mappings)
-        return;
-    for (const os::ProcMapping &mapping : *mappings) {
+    for (const os::ProcMapping &mapping : mappings) {
         const auto at = fmt::format("mapping {:x}-{:x} ({})", mapping.start, mapping.end, mapping.name);
         if (mapping.has_flag("ht"))
             refuse(at, "huge-page (hugetlb) memory cannot be restored yet", "");

@@ -40,6 +40,7 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
 
 // What cannot be restored, by looking from outside alone: seccomp filters, foreign namespaces, 32-bit code, special
 // mappings. Each finding names the object.
-void check_task(Context &context, const os::ProcStat &stat);
+void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus &status,
+                const std::vector<os::ProcMapping> &mappings);
 
 } // namespace abey::capture

@@ -26,7 +26,10 @@ Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, 
     model::Task task = TRY(capture_task(context, process, status, ids));
     if (task.state != model::TaskState::zombie) {
         const std::string &comm = process.stat.comm;
-        const auto mappings = TRY(os::read_smaps(process.pid));
+        const auto mappings = TRY(os::read_smaps(process.pid)); // once: the kernel walks all page tables for it
+        const size_t told = context.findings.size();
+        check_task(context, process.stat, status, mappings);
+        TRY(refuse_fatal(std::span(context.findings).subspan(told)));
         const Fd pidfd = TRY(pidfd_of(process.pid));
         TRY(capture_address_space(context, process, mappings, task));
         TRY(capture_fs(context, process.pid, comm, status, task));
@@ -39,9 +42,11 @@ Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, 
 }
 
 Result<> preflight_process(Context &context, const os::ProcStat &stat) {
-    check_task(context, stat);
-    if (stat.zombie())
+    const auto status = os::read_status(stat.pid);
+    const auto mappings = os::read_smaps(stat.pid);
+    if (stat.zombie() || !status || !mappings)
         return {};
+    check_task(context, stat, *status, *mappings);
     const auto note = [&](std::string object, const Error &error) {
         // processes and mappings may go while we look
         if (error.code() != ESRCH && error.code() != ENOENT)
@@ -54,9 +59,6 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
         note("descriptors", table.error());
     if (const auto terminal = controlling_terminal(context, stat.pid, stat.comm); !terminal)
         note("controlling terminal", terminal.error());
-    const auto mappings = os::read_smaps(stat.pid);
-    if (!mappings)
-        return {};
     for (const os::ProcMapping &mapping : *mappings) {
         if (mapping.inode == 0 || mapping.name.starts_with("/[aio]"))
             continue;
@@ -75,9 +77,6 @@ Result<> capture_tree(Context &context, StandStill &still) {
     context.is_inside = [&ids](int pid) { return ids.tasks.contains(pid); };
     context.tree.machine = TRY(engine::this_machine());
     context.tree.clocks = TRY(engine::clocks_of(still.processes().front().pid));
-    for (const Stopped &process : still.processes())
-        check_task(context, process.stat);
-    TRY(refuse_fatal(context.findings));
     os::Gadgets gadgets;
     for (Stopped &process : still.processes())
         TRY_IN(capture_process(context, process, ids, gadgets), "process {} ({})", process.pid, process.stat.comm);
@@ -100,7 +99,7 @@ Result<> preflight(Context &context, const Target &target) {
     return {};
 }
 
-Result<> refuse_fatal(const std::vector<Finding> &findings) {
+Result<> refuse_fatal(std::span<const Finding> findings) {
     for (const Finding &finding : findings)
         if (finding.fatal)
             return fail(0, "process {} ({}), {}: {}{}{}", finding.pid, finding.comm, finding.object, finding.reason,

@@ -6,6 +6,8 @@
 #include "engine/capture/freeze.h"
 #include "engine/capture/kind.h"
 
+#include <span>
+
 namespace abey::capture {
 
 // Fills context.tree with all but page contents and kept files.
@@ -15,6 +17,6 @@ Result<> capture_tree(Context &context, StandStill &still);
 Result<> preflight(Context &context, const Target &target);
 
 // The first fatal finding as an error, for those who cannot go on.
-Result<> refuse_fatal(const std::vector<Finding> &findings);
+Result<> refuse_fatal(std::span<const Finding> findings);
 
 } // namespace abey::capture

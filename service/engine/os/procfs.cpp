@@ -209,6 +209,9 @@ Result<std::vector<ProcMapping>> parse_smaps(std::string_view text) {
     while (!text.empty()) {
         std::string_view line = next_line(text);
         const std::string_view whole = line;
+        // most lines are figures that nobody asks for
+        if (!line.empty() && line.front() >= 'A' && line.front() <= 'Z' && !line.starts_with("VmFlags:"))
+            continue;
         if (line.starts_with("VmFlags:")) {
             line.remove_prefix(8);
             if (mappings.empty())
