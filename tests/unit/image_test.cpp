@@ -285,6 +285,22 @@ TEST_F(ImageDirectory, ATruncatedOrMissingFileIsFound) {
     }
 }
 
+TEST_F(ImageDirectory, ContentsThatTheManifestDoesNotNameAreRefused) {
+    {
+        auto writer = Writer::create(images_);
+        ASSERT_TRUE(writer);
+        const std::string pages(pages_size, 'p');
+        ASSERT_TRUE(write_at(writer->pages(), std::as_bytes(std::span(pages)), 0));
+        ASSERT_TRUE(writer->write(full_tree()));
+        ASSERT_TRUE(writer->commit({}));
+    }
+    fs::create_directory(fs::path(images_) / "deleted");
+    std::ofstream(fs::path(images_) / "deleted" / "1") << "of somebody else";
+    const auto tree = Reader::open(images_).value().tree();
+    ASSERT_FALSE(tree);
+    EXPECT_NE(tree.error().message().find("deleted/1"), std::string::npos) << tree.error().message();
+}
+
 TEST_F(ImageDirectory, MissingEmptyAndForeignAreToldApart) {
     EXPECT_NE(refusal().find("there is no checkpoint in"), std::string::npos) << refusal();
     fs::create_directory(images_);

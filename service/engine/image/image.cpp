@@ -250,7 +250,12 @@ Result<model::Tree> Reader::tree() const {
         return fail(0, "{}: the manifest does not name {}; {}", directory_, pages_name, damaged);
     const std::string tasks = TRY_IN(read_file_at(handle_.get(), "tasks", metadata_limit), "{}", directory_);
     const std::string objects = TRY_IN(read_file_at(handle_.get(), "objects", metadata_limit), "{}", directory_);
-    return TRY_IN(decode(tasks, objects, pages->size), "{}", directory_);
+    auto tree = TRY_IN(decode(tasks, objects, pages->size), "{}", directory_);
+    // what the manifest does not name has not been verified
+    for (const auto &[id, inode] : tree.inodes)
+        if (!inode.kept.blob.empty() && manifest_->find("deleted/" + inode.kept.blob) == nullptr)
+            return fail(0, "{}: the manifest does not name deleted/{}; {}", directory_, inode.kept.blob, damaged);
+    return tree;
 }
 
 Result<Fd> Reader::pages() const { return open_at(handle_.get(), pages_name, O_RDONLY | O_NOFOLLOW); }
