@@ -164,6 +164,14 @@ constexpr std::array table = {
     Option{SOL_SOCKET, SO_LOCK_FILTER},
 };
 
+// The kernel keeps other things there for TCP, and lets nobody set them.
+bool is_for_groups(const Option &option) {
+    constexpr std::array four = {IP_MULTICAST_TTL, IP_MULTICAST_LOOP, IP_MULTICAST_ALL, IP_MULTICAST_IF};
+    constexpr std::array six = {IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP, IPV6_MULTICAST_IF, ipv6_multicast_all};
+    return (option.level == SOL_IP && std::ranges::find(four, option.name) != four.end()) ||
+           (option.level == SOL_IPV6 && std::ranges::find(six, option.name) != six.end());
+}
+
 constexpr size_t longest_value = 64;
 
 // Empty: the socket has no such option.
@@ -271,7 +279,7 @@ Result<model::SocketSettings> read_settings(const Fd &socket, NewSocketOptions &
     const auto *usual = TRY(of_new_socket(family, type, protocol, new_sockets));
     const auto values = TRY(read_all_options(socket));
     for (size_t i = 0; i < table.size(); ++i)
-        if (!values[i].empty() && values[i] != usual->at(i))
+        if (!values[i].empty() && values[i] != usual->at(i) && !(type == SOCK_STREAM && is_for_groups(table[i])))
             settings.options.push_back({table[i].level, table[i].name, values[i]});
     return settings;
 }

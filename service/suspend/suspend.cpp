@@ -4,6 +4,7 @@
 #include "engine/capture/descriptors.h"
 #include "engine/capture/freeze.h"
 #include "engine/capture/shared_memory.h"
+#include "engine/capture/tcp_connection.h"
 #include "engine/capture/tree.h"
 #include "engine/image/image.h"
 #include "engine/image/pages.h"
@@ -154,6 +155,7 @@ Result<Report> run(const Request &request) {
     tell("end", 95);
     if (!request.keep_running) {
         TRY(still.kill_all());
+        capture::close_silently(context);
         figures.frozen_time = since(frozen);
     }
     figures.total_time = since(begin);

@@ -7,6 +7,7 @@
 #include "engine/files.h"
 #include "engine/model/tree.h"
 #include "engine/os/fd.h"
+#include "engine/peers.h"
 
 #include <any>
 #include <functional>
@@ -76,6 +77,9 @@ class Context {
             slot = std::make_shared<T>();
         return **std::any_cast<std::shared_ptr<T>>(&slot);
     }
+
+    // What becomes of connections to the outside; empty: they are hung up.
+    engine::PeerPolicy peers;
 
     // Does pid belong to the tree?
     std::function<bool(int pid)> is_inside;

@@ -129,6 +129,7 @@ class Builder {
         TRY(each(is_bound_stream, &Builder::make_stream));
         TRY(each(is_listener, &Builder::listen));
         TRY(each(is_datagram, &Builder::make_datagram));
+        TRY(each(is_other_stream, &Builder::make_connection));
         for (const auto &[id, socket] : tree_.inet_sockets)
             if (const auto made = made_.find(id); made != made_.end())
                 TRY_IN(engine::apply_settings(made->second, socket.settings, Moment::at_end), "{}", described(socket));
@@ -140,6 +141,10 @@ class Builder {
     static bool is_listener(const InetSocket &socket) { return socket.state == InetState::listening; }
     static bool is_bound_stream(const InetSocket &socket) {
         return socket.type == SOCK_STREAM && (socket.state == InetState::idle || is_listener(socket));
+    }
+
+    static bool is_other_stream(const InetSocket &socket) {
+        return socket.type == SOCK_STREAM && !is_bound_stream(socket);
     }
 
     Result<> each(bool (*which)(const InetSocket &), Result<> (Builder::*make)(const InetSocket &)) {
@@ -154,6 +159,43 @@ class Builder {
         TRY(engine::apply_settings(fd, socket.settings, Moment::before_bind));
         TRY(bind_to(fd, socket));
         made_[socket.id] = std::move(fd);
+        return {};
+    }
+
+    Result<Fd> new_stream(const InetSocket &socket) {
+        Fd fd = TRY(new_socket(socket));
+        TRY(engine::apply_settings(fd, socket.settings, Moment::before_bind));
+        return fd;
+    }
+
+    Result<> make_connection(const InetSocket &socket) {
+        if (made_.contains(socket.id))
+            return {}; // with its peer
+        Fd fd = TRY(new_stream(socket));
+        if (socket.state == InetState::connected && socket.peer != 0) {
+            TRY(make_pair(socket, fd));
+        } else if (socket.state == InetState::connected && socket.listener != 0) {
+            TRY(bind_to(fd, socket));
+            TRY(connect_waiting(fd, socket));
+        } else if (connects_again(socket)) {
+            if (socket.state == InetState::connecting)
+                TRY(bind_to(fd, socket));
+        } else {
+            TRY(hang_up(fd, socket));
+        }
+        made_[socket.id] = std::move(fd);
+        return {};
+    }
+
+    Result<> make_pair(const InetSocket &socket, const Fd &fd) {
+        const InetSocket &peer = *TRY(find(tree_.inet_sockets, socket.peer));
+        if (peer.peer != socket.id || peer.state != InetState::connected || peer.type != SOCK_STREAM)
+            return fail(EBADMSG, "the checkpoint names a peer that is not its peer");
+        if (peer.id == socket.id)
+            return connect_to_itself(fd, socket);
+        Fd other = TRY(new_stream(peer));
+        TRY(connect_pair(fd, socket, other, peer));
+        made_[peer.id] = std::move(other);
         return {};
     }
 
@@ -192,6 +234,21 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
     return std::move(made->second);
 }
 
+// Connections that are made anew begin when all else has succeeded.
+Result<> finish(Context &context) {
+    for (const auto &[id, file] : context.tree.open_files) {
+        const auto *payload = std::get_if<model::InetSocketFile>(&file.payload);
+        if (payload == nullptr)
+            continue;
+        const InetSocket &socket = *TRY(find(context.tree.inet_sockets, payload->socket));
+        if (!connects_again(socket))
+            continue;
+        const int fd = TRY(context.open_file(id));
+        TRY(start_connecting(fd, socket));
+    }
+    return {};
+}
+
 } // namespace
 
 Kind inet_socket_kind() {
@@ -200,7 +257,7 @@ Kind inet_socket_kind() {
             .create = create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = nullptr};
+            .finish = finish};
 }
 
 } // namespace abey::rebuild

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What the engine asks of whoever knows about policies: what becomes of a connection whose other end is outside.
+#pragma once
+
+#include "engine/model/inet_socket.h"
+#include "engine/os/inet_address.h"
+
+#include <functional>
+
+namespace abey::engine {
+
+struct PeerChoice {
+    model::PeerAction action = model::PeerAction::hangup;
+    std::string rule; // for people: "/etc/abeyance/policy.toml:12"
+};
+
+// By the address of the other end.
+using PeerPolicy = std::function<PeerChoice(const os::InetAddress &remote)>;
+
+} // namespace abey::engine
