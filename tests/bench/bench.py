@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Measure checkpoint and restore: bench.py --build DIR [--rounds N] [--growth] [--markdown FILE] [CASE...]
+"""Measure checkpoint and restore.
+
+    bench.py --build DIR [--rounds N] [--growth] [--realtime] [--markdown FILE] [CASE...]
 
 For each case, medians of: wall time of `abey-engine checkpoint`, how long the processes stood still, wall time of
 `abey-engine restore`, and the greatest peak memory of either. Images lie on a tmpfs, deleted files on btrfs on a loop
@@ -46,7 +48,8 @@ CASES = {
     "dirty 1 GiB, embed": (["file", FILE, str(1024 * MIB), "dirty"], "embed"),
 }
 GROWTH = {f"{count:,} {what}": ([kind, str(count)], None)
-          for kind, what, counts in (("tree", "processes", (10, 100, 1000, 5000)), ("threads", "threads", (10, 100, 1000, 5000)),
+          for kind, what, counts in (("tree", "processes", (10, 100, 1000, 5000)),
+                                     ("threads", "threads", (10, 100, 1000, 5000)),
                                      ("descriptors", "descriptors", (10, 100, 1000, 10000, 100000)))
           for count in counts}
 COLUMNS = ("checkpoint", "frozen", "restore", "peak")
@@ -59,7 +62,8 @@ class BenchError(Exception):
 class Tools:
     """The programs of tests/bench, from the build directory."""
 
-    def __init__(self, build):
+    def __init__(self, build, realtime):
+        self.prefix = ["chrt", "--fifo", "5"] if realtime else []
         self.build = pathlib.Path(build).resolve()
         self.load = self.find("bench-load")
         self.run_program = self.find("bench-run")
@@ -74,14 +78,15 @@ class Tools:
         """Seconds, CPU seconds, peak memory in MiB, stdout."""
         with open(AREA / "stdout", "w+", encoding="utf-8") as out, open(AREA / "stderr", "w+", encoding="utf-8") as err:
             # what is restored may hold our files: never a pipe, whose end we would wait for
-            subprocess.run([self.run_program, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            subprocess.run([*self.prefix, self.run_program, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                            start_new_session=True, timeout=PATIENCE, check=True)
             out.seek(0)
             err.seek(0)
             said, _, figures = err.read().rstrip().rpartition("\n")
             figures = json.loads(figures)
             if figures["status"] != 0:
-                raise BenchError(f"{' '.join(command[:2])}: status {figures['status']}: {(said or out.read()).strip()[-300:]}")
+                raise BenchError(f"{' '.join(command[:2])}: status {figures['status']}: "
+                                 f"{(said or out.read()).strip()[-300:]}")
             return figures["seconds"], figures["cpu"], figures["peak"] / 1024, out.read()
 
     def start(self, arguments):
@@ -225,8 +230,8 @@ class Table:
         self.rounds = rounds
         self.rows = []
         head = f"{'median, least':24}" + "".join(f"{column:>19}" for column in COLUMNS[:3]) + f"{'peak MiB':>10}"
-        print(f"{machine()}; milliseconds, {rounds} rounds\n{head}" + ("   CRIU/ours: checkpoint, frozen, restore, peak" if beside else ""),
-              flush=True)
+        print(f"{machine()}; milliseconds, {rounds} rounds\n{head}"
+              + ("   CRIU/ours: checkpoint, frozen, restore, peak" if beside else ""), flush=True)
 
     def add(self, name, results):
         ours, theirs = results["abeyance"], results.get("CRIU")
@@ -273,13 +278,14 @@ def replace_section(path, mark, text):
 
 def run(options):
     cases = GROWTH if options.growth else CASES
-    tools = Tools(options.build)
+    tools = Tools(options.build, options.realtime)
     contestants = [Abeyance(tools)]
     beside = None
     if os.environ.get("CRIU"):
         criu = os.environ["CRIU"]
         contestants.append(Criu(tools, criu))
-        beside = "CRIU " + subprocess.run([criu, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+        said = subprocess.run([criu, "--version"], capture_output=True, text=True, check=True).stdout
+        beside = "CRIU " + said.split()[1]
     prepare()
     table = Table(beside, options.rounds)
     failed = False
@@ -296,7 +302,9 @@ def run(options):
         if results["abeyance"]:
             table.add(name, results)
     if options.markdown:
-        command = "./dev bench" + (" --growth" if options.growth else "") + (f" --rounds {options.rounds}" if options.rounds != 5 else "")
+        command = " ".join(["./dev bench", *(["--growth"] if options.growth else []),
+                            *(["--realtime"] if options.realtime else []),
+                            *([f"--rounds {options.rounds}"] if options.rounds != 5 else [])])
         replace_section(options.markdown, "growth" if options.growth else "cases", table.markdown(command))
     return 1 if failed else 0
 
@@ -306,8 +314,11 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--growth", action="store_true", help="how cost grows, instead of the usual cases")
+    parser.add_argument("--realtime", action="store_true",
+                        help="run what is measured before everything else (SCHED_FIFO), for a machine that is not idle")
     parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="puts the table into this page as well")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join(CASES)}; with --growth: {', '.join(GROWTH)}")
+    parser.add_argument("cases", nargs="*", metavar="CASE",
+                        help=f"of: {'; '.join(CASES)}; with --growth: {'; '.join(GROWTH)}")
     options = parser.parse_args()
     for name in options.cases:
         if name not in (GROWTH if options.growth else CASES):

@@ -20,7 +20,8 @@ namespace abey::rebuild {
 
 namespace {
 
-constexpr uint64_t most_at_once = 1U << 30U;
+constexpr uint64_t large_run = 64U << 10U;
+constexpr uint64_t most_at_once = 16U << 20U; // what was populated is still in the cache when it is read into
 constexpr size_t most_segments = 512;
 
 // Descriptors in the husk's still empty table: numbers are given out from 0.
@@ -130,51 +131,57 @@ Result<> map_all(Husk &husk, const model::AddressSpace &space, Calls &calls, Bor
 
 // The task itself reads its pages out of the image: one copy, from the page cache to where they belong.
 Result<> read_pages(const model::AddressSpace &space, int pages, Calls &calls) {
-    for (size_t i = 0; i < space.pages.size();) {
+    const auto read = [&](uint64_t address, uint64_t length, uint64_t offset) -> Result<> {
+        TRY(calls.room_for());
+        // a fault for each page would cost half as much again; what this cannot do, reading does
+        calls.batch().may(SYS_madvise, address, length, MADV_POPULATE_WRITE);
+        const size_t call =
+            calls.batch().must("cannot read pages from the image", SYS_pread64, pages, address, length, offset);
+        calls.expect(call, static_cast<long>(length), "reading pages from the image");
+        return {};
+    };
+    const auto &runs = space.pages;
+    for (size_t i = 0; i < runs.size();) {
+        if (runs[i].length >= large_run) {
+            for (uint64_t done = 0; done < runs[i].length; done += most_at_once)
+                TRY(read(runs[i].address + done, std::min(runs[i].length - done, most_at_once), runs[i].offset + done));
+            ++i;
+            continue;
+        }
         std::vector<iovec> segments;
         uint64_t length = 0;
-        const uint64_t offset = space.pages[i].offset;
-        uint64_t within = 0;
-        while (i < space.pages.size() && segments.size() < most_segments && length < most_at_once &&
-               space.pages[i].offset + within == offset + length) {
-            const model::PageRun &run = space.pages[i];
-            const uint64_t part = std::min(run.length - within, most_at_once - length);
-            segments.push_back({reinterpret_cast<void *>(run.address + within), part}); // NOLINT: the husk's address
-            length += part;
-            within += part;
-            if (within < run.length)
-                break;
-            within = 0;
-            ++i;
+        const uint64_t offset = runs[i].offset;
+        for (; i < runs.size() && runs[i].length < large_run && segments.size() < most_segments &&
+               runs[i].offset == offset + length;
+             ++i) {
+            segments.push_back({reinterpret_cast<void *>(runs[i].address), runs[i].length}); // NOLINT: the husk's
+            length += runs[i].length;
         }
         TRY(calls.room_for(segments.size() * sizeof(iovec)));
         const uint64_t at = calls.batch().put(std::as_bytes(std::span(segments)));
         const size_t call =
             calls.batch().must("cannot read pages from the image", SYS_preadv, pages, at, segments.size(), offset, 0);
         calls.expect(call, static_cast<long>(length), "reading pages from the image");
-        if (within != 0) { // a run longer than one call: the rest of it in the next round
-            uint64_t rest_at = space.pages[i].address + within;
-            uint64_t rest_offset = space.pages[i].offset + within;
-            for (uint64_t rest = space.pages[i].length - within; rest > 0;) {
-                const uint64_t part = std::min(rest, most_at_once);
-                TRY(calls.room_for());
-                const size_t more = calls.batch().must("cannot read pages from the image", SYS_pread64, pages, rest_at,
-                                                       part, rest_offset);
-                calls.expect(more, static_cast<long>(part), "reading pages from the image");
-                rest -= part;
-                rest_at += part;
-                rest_offset += part;
-            }
-            ++i;
-        }
     }
     return {};
 }
 
+// Before the pages are read: whether they are to be huge.
+Result<> advise_sizes(const model::AddressSpace &space, Calls &calls) {
+    for (const model::Mapping &mapping : space.mappings)
+        for (const model::Bytes &flag : mapping.vm_flags)
+            if (flag == "hg" || flag == "nh") {
+                TRY(calls.room_for());
+                calls.batch().may(SYS_madvise, mapping.start, mapping.end - mapping.start,
+                                  flag == "hg" ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+            }
+    return {};
+}
+
 Result<> finish_mappings(const model::AddressSpace &space, Calls &calls) {
-    static const std::map<std::string_view, int> advice = {
-        {"dd", MADV_DONTDUMP},   {"dc", MADV_DONTFORK},  {"wf", MADV_WIPEONFORK}, {"hg", MADV_HUGEPAGE},
-        {"nh", MADV_NOHUGEPAGE}, {"mg", MADV_MERGEABLE}, {"sr", MADV_SEQUENTIAL}, {"rr", MADV_RANDOM}};
+    static const std::map<std::string_view, int> advice = {{"dd", MADV_DONTDUMP},   {"dc", MADV_DONTFORK},
+                                                           {"wf", MADV_WIPEONFORK}, {"mg", MADV_MERGEABLE},
+                                                           {"sr", MADV_SEQUENTIAL}, {"rr", MADV_RANDOM}};
     for (const model::Mapping &mapping : space.mappings) {
         if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
             continue;
@@ -205,6 +212,7 @@ Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
     Borrowed files(context, husk, calls);
     TRY(place_special(husk, space, calls));
     TRY(map_all(husk, space, calls, files));
+    TRY(advise_sizes(space, calls));
     if (!space.pages.empty()) {
         const int pages = TRY(files.take(context.pages.get(), "the image's pages"));
         TRY(read_pages(space, pages, calls));
