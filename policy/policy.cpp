@@ -46,6 +46,12 @@ bool FileRule::matches(const FileFacts &file) const {
            any_matches(paths, file.path);
 }
 
+bool PeerRule::matches(const os::InetAddress &remote) const {
+    return among(ports, remote.port()) &&
+           (addresses.empty() ||
+            std::ranges::any_of(addresses, [&](const AddressRange &range) { return range.contains(remote); }));
+}
+
 Policy Policy::defaults() { return Policy(std::make_shared<Rules>()); }
 
 Result<Policy> Policy::parse(std::string_view text, const std::string &name) {
@@ -72,6 +78,14 @@ std::string Policy::area(std::string_view path) const {
             return rule.directory;
     }
     return ".abeyance";
+}
+
+engine::PeerChoice Policy::peer(const os::InetAddress &remote) const {
+    for (const PeerRule &rule : rules_->peers) {
+        if (rule.matches(remote))
+            return {rule.action.value_or(model::PeerAction::hangup), rule.origin};
+    }
+    return {};
 }
 
 const Limits &Policy::limits() const { return rules_->limits; }

@@ -6,6 +6,7 @@
 
 #include "engine/model/inode.h"
 #include "engine/os/result.h"
+#include "engine/peers.h"
 
 #include <cstdint>
 #include <memory>
@@ -79,6 +80,9 @@ class Policy {
     // The directory in which copy, relink and reflink keep files of this path: an absolute path, or a plain name, which
     // means: at the top of the subvolume or mount that the file lies in.
     [[nodiscard]] std::string area(std::string_view path) const;
+
+    // What becomes of an internet connection to this address outside; hangup when no rule matches.
+    [[nodiscard]] engine::PeerChoice peer(const os::InetAddress &remote) const;
 
     [[nodiscard]] const Limits &limits() const;
     [[nodiscard]] HomeProvider home_provider() const;

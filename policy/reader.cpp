@@ -334,6 +334,48 @@ Result<> read_area_rule(const Reader &reader, const toml::table &table, AreaRule
     return {};
 }
 
+constexpr std::array action_words = {
+    Word{"hangup", model::PeerAction::hangup},
+    Word{"reconnect", model::PeerAction::reconnect},
+    Word{"fail", model::PeerAction::fail},
+};
+
+constexpr std::array<Key<PeerRule>, 3> peer_keys = {{
+    {"address",
+     [](const Reader &reader, const toml::node &value, PeerRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) -> Result<> {
+             auto range = AddressRange::parse(TRY(read_string(reader, entry)));
+             if (!range)
+                 return reader.error(entry, "{}", range.error());
+             rule.addresses.push_back(std::move(*range));
+             return {};
+         });
+     }},
+    {"port",
+     [](const Reader &reader, const toml::node &value, PeerRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) -> Result<> {
+             const auto *number = entry.as_integer();
+             if (number == nullptr || number->get() < 1 || number->get() > UINT16_MAX)
+                 return reader.error(entry, "a port is a number between 1 and 65535");
+             rule.ports.push_back(static_cast<uint16_t>(number->get()));
+             return {};
+         });
+     }},
+    {"action",
+     [](const Reader &reader, const toml::node &value, PeerRule &rule) -> Result<> {
+         rule.action = TRY(read_word(reader, value, action_words));
+         return {};
+     }},
+}};
+
+Result<> read_peer_rule(const Reader &reader, const toml::table &table, PeerRule &rule) {
+    TRY(read_table(reader, table, "[[peer]]", peer_keys, rule));
+    if (!rule.action)
+        return reader.error(table, "this [[peer]] does not say what to do: add \"action\"");
+    rule.origin = reader.origin(table);
+    return {};
+}
+
 using Rules = Policy::Rules;
 
 constexpr std::array<Key<Rules>, 2> limit_keys = {{
@@ -412,11 +454,13 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 6> top_keys = {{
+constexpr std::array<Key<Rules>, 7> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "area", rules.areas, read_area_rule); }},
+    {"peer", [](const Reader &reader, const toml::node &value,
+                Rules &rules) { return read_rule_list(reader, value, "peer", rules.peers, read_peer_rule); }},
     {"not-lasting", [](const Reader &reader, const toml::node &value,
                        Rules &rules) { return read_section(reader, value, "not-lasting", not_lasting_keys, rules); }},
     {"limits", [](const Reader &reader, const toml::node &value,

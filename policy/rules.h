@@ -3,6 +3,7 @@
 // The compiled form of a policy: private to this room.
 #pragma once
 
+#include "policy/address.h"
 #include "policy/glob.h"
 #include "policy/policy.h"
 
@@ -31,9 +32,20 @@ struct AreaRule {
     std::string directory;
 };
 
+// One [[peer]] table. What is empty matches everything.
+struct PeerRule {
+    std::vector<AddressRange> addresses;
+    std::vector<uint16_t> ports;
+    std::optional<model::PeerAction> action; // always there once it has been read
+    std::string origin;
+
+    [[nodiscard]] bool matches(const os::InetAddress &remote) const;
+};
+
 struct Policy::Rules {
     std::vector<FileRule> files; // the first that matches counts
     std::vector<AreaRule> areas; // the same
+    std::vector<PeerRule> peers; // the same
     std::vector<Glob> not_lasting = {Glob::compile("/tmp/**").value()};
     Limits limits;
     HomeProvider home_provider = HomeProvider::automatic;

@@ -103,6 +103,7 @@ Result<Report> run(const Request &request) {
     tell("capture", 10);
     model::Tree tree;
     capture::Context context(tree, *files, false);
+    context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
     TRY(capture::capture_tree(context, still));
     fault_point("captured");
 
@@ -168,6 +169,7 @@ Result<std::vector<capture::Finding>> check(const Request &request) {
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     model::Tree tree;
     capture::Context context(tree, *files, true);
+    context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
     TRY(capture::preflight(context, target_of(request)));
     return std::move(context.findings);
 }

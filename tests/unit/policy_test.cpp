@@ -192,6 +192,46 @@ TEST(Policy, KnowsEveryWordOfItsLanguage) {
     EXPECT_EQ(resume("pids = \"auto\"").pids(), Pids::automatic);
 }
 
+TEST(Policy, ChoosesByTheAddressOfThePeer) {
+    using abey::model::PeerAction;
+    const auto policy = Policy::parse(R"(
+[[peer]]
+address = "10.1.2.3"
+action = "fail"
+[[peer]]
+address = ["10.0.0.0/9", "2001:db8::/33", "192.0.2.128/25"]
+port = [443, 22]
+action = "reconnect"
+)",
+                                      "p");
+    ASSERT_TRUE(policy) << policy.error().message();
+    const auto action = [&](const std::string &host, uint16_t port) {
+        const auto remote = abey::os::InetAddress::of(host, port);
+        EXPECT_TRUE(remote) << host;
+        return policy->peer(*remote).action;
+    };
+    EXPECT_EQ(action("10.1.2.3", 443), PeerAction::fail);
+    EXPECT_EQ(action("10.1.2.4", 443), PeerAction::reconnect);
+    EXPECT_EQ(action("10.127.255.255", 22), PeerAction::reconnect);
+    EXPECT_EQ(action("10.128.0.0", 22), PeerAction::hangup);
+    EXPECT_EQ(action("10.1.2.4", 80), PeerAction::hangup);
+    EXPECT_EQ(action("2001:db8:7fff::1", 22), PeerAction::reconnect);
+    EXPECT_EQ(action("2001:db8:8000::1", 22), PeerAction::hangup);
+    EXPECT_EQ(action("::ffff:192.0.2.200", 22), PeerAction::reconnect);
+    EXPECT_EQ(action("192.0.2.127", 22), PeerAction::hangup);
+    const auto wrong = [](std::string_view line, std::string_view reason) {
+        const auto refused = Policy::parse(fmt::format("[[peer]]\n{}", line), "p");
+        ASSERT_FALSE(refused) << line;
+        EXPECT_NE(refused.error().message().find(reason), std::string::npos) << refused.error().message();
+    };
+    wrong("port = 1", "add \"action\"");
+    wrong("action = \"hangpu\"", "did you mean \"hangup\"");
+    wrong("address = \"example.org\"\naction = \"fail\"", "p:2:11: not an address");
+    wrong("address = \"10.0.0.0/33\"\naction = \"fail\"", "between 0 and 32");
+    wrong("address = \"10.0.0.1/8\"\naction = \"fail\"", "must be zero");
+    wrong("port = 65536\naction = \"fail\"", "between 1 and 65535");
+}
+
 TEST(Policy, HasSensibleDefaults) {
     Policy policy = Policy::defaults();
     FileFacts file = facts("/home/ada/x");

@@ -35,6 +35,17 @@ std::optional<InetAddress> InetAddress::parse(std::string_view bytes) {
     return std::nullopt;
 }
 
+std::optional<InetAddress> InetAddress::of(const std::string &host, uint16_t port) {
+    InetAddress address = any(AF_INET);
+    if (::inet_pton(AF_INET, host.c_str(), &as<sockaddr_in>(address.storage_).sin_addr) != 1) {
+        address = any(AF_INET6);
+        if (::inet_pton(AF_INET6, host.c_str(), &as<sockaddr_in6>(address.storage_).sin6_addr) != 1)
+            return std::nullopt;
+    }
+    address.set_port(port);
+    return address;
+}
+
 InetAddress InetAddress::any(int family) {
     InetAddress address;
     address.storage_.ss_family = static_cast<sa_family_t>(family);

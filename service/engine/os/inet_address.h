@@ -18,6 +18,8 @@ class InetAddress {
     InetAddress() = default; // none
     // From the bytes of the structure; nothing when they are not one of the two.
     static std::optional<InetAddress> parse(std::string_view bytes);
+    // "192.0.2.7" or "2001:db8::1"; names are not looked up.
+    static std::optional<InetAddress> of(const std::string &host, uint16_t port);
     static InetAddress any(int family);
     static InetAddress loopback(int family);
 

@@ -1,0 +1,247 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""TCP connections to somebody outside of the session: what the policy makes of them.
+
+    outside.py --build DIR [--tap] [NAME...]
+
+The program (outside_peer.cpp) is connected to us. Runs in namespaces of its own, as the scenarios do.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import run
+
+CASES = {}
+
+
+def case(function):
+    CASES[function.__name__] = function
+    return function
+
+
+class Bench:
+    """One case: the program, connected to us, and the engine."""
+
+    def __init__(self, directory, build):
+        self.directory = pathlib.Path(directory)
+        self.engine = str(build / "service/ctl/engine/abey-engine")
+        self.program = str(build / "tests/scenarios/scenario-outside_peer")
+        self.images = self.directory / "images"
+        self.policy = self.directory / "policy.toml"
+        self.policy.write_text("")
+        self.listener = socket.create_server(("::", 6001), family=socket.AF_INET6, dualstack_ipv6=True)
+        self.listener.settimeout(run.PATIENCE)
+        self.connection = None
+        self.pid = 0
+
+    def start(self, mode, end=False):
+        (self.directory / "mode").write_text(mode)
+        with subprocess.Popen([self.program, self.directory]) as program:
+            self.connection = self.listener.accept()[0]
+            self.connection.settimeout(run.PATIENCE)
+            self.connection.sendall(b"unread")
+            if end:
+                self.connection.shutdown(socket.SHUT_WR)
+            if program.wait(run.PATIENCE) != 0:
+                raise run.Failed(f"not ready: {run.result_of(self.directory)}")
+        if self.connection.recv(100) != b"hello":
+            raise run.Failed("the program does not greet")
+        self.pid = int((self.directory / "pid").read_text())
+
+    def rule(self, action, more=""):
+        self.policy.write_text(f"[[peer]]\naddress = '127.0.0.0/8'\nport = 6001\naction = '{action}'\n{more}")
+
+    def suspend(self):
+        """The engine's own words about it."""
+        done = subprocess.run([self.engine, "checkpoint", "--pid", str(self.pid), "--images", self.images, "--policy",
+                               self.policy], capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise run.Failed(f"checkpoint: status {done.returncode}: {done.stderr}")
+        run.reap()
+        return done.stdout + done.stderr
+
+    def resume(self):
+        run.engine_run(self.engine, "restore", "--detach", "--images", self.images)
+
+    def tell_and_wait(self):
+        if run.result_of(self.directory):
+            raise run.Failed(f"spoke before it was asked: {run.result_of(self.directory)}")
+        os.kill(self.pid, signal.SIGTERM)
+
+    def farewell(self):
+        deadline = time.monotonic() + run.PATIENCE
+        while not run.result_of(self.directory):
+            if time.monotonic() > deadline:
+                raise run.Failed("the program does not end")
+            run.reap()
+            time.sleep(0.01)
+        if run.result_of(self.directory) != "PASS":
+            raise run.Failed(run.result_of(self.directory).removeprefix("FAIL "))
+
+
+def expect_closed(connection):
+    try:
+        rest = connection.recv(100)
+    except ConnectionResetError:
+        return
+    if rest:
+        raise run.Failed(f"the peer expected the end of the connection, found {rest!r}")
+
+
+def hung_up(bench, mode):
+    bench.start(mode)
+    told = bench.suspend()
+    if "6001 outside" not in told or "hung up" not in told:
+        raise run.Failed(f"the loss of the connection is not told: {told!r}")
+    expect_closed(bench.connection)
+    bench.resume()
+    bench.tell_and_wait()
+
+
+@case
+def hangup(bench):
+    hung_up(bench, "hangup")
+
+
+@case
+def hangup_six(bench):
+    hung_up(bench, "hangup-six")
+
+
+@case
+def ended_by_the_peer(bench):
+    bench.start("ended", end=True)
+    bench.suspend()
+    bench.resume()
+    bench.tell_and_wait()
+
+
+@case
+def reconnect(bench):
+    bench.rule("reconnect")
+    bench.start("reconnect")
+    bench.suspend()
+    expect_closed(bench.connection)
+    bench.resume()
+    again = bench.listener.accept()[0]
+    again.settimeout(run.PATIENCE)
+    bench.tell_and_wait()
+    if again.recv(100) != b"hello again":
+        raise run.Failed("the new connection does not work")
+    again.sendall(b"welcome")
+    bench.farewell()
+
+
+def goes_on(bench):
+    bench.tell_and_wait()
+    if bench.connection.recv(100) != b"hello again":
+        raise run.Failed("the connection does not work any more")
+    bench.connection.sendall(b"welcome")
+
+
+@case
+def refused_by_policy(bench):
+    bench.rule("fail")
+    bench.start("untouched")
+    done = subprocess.run([bench.engine, "checkpoint", "--pid", str(bench.pid), "--images", bench.images, "--policy",
+                           bench.policy], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode == 0:
+        raise run.Failed("the checkpoint was made")
+    for text in ("127.0.0.1:6001", "policy.toml:1", str(bench.pid)):
+        if text not in done.stderr:
+            raise run.Failed(f"expected '{text}' in {done.stderr!r}")
+    goes_on(bench)
+
+
+@case
+def keep_running(bench):
+    bench.start("untouched")
+    run.engine_run(bench.engine, "checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images)
+    goes_on(bench)
+
+
+@case
+def waiting_from_outside(bench):
+    bench.start("hangup")
+    waiting = socket.create_connection(("127.0.0.1", 6002), timeout=run.PATIENCE)
+    told = bench.suspend()
+    if "1 connections from outside wait" not in told:
+        raise run.Failed(f"the waiting connection is not told: {told!r}")
+    expect_closed(waiting)
+    bench.resume()
+    bench.tell_and_wait()
+
+
+@case
+def address_taken(bench):
+    bench.start("hangup")
+    bench.suspend()
+    stranger = socket.create_server(("127.0.0.1", 6002), reuse_port=False)
+    done = subprocess.run([bench.engine, "restore", "--detach", "--images", bench.images], capture_output=True, text=True,
+                          timeout=60, check=False)
+    if done.returncode == 0 or "127.0.0.1:6002" not in done.stderr:
+        raise run.Failed(f"expected a refusal that names the address, found {done.stderr!r}")
+    stranger.close()
+    bench.resume()
+    bench.tell_and_wait()
+
+
+def inside(name, directory, build):
+    run.raise_loopback()
+    bench = Bench(directory, pathlib.Path(build))
+    try:
+        CASES[name](bench)
+        bench.farewell()
+        return 0
+    except (run.Failed, OSError, subprocess.SubprocessError) as reason:
+        print(" / ".join(str(reason).splitlines()))
+        return 1
+
+
+def outside(name, build):
+    directory = tempfile.mkdtemp(prefix="abey-outside-")
+    os.chmod(directory, 0o777)
+    try:
+        done = subprocess.run(["unshare", "--fork", "--pid", "--mount", "--ipc", "--net", "--mount-proc", "--kill-child",
+                               sys.executable, __file__, "--inside", name, directory, str(build)],
+                              capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL)
+        text = (done.stdout + done.stderr).strip().replace("\n", " / ")
+        return ("passed", text) if done.returncode == 0 else ("failed", text or f"status {done.returncode}")
+    except subprocess.TimeoutExpired:
+        return "failed", "did not end within 240 s"
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def main():
+    if sys.argv[1:2] == ["--inside"]:
+        return inside(*sys.argv[2:5])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--tap", action="store_true")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    build = pathlib.Path(options.build).resolve()
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    if os.geteuid() != 0:
+        print("outside.py: checkpoint and restore need root", file=sys.stderr)
+        return 1
+    for name in options.names or CASES:
+        verdict, reason = outside(name, build)
+        counts[verdict] += 1
+        run.tell(options.tap, counts, name, verdict, reason)
+    run.closing(options.tap, counts)
+    return 0 if counts["failed"] == 0 and counts["passed"] > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
