@@ -106,6 +106,7 @@ Result<> adopt(const model::Tree &tree, rebuild::Context &context, rebuild::Fami
     };
     TRY(each([&](const model::Task &task) { return rebuild::fill_memory(context, family.of(task), task); }));
     TRY(rebuild::finish(context));
+    TRY(each([&](const model::Task &task) { return rebuild::fill_places(context, family.of(task), task); }));
     std::set<model::ObjRef> tables;
     TRY(each([&](const model::Task &task) {
         return rebuild::fill_state(context, family.of(task), task, !tables.insert(task.descriptors).second);
@@ -193,7 +194,7 @@ Result<Report> run(const Request &request) {
     home.keep();
     for (const model::Task &task : tree.tasks)
         if (task.state != model::TaskState::zombie)
-            TRY(rebuild::release(family.of(task), task));
+            TRY(rebuild::release(family.of(task), task, tree));
     family.let_go();
     if (reaper) {
         report.reaper = reaper->pid();

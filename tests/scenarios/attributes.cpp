@@ -6,6 +6,7 @@
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 namespace {
 
@@ -40,6 +41,7 @@ int main(int argc, char **argv) {
     SYS(::prctl(PR_SET_TIMERSLACK, 123456));
     SYS(::prctl(PR_SET_CHILD_SUBREAPER, 1));
     SYS(::prctl(PR_SET_DUMPABLE, 0));
+    SYS(::syscall(SYS_membarrier, 1 << 4, 0, 0)); // MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
     const std::string directory = here();
     scenario::ready();
     scenario::wait();
@@ -59,6 +61,7 @@ int main(int argc, char **argv) {
     EQUAL(1, CPU_COUNT(&cpus));
     CHECK(CPU_ISSET(0, &cpus));
     EQUAL(ADDR_NO_RANDOMIZE, ::personality(0xffffffff));
+    SYS(::syscall(SYS_membarrier, 1 << 3, 0, 0)); // MEMBARRIER_CMD_PRIVATE_EXPEDITED, for the registered only
     int signal = 0;
     SYS(::prctl(PR_GET_PDEATHSIG, &signal));
     EQUAL(SIGUSR2, signal);

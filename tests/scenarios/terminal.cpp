@@ -21,6 +21,7 @@ int main(int argc, char **argv) {
         ::setsid();
         const int slave = SYS(::open(name.c_str(), O_RDWR));
         SYS(::ioctl(slave, TIOCSCTTY, 0));
+        const int held = SYS(::open("/dev/tty", O_RDWR)); // as pagers and shells do
         termios settings = {};
         SYS(::tcgetattr(slave, &settings));
         ::cfmakeraw(&settings);
@@ -43,7 +44,8 @@ int main(int argc, char **argv) {
         EQUAL(::getpid(), ::tcgetsid(slave));
         EQUAL(::getpgrp(), ::tcgetpgrp(slave));
         const int own = SYS(::open("/dev/tty", O_RDWR | O_CLOEXEC));
-        EQUAL(6, ::write(own, "output", 6));
+        EQUAL(3, ::write(own, "out", 3));
+        EQUAL(3, ::write(held, "put", 3));
         char text[10] = {};
         EQUAL(5, ::read(slave, text, sizeof text));
         EQUAL(std::string("typed"), std::string(text));

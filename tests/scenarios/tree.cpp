@@ -56,6 +56,14 @@ int main(int argc, char **argv) {
         scenario::wait();
         ::_exit(13);
     }
+    // another signal than SIGSTOP, where a shell would see it: in a group of its own with its parent in ours
+    const pid_t suspended = scenario::fork_child();
+    if (suspended == 0) {
+        ::setpgid(0, 0);
+        ::raise(SIGTSTP);
+        scenario::wait();
+        ::_exit(15);
+    }
     const pid_t zombie = scenario::fork_child();
     if (zombie == 0)
         ::_exit(42);
@@ -84,7 +92,7 @@ int main(int argc, char **argv) {
     ::close(ends[0]);
     ::close(ends[1]);
 
-    until([&] { return state_of(stopped) == 'T'; });
+    until([&] { return state_of(stopped) == 'T' && state_of(suspended) == 'T'; });
     until([&] { return state_of(zombie) == 'Z' && state_of(killed) == 'Z'; });
     until([&] { return ::getsid(leader) == leader && parent_of(orphan) == root; });
     const pid_t session = ::getsid(0);
@@ -97,6 +105,11 @@ int main(int argc, char **argv) {
     EQUAL('T', state_of(stopped));
     EQUAL('Z', state_of(zombie));
     EQUAL('Z', state_of(killed));
+    int why = 0;
+    EQUAL(suspended, SYS(::waitpid(suspended, &why, WUNTRACED)));
+    CHECK(WIFSTOPPED(why));
+    EQUAL(SIGTSTP, WSTOPSIG(why));
+    SYS(::kill(suspended, SIGCONT));
     EQUAL(root, parent_of(orphan));
     EQUAL(leader, ::getsid(leader));
     EQUAL(stopped, ::getpgid(stopped));
@@ -106,7 +119,8 @@ int main(int argc, char **argv) {
     SYS(::kill(stopped, SIGCONT));
     EQUAL(stopped, SYS(::waitpid(stopped, &status, WCONTINUED)));
     CHECK(WIFCONTINUED(status));
-    for (const auto &[child, code] : {std::pair(stopped, 13), std::pair(leader, 12), std::pair(orphan, 14)}) {
+    for (const auto &[child, code] :
+         {std::pair(stopped, 13), std::pair(suspended, 15), std::pair(leader, 12), std::pair(orphan, 14)}) {
         SYS(::kill(child, SIGTERM));
         EQUAL(code, scenario::exit_status(child));
     }

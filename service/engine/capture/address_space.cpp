@@ -8,8 +8,9 @@ namespace abey::capture {
 
 namespace {
 
-// Marks of VmFlags (Documentation/filesystems/proc.rst) that are made by calls and not by the mapping itself.
-constexpr std::array<std::string_view, 9> kept_flags = {"lo", "dd", "dc", "wf", "hg", "nh", "mg", "sr", "rr"};
+// Marks of VmFlags (Documentation/filesystems/proc.rst) that rebuild needs to make the mapping or marks it with later.
+constexpr std::array<std::string_view, 12> kept_flags = {"lo", "lf", "dd", "dc", "wf", "hg",
+                                                         "nh", "mg", "sr", "rr", "nr", "dp"};
 
 constexpr std::string_view anonymous_prefix = "[anon:";
 
@@ -42,8 +43,6 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
         for (const std::string_view flag : kept_flags)
             if (seen.has_flag(flag))
                 mapping.vm_flags.emplace_back(flag);
-        if (seen.has_flag("nr"))
-            mapping.vm_flags.emplace_back("nr");
         if (seen.name == "[vdso]") {
             mapping.kind = model::MappingKind::vdso;
         } else if (seen.name == "[vvar]") {

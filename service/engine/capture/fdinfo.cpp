@@ -63,6 +63,8 @@ Result<model::FileLock> parse_lock(std::string_view text) {
     if (parts[3] != "READ" && parts[3] != "WRITE")
         return fail(0, "a lock of the mode {} cannot be brought back", parts[3]);
     lock.write = parts[3] == "WRITE";
+    // Who took it, for locks that do not belong to a process by what it holds; -1 where the kernel does not know.
+    (void)std::from_chars(parts[4].data(), parts[4].data() + parts[4].size(), lock.pid);
     if (!to_number(parts[6], lock.start) || (parts[7] != "EOF" && !to_number(parts[7], lock.end)))
         return fail(0, "fdinfo: not a range: \"{}\"", text);
     return lock;

@@ -3,6 +3,7 @@
 #include "engine/capture/apart.h"
 #include "engine/capture/descriptors.h"
 
+#include "engine/os/critical_section.h"
 #include "engine/os/kernel.h"
 
 #include <cerrno>
@@ -62,8 +63,12 @@ Result<model::Scheduling> scheduling_of(int tid) {
     return own;
 }
 
-Result<model::Thread> capture_thread(const os::Tracee &tracee, int pid, const os::ProcStatus &status) {
+Result<model::Thread> capture_thread(os::Tracee &tracee, int pid, const os::ProcStatus &status) {
     model::Thread thread;
+    if (const auto rseq = tracee.rseq()) { // not there before Linux 5.13: then the task has none that we could know of
+        thread.rseq = {rseq->address, rseq->size, rseq->signature, rseq->flags};
+        TRY(os::abort_critical_section(tracee, pid, *rseq));
+    }
     const int tid = tracee.tid();
     thread.tid = status.own_tid;
     thread.comm = TRY(os::read_proc(pid, fmt::format("task/{}/comm", tid)));
@@ -80,8 +85,6 @@ Result<model::Thread> capture_thread(const os::Tracee &tracee, int pid, const os
     if (::syscall(SYS_get_robust_list, tid, &thread.robust_list, &size) < 0)
         return fail(errno, "cannot read the robust futex list of thread {}", tid);
     thread.robust_list_size = size;
-    if (const auto rseq = tracee.rseq()) // not there before Linux 5.13: then the task has none that we could know of
-        thread.rseq = {rseq->address, rseq->size, rseq->signature, rseq->flags};
     return thread;
 }
 
@@ -105,6 +108,14 @@ class OwnNamespaces {
 
   private:
     std::map<std::string, std::string, std::less<>> links_;
+};
+
+// Context::state: directories and umasks, found again by kcmp(2) of one process that has each (CLONE_FS shares them).
+struct FsContexts {
+    struct Order {
+        bool operator()(int a, int b) const { return ::syscall(SYS_kcmp, a, b, KCMP_FS, 0, 0) == 1; }
+    };
+    std::map<int, model::ObjRef, Order> by_pid;
 };
 
 int own_id(const OwnIds &ids, int id) {
@@ -132,7 +143,7 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
     const int stopped_by = process.threads.front().group_stop();
     task.state = stopped_by != 0 ? model::TaskState::stopped : model::TaskState::running;
     task.stop_signal = stopped_by;
-    for (const os::Tracee &tracee : process.threads) {
+    for (os::Tracee &tracee : process.threads) {
         const bool leader = tracee.tid() == process.pid;
         const os::ProcStatus own = leader ? status : TRY(os::read_status(process.pid, tracee.tid()));
         task.threads.push_back(TRY(capture_thread(tracee, process.pid, own)));
@@ -152,6 +163,13 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
 
 Result<> capture_fs(Context &context, int pid, const std::string &comm, const os::ProcStatus &status,
                     model::Task &task) {
+    auto &known = context.state<FsContexts>().by_pid;
+    if (const auto same = known.find(pid); same != known.end()) {
+        if (::syscall(SYS_kcmp, pid, same->first, KCMP_FS, 0, 0) != 0)
+            return fail(errno, "process {} ({}): cannot compare its working directory by kcmp(2)", pid, comm);
+        task.fs = same->second;
+        return {};
+    }
     model::FsContext fs;
     fs.umask = status.umask;
     fs.directory =
@@ -166,6 +184,7 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
     fs.id = context.tree.next_id();
     task.fs = fs.id;
     context.tree.fs_contexts[fs.id] = fs;
+    known.emplace(pid, fs.id);
     return {};
 }
 

@@ -228,6 +228,7 @@ void put(const model::Task &from, pb::Task &to) {
     to.set_dumpable(from.dumpable);
     to.set_child_subreaper(from.child_subreaper);
     to.set_thp_disabled(from.thp_disabled);
+    to.set_membarrier(from.membarrier);
     to.set_cgroup(from.cgroup);
 }
 
@@ -257,6 +258,7 @@ Result<> get(const pb::Task &from, model::Task &to) {
     to.dumpable = from.dumpable();
     to.child_subreaper = from.child_subreaper();
     to.thp_disabled = from.thp_disabled();
+    to.membarrier = from.membarrier();
     to.cgroup = from.cgroup();
     return {};
 }

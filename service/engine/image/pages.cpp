@@ -90,7 +90,10 @@ Result<> PageWriter::plan(int pid, model::AddressSpace &space) {
         figures_.scanned += (mapping.end - mapping.start) / page;
         const bool can_differ =
             mapping.kind == model::MappingKind::anonymous || mapping.kind == model::MappingKind::file;
-        if (mapping.shared || !can_differ)
+        // Droppable memory (MAP_DROPPABLE, mmap(2)) holds what must not be seen twice, such as the state of random
+        // numbers: its owner is prepared to find it empty.
+        const bool droppable = std::ranges::find(mapping.vm_flags, "dp") != mapping.vm_flags.end();
+        if (mapping.shared || !can_differ || droppable)
             continue;
         auto scanned = scan_by_ioctl(pagemap, mapping.start, mapping.end, ranges);
         if (!scanned && (scanned.error().code() == ENOTTY || scanned.error().code() == EINVAL))

@@ -74,7 +74,7 @@ struct SignalOwner {
 struct FileLock {
     enum class Kind : uint8_t { flock, posix, ofd, lease } kind = Kind::flock;
     bool write = false;
-    int32_t pid = 0; // holder of a POSIX lock
+    int32_t pid = 0; // POSIX: the holder; else who took it, 0 or -1 when nobody knows
     uint64_t start = 0;
     uint64_t end = ~0ULL; // inclusive, ~0: to the end of the file
 };

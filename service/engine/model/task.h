@@ -44,7 +44,8 @@ struct Task {
     int32_t dumpable = 1;
     bool child_subreaper = false;
     bool thp_disabled = false;
-    Bytes cgroup; // below the checkpointed cgroup, "" for the cgroup itself
+    uint32_t membarrier = 0; // registrations, as bits of the commands that make them (membarrier(2))
+    Bytes cgroup;            // below the checkpointed cgroup, "" for the cgroup itself
 };
 
 } // namespace abey::model

@@ -46,6 +46,12 @@ inline constexpr int pr_timer_create_restore_ids_on = 1;
 inline constexpr int pr_set_vma = 0x53564d41;
 inline constexpr int pr_set_vma_anon_name = 0;
 
+// include/uapi/linux/mman.h, Linux 6.11
+inline constexpr int map_droppable = 0x08;
+
+// include/uapi/linux/membarrier.h, Linux 6.3
+inline constexpr int membarrier_get_registrations = 1 << 9;
+
 // include/uapi/linux/ptrace.h, Linux 5.13
 inline constexpr int ptrace_get_rseq_configuration = 0x420f;
 struct RseqConfiguration {

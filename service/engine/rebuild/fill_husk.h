@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Filling a husk, step by step, in this order for every task of the tree: memory of all, then the rest of each.
+// Filling a husk, step by step, in this order, each step for every task of the tree before the next.
 #pragma once
 
 #include "engine/rebuild/husk.h"
@@ -10,7 +10,10 @@ namespace abey::rebuild {
 // The address space: vDSO in place, mappings, pages, layout, executable. The husk's descriptor table is still empty.
 Result<> fill_memory(Context &context, Husk &husk, const model::Task &task);
 
-// Directory, root, umask; descriptors at their numbers and what only the task can do with them; signal actions, limits,
+// Directory, root, umask; for all tasks before any has descriptors, because tables and places may be shared.
+Result<> fill_places(Context &context, Husk &husk, const model::Task &task);
+
+// Descriptors at their numbers and what only the task can do with them; signal actions, limits,
 // personality. `table_done`: the table is shared with a task that has it already.
 Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool table_done);
 
@@ -21,6 +24,6 @@ Result<> fill_threads(Context &context, Husk &husk, const model::Task &task);
 Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree);
 
 // Lets every thread run (or stand in its group-stop).
-Result<> release(Husk &husk, const model::Task &task);
+Result<> release(Husk &husk, const model::Task &task, const model::Tree &tree);
 
 } // namespace abey::rebuild

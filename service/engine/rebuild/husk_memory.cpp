@@ -111,10 +111,14 @@ Result<> map_all(Husk &husk, const model::AddressSpace &space, Calls &calls, Bor
     for (const model::Mapping &mapping : space.mappings) {
         if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
             continue;
-        int flags = MAP_FIXED_NOREPLACE | (mapping.shared ? MAP_SHARED : MAP_PRIVATE);
+        const auto marked = [&](std::string_view flag) {
+            return std::ranges::find(mapping.vm_flags, flag) != mapping.vm_flags.end();
+        };
+        const int type = marked("dp") ? kernel::map_droppable : mapping.shared ? MAP_SHARED : MAP_PRIVATE;
+        int flags = MAP_FIXED_NOREPLACE | type;
         if (mapping.grows_down)
             flags |= MAP_GROWSDOWN;
-        if (std::find(mapping.vm_flags.begin(), mapping.vm_flags.end(), "nr") != mapping.vm_flags.end())
+        if (marked("nr"))
             flags |= MAP_NORESERVE;
         int number = -1;
         if (mapping.kind == model::MappingKind::anonymous)
@@ -190,12 +194,13 @@ Result<> finish_mappings(const model::AddressSpace &space, Calls &calls) {
         auto &batch = calls.batch();
         if (!mapping.shared && (mapping.protection & PROT_WRITE) == 0 && has_pages(space, mapping))
             batch.must("mprotect", SYS_mprotect, mapping.start, length, mapping.protection);
+        const bool on_fault = std::ranges::find(mapping.vm_flags, "lf") != mapping.vm_flags.end();
         for (const model::Bytes &flag : mapping.vm_flags) {
             if (const auto known = advice.find(flag); known != advice.end())
                 batch.may(SYS_madvise, mapping.start, length, known->second);
             else if (flag == "lo")
                 batch.must(fmt::format("cannot lock {:x}-{:x} in memory", mapping.start, mapping.end), SYS_mlock2,
-                           mapping.start, length, 0);
+                           mapping.start, length, on_fault ? MLOCK_ONFAULT : 0);
         }
         if (!mapping.anonymous_name.empty()) // only a name to look at; kernels without it lose nothing else
             batch.may(SYS_prctl, kernel::pr_set_vma, kernel::pr_set_vma_anon_name, mapping.start, length,

@@ -34,6 +34,21 @@ Result<> set_places(Context &context, Husk &husk, const model::Task &task, Calls
     return {};
 }
 
+// Set once for ever by a login (pam_loginuid); where it has been, that is the right one. Only the task itself may.
+Result<> set_login(Husk &husk, const model::Task &task, Calls &calls) {
+    const std::string path = fmt::format("/proc/{}/loginuid", husk.pid());
+    const auto now = read_file(path);
+    if (task.login_uid == ~0U || !now || *now != "4294967295")
+        return {};
+    const Fd file = TRY(abey::open_file(path, O_WRONLY));
+    const std::string text = std::to_string(task.login_uid);
+    auto &batch = calls.batch();
+    batch.must("cannot take the file of its login uid", SYS_pidfd_getfd, husk.shop().worker_number, file.get(), 0);
+    batch.may(SYS_write, 0, batch.put_string(text), text.size());
+    batch.must("close", SYS_close, 0);
+    return calls.flush();
+}
+
 // pidfd_getfd(2) gives the lowest free number, and the table has been empty: so it is known in advance.
 Result<> set_descriptors(Context &context, Husk &husk, const model::DescriptorTable &table, Calls &calls) {
     int lowest = 0;
@@ -93,10 +108,15 @@ Result<> set_limits(const model::Task &task, Calls &calls) {
 
 } // namespace
 
-Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool table_done) {
+Result<> fill_places(Context &context, Husk &husk, const model::Task &task) {
     Calls calls(husk);
     TRY(set_places(context, husk, task, calls));
     TRY(calls.flush());
+    return set_login(husk, task, calls);
+}
+
+Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool table_done) {
+    Calls calls(husk);
     if (!table_done) {
         const auto &table = *TRY(find(context.tree.descriptor_tables, task.descriptors));
         TRY(set_descriptors(context, husk, table, calls));
@@ -111,18 +131,15 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
         batch.must("PR_SET_CHILD_SUBREAPER", SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
     if (task.thp_disabled)
         batch.must("PR_SET_THP_DISABLE", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    for (uint32_t command = 1; command != 0; command <<= 1U)
+        if ((task.membarrier & command) != 0)
+            batch.must("cannot register for membarrier", SYS_membarrier, command, 0);
     TRY(set_limits(task, calls));
     TRY(calls.flush());
     const std::string adjust = fmt::format("/proc/{}/oom_score_adj", husk.pid());
     if (const auto now = read_file(adjust); now && std::atoi(now->c_str()) != task.oom_score_adj)
         TRY_IN(write_file(adjust, std::to_string(task.oom_score_adj)), "cannot set oom_score_adj to {}",
                task.oom_score_adj);
-    if (task.login_uid != ~0U) {
-        const std::string login = fmt::format("/proc/{}/loginuid", husk.pid());
-        // set once for ever by the login (pam_loginuid); a different one cannot be had, and PAM's is the right one
-        if (const auto now = read_file(login); now && *now == "4294967295")
-            (void)write_file(login, std::to_string(task.login_uid));
-    }
     return {};
 }
 

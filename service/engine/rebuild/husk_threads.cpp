@@ -211,8 +211,8 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
             queue_signals(batch, {info}, task.pid, 0);
         }
     TRY(calls.flush());
-    if (leader)
-        batch.must("close", SYS_close, husk.shop().worker_number);
+    if (leader) // with a shared table another task may have done it
+        batch.may(SYS_close, husk.shop().worker_number);
     set_credentials(batch, thread.credentials);
     if (thread.parent_death_signal != 0) // a change of credentials clears it
         batch.must("PR_SET_PDEATHSIG", SYS_prctl, PR_SET_PDEATHSIG, thread.parent_death_signal);

@@ -52,8 +52,14 @@ Result<> fill(Context &context) {
     for (const Kind &kind : kinds())
         if (kind.fill != nullptr)
             TRY(kind.fill(context));
+    std::set<model::ObjRef> in_tables;
+    for (const auto &task : context.tree.tasks)
+        if (const auto table = context.tree.descriptor_tables.find(task.descriptors);
+            table != context.tree.descriptor_tables.end())
+            for (const auto &descriptor : table->second.descriptors)
+                in_tables.insert(descriptor.open_file);
     for (const auto &[id, file] : context.tree.open_files)
-        if (auto restored = restore_state(TRY(context.open_file(id)), file); !restored)
+        if (auto restored = restore_state(TRY(context.open_file(id)), file, in_tables.contains(id)); !restored)
             return within(std::move(restored).error(), "{}", described(context.tree, id));
     return {};
 }

@@ -19,6 +19,7 @@ constexpr uint32_t settable_flags = O_APPEND | O_DIRECT | O_NOATIME | O_NONBLOCK
 struct InTasks {
     std::set<model::ObjRef> owners;                          // open files whose owner has been set
     std::set<std::pair<model::ObjRef, model::ObjRef>> locks; // descriptor table, open file
+    std::set<std::pair<model::ObjRef, size_t>> own_locks;    // open file, index of a lock that belongs to it
     std::map<int32_t, model::ObjRef> tables;                 // descriptor table by pid
 };
 
@@ -71,6 +72,37 @@ void append_owner(const model::OpenFile &file, int number, os::Batch &batch) {
         batch.must(what, SYS_setresuid, 0, 0, 0);
 }
 
+bool holds(const model::Tree &tree, model::ObjRef table, model::ObjRef file) {
+    const auto found = tree.descriptor_tables.find(table);
+    return found != tree.descriptor_tables.end() &&
+           std::ranges::find(found->second.descriptors, file, &model::Descriptor::open_file) !=
+               found->second.descriptors.end();
+}
+
+// Locks that belong to the open file. /proc/locks tells who took them: that task does it again when it still has the
+// file, else the first that has.
+void append_own_locks(Context &context, const model::Task &task, const model::Descriptor &descriptor,
+                      const model::OpenFile &file, os::Batch &batch) {
+    using Kind = model::FileLock::Kind;
+    auto &state = context.state<InTasks>();
+    const auto what = fmt::format(
+        "descriptor {}: cannot lock the file again; another process may hold a lock on it now", descriptor.number);
+    for (size_t i = 0; i < file.locks.size(); ++i) {
+        const auto &lock = file.locks[i];
+        const auto taker = state.tables.find(lock.pid);
+        const bool others = taker != state.tables.end() && taker->second != task.descriptors &&
+                            holds(context.tree, taker->second, file.id);
+        if (lock.kind == Kind::posix || others || !state.own_locks.insert({file.id, i}).second)
+            continue;
+        if (lock.kind == Kind::flock)
+            batch.must(what, SYS_flock, descriptor.number, (lock.write ? LOCK_EX : LOCK_SH) | LOCK_NB);
+        else if (lock.kind == Kind::ofd)
+            batch.must(what, SYS_fcntl, descriptor.number, F_OFD_SETLK, batch.put(to_flock(lock)));
+        else
+            batch.must(what, SYS_fcntl, descriptor.number, F_SETLEASE, lock.write ? F_WRLCK : F_RDLCK);
+    }
+}
+
 } // namespace
 
 const Kind *kind_of(const model::OpenFile &file) {
@@ -98,7 +130,7 @@ Result<int> Context::open_file(model::ObjRef id) {
     return made_.insert_or_assign(id, std::move(fd)).first->second.get();
 }
 
-Result<> restore_state(int fd, const model::OpenFile &file) {
+Result<> restore_state(int fd, const model::OpenFile &file, bool in_a_table) {
     if ((file.flags & O_PATH) != 0)
         return {};
     const int current = ::fcntl(fd, F_GETFL);
@@ -111,8 +143,9 @@ Result<> restore_state(int fd, const model::OpenFile &file) {
         return fail(errno, "cannot set its position to {}", file.position);
     if (file.owner.signal != 0 && ::fcntl(fd, F_SETSIG, file.owner.signal) < 0)
         return fail(errno, "cannot choose its signal");
-    for (const auto &lock : file.locks)
-        TRY(restore_lock(fd, lock));
+    if (!in_a_table) // on its way in a socket: no task can do it
+        for (const auto &lock : file.locks)
+            TRY(restore_lock(fd, lock));
     return {};
 }
 
@@ -122,6 +155,7 @@ Result<> restore_in_task(Context &context, const model::Task &task, const model:
     if (state.tables.empty())
         for (const auto &other : context.tree.tasks)
             state.tables[other.pid] = other.descriptors;
+    append_own_locks(context, task, descriptor, file, batch);
     if (!file.locks.empty() && state.locks.insert({task.descriptors, file.id}).second)
         for (const auto &lock : file.locks) {
             const auto table = state.tables.find(lock.pid);

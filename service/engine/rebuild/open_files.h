@@ -13,10 +13,10 @@ const Kind *kind_of(const model::OpenFile &file);
 // For open(2): without what only matters at creation, and O_NONBLOCK, so that no open waits.
 uint32_t reopen_flags(uint32_t flags);
 
-// Status flags, position, signal number, flock(2), open file description locks and leases.
-Result<> restore_state(int fd, const model::OpenFile &file);
+// Status flags, position, signal number; locks, too, when no task has it in its table (else restore_in_task does).
+Result<> restore_state(int fd, const model::OpenFile &file, bool in_a_table);
 
-// Appends to the batch what belongs to a task: POSIX locks of its table, the owner of signals (once for an open file).
+// Appends to the batch what belongs to a task: locks, the owner of signals (once for an open file).
 Result<> restore_in_task(Context &context, const model::Task &task, const model::Descriptor &descriptor,
                          const model::OpenFile &file, os::Batch &batch);
 

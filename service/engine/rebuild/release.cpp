@@ -42,6 +42,28 @@ Result<uint64_t> borrowed_call(int pid, const model::AddressSpace &space) {
     return fail(ENOTSUP, "it has no vDSO");
 }
 
+// The signal that stopped it, as its parent will be told; SIGSTOP when another one would not stop it now. SIGTSTP,
+// SIGTTIN and SIGTTOU do nothing to a process group that nobody outside could continue (signal(7), setpgid(2)).
+int stop_signal(const model::Task &task, const model::Tree &tree) {
+    const int signal = task.stop_signal;
+    if (signal < 1 || static_cast<size_t>(signal) > task.actions.size())
+        return SIGSTOP;
+    const auto &action = task.actions[static_cast<size_t>(signal) - 1];
+    const bool blocked = std::ranges::any_of(task.threads, [signal](const model::Thread &thread) {
+        return (thread.signal_mask >> static_cast<unsigned>(signal - 1) & 1U) != 0;
+    });
+    const auto parent_of = [&tree](const model::Task &child) {
+        return std::ranges::find(tree.tasks, child.parent, &model::Task::pid);
+    };
+    const bool guarded = std::ranges::any_of(tree.tasks, [&](const model::Task &member) {
+        const auto parent = parent_of(member);
+        return member.process_group == task.process_group && parent != tree.tasks.end() &&
+               parent->session == member.session && parent->process_group != member.process_group;
+    });
+    const bool stops = action.handler == 0 && !blocked && guarded;
+    return stops ? signal : SIGSTOP;
+}
+
 } // namespace
 
 Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree) {
@@ -62,8 +84,8 @@ Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree
     return set_thread(leader, task.threads.front());
 }
 
-Result<> release(Husk &husk, const model::Task &task) {
-    if (task.state == model::TaskState::stopped && ::kill(husk.pid(), SIGSTOP) < 0)
+Result<> release(Husk &husk, const model::Task &task, const model::Tree &tree) {
+    if (task.state == model::TaskState::stopped && ::kill(husk.pid(), stop_signal(task, tree)) < 0)
         return fail(errno, "process {}: cannot be stopped again", task.pid);
     for (os::Tracee &thread : husk.threads())
         TRY(thread.detach());

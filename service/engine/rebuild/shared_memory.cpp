@@ -5,6 +5,7 @@
 #include "engine/rebuild/open_files.h"
 
 #include <algorithm>
+#include <set>
 
 #include <sys/mman.h>
 
@@ -18,6 +19,7 @@ constexpr uint64_t page = 4096;
 // Context::state: one descriptor for each, until finish().
 struct Memories {
     std::map<model::ObjRef, Fd> made;
+    std::set<model::ObjRef> handed_out;
 };
 
 // A mapping of this process.
@@ -91,7 +93,18 @@ Result<const Fd *> made(Context &context, model::ObjRef id) {
 }
 
 Result<Fd> create(Context &context, const model::OpenFile &file) {
-    const Fd *base = TRY(made(context, std::get<model::SharedMemoryFile>(file.payload).memory));
+    const model::ObjRef id = std::get<model::SharedMemoryFile>(file.payload).memory;
+    const Fd *base = TRY(made(context, id));
+    // The open file that memfd_create(2) made does not count as one that writes, so what it holds can be executed; one
+    // that was opened through /proc does.
+    const bool memfd = context.tree.shared_memory.at(id).kind == model::SharedMemory::Kind::memfd;
+    if (memfd && (file.flags & (O_ACCMODE | O_PATH)) == O_RDWR &&
+        context.state<Memories>().handed_out.insert(id).second) {
+        Fd first(::fcntl(base->get(), F_DUPFD_CLOEXEC, 0));
+        if (!first)
+            return fail(errno, "cannot duplicate the descriptor of a memfd");
+        return first;
+    }
     return abey::open_file(fmt::format("/proc/self/fd/{}", base->get()), static_cast<int>(reopen_flags(file.flags)));
 }
 

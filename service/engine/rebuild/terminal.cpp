@@ -211,8 +211,14 @@ Result<> set_last(Context &context) {
 
 Result<int> terminal_slave(Context &context, model::ObjRef terminal) {
     auto *made = TRY(make(context, terminal));
-    if (!made->slave)
+    if (!made->slave) {
+        // Whoever asks makes it a controlling terminal, and then no /dev/tty can be opened for it by others any more.
+        for (const auto &[id, file] : context.tree.open_files)
+            if (const auto *end = std::get_if<model::TerminalEnd>(&file.payload);
+                end != nullptr && end->by_dev_tty && end->terminal == terminal)
+                TRY(context.open_file(id));
         made->slave = TRY(open_slave(made->number, O_RDWR));
+    }
     return made->slave.get();
 }
 
