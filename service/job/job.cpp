@@ -31,6 +31,9 @@ std::string job_file(uint32_t number, const std::string &directory) {
 std::string outcome_file(uint32_t number, const std::string &directory) {
     return fmt::format("{}/{}.result", directory, number);
 }
+std::string session_file(uint32_t number, const std::string &directory) {
+    return fmt::format("{}/{}.session", directory, number);
+}
 
 // A member that must have the right type when it is there.
 template <class T> T member(const nlohmann::json &object, const char *name) {
@@ -212,6 +215,7 @@ Result<Outcome> load_outcome(uint32_t number, const std::string &directory) {
 void forget(uint32_t number, const std::string &directory) noexcept {
     ::unlink(job_file(number, directory).c_str());
     ::unlink(outcome_file(number, directory).c_str());
+    ::unlink(session_file(number, directory).c_str());
 }
 
 Result<Job> load(uint32_t number, const std::string &directory) {
@@ -221,6 +225,14 @@ Result<Job> load(uint32_t number, const std::string &directory) {
     if (job.number != number)
         return fail(EINVAL, "{}: describes job {}", path, job.number);
     return job;
+}
+
+Result<> note_session(uint32_t number, const std::string &session, const std::string &directory) {
+    return replace_file(session_file(number, directory), session);
+}
+
+Result<std::string> noted_session(uint32_t number, const std::string &directory) {
+    return read_own_file(session_file(number, directory));
 }
 
 std::string invocation() {

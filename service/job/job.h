@@ -76,6 +76,11 @@ Result<Job> load(uint32_t number, const std::string &directory = jobs_directory)
 void report_progress(std::string_view phase, int percent);
 Result<> store_outcome(uint32_t number, const Outcome &outcome, const std::string &directory = jobs_directory);
 
+// A resume's login session, noted before anything is brought back, for whoever ends it when its keeper cannot.
+Result<> note_session(uint32_t number, const std::string &session, const std::string &directory = jobs_directory);
+// ENOENT: it was never opened.
+Result<std::string> noted_session(uint32_t number, const std::string &directory = jobs_directory);
+
 // systemd's id of this run of the unit, which ExecStopPost= has as well, and no other run ever had (systemd.exec(5),
 // $INVOCATION_ID). Empty: not started by systemd.
 std::string invocation();

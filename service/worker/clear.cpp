@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/os/cgroup.h"
 #include "engine/os/fd.h"
 #include "session/frontend.h"
 #include "store/recorded_home.h"
@@ -56,10 +57,29 @@ Result<> clear_suspend(const job::Job &job) {
     return {};
 }
 
+// What a killed keeper had let go already has no keeper, and must not run beside what is resumed next.
+Result<> end_session_of(const job::Job &job) {
+    const auto id = job::noted_session(job.number);
+    if (!id)
+        return id.error().code() == ENOENT ? Result<>() : std::unexpected(id.error());
+    const auto logind = TRY(session::Logind::connect());
+    const auto session = logind.session(*id);
+    if (!session)
+        return session.error().code() == ENXIO ? Result<>() : std::unexpected(session.error());
+    if (session->cgroup.empty() || session->uid != job.uid)
+        return {};
+    const auto cgroup = TRY(os::Cgroup::open(session->cgroup));
+    return cgroup.kill();
+}
+
 // The keeper died before it could say that the session runs: the home is what it was before, and the checkpoint can be
 // tried again.
 Result<> clear_resume(const job::Job &job) {
-    return store::bring_home_back(store::Store(), job.checkpoint, job::invocation());
+    const store::Store store;
+    if (const auto checkpoint = store.find(job.checkpoint); checkpoint && checkpoint->state != store::State::waiting)
+        return {};
+    TRY(end_session_of(job));
+    return store::bring_home_back(store, job.checkpoint, job::invocation());
 }
 
 } // namespace

@@ -2,7 +2,8 @@
 //
 // The real abey-keeper with a stand-in for the engine, for tests of what is around it: the home is rolled back as the
 // pipeline does it, but what comes back is a fresh shell of the user's on a new terminal. ABEY_FAULT=error fails after
-// the roll-back and puts the home back, rolled-back kills the worker there, hang makes it wait there.
+// the roll-back and puts the home back, rolled-back kills the worker there, hang makes it wait there; released kills
+// the keeper when a process that minds no hangup runs already.
 #include "resume/resume.h"
 #include "snapshot/provider.h"
 #include "store/records.h"
@@ -28,6 +29,13 @@ namespace {
         ::setenv("TERM", "linux", 1);
         ::execlp("bash", "bash", "--norc", "--noprofile", "-i", nullptr);
     }
+    ::_exit(126);
+}
+
+// It does not mind the end of its terminal.
+[[noreturn]] void be_sleeper(uid_t uid) {
+    if (::close_range(3, ~0U, 0) == 0 && ::signal(SIGHUP, SIG_IGN) != SIG_ERR && ::setresuid(uid, uid, uid) == 0)
+        ::execlp("sleep", "sleep", "1000", nullptr);
     ::_exit(126);
 }
 
@@ -66,9 +74,15 @@ Result<Report> run(const Request &request) {
     const pid_t child = ::fork();
     if (child < 0)
         return fail(errno, "cannot fork");
+    if (child == 0 && wanted == "released")
+        be_sleeper(about.uid);
     if (child == 0)
         be_shell(slave, about.uid, about.home);
     ::close(slave);
+    if (wanted == "released") { // everything runs, and the keeper dies before it could say so
+        ::kill(::getppid(), SIGKILL);
+        ::pause();
+    }
     report.roots = {child};
     const auto index = static_cast<uint32_t>(std::atoi(name.data() + std::string_view("/dev/pts/").size()));
     report.terminals.push_back({.index = index, .old_index = index, .master = Fd(master)});

@@ -19,7 +19,7 @@ from worker_test import Login, install as install_worker, said, set_fault, subvo
 KEEPER = "/usr/local/lib/abeyance-test/abey-keeper"
 WORKER = "/usr/local/lib/abeyance-test/fake-worker"
 UNIT = "abeyance-resume@*.service"
-FAULTS = ("error", "rolled-back", "stopped", "keeper killed", "not noted", "power failure")
+FAULTS = ("error", "rolled-back", "stopped", "keeper killed", "released", "not noted", "power failure")
 
 PLAN = ["a session is suspended"] + [
     f"{fault}: {what}" for fault in FAULTS for what in ("resume fails", "the home is what it was", "the checkpoint waits",
@@ -44,6 +44,10 @@ def states(host):
 
 def home(host):
     return host.path("home/ada/stranger.txt").exists(), host.path("home/ada/hers.txt").exists()
+
+
+def processes_of_ada(host):
+    return host.run(["pgrep", "-x", "-u", "ada", "sleep|bash"]).stdout.split()
 
 
 def kept(host):
@@ -81,7 +85,7 @@ def work_after_a_power_failure(host, checkpoint):
 def failures(host, checks, checkpoint):
     volumes = subvolumes(host)
     for fault in FAULTS:
-        set_fault(host, {"error": "error", "rolled-back": "rolled-back", "not noted": None}.get(fault, "hang"))
+        set_fault(host, {"error": "error", "rolled-back": "rolled-back", "released": "released", "not noted": None}.get(fault, "hang"))
         if fault == "stopped":
             result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "stop", UNIT]))
         elif fault == "keeper killed":
@@ -101,7 +105,8 @@ def failures(host, checks, checkpoint):
             found := wait_until(lambda: home(host)[0] and (home(host), subvolumes(host)), "the home", 10),
             found == ((True, False), volumes)))
         checks.check(f"{fault}: the checkpoint waits", {checkpoint: "waiting"}, states(host))
-        checks.attempt(f"{fault}: no session is left", True, lambda: wait_until(lambda: not kept(host), "the end", 10))
+        checks.attempt(f"{fault}: no session is left", True, lambda: wait_until(
+            lambda: not kept(host) and not processes_of_ada(host), "the end", 10))
     set_fault(host, None)
 
 

@@ -39,8 +39,10 @@ class Freezing : public testing::Test {
         if (path_.empty())
             return;
         (void)write_file(path_ + "/cgroup.freeze", "0");
-        ::kill(process_, SIGKILL);
-        ::waitpid(process_, nullptr, 0);
+        if (process_ > 0) {
+            ::kill(process_, SIGKILL);
+            ::waitpid(process_, nullptr, 0);
+        }
         for (int i = 0; ::rmdir(path_.c_str()) < 0 && errno == EBUSY && i < 1000; ++i)
             ::usleep(10'000);
         EXPECT_NE(::access(path_.c_str(), F_OK), 0);
@@ -63,9 +65,22 @@ TEST_F(Freezing, EndsWithItsOwner) {
     }
     EXPECT_EQ(read_file(path_ + "/cgroup.freeze").value(), "0\n");
     EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), 0) << "no child but the one in the cgroup";
-    ::kill(process_, SIGKILL);
-    EXPECT_EQ(::waitpid(process_, nullptr, 0), process_);
+    const pid_t process = process_;
+    ::kill(process, SIGKILL);
+    EXPECT_EQ(::waitpid(std::exchange(process_, 0), nullptr, 0), process);
     EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
+}
+
+TEST_F(Freezing, KillsAllAndWaitsForTheirEnds) {
+    const auto cgroup = Cgroup::open(path_);
+    ASSERT_TRUE(cgroup);
+    const auto killed = cgroup->kill();
+    ASSERT_TRUE(killed) << killed.error().message();
+    EXPECT_TRUE(cgroup->processes().value().empty());
+    int status = 0;
+    const pid_t process = process_;
+    EXPECT_EQ(::waitpid(std::exchange(process_, 0), &status, 0), process);
+    EXPECT_TRUE(WIFSIGNALED(status));
 }
 
 TEST_F(Freezing, OfOneselfIsRefused) {

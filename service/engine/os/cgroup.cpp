@@ -18,7 +18,7 @@ namespace abey::os {
 
 namespace {
 constexpr int deepest = 64;
-constexpr int freeze_timeout_ms = 10000;
+constexpr int patience_ms = 10000;
 constexpr size_t list_limit = 64U << 20U;
 constexpr std::string_view dismissed = "x";
 
@@ -97,8 +97,7 @@ Result<> Cgroup::set(const char *name, std::string_view value) const {
     return {};
 }
 
-Result<> Cgroup::freeze() const {
-    TRY(set("cgroup.freeze", "1"));
+Result<> Cgroup::wait_for(std::string_view event, std::string_view failure) const {
     const Fd events = TRY(open_at(directory_.get(), "cgroup.events", O_RDONLY));
     for (;;) {
         std::string text(4096, '\0');
@@ -106,13 +105,23 @@ Result<> Cgroup::freeze() const {
         if (n < 0)
             return fail(errno, "cgroup {}: cannot read cgroup.events", path_);
         text.resize(static_cast<size_t>(n));
-        if (text.find("frozen 1") != std::string::npos)
+        if (text.find(event) != std::string::npos)
             return {};
         pollfd changed{events.get(), POLLPRI, 0};
-        if (::poll(&changed, 1, freeze_timeout_ms) == 0)
-            return fail(ETIMEDOUT, "cgroup {}: not frozen after {} s; a process in it is stuck in the kernel", path_,
-                        freeze_timeout_ms / 1000);
+        if (::poll(&changed, 1, patience_ms) == 0)
+            return fail(ETIMEDOUT, "cgroup {}: {} after {} s; a process in it is stuck in the kernel", path_, failure,
+                        patience_ms / 1000);
     }
+}
+
+Result<> Cgroup::freeze() const {
+    TRY(set("cgroup.freeze", "1"));
+    return wait_for("frozen 1", "not frozen");
+}
+
+Result<> Cgroup::kill() const {
+    TRY(set("cgroup.kill", "1"));
+    return wait_for("populated 0", "not empty");
 }
 
 Result<> Cgroup::thaw() const { return set("cgroup.freeze", "0"); }

@@ -21,12 +21,16 @@ class Cgroup {
     // cgroup.freeze, and waits until cgroup.events says that it is so.
     Result<> freeze() const;
     Result<> thaw() const;
+    // Kills everything in it and below (cgroup.kill, Linux 5.14), and waits until nothing is left.
+    Result<> kill() const;
     // cgroup.freeze, open for writing.
     [[nodiscard]] Result<Fd> freezer() const;
 
   private:
     Cgroup(Fd directory, std::string path) : directory_(std::move(directory)), path_(std::move(path)) {}
     Result<> set(const char *name, std::string_view value) const;
+    // Waits until cgroup.events says so.
+    [[nodiscard]] Result<> wait_for(std::string_view event, std::string_view failure) const;
     Result<> list_below(const Fd &directory, const std::string &below, int depth,
                         std::vector<std::pair<int, std::string>> &into) const;
     Fd directory_;

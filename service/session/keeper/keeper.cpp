@@ -187,6 +187,8 @@ Result<> keep(const Keep &request) {
 
     Watch watch(request);
     TRY_IN(watch.prepare(session, group), "session {}", session);
+    if (request.opened)
+        TRY_IN(request.opened(session), "session {}", session);
     resume::Report report = TRY(in_worker(request.work, request.progress));
     if (auto noted = request.ready(session, report); !noted) {
         end_children();

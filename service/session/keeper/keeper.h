@@ -18,6 +18,8 @@ struct Keep {
     uid_t uid = 0;
     std::string pam_service = "abeyance";
     std::string sockets = sockets_directory;
+    // The session is there, with nobody in it. On error nothing is brought back.
+    std::function<Result<>(const std::string &session)> opened;
     Work work;               // brings the processes back; runs in a child, within the new session
     ReportProgress progress; // how far that is
     // The session runs and can be attached to: whoever calls takes note of it. On error it is ended again.

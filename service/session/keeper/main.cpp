@@ -28,6 +28,7 @@ Result<> run(uint32_t number, bool &answered) {
     request.uid = job.uid;
     request.work = TRY(session::work_for(job, store));
     request.progress = [](const resume::Progress &progress) { job::report_progress(progress.phase, progress.percent); };
+    request.opened = [number](const std::string &session) { return job::note_session(number, session); };
     request.ready = [&](const std::string &session, const resume::Report &report) -> Result<> {
         // The point of no return. One session that runs and still waits would be resumed a second time.
         TRY(store.mark_resumed(job.checkpoint));
