@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <map>
 
 #include <sys/syscall.h>
 
@@ -24,13 +25,18 @@ Result<> thaw(const std::string &cgroup) {
 
 // The worker had begun to end the session, so it is suspended: the rest is ended too.
 Result<> finish_ending(const Target &target) {
+    std::map<pid_t, Fd> held;
+    for (const auto &process : TRY(session::processes_in(target.session.cgroup)))
+        held[process.pid] = Fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+    // Looked at again: an id that was used anew before it was held is killed only if it is the session's, too.
     const auto processes = TRY(session::processes_in(target.session.cgroup));
     const auto spare = session::frontend(processes, target.session.leader);
     for (const auto &process : processes) {
         if (std::ranges::find(spare, process.pid) != spare.end())
             continue;
-        const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
-        if (pidfd && ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) < 0 && errno != ESRCH)
+        const auto pidfd = held.find(process.pid);
+        if (pidfd != held.end() && pidfd->second &&
+            ::syscall(SYS_pidfd_send_signal, pidfd->second.get(), SIGKILL, nullptr, 0) < 0 && errno != ESRCH)
             return fail(errno, "process {} ({}): cannot end it", process.pid, process.comm);
     }
     return {};
