@@ -6,6 +6,8 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
+static volatile sig_atomic_t resized = 0;
+
 int main(int argc, char **argv) {
     scenario::begin(argc, argv);
     const int master = SYS(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
@@ -28,6 +30,7 @@ int main(int argc, char **argv) {
         settings.c_cc[VERASE] = '#';
         settings.c_lflag |= ISIG;
         SYS(::tcsetattr(slave, TCSANOW, &settings));
+        ::signal(SIGWINCH, [](int) { resized = 1; });
         EQUAL(1, ::write(ends[1], "r", 1));
         while (!scenario::told(100)) {
         }
@@ -49,6 +52,7 @@ int main(int argc, char **argv) {
         char text[10] = {};
         EQUAL(5, ::read(slave, text, sizeof text));
         EQUAL(std::string("typed"), std::string(text));
+        EQUAL(0, resized); // a program would take it for an event, and some drop the key that comes next
         EQUAL(1, ::write(ends[1], "d", 1));
         ::pause(); // until ^C comes
         ::_exit(1);

@@ -74,6 +74,13 @@ Result<Terminals::Made *> make(Context &context, model::ObjRef id) {
     const int unlocked = 0;
     if (::ioctl(made.number, TIOCSPTLCK, &unlocked) < 0)
         return fail(errno, "cannot unlock the pseudo-terminal /dev/pts/{}", made.index);
+    // Now, while it is nobody's controlling terminal: later its foreground group would be told of a change by SIGWINCH.
+    const winsize size = {.ws_row = terminal->rows,
+                          .ws_col = terminal->columns,
+                          .ws_xpixel = terminal->x_pixels,
+                          .ws_ypixel = terminal->y_pixels};
+    if (::ioctl(made.number, TIOCSWINSZ, &size) < 0)
+        return fail(errno, "cannot set the size of the pseudo-terminal /dev/pts/{}", made.index);
     return &terminals.made.emplace(id, std::move(made)).first->second;
 }
 
@@ -162,12 +169,6 @@ Result<> set_up(const model::Terminal &terminal, const Terminals::Made &made) {
     const auto locked = TRY(from_bytes<struct termios>(terminal.locked_settings, "locked settings"));
     if (::ioctl(made.number, TIOCSLCKTRMIOS, &locked) < 0)
         return fail(errno, "cannot lock its settings");
-    const winsize size = {.ws_row = terminal.rows,
-                          .ws_col = terminal.columns,
-                          .ws_xpixel = terminal.x_pixels,
-                          .ws_ypixel = terminal.y_pixels};
-    if (::ioctl(made.number, TIOCSWINSZ, &size) < 0)
-        return fail(errno, "cannot set its size");
     const int packet_mode = terminal.packet_mode ? 1 : 0;
     if (::ioctl(made.number, TIOCPKT, &packet_mode) < 0)
         return fail(errno, "cannot set its packet mode");
