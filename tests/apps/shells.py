@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Shells, and what multiplies them."""
+
+from run import app, expect
+
+
+@app("bash", ["bash", "--version"], "a shell on a terminal with a stopped job, one in the background, a half-typed line")
+def bash(bench):
+    bench.start_in_terminal("bash --norc --noprofile")
+    bench.send("PS1='ready> '; answer=42; cd /tmp; f() { echo function $1; }\n")
+    bench.wait_for(r"^ready>$")
+    bench.send("sh -c 'for i in 1 2 3; do read line; echo got $line; done; exit 5'\n")
+    bench.send("first\n")
+    bench.wait_for(r"^got first$")
+    bench.send("\x1a")
+    bench.wait_for(r"Stopped")
+    bench.send("sleep 1000 &\n")
+    bench.wait_for(r"^\[2\] \d+$")
+    bench.send("echo $answ")
+    bench.wait_for(r"echo \$answ$")
+    bench.suspend_and_resume()
+    bench.send("er; f $PWD; jobs\n")
+    bench.wait_for(r"^42$")
+    bench.wait_for(r"^function /tmp$")
+    bench.wait_for(r"^\[1\]\+ +Stopped ")
+    bench.wait_for(r"^\[2\]- +Running +sleep 1000")
+    bench.send("fg 1\n")
+    bench.send("second\nthird\n")
+    bench.wait_for(r"^got second$")
+    bench.wait_for(r"^got third$")
+    bench.send("echo status $?; kill %2; wait %2; echo ended $?\n")
+    bench.wait_for(r"^status 5$")
+    bench.wait_for(r"^ended 143$")
+    bench.send("exit 7\n")
+    expect(bench.status(), 7, "exit status")
+
+
+DASH = """
+trap 'echo trapped >>log' USR1
+count=0
+mkfifo pipe
+seq 1 400 >pipe &
+while read number; do
+    count=$((count + number))
+    echo "$number $(echo $count | tr 0-9 a-j)"
+    [ $((number % 100)) -ne 0 ] || kill -USR1 $$
+    while [ $number -ge 300 ] && [ ! -e go-on ]; do sleep 0.02; done
+done <pipe
+wait
+echo sum $count
+exit 9
+"""
+
+
+@app("dash", ["dpkg-query", "-W", "-f", "${Version}", "dash"], "a loop over a fifo with command substitutions and traps")
+def dash(bench):
+    bench.write("script", DASH)
+    bench.start("dash", "script")
+    bench.wait_lines("output", 150)
+    bench.suspend_and_resume()
+    expect(bench.status(), 9, "exit status")
+    total, lines = 0, []
+    for number in range(1, 401):
+        total += number
+        lines.append(f"{number} {str(total).translate(str.maketrans('0123456789', 'abcdefghij'))}\n")
+    expect(bench.read("output"), "".join(lines) + f"sum {total}\n", "output")
+    expect(bench.read("log"), "trapped\n" * 4, "traps")
+
+
+@app("tmux", ["tmux", "-V"], "a server with an attached client and three panes in two windows, a program in each")
+def tmux(bench):
+    socket = bench.path("socket")
+    bench.write("conf", "set -g history-limit 5000\nset -g status-left ''\nset -g default-shell /bin/bash\n"
+                        "set -g default-command 'PS1=\"ready> \" bash --norc --noprofile'\n")
+    bench.write("session", f"tmux -f conf -S {socket} -D & while ! tmux -N -S {socket} new-session -d -x 80 -y 23; do sleep 0.1; done 2>/dev/null\n"
+                           f"script --quiet --flush --return --log-out shown --command "
+                           f"'stty rows 24 cols 80; exec tmux -S {socket} attach' <keys >/dev/null\n"
+                           "echo client $?; wait\n")
+    bench.shown = bench.path("shown")
+    keys = bench.fifo("keys")
+    bench.start("sh", "session")
+
+    def tell(*command):
+        return bench.call("tmux", "-S", socket, *command)
+
+    bench.wait_for(r"^ready>$")
+    tell("split-window", "-v")
+    tell("new-window", "-n", "other")
+    tell("send-keys", "-t", "0.0", "seq 1 3000; read line; echo got $line", "Enter")
+    tell("send-keys", "-t", "0.1", "echo as''ked; for i in 1 2 3; do read x; echo line $i $x; done", "Enter")
+    # what is typed before a shell reads would be taken as typed without a line discipline
+    bench.wait_until(lambda: "asked" in tell("capture-pane", "-p", "-t", "0.1"), "the second pane asks")
+    tell("send-keys", "-t", "0.1", "one", "Enter")
+    tell("send-keys", "-t", "1.0", "vi", "Enter")
+    bench.wait_until(lambda: "3000" in tell("capture-pane", "-p", "-t", "0.0"), "the first pane has counted")
+    bench.wait_until(lambda: "line 1 one" in tell("capture-pane", "-p", "-t", "0.1"), "the second pane has read a line")
+    bench.wait_for(r"^~$")
+    before = [tell("capture-pane", "-p", "-S", "-", "-t", pane) for pane in ("0.0", "0.1", "1.0")]
+    bench.suspend_and_resume()
+    after = [tell("capture-pane", "-p", "-S", "-", "-t", pane) for pane in ("0.0", "0.1", "1.0")]
+    expect(after, before, "contents of the panes, with what has scrolled away")
+    bench.send("ihello from vi")  # by the attached client's own terminal
+    bench.wait_for(r"^hello from vi$")
+    bench.send("\x1b:q!\r")
+    tell("send-keys", "-t", "0.0", "again", "Enter")
+    tell("send-keys", "-t", "0.1", "two", "Enter", "three", "Enter")
+    bench.wait_until(lambda: "got again" in tell("capture-pane", "-p", "-t", "0.0"), "the first pane reads on")
+    bench.wait_until(lambda: "line 3 three" in tell("capture-pane", "-p", "-t", "0.1"), "the second pane reads on")
+    bench.send("\x02p")
+    bench.wait_for(r"line 2 two")
+    for pane in ("1.0", "0.1", "0.0"):
+        tell("send-keys", "-t", pane, "exit", "Enter")
+    bench.wait_until(lambda: "client" in bench.read("output"), "the client ends with its last window")
+    tell("kill-server")
+    expect(bench.status(), 0, "exit status")
+    expect(bench.read("output"), "client 0\n", "what the shell said")
