@@ -21,6 +21,7 @@ namespace {
 // exec, clone and exit of a tracee are not ours to watch: nothing runs but what we inject.
 constexpr unsigned long trace_options = PTRACE_O_TRACESYSGOOD;
 constexpr int most_rounds = 100;
+constexpr int end_timeout_ms = 1000;
 constexpr size_t most_processes = 100000;
 
 bool vanished(const Error &error) { return error.code() == ESRCH || error.code() == ENOENT; }
@@ -56,10 +57,17 @@ void sort_by_descent(std::vector<Stopped> &processes) {
     processes = std::move(sorted);
 }
 
+// What a process that may end at any moment has: nothing, once it has ended.
+Result<std::vector<int>> or_none(Result<std::vector<int>> found) {
+    if (!found && vanished(found.error()))
+        return std::vector<int>();
+    return found;
+}
+
 // Seizes whatever of the process is not seized yet; true when something new was found.
 Result<bool> hold(Stopped &process, std::set<int> &held) {
     bool grew = false;
-    for (const int tid : TRY(os::threads_of(process.pid))) {
+    for (const int tid : TRY(or_none(os::threads_of(process.pid)))) {
         if (held.contains(tid))
             continue;
         auto tracee = os::Tracee::seize(tid, trace_options);
@@ -70,7 +78,7 @@ Result<bool> hold(Stopped &process, std::set<int> &held) {
             if (tracee.error().code() == EPERM && status && status->tracer != 0)
                 return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first",
                             process.pid, process.stat.comm, status->tracer);
-            if (const auto stat = os::read_stat(process.pid, tid); stat && stat->zombie())
+            if (const auto stat = os::read_stat(process.pid, tid); stat ? stat->zombie() : vanished(stat.error()))
                 continue; // a thread that has ended but is not yet gone
             return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
         }
@@ -84,12 +92,52 @@ Result<bool> hold(Stopped &process, std::set<int> &held) {
     return grew;
 }
 
-// A stop is told once: a thread that has settled in an earlier round is not asked again.
-Result<> settle_all(std::vector<Stopped> &processes, std::set<int> &settled) {
+// A stop is told once: a thread that has settled in an earlier round is not asked again. A thread that ended before its
+// stop is dropped; true when there was one, because others may have come in its place.
+Result<bool> settle_all(std::vector<Stopped> &processes, std::set<int> &held, std::set<int> &settled) {
+    bool dropped = false;
     for (Stopped &process : processes)
-        for (os::Tracee &thread : process.threads)
-            if (settled.insert(thread.tid()).second)
-                TRY_IN(thread.settle(), "process {} ({})", process.pid, process.stat.comm);
+        for (auto thread = process.threads.begin(); thread != process.threads.end();) {
+            const int tid = thread->tid();
+            if (settled.contains(tid)) {
+                ++thread;
+                continue;
+            }
+            if (auto stop = thread->settle(); stop) {
+                settled.insert(tid);
+                ++thread;
+                continue;
+            } else if (!vanished(stop.error()) && stop.error().code() != ECHILD) {
+                return within(std::move(stop).error(), "process {} ({})", process.pid, process.stat.comm);
+            }
+            if (thread->tid() != 0 && !thread->wait(end_timeout_ms)) // its parent only sees its end once we have
+                thread->forget();
+            held.erase(tid); // the number may be used again
+            thread = process.threads.erase(thread);
+            dropped = true;
+        }
+    return dropped;
+}
+
+// Processes that are gone, and seen by nobody any more; their numbers may be used again. Those that have become zombies
+// stay, without threads.
+Result<> drop_gone(std::vector<Stopped> &processes, std::set<int> &known) {
+    for (auto process = processes.begin(); process != processes.end();) {
+        if (!process->threads.empty()) {
+            ++process;
+            continue;
+        }
+        auto stat = os::read_stat(process->pid);
+        if (!stat && !vanished(stat.error()))
+            return std::unexpected(std::move(stat).error());
+        if (!stat || stat->start_time != process->stat.start_time) {
+            known.erase(process->pid);
+            process = processes.erase(process);
+            continue;
+        }
+        process->stat = *stat;
+        ++process;
+    }
     return {};
 }
 
@@ -133,7 +181,7 @@ Result<StandStill> StandStill::of(const Target &target) {
                 if (auto stat = os::read_stat(child); stat && stat->zombie())
                     TRY(take(child, ""));
         // the stops are taken while frozen; the thaw that follows lets only those run that were spared
-        TRY(settle_all(all.processes_, settled));
+        TRY(settle_all(all.processes_, held, settled));
     } else {
         if (target.pid <= 0)
             return fail(EINVAL, "{} is not a process id", target.pid);
@@ -148,18 +196,22 @@ Result<StandStill> StandStill::of(const Target &target) {
                 return fail(EAGAIN,
                             "process {}: new processes appear faster than they can be stopped; give a cgroup instead",
                             target.pid);
-            grew = false;
-            TRY(settle_all(all.processes_, settled));
+            grew = TRY(settle_all(all.processes_, held, settled));
+            TRY(drop_gone(all.processes_, known));
             for (size_t i = 0; i < all.processes_.size(); ++i) {
-                if (!all.processes_[i].stat.zombie())
+                if (!all.processes_[i].stat.zombie()) {
                     grew |= TRY(hold(all.processes_[i], held));
-                for (const int child : TRY(os::children_of(all.processes_[i].pid)))
+                    grew |= all.processes_[i].threads.empty(); // on its way to its end: it is a zombie in a moment
+                }
+                for (const int child : TRY(or_none(os::children_of(all.processes_[i].pid))))
                     grew |= TRY(take(child, ""));
             }
         }
     }
+    TRY(drop_gone(all.processes_, known));
     if (all.processes_.empty())
-        return fail(ESRCH, "there is no process to checkpoint in {}", target.cgroup);
+        return fail(ESRCH, "there is no process to checkpoint in {}",
+                    target.cgroup.empty() ? fmt::format("process {}: it has ended", target.pid) : target.cgroup);
     for (Stopped &process : all.processes_) {
         const auto before = std::exchange(process.stat, TRY(os::read_stat(process.pid)));
         // Ids are used again: what stands still now must be what was listed.
