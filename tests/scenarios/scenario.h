@@ -163,11 +163,22 @@ inline void wait() {
 
 // For children: the root's pipe is not theirs
 inline pid_t fork_child() {
+    // Back in the parent, the child has let go of the pipe: whoever looks at its descriptors later sees it so.
+    int done[2];
+    SYS(::pipe(done));
     const pid_t child = SYS(::fork());
-    if (child == 0 && ready_pipe >= 0) {
-        ::close(ready_pipe);
+    if (child == 0) {
+        if (ready_pipe >= 0)
+            ::close(ready_pipe);
         ready_pipe = -1;
+        ::close(done[0]);
+        ::close(done[1]);
+        return 0;
     }
+    ::close(done[1]);
+    char none = 0;
+    (void)!::read(done[0], &none, 1);
+    ::close(done[0]);
     return child;
 }
 
