@@ -55,7 +55,7 @@ class Kept:
                 if session not in self.before and properties.get("Service") == "abeyance" and "terminal" in self.said():
                     return session, properties
             return None
-        return wait_until(found, "the keeper's session", 10)
+        return wait_until(found, "the keeper's session", 30)
 
     def said(self):
         self.host.run(["journalctl", "--sync"])
@@ -66,7 +66,7 @@ class Kept:
         return self.host.run(["systemctl", "show", "--value", "-p", name, UNIT], check=True).stdout.strip()
 
     def wait_end(self):
-        wait_until(lambda: self.property("SubState") in ("exited", "failed"), "the keeper's end", 10)
+        wait_until(lambda: self.property("SubState") in ("exited", "failed"), "the keeper's end", 30)
         return self.property("ExecMainStatus")
 
     def forget(self):
@@ -94,14 +94,14 @@ def show(terminal, command):
     """What a command prints, in the shell behind a terminal, its lines joined."""
     mark = next(marks)  # a new one each time, and never on the screen before it is printed
     terminal.type(f"clear; echo '<'{mark}; {command}; echo {mark}'>'\n")
-    terminal.wait_for(f"^<{mark}$", 5)
-    terminal.wait_for(f"{mark}>$", 5)
+    terminal.wait_for(f"^<{mark}$", 30)
+    terminal.wait_for(f"{mark}>$", 30)
     return "".join(terminal.text().partition(f"<{mark}")[2].partition(f"{mark}>")[0].splitlines()).strip()
 
 
 def attach(terminal, session):
     terminal.type(f"clear; abeyctl attach {session}\n")
-    terminal.wait_for(r"^shell[$]", 10)
+    terminal.wait_for(r"^shell[$]", 30)
     terminal.settle(0.2)
 
 
@@ -125,19 +125,19 @@ def joined(host, checks, session, properties):
     checks.check("keys and output go both ways", "42", show(first, "variable=kept; echo $((6 * 7))"))
     first.resize(30, 90)
     checks.attempt("a new size arrives", "30 90",
-                   lambda: wait_until(lambda: (size := show(first, "stty size")) == "30 90" and size, "the size", 5))
+                   lambda: wait_until(lambda: (size := show(first, "stty size")) == "30 90" and size, "the size", 30))
     checks.check("attach from within is refused", True, "in this session already" in show(first, f"abeyctl attach {session}"))
     with Terminal.login(host, "bob") as stranger:
         refused = show(stranger, f"abeyctl attach {session}")
         checks.check("somebody else is refused", "another user's", refused, "belongs to another user" in refused)
     first.type("\x1c\x04")
-    first.wait_for("detached", 5)
+    first.wait_for("detached", 30)
     checks.check("detach leaves it running", ["bash"], shells_in(host, session))
     checks.check("own terminal is as it was", modes, show(first, "stty -g"))
     attach(first, session)
     with Terminal.login(host, "ada") as second:
         attach(second, session)
-        first.wait_for("attached from elsewhere", 5)
+        first.wait_for("attached from elsewhere", 30)
         checks.check("second attach takes over", "kept", show(second, "echo $variable"))
     # both of her logins are gone now, one of them in the middle of it
     first.close()
@@ -156,16 +156,17 @@ def redrawn(host, checks, terminal, session, properties):
                  [["\t".join(["5001"] * 4), "\t".join(["5001"] * 4), nobody, nobody, "1"]], rights)
 
     # sleep knows nothing of SIGWINCH; the colour and the place are part of what is shown
-    terminal.type("clear; printf '\\033[7;20H\\033[31mdrawn once\\033[m'; sleep 1000\n")
-    terminal.wait_for("drawn once", 5)
+    terminal.type("clear; printf '\\033[7;20H\\033[31mdrawn o''nce\\033[m'; sleep 1000\n")  # not as the echo shows it
+    terminal.wait_for("drawn once", 30)
     terminal.type("\x1c\x04")
-    terminal.wait_for("detached", 5)
+    terminal.wait_for("detached", 30)
     terminal.type(f"clear; abeyctl attach {session}\n")
-    terminal.wait_for("drawn once", 5)
+    terminal.wait_for("drawn once", 30)
     lines = terminal.text().splitlines()
     checks.check("attach redraws for a program that does not", (6, 19),
                  next((row, line.index("drawn once")) for row, line in enumerate(lines) if "drawn once" in line))
     terminal.type("\x03")
+    terminal.settle(0.5)
     terminal.type("head -c 300000 /dev/urandom; printf '\\033c'\n")
     terminal.type("\x1c\x04")
     terminal.settle(1)
@@ -174,7 +175,7 @@ def redrawn(host, checks, terminal, session, properties):
         attach(other, session)
         checks.check("any output is taken", "still here", show(other, "echo still here"))
         other.type("\x1c\x04")
-        other.wait_for("detached", 5)
+        other.wait_for("detached", 30)
     terminal.close()
 
 
@@ -184,9 +185,9 @@ def worked_in(host, checks, kept, session, properties):
         terminal.type("(sleep 0.5; yes | head -n 3000000; touch /tmp/written)&\n")
         terminal.settle(0.1)
         terminal.type("\x1c\x04")
-        terminal.wait_for("detached", 5)
+        terminal.wait_for("detached", 30)
         checks.attempt("output without a reader does not wait", "written",
-                       lambda: wait_until(lambda: host.path("tmp/written").exists(), "its end", 20) and "written")
+                       lambda: wait_until(lambda: host.path("tmp/written").exists(), "its end", 60) and "written")
         attach(terminal, session)
         redrawn(host, checks, terminal, session, properties)
     with Terminal.login(host, "ada") as terminal:
@@ -199,11 +200,11 @@ def worked_in(host, checks, kept, session, properties):
                     return process.inner
             return None
 
-        sleeper = wait_until(orphan, "the orphan", 5)
+        sleeper = wait_until(orphan, "the orphan", 30)
         checks.check("an orphan becomes the keeper's", int(properties["Leader"]), parent_of(host, sleeper))
         terminal.type("exit 3\n")
-        terminal.wait_for("has ended", 10)
-        wait_until(lambda: sessions_of(host).get(session, {}).get("State") in (None, "closing"), "the session's end", 10)
+        terminal.wait_for("has ended", 30)
+        wait_until(lambda: sessions_of(host).get(session, {}).get("State") in (None, "closing"), "the session's end", 30)
         checks.check("its shell's end ends the session", ["sleep"], shells_in(host, session))
         checks.check("the keeper ends with status 0", "0", kept.wait_end())
         checks.check("its socket is gone", [], list(host.path("run/abeyance/sessions").iterdir()))
@@ -218,7 +219,7 @@ def left_over(host, kept):
 
 
 def gone(host, kept):
-    wait_until(lambda: not left_over(host, kept), "the end of the session", 10)
+    wait_until(lambda: not left_over(host, kept), "the end of the session", 30)
     sockets = list(host.path("run/abeyance/sessions").iterdir())
     return "nothing" if not sockets else f"{sockets}"
 
@@ -246,7 +247,7 @@ def test(host, checks):
     checks.attempt("a killed worker leaves nothing", "nothing", lambda: gone(host, kept))
     kept.forget()
     kept = Kept(host, "hang")
-    wait_until(lambda: left_over(host, kept) == ["fake-keeper"] * 4, "the worker's child", 10)
+    wait_until(lambda: left_over(host, kept) == ["fake-keeper"] * 4, "the worker's child", 30)
     kept.forget()
     checks.attempt("a resume that is stopped leaves nothing", "nothing", lambda: gone(host, kept))
     kept = Kept(host, *shell)
@@ -257,7 +258,7 @@ def test(host, checks):
     session, properties = kept.session()
     host.run(["kill", "-KILL", properties["Leader"]], check=True)
     checks.attempt("a killed keeper leaves no session", [],
-                   lambda: wait_until(lambda: not left_over(host, kept), "the end of the session", 10) and [])
+                   lambda: wait_until(lambda: not left_over(host, kept), "the end of the session", 30) and [])
     kept.forget()
 
 
