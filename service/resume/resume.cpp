@@ -177,6 +177,8 @@ Result<Report> run(const Request &request) {
     rebuild::Context context(tree, *files, TRY(image.pages()));
     rebuild::Family family(tree, shop, reaper ? &reaper->husk() : nullptr);
     TRY(family.make(context));
+    for (const model::Task &task : tree.tasks)
+        context.pids[task.pid] = family.of(task).pid();
     TRY(family.make_groups(context));
     report.figures.forking_time = since(forking);
 
@@ -196,6 +198,7 @@ Result<Report> run(const Request &request) {
         if (task.state != model::TaskState::zombie)
             TRY(rebuild::release(family.of(task), task, tree));
     family.let_go();
+    context.released = true;
     if (reaper) {
         report.reaper = reaper->pid();
         TRY(reaper->let_go());

@@ -3,15 +3,20 @@
 // Descriptor kinds besides sockets and terminals.
 #include "kinds_fixture.h"
 
+#include <algorithm>
+
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
+#include <mqueue.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -315,11 +320,34 @@ TEST_F(Kinds, SystemVSharedMemory) {
     capture::Context context(tree_, files_, false);
     const auto id = must(capture::capture_mapped_file(context, child.pid(), "test", start, start + size, true));
     EXPECT_TRUE(std::holds_alternative<model::SharedMemoryFile>(tree_.open_files.at(id).payload));
-    ASSERT_EQ(context.findings.size(), 1U);
-    EXPECT_FALSE(context.findings[0].fatal);
-    EXPECT_NE(context.findings[0].object.find("System V"), std::string::npos);
+    EXPECT_TRUE(context.findings.empty());
+    const auto &memory = tree_.shared_memory.begin()->second;
+    EXPECT_EQ(memory.kind, model::SharedMemory::Kind::system_v);
+    EXPECT_EQ(memory.size, size);
+    EXPECT_TRUE(memory.removed);
+    child.end(); // and with it the segment
     rebuild();
-    EXPECT_EQ(link_of(must(rebuilt_->open_file(id))), "/dev/zero (deleted)");
+    EXPECT_EQ(link_of(must(rebuilt_->open_file(id))), "/SYSV00000000 (deleted)");
+}
+
+TEST_F(Kinds, SystemVObjectsWithoutMappingAreTold) {
+    Child child([] {
+        const int id = ::semget(IPC_PRIVATE, 2, 0600);
+        must_call(id, "semget");
+        sembuf up = {.sem_num = 1, .sem_op = 1, .sem_flg = 0};
+        must_call(::semop(id, &up, 1), "semop");
+        make_pipe(a, b);
+        must_call(::write(b, &id, sizeof id), "write");
+    });
+    ASSERT_FALSE(child.failed());
+    int id = -1;
+    ASSERT_EQ(::read(child.take(a).get(), &id, sizeof id), static_cast<ssize_t>(sizeof id));
+    capture(child, true);
+    ::semctl(id, 0, IPC_RMID);
+    const auto told =
+        std::ranges::find(findings_, fmt::format("System V semaphores {}", id), &capture::Finding::object);
+    ASSERT_NE(told, findings_.end());
+    EXPECT_FALSE(told->fatal);
 }
 
 TEST_F(Kinds, EpollKnowsItsTargets) {
@@ -389,12 +417,31 @@ int make_perf_event() {
     return static_cast<int>(::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0UL));
 }
 
+int make_full_queue() {
+    mq_attr attributes = {};
+    attributes.mq_maxmsg = 1;
+    attributes.mq_msgsize = 8;
+    const int queue = ::mq_open("/abeyance-test", O_RDWR | O_CREAT | O_EXCL, 0600, &attributes);
+    ::mq_unlink("/abeyance-test");
+    return ::mq_send(queue, "text", 4, 0) == 0 ? queue : -1;
+}
+int pidfd_of(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+int make_other_namespace() {
+    const int before = ::open("/proc/self/ns/uts", O_RDONLY);
+    return ::unshare(CLONE_NEWUTS) == 0 ? before : -1;
+}
+
 const Refused refused_kinds[] = {
     {"anon_inode:[fanotify]", "fanotify", [] { return ::fanotify_init(FAN_CLASS_NOTIF, O_RDONLY); }},
     {"anon_inode:[io_uring]", "io_uring", make_io_uring},
     {"anon_inode:[userfaultfd]", "userfaultfd", [] { return static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC)); }},
     {"anon_inode:bpf-map", "BPF", make_bpf_map},
     {"anon_inode:[perf_event]", "performance counters", make_perf_event},
+    {"/abeyance-test", "1 messages in the message queue", make_full_queue},
+    {"anon_inode:[pidfd]", "not part of what is suspended", [] { return pidfd_of(::getppid()); }},
+    {"/proc/", "not part of what is suspended",
+     [] { return ::open(fmt::format("/proc/{}/status", ::getppid()).c_str(), O_RDONLY); }},
+    {"uts:[", "a namespace other than the session's own", make_other_namespace},
     {"socket:[", "vsock", [] { return ::socket(AF_VSOCK, SOCK_STREAM, 0); }},
 };
 
@@ -413,6 +460,7 @@ TEST_F(Kinds, RefusedByName) {
 
         tree_ = {};
         capture::Context context(tree_, files_, false);
+        context.is_inside = [&](int pid) { return pid == child.pid(); };
         const auto refused = capture::capture_descriptors(context, child.pid(), "test", child.pidfd().get());
         ASSERT_FALSE(refused);
         EXPECT_NE(refused.error().message().find(fmt::format("(test), descriptor 10 ({}", kind.link)),

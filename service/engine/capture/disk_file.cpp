@@ -11,13 +11,12 @@
 namespace abey::capture {
 namespace {
 
-// File systems whose files are something else in truth (linux/magic.h and the sources of ipc/mqueue.c, mm/secretmem.c)
+// File systems whose files are something else in truth (linux/magic.h and the source of mm/secretmem.c)
 struct NotAFile {
     int64_t type;
     const char *name;
 };
 constexpr std::array not_files = {
-    NotAFile{0x19800202, "a POSIX message queue"},
     NotAFile{0x5345434d, "secret memory (memfd_secret)"},
     NotAFile{0xcafe4a11, "a pinned BPF object"},
 };

@@ -19,6 +19,11 @@ Kind unix_socket_kind();
 Kind inet_socket_kind();
 Kind terminal_kind();
 Kind file_watches_kind();
+Kind process_handle_kind();
+Kind process_file_kind();
+Kind namespace_file_kind();
+Kind message_queue_kind();
+Kind system_v_kind();
 
 // Why something that no kind matches cannot be brought back: "reason; advice".
 Error refusal(const Seen &seen);

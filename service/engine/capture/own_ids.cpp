@@ -36,6 +36,10 @@ void translate_ids(model::Tree &tree, const OwnIds &ids) {
     constexpr int owner_is_group = 2; // F_OWNER_PGRP, fcntl(2)
     for (auto &[id, file] : tree.open_files) {
         translate(file.owner.type == owner_is_group ? ids.groups : ids.tasks, file.owner.pid);
+        if (auto *handle = std::get_if<model::ProcessHandle>(&file.payload))
+            translate(ids.tasks, handle->pid);
+        if (auto *ns = std::get_if<model::NamespaceFile>(&file.payload))
+            translate(ids.tasks, ns->pid);
         for (model::FileLock &lock : file.locks)
             translate(ids.tasks, lock.pid);
     }

@@ -8,6 +8,7 @@
 
 #include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/vfs.h>
 
 namespace abey::capture {
@@ -37,6 +38,35 @@ bool matches(const Seen &seen) {
     return st && st->st_dev == seen.stat.st_dev;
 }
 
+// The inode's number is the identifier (ipc/shm.c).
+Result<> ask_for_segment(Context &context, const Seen &seen, model::SharedMemory &memory) {
+    shmid_ds segment = {};
+    const int identifier = static_cast<int>(seen.stat.st_ino);
+    if (::shmctl(identifier, IPC_STAT, &segment) < 0 || segment.shm_segsz > memory.size ||
+        memory.size - segment.shm_segsz >= 4096) {
+        context.findings.push_back({.pid = seen.pid,
+                                    .comm = seen.comm,
+                                    .object = fmt::format("System V shared memory {}", seen.stat.st_ino),
+                                    .reason =
+                                        "its contents stay shared by those that have it attached, but it loses its "
+                                        "identifier: it cannot be attached again",
+                                    .advice = {},
+                                    .fatal = false});
+        return {};
+    }
+    memory.kind = model::SharedMemory::Kind::system_v;
+    memory.size = segment.shm_segsz;
+    memory.key = segment.shm_perm.__key;
+    memory.identifier = identifier;
+    memory.mode = segment.shm_perm.mode & 0777U;
+    memory.removed = (segment.shm_perm.mode & SHM_DEST) != 0;
+    memory.uid = segment.shm_perm.uid;
+    memory.gid = segment.shm_perm.gid;
+    memory.creator_uid = segment.shm_perm.cuid;
+    memory.creator_gid = segment.shm_perm.cgid;
+    return {};
+}
+
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     struct statfs fs = {};
     if (::fstatfs(seen.file->get(), &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
@@ -60,14 +90,7 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
             return fail(errno, "cannot ask for its seals");
         memory.seals = static_cast<uint32_t>(seals);
     } else if (seen.link.starts_with(system_v_prefix)) {
-        context.findings.push_back({.pid = seen.pid,
-                                    .comm = seen.comm,
-                                    .object = fmt::format("System V shared memory {}", seen.stat.st_ino),
-                                    .reason =
-                                        "its contents stay shared by those that have it attached, but it loses its "
-                                        "identifier: it cannot be attached again",
-                                    .advice = {},
-                                    .fatal = false});
+        TRY(ask_for_segment(context, seen, memory));
     }
     memory.id = context.tree.next_id();
     const model::ObjRef id = memory.id;

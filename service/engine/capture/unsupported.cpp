@@ -27,20 +27,12 @@ constexpr std::array refused_links = {
     Refused{"anon_inode:bpf", "BPF objects cannot be brought back", "end the program that uses them"},
     Refused{"anon_inode:[perf_event]", "performance counters cannot be brought back", "end the profiler"},
     Refused{"anon_inode:[fscontext]", "a mount that is being made cannot be brought back", "try again later"},
-    Refused{"anon_inode:[pidfd]", "a descriptor of a process (pidfd) cannot be brought back yet",
-            "run the program without it, or end it"},
-    Refused{"pidfd:", "a descriptor of a process (pidfd) cannot be brought back yet",
-            "run the program without it, or end it"},
     Refused{"anon_inode:kvm", "a virtual machine (KVM) cannot be brought back", "save and end the virtual machine"},
     Refused{"anon_inode:[landlock", "a Landlock ruleset that is being made cannot be brought back", "try again later"},
     Refused{"anon_inode:seccomp notify", "a seccomp listener cannot be brought back", "end the supervising program"},
     Refused{"anon_inode:dmabuf", "memory of a graphics device cannot be brought back", "end the graphical program"},
     Refused{"/dmabuf:", "memory of a graphics device cannot be brought back", "end the graphical program"},
     Refused{"anon_inode:sync_file", "a fence of a graphics device cannot be brought back", "end the graphical program"},
-    Refused{"mnt:[", "a descriptor of a namespace cannot be brought back", "end the program that holds it"},
-    Refused{"net:[", "a descriptor of a namespace cannot be brought back", "end the program that holds it"},
-    Refused{"pid:[", "a descriptor of a namespace cannot be brought back", "end the program that holds it"},
-    Refused{"user:[", "a descriptor of a namespace cannot be brought back", "end the program that holds it"},
     Refused{"/[aio]", "asynchronous input and output in the kernel (io_setup) cannot be brought back",
             "run the program without native asynchronous I/O"},
     Refused{"anon_inode:", "this kernel object cannot be brought back", "end the program that holds it"},
@@ -75,8 +67,9 @@ Error refusal(const Seen &seen) {
         socklen_t size = sizeof family;
         if (::getsockopt(seen.file->get(), SOL_SOCKET, SO_DOMAIN, &family, &size) < 0)
             return Error(errno, "cannot ask the socket for its family");
-        return Error(0, family_name(family) +
-                            " of this type cannot be brought back; close the connection or end the program that holds it");
+        return Error(0,
+                     family_name(family) +
+                         " of this type cannot be brought back; close the connection or end the program that holds it");
     }
     for (const Refused &refused : refused_links)
         if (seen.link.starts_with(refused.link))

@@ -112,6 +112,18 @@ struct PayloadCheck {
             TRY(refers(tree.open_files, target.open_file, false, "epoll target"));
         return {};
     }
+    Result<> operator()(const model::ProcessFile &file) const {
+        TRY(check_path(file.path));
+        if (file.pid <= 0 || file.path.find("..") != model::Bytes::npos)
+            return fail(0, "the file \"{}\" of process {} is none; the checkpoint is damaged", file.path, file.pid);
+        return {};
+    }
+    Result<> operator()(const model::NamespaceFile &file) const {
+        if (file.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") != model::Bytes::npos)
+            return fail(0, "\"{}\" is not the name of a namespace; the checkpoint is damaged", file.name);
+        return {};
+    }
+    Result<> operator()(const model::MessageQueue &queue) const { return check_path(queue.name); }
     Result<> operator()(const model::FileWatches &file) const {
         for (const model::Watch &watch : file.watches) {
             TRY(refers(tree.inodes, watch.inode, true, "watched file"));

@@ -268,6 +268,14 @@ void put(const model::OpenFile &from, pb::OpenFile &to) {
         put(*is, *to.mutable_inet_socket_file());
     if (const auto *is = std::get_if<model::FileWatches>(&from.payload))
         put(*is, *to.mutable_file_watches());
+    if (const auto *is = std::get_if<model::ProcessHandle>(&from.payload))
+        put(*is, *to.mutable_process_handle());
+    if (const auto *is = std::get_if<model::ProcessFile>(&from.payload))
+        put(*is, *to.mutable_process_file());
+    if (const auto *is = std::get_if<model::NamespaceFile>(&from.payload))
+        put(*is, *to.mutable_namespace_file());
+    if (const auto *is = std::get_if<model::MessageQueue>(&from.payload))
+        put(*is, *to.mutable_message_queue());
 }
 
 Result<> get(const pb::OpenFile &from, model::OpenFile &to) {
@@ -301,6 +309,14 @@ Result<> get(const pb::OpenFile &from, model::OpenFile &to) {
         return get(from.inet_socket_file(), to.payload.emplace<model::InetSocketFile>());
     case pb::OpenFile::kFileWatches:
         return get(from.file_watches(), to.payload.emplace<model::FileWatches>());
+    case pb::OpenFile::kProcessHandle:
+        return get(from.process_handle(), to.payload.emplace<model::ProcessHandle>());
+    case pb::OpenFile::kProcessFile:
+        return get(from.process_file(), to.payload.emplace<model::ProcessFile>());
+    case pb::OpenFile::kNamespaceFile:
+        return get(from.namespace_file(), to.payload.emplace<model::NamespaceFile>());
+    case pb::OpenFile::kMessageQueue:
+        return get(from.message_queue(), to.payload.emplace<model::MessageQueue>());
     case pb::OpenFile::PAYLOAD_NOT_SET:
         break;
     }

@@ -34,4 +34,58 @@ Result<> get(const pb::FileWatches &from, model::FileWatches &to) {
     return {};
 }
 
+void put(const model::ProcessHandle &from, pb::ProcessHandle &to) { to.set_pid(from.pid); }
+
+Result<> get(const pb::ProcessHandle &from, model::ProcessHandle &to) {
+    to.pid = from.pid();
+    return {};
+}
+
+void put(const model::ProcessFile &from, pb::ProcessFile &to) {
+    to.set_pid(from.pid);
+    to.set_path(from.path);
+    to.set_dead(from.dead);
+}
+
+Result<> get(const pb::ProcessFile &from, model::ProcessFile &to) {
+    to.pid = from.pid();
+    to.path = from.path();
+    to.dead = from.dead();
+    return {};
+}
+
+void put(const model::NamespaceFile &from, pb::NamespaceFile &to) {
+    to.set_pid(from.pid);
+    to.set_name(from.name);
+}
+
+Result<> get(const pb::NamespaceFile &from, model::NamespaceFile &to) {
+    to.pid = from.pid();
+    to.name = from.name();
+    return {};
+}
+
+void put(const model::MessageQueue &from, pb::MessageQueue &to) {
+    to.set_number(from.number);
+    to.set_name(from.name);
+    to.set_unlinked(from.unlinked);
+    to.set_most_messages(from.most_messages);
+    to.set_message_size(from.message_size);
+    to.set_mode(from.mode);
+    to.set_uid(from.uid);
+    to.set_gid(from.gid);
+}
+
+Result<> get(const pb::MessageQueue &from, model::MessageQueue &to) {
+    to.number = from.number();
+    to.name = from.name();
+    to.unlinked = from.unlinked();
+    to.most_messages = from.most_messages();
+    to.message_size = from.message_size();
+    to.mode = from.mode();
+    to.uid = from.uid();
+    to.gid = from.gid();
+    return {};
+}
+
 } // namespace abey::image

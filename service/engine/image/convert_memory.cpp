@@ -103,6 +103,11 @@ void put(const model::SharedMemory &from, pb::SharedMemory &to) {
     to.set_mode(from.mode);
     to.set_uid(from.uid);
     to.set_gid(from.gid);
+    to.set_key(from.key);
+    to.set_identifier(from.identifier);
+    to.set_creator_uid(from.creator_uid);
+    to.set_creator_gid(from.creator_gid);
+    to.set_removed(from.removed);
     to.set_huge_pages(from.huge_pages);
     to.set_huge_page_shift(from.huge_page_shift);
     for (const auto &each : from.pages)
@@ -111,13 +116,18 @@ void put(const model::SharedMemory &from, pb::SharedMemory &to) {
 
 Result<> get(const pb::SharedMemory &from, model::SharedMemory &to) {
     to.id = from.id();
-    to.kind = TRY(enumerator(from.kind(), model::SharedMemory::Kind::memfd, "SharedMemory.kind"));
+    to.kind = TRY(enumerator(from.kind(), model::SharedMemory::Kind::system_v, "SharedMemory.kind"));
     to.name = from.name();
     to.size = from.size();
     to.seals = from.seals();
     to.mode = from.mode();
     to.uid = from.uid();
     to.gid = from.gid();
+    to.key = from.key();
+    to.identifier = from.identifier();
+    to.creator_uid = from.creator_uid();
+    to.creator_gid = from.creator_gid();
+    to.removed = from.removed();
     to.huge_pages = from.huge_pages();
     to.huge_page_shift = from.huge_page_shift();
     TRY(get_all(from.pages(), to.pages));

@@ -39,6 +39,16 @@ struct Described {
     std::string operator()(const model::SignalReceiver &file) const { return fmt::format("signalfd {:x}", file.mask); }
     std::string operator()(const model::TimerFile &file) const { return fmt::format("timerfd clock {}", file.clock); }
     std::string operator()(const model::PollSet &set) const { return fmt::format("epoll of {}", set.targets.size()); }
+    std::string operator()(const model::ProcessHandle &handle) const {
+        return handle.pid == 0 ? "pidfd of a process that has ended" : fmt::format("pidfd of process {}", handle.pid);
+    }
+    std::string operator()(const model::ProcessFile &file) const {
+        return fmt::format("/proc/{}/{}{}", file.pid, file.path, file.dead ? " (of a process that has ended)" : "");
+    }
+    std::string operator()(const model::NamespaceFile &file) const { return fmt::format("{} namespace", file.name); }
+    std::string operator()(const model::MessageQueue &queue) const {
+        return fmt::format("message queue {}", queue.name);
+    }
     std::string operator()(const model::FileWatches &file) const {
         return fmt::format("inotify of {} files", file.watches.size());
     }

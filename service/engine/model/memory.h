@@ -53,14 +53,17 @@ struct AddressSpace {
     std::vector<PageRun> pages;    // by address
 };
 
-// Memory that has an inode but no name that lasts: shared anonymous mappings, memfds.
+// Memory that has an inode but no name that lasts: shared anonymous mappings, memfds, System V segments.
 struct SharedMemory {
     ObjRef id = 0;
-    enum class Kind : uint8_t { anonymous, memfd } kind = Kind::anonymous;
+    enum class Kind : uint8_t { anonymous, memfd, system_v } kind = Kind::anonymous;
     Bytes name; // memfd: without "/memfd:"
     uint64_t size = 0;
     uint32_t seals = 0; // F_GET_SEALS
     uint32_t mode = 0, uid = 0, gid = 0;
+    int32_t key = 0, identifier = 0;           // System V (shmget(2)); mode, uid and gid are the segment's
+    uint32_t creator_uid = 0, creator_gid = 0; // likewise
+    bool removed = false;                      // System V: goes with the last that detaches it
     bool huge_pages = false;
     uint32_t huge_page_shift = 0;
     std::vector<PageRun> pages; // address = offset within the object

@@ -3,6 +3,7 @@
 
 #include "engine/model/base.h"
 #include "engine/model/file_watches.h"
+#include "engine/model/kernel_file.h"
 
 #include <variant>
 #include <vector>
@@ -60,7 +61,8 @@ struct TerminalEnd {
 };
 
 using Payload = std::variant<std::monostate, DiskFile, Device, PipeEnd, SharedMemoryFile, EventCounter, SignalReceiver,
-                             TimerFile, PollSet, SocketFile, TerminalEnd, InetSocketFile, FileWatches>;
+                             TimerFile, PollSet, SocketFile, TerminalEnd, InetSocketFile, FileWatches, ProcessHandle,
+                             ProcessFile, NamespaceFile, MessageQueue>;
 
 // F_GETOWN_EX and F_GETSIG
 struct SignalOwner {

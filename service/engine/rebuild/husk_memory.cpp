@@ -11,6 +11,7 @@
 #include <linux/prctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -23,6 +24,7 @@ namespace {
 constexpr uint64_t large_run = 64U << 10U;
 constexpr uint64_t most_at_once = 16U << 20U; // what was populated is still in the cache when it is read into
 constexpr size_t most_segments = 512;
+constexpr uint64_t page_size = 4096;
 
 // Descriptors in the husk's still empty table: numbers are given out from 0.
 class Borrowed {
@@ -106,11 +108,36 @@ bool has_pages(const model::AddressSpace &space, const model::Mapping &mapping) 
     return run != space.pages.end() && run->address < mapping.end;
 }
 
-Result<> map_all(Husk &husk, const model::AddressSpace &space, Calls &calls, Borrowed &files) {
-    (void)husk;
+// The System V segment that is attached here as a whole: only shmat(2) gives it a mapping that counts as one.
+const model::SharedMemory *segment_at(const model::Tree &tree, const model::Mapping &mapping) {
+    const auto file = tree.open_files.find(mapping.file);
+    if (mapping.kind != model::MappingKind::file || mapping.file_offset != 0 || file == tree.open_files.end())
+        return nullptr;
+    const auto *shared = std::get_if<model::SharedMemoryFile>(&file->second.payload);
+    const auto memory = shared == nullptr ? tree.shared_memory.end() : tree.shared_memory.find(shared->memory);
+    if (memory == tree.shared_memory.end() || memory->second.kind != model::SharedMemory::Kind::system_v)
+        return nullptr;
+    const uint64_t size = (memory->second.size + page_size - 1) & ~(page_size - 1);
+    return mapping.end - mapping.start == size ? &memory->second : nullptr;
+}
+
+void attach(const model::SharedMemory &segment, const model::Mapping &mapping, os::Batch &batch) {
+    const int write = (mapping.protection & PROT_WRITE) != 0 ? 0 : SHM_RDONLY;
+    const int execute = (mapping.protection & PROT_EXEC) != 0 ? SHM_EXEC : 0;
+    batch.must(fmt::format("cannot attach System V shared memory {} at {:x}", segment.identifier, mapping.start),
+               SYS_shmat, segment.identifier, mapping.start, write | execute);
+    batch.must("mprotect", SYS_mprotect, mapping.start, mapping.end - mapping.start, mapping.protection);
+}
+
+Result<> map_all(const model::Tree &tree, const model::AddressSpace &space, Calls &calls, Borrowed &files) {
     for (const model::Mapping &mapping : space.mappings) {
         if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
             continue;
+        if (const auto *segment = segment_at(tree, mapping)) {
+            TRY(calls.room_for());
+            attach(*segment, mapping, calls.batch());
+            continue;
+        }
         const auto marked = [&](std::string_view flag) {
             return std::ranges::find(mapping.vm_flags, flag) != mapping.vm_flags.end();
         };
@@ -216,7 +243,7 @@ Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
     Calls calls(husk);
     Borrowed files(context, husk, calls);
     TRY(place_special(husk, space, calls));
-    TRY(map_all(husk, space, calls, files));
+    TRY(map_all(context.tree, space, calls, files));
     TRY(advise_sizes(space, calls));
     if (!space.pages.empty()) {
         const int pages = TRY(files.take(context.pages.get(), "the image's pages"));

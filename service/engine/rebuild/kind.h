@@ -47,6 +47,18 @@ class Context {
         return **std::any_cast<std::shared_ptr<T>>(&slot);
     }
 
+    // The pid, as this process sees it, of the husk that stands for a process of the tree. Filled when the husks exist.
+    Result<int> pid_here(int own_pid) const {
+        const auto pid = pids.find(own_pid);
+        if (pid == pids.end())
+            return fail(ESRCH, "the checkpoint has no process {}", own_pid);
+        return pid->second;
+    }
+    std::map<int, int> pids; // by the pid in the tree
+
+    // The tree has been let go: what was made for it in the system (queues, segments) stays.
+    bool released = false;
+
     // Masters of terminals whose master was outside the tree, by terminal id: for the keeper. Filled by the terminal
     // kind.
     std::map<model::ObjRef, Fd> masters;

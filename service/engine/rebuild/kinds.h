@@ -21,6 +21,10 @@ Kind unix_socket_kind();
 Kind inet_socket_kind();
 Kind terminal_kind();
 Kind file_watches_kind();
+Kind process_handle_kind();
+Kind process_file_kind();
+Kind namespace_file_kind();
+Kind message_queue_kind();
 
 // The index of an alternative of model::Payload, for Kind::payload.
 template <class T, size_t I = 0> constexpr size_t payload_index() {

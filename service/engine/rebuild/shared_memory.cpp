@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Memory with an inode on the kernel's own tmpfs: memfd_create(2), shared anonymous mappings.
+// Memory with an inode on the kernel's own tmpfs: memfd_create(2), shared anonymous mappings, System V segments.
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/open_files.h"
+#include "engine/rebuild/segment.h"
 
 #include <algorithm>
 #include <set>
@@ -20,6 +21,7 @@ constexpr uint64_t page = 4096;
 struct Memories {
     std::map<model::ObjRef, Fd> made;
     std::set<model::ObjRef> handed_out;
+    std::set<model::ObjRef> others; // segments that others go on using: their contents stay
 };
 
 // A mapping of this process.
@@ -88,7 +90,22 @@ Result<const Fd *> made(Context &context, model::ObjRef id) {
     if (const auto known = memories.made.find(id); known != memories.made.end())
         return &known->second;
     const model::SharedMemory *memory = TRY(find(context.tree.shared_memory, id));
-    Fd fd = TRY(memory->kind == model::SharedMemory::Kind::memfd ? make_memfd(*memory) : make_anonymous(*memory));
+    Fd fd;
+    switch (memory->kind) {
+    case model::SharedMemory::Kind::memfd:
+        fd = TRY(make_memfd(*memory));
+        break;
+    case model::SharedMemory::Kind::anonymous:
+        fd = TRY(make_anonymous(*memory));
+        break;
+    case model::SharedMemory::Kind::system_v: {
+        Segment segment = TRY(open_segment(context, *memory));
+        fd = std::move(segment.file);
+        if (segment.in_use)
+            memories.others.insert(id);
+        break;
+    }
+    }
     return &memories.made.emplace(id, std::move(fd)).first->second;
 }
 
@@ -111,6 +128,8 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
 Result<> fill(Context &context) {
     for (const auto &[id, memory] : context.tree.shared_memory) {
         const Fd *fd = TRY(made(context, id));
+        if (context.state<Memories>().others.contains(id))
+            continue;
         for (const auto &run : memory.pages)
             TRY_IN(fill_run(*fd, context.pages, memory, run), "shared memory {}", id);
     }
@@ -122,6 +141,8 @@ Result<> finish(Context &context) {
     auto &memories = context.state<Memories>();
     for (const auto &[id, fd] : memories.made) {
         const auto &memory = context.tree.shared_memory.at(id);
+        if (memory.kind == model::SharedMemory::Kind::system_v)
+            TRY(finish_segment(memory));
         if (memory.kind == model::SharedMemory::Kind::memfd && memory.seals != 0 &&
             ::fcntl(fd.get(), F_ADD_SEALS, memory.seals) < 0)
             return fail(errno, "memfd {}: cannot seal it", memory.name);

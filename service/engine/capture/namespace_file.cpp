@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Files of /proc/PID/ns (namespaces(7)), of the namespaces that their holder itself is in.
+#include "engine/capture/kinds.h"
+
+#include <algorithm>
+#include <array>
+
+namespace abey::capture {
+namespace {
+
+constexpr std::array<std::string_view, 10> names = {
+    "cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts", "pid_for_children", "time_for_children"};
+
+// "net:[4026531840]"
+bool matches(const Seen &seen) {
+    const std::string_view link = seen.link;
+    return std::ranges::any_of(names, [&](std::string_view name) {
+        return link.starts_with(name) && link.substr(name.size()).starts_with(":[");
+    });
+}
+
+Result<model::Payload> capture(Context & /*context*/, const Seen &seen) {
+    for (const std::string_view name : names) {
+        const auto own = read_link(fmt::format("/proc/{}/ns/{}", seen.pid, name));
+        if (own && *own == seen.link)
+            return model::NamespaceFile{.pid = seen.pid, .name = std::string(name)};
+    }
+    return fail(0, "it is a descriptor of a namespace other than the session's own, which cannot be brought back; end "
+                   "the program that holds it");
+}
+
+} // namespace
+
+Kind namespace_file_kind() {
+    return {.name = "namespace", .matches = matches, .capture = capture, .complete = nullptr};
+}
+
+} // namespace abey::capture

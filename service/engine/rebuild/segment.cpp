@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/rebuild/segment.h"
+
+#include <vector>
+
+#include <sys/ipc.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace abey::rebuild {
+namespace {
+
+// Context::state: what was made here.
+struct Made {
+    Made() = default;
+    Made(const Made &) = delete;
+    Made &operator=(const Made &) = delete;
+    ~Made() {
+        if (context != nullptr && !context->released)
+            for (const int identifier : identifiers)
+                ::shmctl(identifier, IPC_RMID, nullptr);
+    }
+    const Context *context = nullptr;
+    std::vector<int> identifiers;
+};
+
+// Acts as its creator while the segment is made: that cannot be set afterwards.
+class As {
+  public:
+    As(uint32_t uid, uint32_t gid) {
+        changed_ = uid != 0 || gid != 0;
+        if (changed_ && (::syscall(SYS_setresgid, -1, gid, -1) < 0 || ::syscall(SYS_setresuid, -1, uid, -1) < 0))
+            failed_ = true;
+    }
+    As(const As &) = delete;
+    As &operator=(const As &) = delete;
+    ~As() {
+        if (!changed_)
+            return;
+        ::syscall(SYS_setresuid, -1, 0, -1);
+        ::syscall(SYS_setresgid, -1, 0, -1);
+    }
+    [[nodiscard]] bool failed() const { return failed_; }
+
+  private:
+    bool changed_ = false, failed_ = false;
+};
+
+// /proc/sys/kernel/shm_next_id: the identifier of the next segment (kernel.org, sysctl/kernel.rst). Only root may.
+Result<> choose_next(int identifier) {
+    const Fd file = TRY(abey::open_file("/proc/sys/kernel/shm_next_id", O_WRONLY));
+    return write_all(file, std::to_string(identifier));
+}
+
+Result<> make(Context &context, const model::SharedMemory &memory) {
+    TRY(choose_next(memory.identifier));
+    int made = -1;
+    {
+        const As creator(memory.creator_uid, memory.creator_gid);
+        if (creator.failed())
+            return fail(EPERM, "cannot act as user {}", memory.creator_uid);
+        made = ::shmget(memory.key, memory.size, IPC_CREAT | IPC_EXCL | static_cast<int>(memory.mode & 0777U));
+    }
+    if (made < 0)
+        return fail(errno, "cannot make the segment again (key 0x{:x}, {} bytes){}", memory.key, memory.size,
+                    errno == EEXIST ? "; another one has its key now: remove it with ipcrm" : "");
+    auto &state = context.state<Made>();
+    state.context = &context;
+    state.identifiers.push_back(made);
+    if (made != memory.identifier)
+        return fail(EEXIST, "its identifier {} is taken; remove the other one with ipcrm", memory.identifier);
+    shmid_ds segment = {};
+    if (::shmctl(made, IPC_STAT, &segment) < 0)
+        return fail(errno, "cannot ask for the segment's owner");
+    segment.shm_perm.uid = memory.uid;
+    segment.shm_perm.gid = memory.gid;
+    segment.shm_perm.mode = static_cast<decltype(segment.shm_perm.mode)>(memory.mode);
+    if (::shmctl(made, IPC_SET, &segment) < 0)
+        return fail(errno, "cannot set owner and mode of the segment");
+    return {};
+}
+
+// map_files is the way from an attached segment to a descriptor of its memory.
+Result<Fd> file_of(const model::SharedMemory &memory) {
+    void *at = ::shmat(memory.identifier, nullptr, 0);
+    if (at == reinterpret_cast<void *>(-1)) // NOLINT(performance-no-int-to-ptr): shmat(2)
+        return fail(errno, "cannot attach the segment");
+    const auto start = reinterpret_cast<uint64_t>(at);
+    const uint64_t size = (memory.size + 4095) & ~uint64_t{4095};
+    auto file = abey::open_file(fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + size), O_RDWR);
+    ::shmdt(at);
+    return file;
+}
+
+Result<Segment> open(Context &context, const model::SharedMemory &memory) {
+    Segment segment;
+    shmid_ds there = {};
+    if (::shmctl(memory.identifier, IPC_STAT, &there) == 0) {
+        if (there.shm_segsz != memory.size || there.shm_perm.__key != memory.key ||
+            there.shm_perm.cuid != memory.creator_uid)
+            return fail(EEXIST, "another segment has its identifier now; remove that with ipcrm");
+        segment.in_use = there.shm_nattch != 0;
+    } else {
+        TRY(make(context, memory));
+    }
+    segment.file = TRY(file_of(memory));
+    return segment;
+}
+
+} // namespace
+
+Result<Segment> open_segment(Context &context, const model::SharedMemory &memory) {
+    return TRY_IN(open(context, memory), "System V shared memory {}", memory.identifier);
+}
+
+Result<> finish_segment(const model::SharedMemory &memory) {
+    if (memory.removed && ::shmctl(memory.identifier, IPC_RMID, nullptr) < 0)
+        return fail(errno, "cannot mark System V shared memory {} for removal", memory.identifier);
+    return {};
+}
+
+} // namespace abey::rebuild

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Unusual ways of having a file open: symbolic links, O_DIRECT, a directory that was read halfway, write-only, renamed
+// directories.
+#include "scenario.h"
+
+#include <set>
+
+#include <dirent.h>
+#include <sys/syscall.h>
+
+namespace {
+
+struct DirectoryEntry { // getdents64(2)
+    unsigned long long inode;
+    long long offset;
+    unsigned short length;
+    unsigned char type;
+    char name[1];
+};
+
+// Up to `most` bytes of further entries.
+void read_names(int fd, std::set<std::string> &names, size_t most) {
+    alignas(8) char buffer[4096];
+    const long got = SYS(::syscall(SYS_getdents64, fd, buffer, most));
+    for (long at = 0; at < got;) {
+        const auto *entry = reinterpret_cast<const DirectoryEntry *>(buffer + at);
+        EQUAL(true, names.insert(static_cast<const char *>(entry->name)).second);
+        at += entry->length;
+    }
+}
+
+std::string target(int link) {
+    char text[100] = {};
+    SYS(::readlinkat(link, "", text, sizeof text - 1));
+    return text;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    scenario::begin(argc, argv);
+    const std::string link = scenario::path("link"), directory = scenario::path("many"),
+                      direct = scenario::path("direct");
+    SYS(::symlink("to/nowhere", link.c_str()));
+    const int of_link = SYS(::open(link.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+
+    SYS(::mkdir(directory.c_str(), 0700));
+    for (int i = 0; i < 60; ++i)
+        scenario::write_file(directory + "/a file of some length " + std::to_string(i), "");
+    const int half_read = SYS(::open(directory.c_str(), O_RDONLY | O_DIRECTORY));
+    std::set<std::string> names;
+    read_names(half_read, names, 512);
+    const size_t before = names.size();
+    CHECK(before > 0 && before < 60);
+
+    scenario::write_file(direct, std::string(8192, 'd'));
+    const int straight = SYS(::open(direct.c_str(), O_RDWR | O_DIRECT));
+    const int quiet = SYS(::open(direct.c_str(), O_RDONLY | O_NOATIME));
+    const int blind = SYS(::open(direct.c_str(), O_WRONLY | O_DSYNC));
+    SYS(::lseek(blind, 8190, SEEK_SET));
+    SYS(::lseek(straight, 4096, SEEK_SET));
+
+    SYS(::mkdir(scenario::path("old").c_str(), 0700));
+    const int moved = SYS(::open(scenario::path("old").c_str(), O_PATH | O_DIRECTORY));
+    SYS(::rename(scenario::path("old").c_str(), scenario::path("moved").c_str()));
+    scenario::ready();
+    scenario::wait();
+
+    EQUAL(std::string("to/nowhere"), target(of_link));
+    EQUAL(O_PATH, ::fcntl(of_link, F_GETFL) & O_PATH);
+    EQUAL(FD_CLOEXEC, ::fcntl(of_link, F_GETFD));
+    while (true) {
+        const size_t so_far = names.size();
+        read_names(half_read, names, 4096);
+        if (names.size() == so_far)
+            break;
+    }
+    EQUAL(62, names.size()); // each once
+
+    EQUAL(O_DIRECT, ::fcntl(straight, F_GETFL) & O_DIRECT);
+    alignas(4096) static char page[4096];
+    EQUAL(4096, ::read(straight, page, sizeof page));
+    EQUAL('d', page[4095]);
+    EQUAL(O_NOATIME, ::fcntl(quiet, F_GETFL) & O_NOATIME);
+    EQUAL(O_WRONLY | O_DSYNC, ::fcntl(blind, F_GETFL) & (O_ACCMODE | O_SYNC));
+    EQUAL(4, ::write(blind, "tail", 4));
+    EQUAL(8194, scenario::read_file(direct).size());
+
+    scenario::write_file(scenario::path("moved/inside"), "");
+    EQUAL(0, ::faccessat(moved, "inside", F_OK, 0));
+    scenario::pass();
+}
