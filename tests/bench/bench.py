@@ -92,7 +92,7 @@ class Tools:
     def start(self, arguments):
         """The pid of what bench-load has set up."""
         with open(AREA / "stdout", "w+", encoding="utf-8") as out, open(AREA / "stderr", "w+", encoding="utf-8") as err:
-            status = subprocess.run([self.load, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            status = subprocess.run([*self.prefix, self.load, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                     timeout=PATIENCE, check=False).returncode
             out.seek(0)
             err.seek(0)
@@ -189,6 +189,7 @@ def measure(tools, tool, arguments, strategy):
     """One checkpoint and restore."""
     images = str(AREA / "images" / "one")
     try:
+        pathlib.Path(FILE).unlink(missing_ok=True)  # of a load that failed
         pid = tools.start(arguments)
         before = len(others())
         taken, taken_cpu, frozen, peak = tool.checkpoint(pid, images, strategy)
@@ -201,6 +202,8 @@ def measure(tools, tool, arguments, strategy):
     finally:
         end_all()
         shutil.rmtree(images, ignore_errors=True)
+        # deleted data is only given back with btrfs' next transaction
+        subprocess.run(["sync", "--file-system", AREA / "disk"], check=True, timeout=PATIENCE)
     return {"checkpoint": taken * 1e3, "frozen": frozen * 1e3, "restore": back * 1e3, "peak": max(peak, peak_back),
             "cpu": (taken_cpu + back_cpu) * 1e3}
 
@@ -211,9 +214,9 @@ def prepare():
         (AREA / name).mkdir()
     image = AREA / "disk.img"
     with open(image, "wb") as file:
-        file.truncate(6144 * MIB)
+        file.truncate(16384 * MIB)
     subprocess.run(["mkfs.btrfs", "--quiet", image], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["mount", "-o", "loop", image, AREA / "disk"], check=True)
+    subprocess.run(["mount", "-o", "loop,discard", image, AREA / "disk"], check=True)
 
 
 def machine():
@@ -288,6 +291,9 @@ def run(options):
         beside = "CRIU " + said.split()[1]
     prepare()
     table = Table(beside, options.rounds)
+    command = " ".join(["./dev bench", *(["--growth"] if options.growth else []),
+                        *(["--realtime"] if options.realtime else []),
+                        *([f"--rounds {options.rounds}"] if options.rounds != 5 else [])])
     failed = False
     for name in options.cases or cases:
         results = {tool.name: [] for tool in contestants}
@@ -301,11 +307,8 @@ def run(options):
                 results[tool.name] = None
         if results["abeyance"]:
             table.add(name, results)
-    if options.markdown:
-        command = " ".join(["./dev bench", *(["--growth"] if options.growth else []),
-                            *(["--realtime"] if options.realtime else []),
-                            *([f"--rounds {options.rounds}"] if options.rounds != 5 else [])])
-        replace_section(options.markdown, "growth" if options.growth else "cases", table.markdown(command))
+        if options.markdown:
+            replace_section(options.markdown, "growth" if options.growth else "cases", table.markdown(command))
     return 1 if failed else 0
 
 
