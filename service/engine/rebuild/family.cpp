@@ -354,6 +354,9 @@ Result<> Family::make_groups(Context &context) {
     }
     for (const model::Task &task : tree_.tasks)
         if (task.state == model::TaskState::zombie) {
+            auto batch = husks_.at(task.pid)->batch();
+            batch.may(SYS_prctl, PR_SET_NAME, batch.put_string(task.comm)); // what ps shows of it
+            TRY_IN(husks_.at(task.pid)->run(batch), "zombie {} ({})", task.pid, task.comm);
             TRY_IN(husks_.at(task.pid)->end(task.exit_code), "zombie {} ({})", task.pid, task.comm);
         }
     return {};

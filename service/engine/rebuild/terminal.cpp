@@ -54,10 +54,14 @@ Result<Fd> open_master(uint32_t wanted) {
     }
 }
 
+constexpr uint32_t kernel_largefile = 0100000; // O_LARGEFILE, which the C library calls 0 here
+
 Result<Fd> open_slave(int master, uint32_t flags) {
-    // by the master: no name that could lead to another file system
-    Fd fd(::ioctl(master, TIOCGPTPEER, static_cast<int>((flags & O_ACCMODE) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
-    if (!fd)
+    // By the master: no name that could lead to another file system. Its flags become the file's as they are: with
+    // O_CLOEXEC /proc would show every duplicate as to be closed, and the next checkpoint would believe it.
+    Fd fd(::ioctl(master, TIOCGPTPEER,
+                  static_cast<int>((flags & (O_ACCMODE | kernel_largefile)) | O_NOCTTY | O_NONBLOCK)));
+    if (!fd || ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) < 0)
         return fail(errno, "cannot open the slave of a pseudo-terminal");
     return fd;
 }
