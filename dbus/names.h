@@ -29,6 +29,7 @@ inline constexpr const char *busy = "org.abeyance1.Error.Busy";
 inline constexpr const char *too_many_jobs = "org.abeyance1.Error.TooManyJobs";
 inline constexpr const char *invalid_argument = "org.abeyance1.Error.InvalidArgument";
 inline constexpr const char *not_cancelable = "org.abeyance1.Error.NotCancelable";
+inline constexpr const char *pinned = "org.abeyance1.Error.Pinned";
 inline constexpr const char *failed = "org.abeyance1.Error.Failed";
 } // namespace error
 

@@ -93,6 +93,7 @@ HomeProvider Policy::home_provider() const { return rules_->home_provider; }
 OnDivergence Policy::on_divergence() const { return rules_->on_divergence; }
 Pids Policy::pids() const { return rules_->pids; }
 OnLogin Policy::resume_on_login() const { return rules_->on_login; }
+const ServiceRules &Policy::service() const { return rules_->service; }
 
 std::string Policy::home_provider_name() const {
     switch (rules_->home_provider) {

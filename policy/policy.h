@@ -7,6 +7,7 @@
 #include "engine/model/inode.h"
 #include "engine/os/result.h"
 #include "engine/peers.h"
+#include "policy/service_rules.h"
 
 #include <cstdint>
 #include <memory>
@@ -19,7 +20,7 @@ namespace abey::policy {
 enum class HomeProvider : uint8_t { automatic, btrfs, none };
 enum class OnDivergence : uint8_t { rollback, keep, fail };
 enum class Pids : uint8_t { automatic, same, in_namespace };
-enum class OnLogin : uint8_t { automatic, never };
+enum class OnLogin : uint8_t { automatic, ask, never };
 
 // Why a file needs keeping, as rules see it.
 enum class FileState : uint8_t {
@@ -89,6 +90,7 @@ class Policy {
     [[nodiscard]] OnDivergence on_divergence() const;
     [[nodiscard]] Pids pids() const;
     [[nodiscard]] OnLogin resume_on_login() const;
+    [[nodiscard]] const ServiceRules &service() const;
 
     // The name that the policy's own language has for it: "auto", "btrfs", "none" (snapshot::make_provider takes
     // these).

@@ -189,7 +189,10 @@ constexpr std::array pid_words = {
     Word{"same", Pids::same},
     Word{"namespace", Pids::in_namespace},
 };
-constexpr std::array login_words = {Word{"auto", OnLogin::automatic}, Word{"never", OnLogin::never}};
+constexpr std::array login_words = {Word{"auto", OnLogin::automatic}, Word{"ask", OnLogin::ask},
+                                    Word{"never", OnLogin::never}};
+constexpr std::array act_words = {Word{"nothing", Act::nothing}, Word{"checkpoint", Act::checkpoint},
+                                  Word{"suspend", Act::suspend}};
 
 Result<> read_glob(const Reader &reader, const toml::node &value, std::vector<Glob> &into) {
     auto glob = Glob::compile(TRY(read_string(reader, value)));
@@ -378,7 +381,73 @@ Result<> read_peer_rule(const Reader &reader, const toml::table &table, PeerRule
 
 using Rules = Policy::Rules;
 
-constexpr std::array<Key<Rules>, 2> limit_keys = {{
+template <auto section, auto member> Result<> read_act(const Reader &reader, const toml::node &value, Rules &rules) {
+    (rules.service.*section).*member = TRY(read_word(reader, value, act_words));
+    return {};
+}
+
+template <auto section, auto member>
+Result<> read_duration(const Reader &reader, const toml::node &value, Rules &rules) {
+    const auto text = read_string(reader, value);
+    if (!text)
+        return std::unexpected(text.error());
+    const auto duration = parse_duration(*text);
+    if (!duration)
+        return reader.error(value, "{}", duration.error());
+    (rules.service.*section).*member = *duration;
+    return {};
+}
+
+template <auto section, auto member> Result<> read_amount(const Reader &reader, const toml::node &value, Rules &rules) {
+    (rules.service.*section).*member = TRY(read_size(reader, value));
+    return {};
+}
+
+template <auto section, auto member> Result<> read_count(const Reader &reader, const toml::node &value, Rules &rules) {
+    constexpr int64_t most = 10'000;
+    const auto *number = value.as_integer();
+    if (number == nullptr)
+        return reader.error(value, "expected a whole number, found {}", type_name(value));
+    if (number->get() < 0 || number->get() > most)
+        return reader.error(value, "expected a number between 0 and {}", most);
+    (rules.service.*section).*member = static_cast<uint64_t>(number->get());
+    return {};
+}
+
+Result<> read_first(const Reader &reader, const toml::node &value, Rules &rules) {
+    std::vector<std::string> names;
+    TRY(each(reader, value, [&](const toml::node &entry) -> Result<> {
+        auto name = read_string(reader, entry);
+        if (!name)
+            return std::unexpected(std::move(name).error());
+        names.emplace_back(*name);
+        return {};
+    }));
+    rules.service.triggers.first = std::move(names);
+    return {};
+}
+
+constexpr auto triggers = &ServiceRules::triggers;
+constexpr auto retention = &ServiceRules::retention;
+constexpr auto user_limits = &ServiceRules::user_limits;
+
+constexpr std::array<Key<Rules>, 6> trigger_keys = {{
+    {"on-sleep", read_act<triggers, &Triggers::on_sleep>},
+    {"on-shutdown", read_act<triggers, &Triggers::on_shutdown>},
+    {"on-lock", read_act<triggers, &Triggers::on_lock>},
+    {"on-idle", read_act<triggers, &Triggers::on_idle>},
+    {"idle-after", read_duration<triggers, &Triggers::idle_after>},
+    {"first", read_first},
+}};
+
+constexpr std::array<Key<Rules>, 4> retention_keys = {{
+    {"checkpoints", read_count<retention, &Retention::checkpoints>},
+    {"max-age", read_duration<retention, &Retention::max_age>},
+    {"suspended-max-age", read_duration<retention, &Retention::suspended_max_age>},
+    {"min-free", read_amount<retention, &Retention::min_free>},
+}};
+
+constexpr std::array<Key<Rules>, 5> limit_keys = {{
     {"embed-limit",
      [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
          rules.limits.embed = TRY(read_size(reader, value));
@@ -389,6 +458,9 @@ constexpr std::array<Key<Rules>, 2> limit_keys = {{
          rules.limits.embed_total = TRY(read_size(reader, value));
          return {};
      }},
+    {"checkpoints-per-user", read_count<user_limits, &UserLimits::checkpoints>},
+    {"size-per-user", read_amount<user_limits, &UserLimits::size>},
+    {"jobs-per-minute", read_count<user_limits, &UserLimits::jobs_per_minute>},
 }};
 
 constexpr std::array<Key<Rules>, 1> not_lasting_keys = {{
@@ -454,7 +526,7 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 7> top_keys = {{
+constexpr std::array<Key<Rules>, 9> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
@@ -469,6 +541,10 @@ constexpr std::array<Key<Rules>, 7> top_keys = {{
                 Rules &rules) { return read_section(reader, value, "home", home_keys, rules); }},
     {"resume", [](const Reader &reader, const toml::node &value,
                   Rules &rules) { return read_section(reader, value, "resume", resume_keys, rules); }},
+    {"triggers", [](const Reader &reader, const toml::node &value,
+                    Rules &rules) { return read_section(reader, value, "triggers", trigger_keys, rules); }},
+    {"retention", [](const Reader &reader, const toml::node &value,
+                     Rules &rules) { return read_section(reader, value, "retention", retention_keys, rules); }},
 }};
 
 } // namespace

@@ -52,6 +52,7 @@ struct Policy::Rules {
     OnDivergence on_divergence = OnDivergence::rollback;
     Pids pids = Pids::automatic;
     OnLogin on_login = OnLogin::automatic;
+    ServiceRules service;
 };
 
 // Changes `rules` by what the TOML text says; on error they are left half changed. `name` is for messages.

@@ -53,6 +53,11 @@ constexpr std::array units = {
     Unit{"T", 1ULL << 40U},
 };
 
+constexpr std::array durations = {
+    Unit{"s", 1},        Unit{"min", 60},      Unit{"h", 3600},       Unit{"day", 86400},
+    Unit{"days", 86400}, Unit{"week", 604800}, Unit{"weeks", 604800},
+};
+
 } // namespace
 
 std::string_view nearest(std::string_view word, std::span<const std::string_view> known) {
@@ -87,6 +92,26 @@ std::expected<uint64_t, std::string> parse_size(std::string_view text) {
     if (__builtin_mul_overflow(number, found->bytes, &bytes))
         return std::unexpected("a size beyond 16 EiB");
     return bytes;
+}
+
+std::expected<uint64_t, std::string> parse_duration(std::string_view text) {
+    constexpr const char *wanted = "a time is \"never\", or a whole number and one of s, min, h, days, weeks";
+    if (text == "never")
+        return UINT64_MAX;
+    uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc())
+        return std::unexpected(wanted);
+    std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
+    while (unit.starts_with(' '))
+        unit.remove_prefix(1);
+    const auto *found = std::ranges::find(durations, unit, &Unit::name);
+    constexpr uint64_t century = 100ULL * 366 * 86400;
+    if (found == durations.end())
+        return std::unexpected(wanted);
+    if (number > century / found->bytes)
+        return std::unexpected("a time beyond a hundred years: write \"never\"");
+    return number * found->bytes;
 }
 
 } // namespace abey::policy

@@ -18,4 +18,7 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
 // are powers of 1024). The number of bytes, or what is wrong.
 std::expected<uint64_t, std::string> parse_size(std::string_view text);
 
+// "30 s", "10 min", "2 h", "7 days", "2 weeks": a whole number and a unit, in seconds; "never" is UINT64_MAX.
+std::expected<uint64_t, std::string> parse_duration(std::string_view text);
+
 } // namespace abey::policy

@@ -18,7 +18,8 @@ bool is_shown(store::State state) { return state == store::State::waiting || sta
 std::string information_of(const store::Checkpoint &checkpoint) {
     const auto &about = checkpoint.about;
     nlohmann::json information{
-        {"home", about.home}, {"service", about.service}, {"tty", about.tty}, {"figures", checkpoint.figures}};
+        {"home", about.home},       {"service", about.service},           {"tty", about.tty},
+        {"trigger", about.trigger}, {"kept_running", about.kept_running}, {"figures", checkpoint.figures}};
     if (checkpoint.home)
         information["snapshot"] = {{"provider", checkpoint.home->provider}, {"place", checkpoint.home->place}};
     return information.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -34,6 +35,9 @@ Result<Checkpoint> shown(const store::Store &store, const store::Checkpoint &che
                       .size = TRY(store.size_of(about.id)),
                       .state = std::string(store::name_of(checkpoint.state)),
                       .kept_running = about.kept_running,
+                      .pinned = checkpoint.pinned,
+                      .trigger = about.trigger,
+                      .this_boot = about.boot.empty() || about.boot == TRY(store::boot_id()),
                       .information = information_of(checkpoint)};
 }
 
@@ -58,6 +62,14 @@ Result<Checkpoint> checkpoint(const std::string &id) {
         return fail(ENOENT, "checkpoint {} is {}", id, store::name_of(found.state));
     return shown(store, found);
 }
+
+Result<> set_pinned(const std::string &id, bool pinned) {
+    const store::Store store;
+    const auto held = TRY(store.hold(id));
+    return store.set_pinned(id, pinned);
+}
+
+Result<uint64_t> free_space() { return store::Store().free_space(); }
 
 Result<std::string> new_checkpoint_id(const std::string &session) {
     const auto now = std::time(nullptr);

@@ -20,13 +20,21 @@ struct Checkpoint {
     uint64_t size = 0;         // bytes on disk
     std::string state;         // "waiting", "resumed"
     bool kept_running = false; // the session went on after it
-    std::string information;   // JSON
+    bool pinned = false;
+    std::string trigger;     // what asked for it; empty: a person
+    bool this_boot = true;   // made since the machine was started: its session may run still
+    std::string information; // JSON
 };
 
 // Oldest first.
 Result<std::vector<Checkpoint>> checkpoints();
 // ENOENT: there is none of that id.
 Result<Checkpoint> checkpoint(const std::string &id);
+
+// For retention: neither removed by it nor, while pinned, at a request. EBUSY: somebody works on it.
+Result<> set_pinned(const std::string &id, bool pinned);
+// Bytes that are free in the store.
+Result<uint64_t> free_space();
 
 // An id that no checkpoint has, half-made ones included: the time and the session, for people who look into the store.
 Result<std::string> new_checkpoint_id(const std::string &session);

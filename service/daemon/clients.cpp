@@ -33,11 +33,16 @@ void Clients::remember(sd_bus_message *message, uid_t uid) {
 }
 
 void Clients::send(const char *member, uid_t owner, const std::function<int(sd_bus_message *)> &append) const {
+    send_from(bus::manager_path, bus::manager_interface, member, owner, append);
+}
+
+void Clients::send_from(const std::string &path, const char *interface, const char *member, uid_t owner,
+                        const std::function<int(sd_bus_message *)> &append) const {
     for (const auto &[name, uid] : uids_) {
         if (uid != 0 && uid != owner)
             continue;
         sd_bus_message *raw = nullptr;
-        if (::sd_bus_message_new_signal(bus_, &raw, bus::manager_path, bus::manager_interface, member) < 0)
+        if (::sd_bus_message_new_signal(bus_, &raw, path.c_str(), interface, member) < 0)
             return;
         const bus::Message signal(raw);
         // A client that is about to leave misses it: no error of ours.

@@ -32,6 +32,9 @@ class Clients {
 
     // Sends a signal of the Manager to root's clients and to those of `owner`; `append` writes its arguments.
     void send(const char *member, uid_t owner, const std::function<int(sd_bus_message *)> &append) const;
+    // The same, of any object and interface.
+    void send_from(const std::string &path, const char *interface, const char *member, uid_t owner,
+                   const std::function<int(sd_bus_message *)> &append) const;
 
   private:
     static int on_name_owner_changed(sd_bus_message *message, void *userdata, sd_bus_error *error);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "daemon/glue.h"
 
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
 namespace abey::daemon {
 namespace {
 constexpr size_t option_limit = 16;
@@ -21,6 +25,22 @@ Answer<Options::mapped_type> read_value(sd_bus_message *message, const std::stri
     return refuse(bus::error::invalid_argument, "option \"{}\": only booleans and short strings are options", name);
 }
 } // namespace
+
+int hand_over(const std::vector<std::string> &paths, char ***list) {
+    // sd-bus frees each and all with free(3)
+    auto **copies = static_cast<char **>(std::calloc(paths.size() + 1, sizeof(char *)));
+    if (copies == nullptr)
+        return -ENOMEM;
+    for (size_t i = 0; i < paths.size(); i++)
+        if (copies[i] = ::strdup(paths[i].c_str()); copies[i] == nullptr) {
+            while (i-- > 0)
+                std::free(copies[i]);
+            std::free(copies);
+            return -ENOMEM;
+        }
+    *list = copies;
+    return 0;
+}
 
 Answer<Options> read_options(sd_bus_message *message) {
     const auto malformed = [] { return refuse(bus::error::invalid_argument, "malformed options"); };

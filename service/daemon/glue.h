@@ -9,6 +9,9 @@
 #include "dbus/bus.h"
 #include "dbus/names.h"
 
+#include <string>
+#include <vector>
+
 namespace abey::daemon {
 
 // Sets the bus error of a refusal; what a handler returns then.
@@ -22,6 +25,9 @@ inline Answer<uid_t> caller_of(sd_bus_message *message) {
         return refuse(bus::error::access_denied, "{}", uid.error().message());
     return *uid;
 }
+
+// A list of object paths as sd_bus_node_enumerator_t wants it.
+int hand_over(const std::vector<std::string> &paths, char ***list);
 
 // Reads an a{sv} of booleans and strings.
 Answer<Options> read_options(sd_bus_message *message);

@@ -47,6 +47,8 @@ int get_property(sd_bus * /*bus*/, const char * /*path*/, const char * /*interfa
         return ::sd_bus_message_append(reply, "u", running.job.uid);
     if (name == "Percent")
         return ::sd_bus_message_append(reply, "u", running.percent);
+    if (name == "TimeLeft")
+        return ::sd_bus_message_append(reply, "t", time_left(running));
     int result = ::sd_bus_message_open_container(reply, 'a', "{st}");
     for (const auto &[figure, value] : running.figures)
         if (result >= 0)
@@ -63,6 +65,7 @@ const sd_bus_vtable job_vtable[] = {
     SD_BUS_PROPERTY("Checkpoint", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Phase", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Percent", "u", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("TimeLeft", "t", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Figures", "a{st}", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_VTABLE_END,
 };
@@ -76,10 +79,20 @@ int find_job_object(sd_bus * /*bus*/, const char *path, const char * /*interface
     return running != nullptr ? 1 : 0;
 }
 
+int list_job_objects(sd_bus * /*bus*/, const char * /*path*/, void *userdata, char ***found, sd_bus_error * /*error*/) {
+    std::vector<std::string> paths;
+    for (const auto *running : static_cast<Manager *>(userdata)->visible_jobs(0))
+        paths.push_back(bus::job_path(running->job.number));
+    return hand_over(paths, found);
+}
+
 } // namespace
 
 Result<> Manager::export_jobs() {
     sd_bus_slot *slot = nullptr;
+    TRY(bus::checked(::sd_bus_add_node_enumerator(bus_, &slot, bus::job_prefix, list_job_objects, this),
+                     "cannot list the jobs"));
+    slots_.emplace_back(slot);
     TRY(bus::checked(::sd_bus_add_fallback_vtable(bus_, &slot, bus::job_prefix, bus::job_interface, job_vtable,
                                                   find_job_object, this),
                      "cannot export the jobs"));

@@ -43,6 +43,15 @@ std::optional<Checkpoint> waiting_for(uid_t uid, std::span<const Checkpoint> che
     return youngest != nullptr ? std::optional(*youngest) : std::nullopt;
 }
 
+std::optional<Checkpoint> insurance_for(uid_t uid, std::span<const Checkpoint> checkpoints) {
+    const Checkpoint *youngest = nullptr;
+    for (const auto &checkpoint : checkpoints)
+        if (checkpoint.uid == uid && checkpoint.state == "waiting" && checkpoint.kept_running &&
+            !checkpoint.this_boot && (youngest == nullptr || checkpoint.created > youngest->created))
+            youngest = &checkpoint;
+    return youngest != nullptr ? std::optional(*youngest) : std::nullopt;
+}
+
 Result<bool> first_attempt(const std::string &id, const std::string &directory) {
     if (!bus::is_checkpoint_id(id))
         return fail(EINVAL, "not the id of a checkpoint: \"{}\"", bus::printable(id));
@@ -54,6 +63,19 @@ Result<bool> first_attempt(const std::string &id, const std::string &directory) 
     if (mark.error().code() == EEXIST)
         return false;
     return std::unexpected(std::move(mark).error());
+}
+
+std::string waiting_text(const Checkpoint &checkpoint) {
+    return fmt::format("Your session of {} waits as checkpoint {}.\n"
+                       "To continue in it: abeyctl resume {} --attach",
+                       local_time(checkpoint.created), checkpoint.id, checkpoint.id);
+}
+
+std::string insurance_text(const Checkpoint &checkpoint) {
+    return fmt::format(
+        "The machine went down with a session of yours in it. Its state of {} is kept as checkpoint {}.\n"
+        "To bring that back, files included: abeyctl resume {}",
+        local_time(checkpoint.created), checkpoint.id, checkpoint.id);
 }
 
 std::string resumed_text(const Checkpoint &checkpoint, const std::string &session) {

@@ -20,11 +20,16 @@ bool is_login_of_a_person(const session::Session &login);
 // run still, and a roll-back would take its home away.
 std::optional<Checkpoint> waiting_for(uid_t uid, std::span<const Checkpoint> checkpoints);
 
+// The youngest checkpoint of a session of this user that ran on, until the machine went down: it cannot run any more.
+std::optional<Checkpoint> insurance_for(uid_t uid, std::span<const Checkpoint> checkpoints);
+
 // True only the first time since boot, also across restarts of the daemon: an automatic resume that failed is not tried
 // again at each login, the user is told and decides.
 Result<bool> first_attempt(const std::string &id, const std::string &directory = "/run/abeyance/attempted");
 
-// What the user's terminal is told in the end.
+// What the user's terminal is told.
+std::string waiting_text(const Checkpoint &checkpoint);
+std::string insurance_text(const Checkpoint &checkpoint);
 std::string resumed_text(const Checkpoint &checkpoint, const std::string &session);
 std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason);
 

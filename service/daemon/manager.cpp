@@ -9,12 +9,19 @@
 #include "policy/policy.h"
 
 #include <algorithm>
+#include <chrono>
+#include <ctime>
 
 namespace abey::daemon {
 namespace {
 
 constexpr size_t job_limit = 64;
 constexpr size_t user_job_limit = 4;
+
+uint64_t monotonic_now() {
+    using namespace std::chrono;
+    return static_cast<uint64_t>(duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count());
+}
 
 // A failure of our own (not the caller's mistake) as an answer.
 std::unexpected<Refusal> failed(const Error &error) { return refuse(bus::error::failed, "{}", error.message()); }
@@ -79,7 +86,7 @@ Answer<Checkpoint> Manager::permitted_checkpoint(const Permit &permit, const std
     return found;
 }
 
-Answer<> Manager::admit(uid_t caller, const job::Job &job) const {
+Answer<> Manager::admit(uid_t caller, const job::Job &job) {
     size_t own = 0;
     for (const auto &[number, running] : jobs_) {
         if (excludes(job, running->job))
@@ -90,6 +97,13 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) const {
     }
     if (jobs_.size() >= job_limit || (caller != 0 && own >= user_job_limit))
         return refuse(bus::error::too_many_jobs, "{} jobs are at work already; wait for one of them", jobs_.size());
+    if (caller == 0)
+        return {};
+    // A policy with a mistake in it is the worker's to tell
+    const auto policy = policy::Policy::load_system();
+    const auto allowed = policy ? policy->service().user_limits.jobs_per_minute : policy::UserLimits().jobs_per_minute;
+    if (!rate_.take(caller, allowed, monotonic_now()))
+        return refuse(bus::error::too_many_jobs, "no user may start more than {} jobs a minute: wait a while", allowed);
     return {};
 }
 
@@ -109,7 +123,9 @@ Answer<uint32_t> Manager::suspend(const Permit &permit, const std::string &id, c
                  .session = id,
                  .checkpoint = std::move(*checkpoint_id),
                  .keep_running = options.keep_running,
-                 .tty = options.after_disconnect ? session.tty : ""};
+                 .tty = options.after_disconnect ? session.tty : "",
+                 .automatic = !options.trigger.empty(),
+                 .trigger = options.trigger};
     TRY(admit(permit.caller, job));
     auto *running = TRY(make_job(std::move(job), nullptr));
     if (options.after_disconnect)
@@ -143,9 +159,66 @@ Answer<> Manager::check(const Permit &permit, const std::string &id, sd_bus_mess
 
 Answer<> Manager::remove(const Permit &permit, const std::string &id, sd_bus_message *request) {
     const auto checkpoint = TRY(permitted_checkpoint(permit, id));
+    if (checkpoint.pinned)
+        return refuse(bus::error::pinned, "checkpoint {} is pinned: abeyctl pin --off {}", id, id);
     job::Job job{.kind = job::Kind::remove, .uid = checkpoint.uid, .checkpoint = id};
     TRY(admit(permit.caller, job));
     return start_job(*TRY(make_job(std::move(job), request)));
+}
+
+Answer<> Manager::set_pinned(const Permit &permit, const std::string &id, bool pinned) {
+    const auto found = TRY(permitted_checkpoint(permit, id));
+    if (auto set = daemon::set_pinned(id, pinned); !set)
+        return set.error().code() == EBUSY ? refuse(bus::error::busy, "{}", set.error().message())
+                                           : failed(set.error());
+    if (found.pinned != pinned)
+        tell_of_change(id, found.uid, {"Pinned"});
+    return {};
+}
+
+Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneOptions &options) {
+    const auto policy = policy::Policy::load_system();
+    if (!policy)
+        return failed(policy.error());
+    const auto all = checkpoints();
+    if (!all)
+        return failed(all.error());
+    const auto free = free_space();
+    if (!free)
+        return failed(free.error());
+    using namespace std::chrono;
+    const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
+    auto pruned = to_prune(*all, policy->service().retention, static_cast<uint64_t>(now), *free);
+    std::erase_if(pruned, [&](const Pruned &one) { return of && one.uid != *of; });
+    if (!options.dry_run)
+        for (const auto &one : pruned) {
+            log_info("removing checkpoint {} of user {}: {}", one.id, one.uid, one.reason);
+            remove_unasked(one.uid, one.id);
+        }
+    return pruned;
+}
+
+Answer<uint32_t> Manager::act_on(const session::Session &session, policy::Act act, const char *trigger) {
+    auto checkpoint_id = new_checkpoint_id(session.id);
+    if (!checkpoint_id)
+        return failed(checkpoint_id.error());
+    job::Job job{.kind = job::Kind::suspend,
+                 .uid = session.uid,
+                 .session = session.id,
+                 .checkpoint = std::move(*checkpoint_id),
+                 .keep_running = act != policy::Act::suspend,
+                 .tty = session.tty,
+                 .automatic = true,
+                 .trigger = trigger};
+    TRY(admit(0, job));
+    auto *running = TRY(make_job(std::move(job), nullptr));
+    const auto number = running->job.number;
+    TRY(start_job(*running));
+    return number;
+}
+
+bool Manager::is_busy() const {
+    return std::ranges::any_of(jobs_, [](const auto &one) { return is_public(one.second->job.kind); });
 }
 
 Answer<std::vector<Checkpoint>> Manager::visible_checkpoints(uid_t caller) {
@@ -178,9 +251,18 @@ void Manager::on_login(const session::Session &login) {
     const auto all = checkpoints();
     if (!all)
         return log_error("login of {}: not looking for checkpoints: {}", login.user, all.error().message());
+    const auto wish = policy->resume_on_login();
     const auto waiting = waiting_for(login.uid, *all);
-    if (!waiting || policy->resume_on_login() != policy::OnLogin::automatic)
+    if (!waiting || wish == policy::OnLogin::never) {
+        // The machine went down without warning: what an insurance is for. It is older than the home, so nobody but
+        // its user decides.
+        const auto insurance = insurance_for(login.uid, *all);
+        if (!waiting && insurance && wish != policy::OnLogin::never && first_attempt(insurance->id).value_or(false))
+            messenger_.tell(login.tty, login.uid, insurance_text(*insurance));
         return;
+    }
+    if (wish == policy::OnLogin::ask)
+        return messenger_.tell(login.tty, login.uid, waiting_text(*waiting));
     const auto first = first_attempt(waiting->id);
     if (!first)
         return log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, first.error().message());

@@ -10,6 +10,9 @@
 #include "daemon/clients.h"
 #include "daemon/messenger.h"
 #include "daemon/options.h"
+#include "daemon/rate.h"
+#include "daemon/retention.h"
+#include "daemon/triggers.h"
 #include "dbus/bus.h"
 #include "job/job.h"
 #include "session/logind.h"
@@ -17,6 +20,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +33,10 @@ class Manager;
 // Shown on the bus as an object; the others are the work behind one call.
 bool is_public(job::Kind kind);
 
+struct RunningJob;
+// By how long it took so far: microseconds, 0 when nobody can tell.
+uint64_t time_left(const RunningJob &running);
+
 // A job that waits, runs, or has just ended.
 struct RunningJob {
     Manager *manager = nullptr;
@@ -36,6 +44,7 @@ struct RunningJob {
     std::string unit;
     std::string phase = "waiting";
     uint32_t percent = 0;
+    uint64_t begun = 0;         // microseconds of CLOCK_MONOTONIC
     std::string service_result; // systemd's word for how the worker ended: "success", "signal", ...
     bool started = false;
     bool canceled = false;
@@ -49,7 +58,8 @@ class Manager {
   public:
     // The bus is attached to the event loop.
     Manager(sd_bus *bus, session::Logind logind)
-        : bus_(bus), logind_(std::move(logind)), clients_(bus), messenger_(::sd_bus_get_event(bus)), authority_(bus) {}
+        : bus_(bus), logind_(std::move(logind)), clients_(bus), messenger_(::sd_bus_get_event(bus)), authority_(bus),
+          triggers_(bus, *this) {}
     Manager(const Manager &) = delete;
     Manager &operator=(const Manager &) = delete;
     ~Manager() = default;
@@ -69,6 +79,13 @@ class Manager {
     Answer<> check(const Permit &permit, const std::string &id, sd_bus_message *request);
     Answer<> remove(const Permit &permit, const std::string &id, sd_bus_message *request);
     Answer<> cancel(const Permit &permit, uint32_t number);
+    Answer<> set_pinned(const Permit &permit, const std::string &id, bool pinned);
+    // Removes what retention says, of one user or of all; tells what. The removals go on afterwards.
+    Answer<std::vector<Pruned>> prune(std::optional<uid_t> of, const PruneOptions &options);
+    // Asked for by nobody: a trigger's job on a session.
+    Answer<uint32_t> act_on(const session::Session &session, policy::Act act, const char *trigger);
+    void tell(const std::string &tty, uid_t uid, const std::string &text) { messenger_.tell(tty, uid, text); }
+    [[nodiscard]] bool is_busy() const;
     static Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller);
     [[nodiscard]] std::vector<const RunningJob *> visible_jobs(uid_t caller) const;
     [[nodiscard]] RunningJob *find_job(uint32_t number);
@@ -87,7 +104,7 @@ class Manager {
     Answer<session::Session> permitted_session(const Permit &permit, const std::string &id);
     static Answer<Checkpoint> permitted_checkpoint(const Permit &permit, const std::string &id);
     // Is there room for one more job, on things that no other works on?
-    Answer<> admit(uid_t caller, const job::Job &job) const;
+    Answer<> admit(uid_t caller, const job::Job &job);
 
     // manager_jobs.cpp
     Answer<RunningJob *> make_job(job::Job job, sd_bus_message *request);
@@ -115,6 +132,11 @@ class Manager {
     Result<> export_manager();
     Result<> export_jobs();
     Result<> export_checkpoints();
+    // org.freedesktop.DBus.ObjectManager and .Properties, sent to those only who may know.
+    void tell_of_checkpoint(const std::string &id, uid_t owner) const;
+    void tell_of_no_checkpoint(const std::string &id, uid_t owner) const;
+    void tell_of_change(const std::string &id, uid_t owner, std::initializer_list<const char *> properties) const;
+    void emit_busy() const;
     Result<> watch_logins();
     static void answer_request(RunningJob &running, const job::Outcome &outcome);
     void emit_job_changed(const RunningJob &running, std::initializer_list<const char *> properties) const;
@@ -125,6 +147,8 @@ class Manager {
     Clients clients_;
     Messenger messenger_;
     Authority authority_;
+    Triggers triggers_;
+    Rate rate_;
     std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;
     std::vector<bus::Slot> slots_;
 };

@@ -5,6 +5,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/systemd.h"
+#include "policy/policy.h"
 
 #include <array>
 
@@ -96,6 +97,63 @@ int on_remove_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *
     });
 }
 
+int set_pin(sd_bus_message *message, void *userdata, sd_bus_error *error, bool pinned) {
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto owner = TRY(Manager::owner_of_checkpoint(id));
+        manager.authority().ask(message, about_checkpoint("pin", caller, owner, id),
+                                [&manager, id, pinned](const Permit &permit, sd_bus_message *request) -> Answer<> {
+                                    TRY(manager.set_pinned(permit, id, pinned));
+                                    (void)::sd_bus_reply_method_return(request, "");
+                                    return {};
+                                });
+        return {};
+    });
+}
+
+int on_pin_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    return set_pin(message, userdata, error, true);
+}
+
+int on_unpin_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    return set_pin(message, userdata, error, false);
+}
+
+Answer<> answer_with_pruned(sd_bus_message *request, const std::vector<Pruned> &pruned) {
+    sd_bus_message *reply = nullptr;
+    int result = ::sd_bus_message_new_method_return(request, &reply);
+    const bus::Message owner(reply);
+    if (result >= 0)
+        result = ::sd_bus_message_open_container(reply, 'a', "(sus)");
+    for (const auto &one : pruned)
+        if (result >= 0)
+            result = ::sd_bus_message_append(reply, "(sus)", one.id.c_str(), one.uid, one.reason.c_str());
+    if (result >= 0)
+        result = ::sd_bus_message_close_container(reply);
+    if (result >= 0)
+        (void)::sd_bus_send(nullptr, reply, nullptr);
+    return {};
+}
+
+// Root's call is about everybody's checkpoints, another user's about their own.
+int on_prune(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    auto &manager = manager_of(userdata);
+    const auto asked = [&]() -> Answer<> {
+        const auto caller = TRY(caller_of(message));
+        manager.clients().remember(message, caller);
+        const auto raw = TRY(read_options(message));
+        const auto options = TRY(prune_options(raw));
+        manager.authority().ask(message, {"prune", {caller, caller}, "your checkpoints", {}},
+                                [&manager, options](const Permit &permit, sd_bus_message *request) -> Answer<> {
+                                    const auto of =
+                                        permit.caller == 0 ? std::optional<uid_t>() : std::optional(permit.owner);
+                                    const auto pruned = TRY(manager.prune(of, options));
+                                    return answer_with_pruned(request, pruned);
+                                });
+        return {};
+    }();
+    return asked ? 1 : set_error(error, asked.error());
+}
+
 int append_checkpoint(sd_bus_message *reply, const Checkpoint &one) {
     return ::sd_bus_message_append(reply, "(sussttso)", one.id.c_str(), one.uid, bus::printable(one.user).c_str(),
                                    bus::printable(one.session).c_str(), one.created, one.size, one.state.c_str(),
@@ -155,6 +213,17 @@ int get_version(sd_bus * /*bus*/, const char * /*path*/, const char * /*interfac
     return ::sd_bus_message_append(reply, "s", ABEYANCE_VERSION);
 }
 
+int get_busy(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char * /*property*/,
+             sd_bus_message *reply, void *userdata, sd_bus_error * /*error*/) {
+    return ::sd_bus_message_append(reply, "b", static_cast<int>(manager_of(userdata).is_busy()));
+}
+
+int get_policy_problem(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char * /*property*/,
+                       sd_bus_message *reply, void * /*userdata*/, sd_bus_error * /*error*/) {
+    const auto policy = policy::Policy::load_system();
+    return ::sd_bus_message_append(reply, "s", policy ? "" : bus::printable(policy.error().message()).c_str());
+}
+
 // Unprivileged: everybody may call, the handlers look at who it is.
 constexpr uint64_t open = SD_BUS_VTABLE_UNPRIVILEGED;
 
@@ -170,6 +239,11 @@ const sd_bus_vtable manager_vtable[] = {
                             on_list_checkpoints, open),
     SD_BUS_METHOD_WITH_ARGS("RemoveCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_NO_RESULT, on_remove_checkpoint,
                             open),
+    SD_BUS_METHOD_WITH_ARGS("PinCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_NO_RESULT, on_pin_checkpoint,
+                            open),
+    SD_BUS_METHOD_WITH_ARGS("UnpinCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_NO_RESULT, on_unpin_checkpoint,
+                            open),
+    SD_BUS_METHOD_WITH_ARGS("Prune", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sus)", pruned), on_prune, open),
     SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(osuss)", jobs), on_list_jobs, open),
     SD_BUS_METHOD_WITH_ARGS("Subscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_subscribe, open),
     SD_BUS_SIGNAL_WITH_ARGS("JobNew", SD_BUS_ARGS("o", job, "s", kind, "s", session_id, "s", checkpoint_id), 0),
@@ -177,6 +251,8 @@ const sd_bus_vtable manager_vtable[] = {
     SD_BUS_SIGNAL_WITH_ARGS("CheckpointAdded", SD_BUS_ARGS("s", checkpoint_id, "o", checkpoint), 0),
     SD_BUS_SIGNAL_WITH_ARGS("CheckpointRemoved", SD_BUS_ARGS("s", checkpoint_id, "o", checkpoint), 0),
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Busy", "b", get_busy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("PolicyProblem", "s", get_policy_problem, 0, 0),
     SD_BUS_VTABLE_END,
 };
 
@@ -192,6 +268,7 @@ Result<> Manager::start() {
     TRY(watch_logins());
     adopt_jobs();
     remove_leftovers();
+    TRY(triggers_.start());
     return {};
 }
 
@@ -201,7 +278,13 @@ Result<> Manager::export_manager() {
         ::sd_bus_add_object_vtable(bus_, &slot, bus::manager_path, bus::manager_interface, manager_vtable, this),
         "cannot export the manager"));
     slots_.emplace_back(slot);
+    TRY(bus::checked(::sd_bus_add_object_manager(bus_, &slot, bus::manager_path), "cannot export the objects' list"));
+    slots_.emplace_back(slot);
     return {};
+}
+
+void Manager::emit_busy() const {
+    (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "Busy", nullptr);
 }
 
 void Manager::answer_request(RunningJob &running, const job::Outcome &outcome) {

@@ -8,6 +8,8 @@
 #include "daemon/systemd.h"
 #include "dbus/names.h"
 
+#include <chrono>
+
 namespace abey::daemon {
 namespace {
 
@@ -17,6 +19,11 @@ std::string printable_line(const job::Outcome &outcome) { return bus::printable(
 
 // From here on the session ends, or the resumed processes run: there is no way back.
 bool is_past_return(const RunningJob &running) { return running.phase == "end" || running.phase == "release"; }
+
+uint64_t now() {
+    using namespace std::chrono;
+    return static_cast<uint64_t>(duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count());
+}
 
 } // namespace
 
@@ -34,6 +41,7 @@ Answer<RunningJob *> Manager::make_job(job::Job job, sd_bus_message *request) {
     running->manager = this;
     running->unit = job::unit_of(job);
     running->job = std::move(job);
+    running->begun = now();
     running->request.reset(::sd_bus_message_ref(request));
     if (auto watched = watch(*running); !watched) {
         job::forget(*number);
@@ -58,6 +66,13 @@ Answer<> Manager::start_job(RunningJob &running) {
     running.started = true;
     announce(running);
     return {};
+}
+
+uint64_t time_left(const RunningJob &running) {
+    if (running.percent == 0 || running.percent >= 100 || running.begun == 0)
+        return 0;
+    const auto passed = now() - running.begun;
+    return passed / running.percent * (100 - running.percent);
 }
 
 Answer<> Manager::start_after_disconnect(RunningJob &running, sd_bus_message *request) {
@@ -87,6 +102,8 @@ void Manager::announce(RunningJob &running) {
                                        std::string(job::name_of(job.kind)).c_str(), job.session.c_str(),
                                        job.checkpoint.c_str());
     });
+    (void)::sd_bus_emit_interfaces_added(bus_, bus::job_path(job.number).c_str(), bus::job_interface, nullptr);
+    emit_busy();
 }
 
 Answer<> Manager::cancel(const Permit &permit, uint32_t number) {
@@ -166,7 +183,7 @@ void Manager::finish(RunningJob &running) {
             log_warning("job {}: {}", running.job.number, outcome.error().message());
         outcome = job::Outcome{
             .message = running.canceled
-                           ? "canceled"
+                           ? running.job.automatic ? "canceled, the time was too short" : "canceled"
                            : fmt::format("the worker ended without a result{}; the journal of {} may say more", why,
                                          running.unit)};
     }
@@ -181,7 +198,7 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
             running.job.session = outcome.session;
         if (outcome.ok)
             running.percent = 100;
-        emit_job_changed(running, {"Figures", "Session", "Percent"});
+        emit_job_changed(running, {"Figures", "Session", "Percent", "TimeLeft"});
         if (outcome.ok)
             log_info("job {}: done", job.number);
         else
@@ -194,6 +211,12 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
             return ::sd_bus_message_append(signal, "oss", bus::job_path(job.number).c_str(), result,
                                            printable_line(outcome).c_str());
         });
+    if (outcome.ok && job.kind == job::Kind::suspend)
+        tell_of_checkpoint(job.checkpoint, job.uid);
+    if (outcome.ok && job.kind == job::Kind::remove)
+        tell_of_no_checkpoint(job.checkpoint, job.uid);
+    if (outcome.ok && job.kind == job::Kind::resume)
+        tell_of_change(job.checkpoint, job.uid, {"State"});
     if (outcome.ok && (job.kind == job::Kind::suspend || job.kind == job::Kind::remove))
         clients_.send(job.kind == job::Kind::suspend ? "CheckpointAdded" : "CheckpointRemoved", job.uid,
                       [&](sd_bus_message *signal) {
@@ -204,6 +227,17 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
         log_error("checkpoint {} is not wholly removed: {}", job.checkpoint, printable_line(outcome));
     job::forget(job.number);
     jobs_.erase(job.number); // running is gone
+    if (is_public(job.kind)) {
+        // Its object is not there any more: what it was cannot be asked for now
+        const char *path_interfaces[] = {bus::job_interface, nullptr};
+        (void)::sd_bus_emit_interfaces_removed_strv(bus_, bus::job_path(job.number).c_str(),
+                                                    const_cast<char **>(path_interfaces));
+        emit_busy();
+    }
+    triggers_.on_job_ended(job.number);
+    if (outcome.ok && job.automatic && job.kind == job::Kind::suspend)
+        if (const auto pruned = prune(job.uid, {}); !pruned)
+            log_warning("not looking for old checkpoints: {}", pruned.error().text);
     // What it held lives on; the same state twice would be two sessions that write to the same files.
     if (outcome.ok && job.kind == job::Kind::resume)
         remove_unasked(job.uid, job.checkpoint);
@@ -276,7 +310,7 @@ void Manager::on_status(RunningJob &running, std::string_view status) {
     running.phase = progress->phase;
     running.percent = progress->percent;
     if (is_public(running.job.kind))
-        emit_job_changed(running, {"Phase", "Percent"});
+        emit_job_changed(running, {"Phase", "Percent", "TimeLeft"});
 }
 
 int Manager::on_caller_left(sd_bus_track * /*track*/, void *userdata) {

@@ -17,6 +17,9 @@ struct Words {
 constexpr Words pids_words{{"same", "namespace", "auto"}, "same, namespace, auto"};
 constexpr Words divergence_words{{"rollback", "keep", "fail"}, "rollback, keep, fail"};
 
+// Others are the daemon's own.
+constexpr Words trigger_words{{"timer", "timer", "timer"}, "timer"};
+
 Answer<> take(const std::string &name, const Options::mapped_type &value, bool &result) {
     if (const auto *flag = std::get_if<bool>(&value)) {
         result = *flag;
@@ -46,6 +49,8 @@ Answer<SuspendOptions> suspend_options(const Options &options) {
             TRY(take(name, value, result.keep_running));
         else if (name == "after-disconnect")
             TRY(take(name, value, result.after_disconnect));
+        else if (name == "trigger")
+            TRY(take(name, value, trigger_words, result.trigger));
         else
             return unknown(name);
     }
@@ -59,6 +64,17 @@ Answer<ResumeOptions> resume_options(const Options &options) {
             TRY(take(name, value, pids_words, result.pids));
         else if (name == "on-divergence")
             TRY(take(name, value, divergence_words, result.on_divergence));
+        else
+            return unknown(name);
+    }
+    return result;
+}
+
+Answer<PruneOptions> prune_options(const Options &options) {
+    PruneOptions result;
+    for (const auto &[name, value] : options) {
+        if (name == "dry-run")
+            TRY(take(name, value, result.dry_run));
         else
             return unknown(name);
     }

@@ -16,6 +16,11 @@ using Options = std::map<std::string, std::variant<bool, std::string>>;
 struct SuspendOptions {
     bool keep_running = false;
     bool after_disconnect = false;
+    std::string trigger; // "timer"; empty: a person asks
+};
+
+struct PruneOptions {
+    bool dry_run = false;
 };
 
 struct ResumeOptions {
@@ -25,5 +30,6 @@ struct ResumeOptions {
 
 Answer<SuspendOptions> suspend_options(const Options &options);
 Answer<ResumeOptions> resume_options(const Options &options);
+Answer<PruneOptions> prune_options(const Options &options);
 
 } // namespace abey::daemon

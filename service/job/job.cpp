@@ -100,7 +100,8 @@ std::string to_json(const Job &job) {
                  {"pids", job.pids},
                  {"on_divergence", job.on_divergence},
                  {"tty", job.tty},
-                 {"automatic", job.automatic}});
+                 {"automatic", job.automatic},
+                 {"trigger", job.trigger}});
 }
 
 Result<Job> job_from_json(std::string_view text) {
@@ -117,6 +118,7 @@ Result<Job> job_from_json(std::string_view text) {
         job.on_divergence = text_member(json, "on_divergence");
         job.tty = text_member(json, "tty");
         job.automatic = member<bool>(json, "automatic");
+        job.trigger = text_member(json, "trigger");
         return job;
     } catch (const nlohmann::json::exception &error) {
         return fail(EINVAL, "not the description of a job: {}", error.what());

@@ -35,6 +35,7 @@ struct Job {
     std::string on_divergence; // resume: "rollback", "keep", "fail"; empty: the policy's choice
     std::string tty;           // terminal of the user who waits for it ("pts/3"), for a message; may be empty
     bool automatic = false;    // started by a trigger, not by a call
+    std::string trigger;       // suspend: which, as store::About has it
 };
 
 struct Outcome {

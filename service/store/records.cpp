@@ -30,7 +30,9 @@ std::string to_json(const About &about) {
                  {"service", about.service},
                  {"tty", about.tty},
                  {"created", about.created},
-                 {"kept_running", about.kept_running}});
+                 {"kept_running", about.kept_running},
+                 {"trigger", about.trigger},
+                 {"boot", about.boot}});
 }
 
 Result<About> about_from_json(std::string_view text) {
@@ -43,7 +45,9 @@ Result<About> about_from_json(std::string_view text) {
                      .service = json.value("service", ""),
                      .tty = json.value("tty", ""),
                      .created = json.at("created").get<uint64_t>(),
-                     .kept_running = json.value("kept_running", false)};
+                     .kept_running = json.value("kept_running", false),
+                     .trigger = json.value("trigger", ""),
+                     .boot = json.value("boot", "")};
     });
 }
 

@@ -69,6 +69,12 @@ bool is_id(std::string_view text) {
     });
 }
 
+Result<std::string> boot_id() {
+    auto text = TRY(read_file("/proc/sys/kernel/random/boot_id", 64));
+    text.erase(text.find_last_not_of('\n') + 1);
+    return text;
+}
+
 std::string_view name_of(State state) {
     switch (state) {
     case State::incomplete:
@@ -92,18 +98,30 @@ std::string Store::place_of(const std::string &id) const {
     return exists(removing) ? removing : directory(id);
 }
 
-Result<> Store::check_room(uint32_t uid) const {
+Result<uint64_t> Store::free_space() const {
     struct statvfs status {};
     if (::statvfs(root_.c_str(), &status) < 0)
         return fail(errno, "cannot look at the file system of {}", root_);
-    if (status.f_bavail * status.f_frsize < kept_free)
+    return status.f_bavail * status.f_frsize;
+}
+
+Result<> Store::check_room(uint32_t uid, const Quota &quota) const {
+    if (TRY(free_space()) < kept_free)
         return fail(ENOSPC, "less than {} MiB are free for checkpoints in {}", kept_free >> 20U, root_);
     const auto listed = TRY(list());
-    const auto own = std::ranges::count_if(listed.checkpoints, [uid](const Checkpoint &one) {
-        return one.about.uid == uid && (one.state == State::waiting || one.state == State::incomplete);
-    });
-    if (static_cast<size_t>(own) >= checkpoints_per_user)
+    size_t own = 0;
+    uint64_t size = 0;
+    for (const auto &one : listed.checkpoints)
+        if (one.about.uid == uid && (one.state == State::waiting || one.state == State::incomplete)) {
+            own++;
+            if (const auto taken = size_of(one.about.id)) // else it was removed meanwhile
+                size += *taken;
+        }
+    if (own >= quota.checkpoints)
         return fail(EDQUOT, "{} checkpoints of this user wait already: resume or remove one (abeyctl list)", own);
+    if (size >= quota.size)
+        return fail(EDQUOT, "the checkpoints of this user take {} MiB already: resume or remove one (abeyctl list)",
+                    size >> 20U);
     return {};
 }
 
@@ -159,6 +177,17 @@ Result<> Store::mark_resumed(const std::string &id) const {
     return marked;
 }
 
+Result<> Store::set_pinned(const std::string &id, bool pinned) const {
+    TRY(checked_id(id));
+    const auto place = directory(id);
+    const auto path = place + "/pinned";
+    if (pinned)
+        return write_record(place, "pinned", "");
+    if (::unlink(path.c_str()) < 0 && errno != ENOENT)
+        return fail(errno, "cannot remove {}", path);
+    return sync_directory(place);
+}
+
 Result<Checkpoint> Store::find(const std::string &id) const {
     TRY(checked_id(id));
     const auto place = place_of(id);
@@ -175,6 +204,7 @@ Result<Checkpoint> Store::find(const std::string &id) const {
     }
     using Figures = std::map<std::string, uint64_t>;
     checkpoint.figures = TRY(read_record(place + "/report.json", figures_from_json)).value_or(Figures());
+    checkpoint.pinned = exists(place + "/pinned");
     checkpoint.state = place != directory(id)               ? State::removing
                        : !exists(place + "/image/manifest") ? State::incomplete
                        : exists(place + "/resumed")         ? State::resumed

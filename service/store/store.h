@@ -7,6 +7,7 @@
 //   ID/displaced.json  where a resume has put the home that it displaced
 //   ID/report.json     the figures of the suspend; may be missing
 //   ID/resumed         it was resumed and does not wait any more
+//   ID/pinned          neither retention nor a request removes it
 //   .removing-ID/      on its way out
 // There is no index: the directories are the state, and each step is one rename or one new name, so that a crash leaves
 // either what was or what is to be. All paths are the store's own; nothing here follows a symlink out of it.
@@ -27,8 +28,6 @@ namespace abey::store {
 
 inline constexpr const char *default_root = "/var/lib/abeyance";
 
-// Users fill root's disk with these: each holds their memory, and what changes in the home stays there twice.
-inline constexpr size_t checkpoints_per_user = 16;
 inline constexpr uint64_t kept_free = 64U << 20U; // bytes
 
 // What is known before the suspend begins.
@@ -42,6 +41,8 @@ struct About {
     std::string tty;           // without "/dev/"
     uint64_t created = 0;      // microseconds since 1970
     bool kept_running = false; // the session went on after it
+    std::string trigger;       // what asked for it: "sleep", "shutdown", "lock", "idle", "timer"; empty: a person
+    std::string boot;          // boot id of the machine then: sessions of another boot run no more
 };
 
 enum class State : uint8_t {
@@ -59,15 +60,25 @@ struct Checkpoint {
     std::optional<snapshot::Displaced> displaced;
     std::string displaced_by;                // the attempt
     std::map<std::string, uint64_t> figures; // of the suspend
+    bool pinned = false;
+};
+
+// Users fill root's disk with checkpoints: each holds their memory, and what changes in the home stays there twice.
+struct Quota {
+    size_t checkpoints = 16;
+    uint64_t size = 64ULL << 30U; // bytes, without the homes' snapshots; asked before a new one is begun
 };
 
 class Store {
   public:
     explicit Store(std::string root = default_root) : root_(std::move(root)) {}
 
-    // May this user have one more? EDQUOT: they have checkpoints_per_user that wait or are being made. ENOSPC: too
-    // little is free for anything but the store's own upkeep; whether an image fits shows when it is written.
-    [[nodiscard]] Result<> check_room(uint32_t uid) const;
+    // May this user have one more? EDQUOT: as many as the quota allows wait or are being made, or these take as much
+    // disk as it allows. ENOSPC: too little is free for anything but the store's own upkeep; whether an image fits
+    // shows when it is written.
+    [[nodiscard]] Result<> check_room(uint32_t uid, const Quota &quota) const;
+    // Bytes that are free for checkpoints.
+    [[nodiscard]] Result<uint64_t> free_space() const;
     // Makes the directory of a new checkpoint. EEXIST: there is one of that id.
     [[nodiscard]] Result<> begin(const About &about) const;
     [[nodiscard]] std::string directory(const std::string &id) const;
@@ -85,6 +96,8 @@ class Store {
     [[nodiscard]] Result<> forget_displaced(const std::string &id) const;
     [[nodiscard]] Result<> record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const;
     [[nodiscard]] Result<> mark_resumed(const std::string &id) const;
+    // Both ways harmless when it is so already.
+    [[nodiscard]] Result<> set_pinned(const std::string &id, bool pinned) const;
 
     // ENOENT: there is none of that id. EINVAL: not an id.
     [[nodiscard]] Result<Checkpoint> find(const std::string &id) const;
@@ -106,6 +119,9 @@ class Store {
 
     std::string root_;
 };
+
+// The machine's present boot, random(4): 36 characters.
+Result<std::string> boot_id();
 
 // Letters, digits, "-", "_" and ".", not beginning with a dot, at most 128: a plain file name.
 bool is_id(std::string_view text);

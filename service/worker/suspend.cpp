@@ -77,8 +77,12 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .service = target.session.service,
                              .tty = target.session.tty,
                              .created = now(),
-                             .kept_running = job.keep_running};
-    TRY(store.check_room(job.uid));
+                             .kept_running = job.keep_running,
+                             .trigger = job.trigger,
+                             .boot = TRY(store::boot_id())};
+    const auto policy = TRY(policy::Policy::load_system());
+    const auto &limits = policy.service().user_limits;
+    TRY(store.check_room(job.uid, {.checkpoints = limits.checkpoints, .size = limits.size}));
     TRY(store.begin(about));
     auto held = TRY(store.hold(job.checkpoint));
     auto outcome = carry_out(job, target, about, store);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "daemon/logins.h"
 #include "daemon/options.h"
+#include "daemon/preparation.h"
+#include "daemon/rate.h"
+#include "daemon/retention.h"
 #include "daemon/terminal_message.h"
 
 #include "dbus/names.h"
@@ -34,6 +37,10 @@ TEST(Options, AreRefusedOtherwise) {
     };
     EXPECT_TRUE(refused(suspend_options({{"keep-runing", true}})));
     EXPECT_TRUE(refused(suspend_options({{"keep-running", std::string("yes")}})));
+    EXPECT_TRUE(refused(suspend_options({{"trigger", std::string("sleep")}}))) << "not for callers to say";
+    EXPECT_EQ(suspend_options({{"trigger", std::string("timer")}}).value().trigger, "timer");
+    EXPECT_TRUE(refused(prune_options({{"dry-run", std::string("yes")}})));
+    EXPECT_TRUE(prune_options({{"dry-run", true}}).value().dry_run);
     EXPECT_TRUE(refused(suspend_options({{"pids", std::string("same")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("Same")}})));
@@ -104,6 +111,104 @@ TEST(TerminalMessage, GoesOnlyToTheUsersOwnTerminal) {
     EXPECT_EQ(write_to_terminal("null", 0, "x").error().code(), EPERM);
     for (const auto *bad : {"", "/dev/null", "../etc/passwd", "pts/../null", "pts/1\n"})
         EXPECT_EQ(write_to_terminal(bad, 0, "x").error().code(), EINVAL) << bad;
+}
+
+TEST(Logins, OfferAnInsuranceWhenItsSessionIsGone) {
+    const std::vector<Checkpoint> all{
+        {.id = "a", .uid = 1000, .created = 1, .state = "waiting", .kept_running = true, .this_boot = false},
+        {.id = "b", .uid = 1000, .created = 2, .state = "waiting", .kept_running = true, .this_boot = false},
+        {.id = "c", .uid = 1000, .created = 3, .state = "waiting", .kept_running = true, .this_boot = true},
+        {.id = "d", .uid = 1001, .created = 4, .state = "waiting", .kept_running = true, .this_boot = true}};
+    EXPECT_EQ(insurance_for(1000, all).value().id, "b");
+    EXPECT_FALSE(insurance_for(1001, all)) << "it may run still";
+}
+
+TEST(Preparation, TakesSignalsAsTheyCome) {
+    using enum Preparation::Step;
+    constexpr uint64_t second = 1'000'000;
+    Preparation one;
+    EXPECT_EQ(one.on_signal(false, 0), over) << "the first half was lost";
+    EXPECT_EQ(one.on_signal(true, second), begin);
+    EXPECT_EQ(one.on_signal(true, 2 * second), ignore) << "twice, at work";
+    one.on_done(3 * second);
+    EXPECT_FALSE(one.is_working());
+    EXPECT_EQ(one.on_signal(true, 4 * second), ignore) << "twice, done";
+    EXPECT_EQ(one.on_signal(false, 5 * second), over);
+    EXPECT_EQ(one.on_signal(false, 5 * second), over);
+    EXPECT_EQ(one.on_signal(true, 6 * second), begin) << "a new pair, however soon";
+    one.on_done(7 * second);
+    EXPECT_EQ(one.on_signal(true, 60 * second), begin) << "the second half was lost";
+    EXPECT_EQ(one.on_signal(false, 61 * second), over);
+    EXPECT_FALSE(one.is_working()) << "over before it was done";
+    one.on_done(62 * second);
+    EXPECT_EQ(one.on_signal(true, 63 * second), begin) << "what was done late does not count for the next";
+}
+
+TEST(Rate, RefillsEvenlyForEachUser) {
+    constexpr uint64_t second = 1'000'000;
+    Rate rate;
+    for (int i = 0; i < 6; i++)
+        EXPECT_TRUE(rate.take(1000, 6, second)) << i;
+    EXPECT_FALSE(rate.take(1000, 6, second));
+    EXPECT_TRUE(rate.take(1001, 6, second)) << "another user's is another bucket";
+    EXPECT_FALSE(rate.take(1000, 6, 10 * second));
+    EXPECT_TRUE(rate.take(1000, 6, 11 * second + 1000)) << "one each ten seconds";
+    EXPECT_FALSE(rate.take(1000, 6, 12 * second));
+    EXPECT_TRUE(rate.take(1000, 6, 200 * second));
+    EXPECT_FALSE(rate.take(1002, 0, second));
+}
+
+constexpr uint64_t day = 86400ULL * 1'000'000;
+
+// `age` in days.
+Checkpoint kept(const char *id, uint64_t age, bool kept_running = true, uint32_t uid = 1000) {
+    return {.id = id,
+            .uid = uid,
+            .created = (100 - age) * day,
+            .size = 100,
+            .state = "waiting",
+            .kept_running = kept_running};
+}
+
+std::string ids(const std::vector<Pruned> &pruned) {
+    std::string all;
+    for (const auto &one : pruned)
+        all += one.id;
+    return all;
+}
+
+TEST(Retention, KeepsTheYoungestOfEachUser) {
+    const std::vector<Checkpoint> all{kept("a", 9), kept("b", 8),        kept("x", 7, true, 1001),
+                                      kept("c", 6), kept("s", 5, false), kept("d", 4)};
+    const policy::Retention rules{.checkpoints = 2, .max_age = policy::never, .min_free = 0};
+    EXPECT_EQ(ids(to_prune(all, rules, 100 * day, 0)), "ba");
+    EXPECT_EQ(ids(to_prune(all, {.checkpoints = 0, .max_age = policy::never, .min_free = 0}, 100 * day, 0)), "dcxba")
+        << "a suspended session is none of them";
+    auto pinned = all;
+    pinned[0].pinned = true;
+    EXPECT_EQ(ids(to_prune(pinned, rules, 100 * day, 0)), "b");
+    pinned[5].pinned = true;
+    EXPECT_EQ(ids(to_prune(pinned, rules, 100 * day, 0)), "") << "what is pinned does not count";
+}
+
+TEST(Retention, GoesByAge) {
+    const std::vector<Checkpoint> all{kept("a", 30), kept("s", 30, false), kept("b", 29)};
+    policy::Retention rules{.checkpoints = 10, .max_age = 30 * 86400, .min_free = 0};
+    EXPECT_EQ(ids(to_prune(all, rules, 100 * day, 0)), "a");
+    rules.suspended_max_age = 86400;
+    EXPECT_EQ(ids(to_prune(all, rules, 100 * day, 0)), "as");
+    EXPECT_EQ(ids(to_prune(all, rules, 60 * day, 0)), "") << "the clock was set back";
+    rules.max_age = policy::never;
+    rules.suspended_max_age = policy::never;
+    EXPECT_EQ(ids(to_prune(all, rules, 10'000 * day, 0)), "");
+}
+
+TEST(Retention, MakesRoomWithTheOldestAndStopsThen) {
+    const std::vector<Checkpoint> all{kept("s", 5, false), kept("a", 4), kept("b", 3), kept("c", 2)};
+    const policy::Retention rules{.checkpoints = 10, .max_age = policy::never, .min_free = 1000};
+    EXPECT_EQ(ids(to_prune(all, rules, 100 * day, 1000)), "");
+    EXPECT_EQ(ids(to_prune(all, rules, 100 * day, 850)), "ab");
+    EXPECT_EQ(ids(to_prune(all, rules, 100 * day, 0)), "abc") << "never the suspended session";
 }
 
 } // namespace

@@ -184,18 +184,47 @@ TEST_F(StoreTest, FiguresAndSize) {
 }
 
 TEST_F(StoreTest, LimitsHowManyAUserHas) {
-    for (size_t number = 0; number < checkpoints_per_user; ++number) {
-        const auto room = store().check_room(1000);
+    constexpr Quota quota{.checkpoints = 3};
+    for (size_t number = 0; number < quota.checkpoints; ++number) {
+        const auto room = store().check_room(1000, quota);
         ASSERT_TRUE(room) << room.error().message();
         ASSERT_TRUE(store().begin(about(std::to_string(number))));
     }
-    const auto room = store().check_room(1000);
+    const auto room = store().check_room(1000, quota);
     ASSERT_FALSE(room);
     EXPECT_EQ(room.error().code(), EDQUOT);
-    EXPECT_TRUE(store().check_room(1001)); // another user's are another matter
+    EXPECT_TRUE(store().check_room(1001, quota)); // another user's are another matter
     commit("0");
     ASSERT_TRUE(store().mark_resumed("0"));
-    EXPECT_TRUE(store().check_room(1000));
+    EXPECT_TRUE(store().check_room(1000, quota));
+}
+
+TEST_F(StoreTest, LimitsWhatAUsersTake) {
+    constexpr Quota quota{.checkpoints = 3, .size = 1U << 20U};
+    ASSERT_TRUE(store().begin(about("a")));
+    EXPECT_TRUE(store().check_room(1000, quota));
+    fs::create_directory(store().images("a"));
+    ASSERT_TRUE(write_file(store().images("a") + "/pages", std::string(1U << 20U, 'x')));
+    const Fd pages = std::move(*open_file(store().images("a") + "/pages", O_RDONLY));
+    ::fsync(pages.get()); // blocks are counted when they are allocated
+    ASSERT_FALSE(store().check_room(1000, quota));
+    EXPECT_EQ(store().check_room(1000, quota).error().code(), EDQUOT);
+    EXPECT_TRUE(store().check_room(1001, quota));
+}
+
+TEST_F(StoreTest, PinsStayUntilTheyAreTakenOut) {
+    ASSERT_TRUE(store().begin(about("a")));
+    commit("a");
+    EXPECT_FALSE(store().find("a").value().pinned);
+    ASSERT_TRUE(store().set_pinned("a", true));
+    ASSERT_TRUE(store().set_pinned("a", true));
+    EXPECT_TRUE(store().find("a").value().pinned);
+    EXPECT_EQ(store().find("a").value().state, State::waiting);
+    ASSERT_TRUE(store().set_pinned("a", false));
+    ASSERT_TRUE(store().set_pinned("a", false));
+    EXPECT_FALSE(store().find("a").value().pinned);
+    EXPECT_FALSE(store().set_pinned("none", true));
+    EXPECT_EQ(store().set_pinned("../a", true).error().code(), EINVAL);
 }
 
 } // namespace

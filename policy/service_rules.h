@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What a policy says about the service: when it acts by itself, what it keeps, what users may take. docs/POLICY.md
+// tells what each means.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace abey::policy {
+
+// What an event makes of a session.
+enum class Act : uint8_t { nothing, checkpoint, suspend };
+
+inline constexpr uint64_t never = UINT64_MAX;
+
+struct Triggers {
+    Act on_sleep = Act::checkpoint;
+    Act on_shutdown = Act::suspend;
+    Act on_lock = Act::nothing;
+    Act on_idle = Act::nothing;
+    uint64_t idle_after = 30 * 60;  // seconds
+    std::vector<std::string> first; // login names: their sessions come before those of others when time is short
+    bool operator==(const Triggers &) const = default;
+};
+
+struct Retention {
+    uint64_t checkpoints = 3;           // for each user, of sessions that ran on
+    uint64_t max_age = 30ULL * 86400;   // seconds, the same; never: any
+    uint64_t suspended_max_age = never; // seconds, of suspended sessions
+    uint64_t min_free = 1ULL << 30U;    // bytes
+    bool operator==(const Retention &) const = default;
+};
+
+struct UserLimits {
+    uint64_t checkpoints = 16;     // of a user, waiting or being made
+    uint64_t size = 64ULL << 30U;  // bytes that they take
+    uint64_t jobs_per_minute = 30; // that a user may start
+    bool operator==(const UserLimits &) const = default;
+};
+
+struct ServiceRules {
+    Triggers triggers;
+    Retention retention;
+    UserLimits user_limits;
+    bool operator==(const ServiceRules &) const = default;
+};
+
+} // namespace abey::policy

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "daemon/retention.h"
+
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace abey::daemon {
+namespace {
+
+// What a session that ran on left: it may be removed without losing the session.
+bool is_insurance(const Checkpoint &one) { return one.kept_running && one.state == "waiting" && !one.pinned; }
+
+std::string in_words(uint64_t seconds) {
+    constexpr uint64_t day = 86400;
+    constexpr uint64_t hour = 3600;
+    if (seconds % day == 0)
+        return fmt::format("{} days", seconds / day);
+    return seconds % hour == 0 ? fmt::format("{} h", seconds / hour) : fmt::format("{} s", seconds);
+}
+
+bool is_older(const Checkpoint &one, uint64_t seconds, uint64_t now) {
+    return seconds != policy::never && one.created < now && (now - one.created) / 1'000'000 >= seconds;
+}
+
+} // namespace
+
+std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const policy::Retention &rules, uint64_t now,
+                             uint64_t free) {
+    std::vector<Pruned> pruned;
+    std::set<std::string> gone;
+    const auto drop = [&](const Checkpoint &one, std::string reason) {
+        if (!gone.insert(one.id).second)
+            return;
+        free += one.size;
+        pruned.push_back({.id = one.id, .uid = one.uid, .reason = std::move(reason)});
+    };
+    std::map<uint32_t, uint64_t> counts;
+    for (auto one = checkpoints.rbegin(); one != checkpoints.rend(); ++one)
+        if (is_insurance(*one) && ++counts[one->uid] > rules.checkpoints)
+            drop(*one, fmt::format("{} younger ones are kept", rules.checkpoints));
+    for (const auto &one : checkpoints) {
+        if (is_insurance(one) && is_older(one, rules.max_age, now))
+            drop(one, "older than " + in_words(rules.max_age));
+        if (!one.kept_running && !one.pinned && one.state == "waiting" && is_older(one, rules.suspended_max_age, now))
+            drop(one, "older than " + in_words(rules.suspended_max_age));
+    }
+    for (const auto &one : checkpoints)
+        if (free < rules.min_free && is_insurance(one))
+            drop(one, fmt::format("less than {} MiB are free", rules.min_free >> 20U));
+    return pruned;
+}
+
+} // namespace abey::daemon

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Which checkpoints have been kept for long enough. Pure.
+#pragma once
+
+#include "daemon/checkpoints.h"
+#include "policy/service_rules.h"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace abey::daemon {
+
+struct Pruned {
+    std::string id;
+    uint32_t uid = 0;
+    std::string reason; // for people: "older than 30 days"
+};
+
+// `checkpoints` are all of the store's, oldest first, also those of users who are not asked about: free space is
+// everybody's. `now`: microseconds since 1970; `free`: bytes. Never one that is pinned.
+std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const policy::Retention &rules, uint64_t now,
+                             uint64_t free);
+
+} // namespace abey::daemon

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "daemon/triggers.h"
+
+#include "daemon/log.h"
+#include "daemon/manager.h"
+#include "dbus/names.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <ctime>
+
+#include <fcntl.h>
+
+#include <systemd/sd-event.h>
+
+namespace abey::daemon {
+namespace {
+
+constexpr const char *logind_name = "org.freedesktop.login1";
+constexpr const char *logind_path = "/org/freedesktop/login1";
+constexpr const char *logind_manager = "org.freedesktop.login1.Manager";
+constexpr const char *logind_session = "org.freedesktop.login1.Session";
+constexpr const char *session_prefix = "/org/freedesktop/login1/session";
+
+// Sessions that are worked on at a time: they share one disk.
+constexpr size_t at_a_time = 2;
+// Of the time that logind gives, what is left for undoing what did not become ready.
+constexpr uint64_t reserve_percent = 20;
+constexpr uint64_t lock_again = 10'000'000; // microseconds
+constexpr uint64_t look_seconds = 60;
+
+uint64_t now_of(clockid_t clock) {
+    timespec time{};
+    ::clock_gettime(clock, &time);
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_nsec) / 1000;
+}
+
+Result<uint64_t> number_property(sd_bus *bus, const char *path, const char *interface, const char *name) {
+    uint64_t value = 0;
+    TRY(bus::checked(::sd_bus_get_property_trivial(bus, logind_name, path, interface, name, nullptr, 't', &value),
+                     name));
+    return value;
+}
+
+bool is_graphical(const session::Session &session) {
+    return session.type == "x11" || session.type == "wayland" || session.type == "mir";
+}
+
+bool is_suitable(const session::Session &session) {
+    return session.klass == "user" && session.state != "closing" && !session.cgroup.empty();
+}
+
+} // namespace
+
+void Triggers::Unref::operator()(sd_event_source *source) const { ::sd_event_source_disable_unref(source); }
+
+Triggers::Triggers(sd_bus *bus, Manager &manager) : bus_(bus), manager_(manager) {
+    sleep_.triggers = this;
+    sleep_.what = "sleep";
+    sleep_.act = &policy::Triggers::on_sleep;
+    shutdown_.triggers = this;
+    shutdown_.what = "shutdown";
+    shutdown_.act = &policy::Triggers::on_shutdown;
+}
+
+Result<> Triggers::start() {
+    TRY(watch(sleep_, "PrepareForSleep"));
+    TRY(watch(shutdown_, "PrepareForShutdown"));
+    sd_bus_slot *slot = nullptr;
+    TRY(bus::checked(
+        ::sd_bus_match_signal(bus_, &slot, logind_name, nullptr, logind_session, "Lock", on_lock_signal, this),
+        "cannot watch for locks"));
+    locks_.reset(slot);
+    plan_next_look(1);
+    return {};
+}
+
+Result<> Triggers::watch(Hold &hold, const char *signal) {
+    sd_bus_slot *slot = nullptr;
+    TRY(bus::checked(
+        ::sd_bus_match_signal(bus_, &slot, logind_name, logind_path, logind_manager, signal, on_prepare, &hold),
+        signal));
+    hold.signal.reset(slot);
+    take(hold);
+    return {};
+}
+
+// Asked without waiting; until the answer is there, a sleep does not wait for us.
+void Triggers::take(Hold &hold) {
+    if (hold.lock)
+        return;
+    sd_bus_slot *slot = nullptr;
+    const int result = ::sd_bus_call_method_async(hold.triggers->bus_, &slot, logind_name, logind_path, logind_manager,
+                                                  "Inhibit", on_taken, &hold, "ssss", hold.what, "Abeyance",
+                                                  "Sessions are checkpointed", "delay");
+    hold.asking.reset(slot);
+    if (result < 0)
+        log_error("{} will not wait for checkpoints: {}", hold.what, fail(-result, "Inhibit").error().message());
+}
+
+int Triggers::on_taken(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {
+    auto &hold = *static_cast<Hold *>(userdata);
+    if (const auto *error = ::sd_bus_message_get_error(message); error != nullptr) {
+        log_error("{} will not wait for checkpoints: {}", hold.what,
+                  error->message != nullptr ? error->message : error->name);
+        return 0;
+    }
+    int lent = -1;
+    if (::sd_bus_message_read(message, "h", &lent) < 0)
+        return 0;
+    hold.lock = Fd(::fcntl(lent, F_DUPFD_CLOEXEC, 3));
+    return 0;
+}
+
+int Triggers::on_prepare(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {
+    auto &hold = *static_cast<Hold *>(userdata);
+    int begins = 0;
+    if (::sd_bus_message_read(message, "b", &begins) < 0)
+        return 0;
+    switch (hold.state.on_signal(begins != 0, now_of(CLOCK_BOOTTIME))) {
+    case Preparation::Step::begin:
+        hold.triggers->begin(hold);
+        break;
+    case Preparation::Step::over:
+        hold.triggers->on_over(hold);
+        break;
+    case Preparation::Step::ignore:
+        log_info("{} is announced once more", hold.what);
+        break;
+    }
+    return 0;
+}
+
+void Triggers::begin(Hold &hold) {
+    if (const auto prepared = prepare(hold); !prepared)
+        log_error("{}: sessions are left as they are: {}", hold.what, prepared.error().message());
+    go_on(hold);
+}
+
+Result<> Triggers::prepare(Hold &hold) {
+    hold.rest.clear();
+    const auto policy = TRY(policy::Policy::load_system());
+    const auto &rules = policy.service().triggers;
+    hold.doing = rules.*hold.act;
+    if (hold.doing == policy::Act::nothing)
+        return {};
+    const auto budget = TRY(number_property(bus_, logind_path, logind_manager, "InhibitDelayMaxUSec"));
+    const auto ours = budget / 100 * (100 - reserve_percent);
+    sd_event_source *source = nullptr;
+    TRY(bus::checked(
+        ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, ours, 10'000, on_limit, &hold),
+        "cannot watch the time"));
+    hold.limit.reset(source);
+    hold.end = now_of(CLOCK_BOOTTIME) + ours;
+    hold.rest = sessions_in_order(rules);
+    log_info("{}: {} sessions, {} ms", hold.what, hold.rest.size(), ours / 1000);
+    return {};
+}
+
+std::deque<session::Session> Triggers::sessions_in_order(const policy::Triggers &rules) const {
+    auto all = manager_.logind().sessions();
+    if (!all) {
+        log_error("cannot list the sessions: {}", all.error().message());
+        return {};
+    }
+    std::erase_if(*all, [](const session::Session &one) {
+        if (is_suitable(one) && is_graphical(one))
+            log_info("session {} of {} is left as it is: it is graphical", one.id, one.user);
+        return !is_suitable(one) || is_graphical(one);
+    });
+    const auto rank = [&](const session::Session &one) {
+        return std::ranges::find(rules.first, one.user) - rules.first.begin();
+    };
+    std::ranges::stable_sort(*all, {}, rank);
+    return {std::make_move_iterator(all->begin()), std::make_move_iterator(all->end())};
+}
+
+void Triggers::go_on(Hold &hold) {
+    while (!hold.rest.empty() && hold.jobs.size() < at_a_time && now_of(CLOCK_BOOTTIME) < hold.end) {
+        const auto session = std::move(hold.rest.front());
+        hold.rest.pop_front();
+        const auto started = manager_.act_on(session, hold.doing, hold.what);
+        if (started)
+            hold.jobs.insert(*started);
+        else
+            log_warning("{}: session {} of {} is left as it is: {}", hold.what, session.id, session.user,
+                        started.error().text);
+    }
+    if (hold.jobs.empty())
+        finish(hold);
+}
+
+void Triggers::leave_alone(Hold &hold) {
+    for (const auto &one : hold.rest) {
+        log_warning("{}: no time is left for session {} of {}", hold.what, one.id, one.user);
+        manager_.tell(one.tty, one.uid,
+                      fmt::format("There was no time to checkpoint session {} before the {}.", one.id, hold.what));
+    }
+    hold.rest.clear();
+}
+
+void Triggers::finish(Hold &hold) {
+    leave_alone(hold);
+    hold.limit.reset();
+    hold.state.on_done(now_of(CLOCK_BOOTTIME));
+    hold.asking.reset();
+    hold.lock.reset(); // logind goes on
+}
+
+int Triggers::on_limit(sd_event_source * /*source*/, uint64_t /*time*/, void *userdata) {
+    auto &hold = *static_cast<Hold *>(userdata);
+    auto &self = *hold.triggers;
+    self.leave_alone(hold);
+    // Those that are past the point of no return go on and may just make it
+    const auto jobs = hold.jobs;
+    for (const auto number : jobs)
+        if (const auto canceled = self.manager_.cancel({}, number); !canceled)
+            log_warning("{}: {}", hold.what, canceled.error().text);
+    return 0;
+}
+
+// Awake again, or the shutdown was called off.
+void Triggers::on_over(Hold &hold) {
+    hold.rest.clear();
+    hold.limit.reset();
+    const auto jobs = std::exchange(hold.jobs, {});
+    // An insurance may as well be finished; but nobody wants to lose a session to a shutdown that does not happen.
+    if (hold.doing == policy::Act::suspend)
+        for (const auto number : jobs)
+            (void)manager_.cancel({}, number);
+    take(hold);
+}
+
+void Triggers::on_job_ended(uint32_t number) {
+    for (auto *hold : {&sleep_, &shutdown_})
+        if (hold->jobs.erase(number) != 0 && hold->state.is_working())
+            go_on(*hold);
+}
+
+void Triggers::act_on(const session::Session &session, policy::Act act, const char *trigger) {
+    if (const auto started = manager_.act_on(session, act, trigger); !started)
+        log_warning("{}: session {} of {} is left as it is: {}", trigger, session.id, session.user,
+                    started.error().text);
+}
+
+int Triggers::on_lock_signal(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {
+    char *id = nullptr;
+    const char *path = ::sd_bus_message_get_path(message);
+    if (path == nullptr || ::sd_bus_path_decode(path, session_prefix, &id) <= 0)
+        return 0;
+    const std::string session(id);
+    std::free(id);
+    if (bus::is_session_id(session))
+        static_cast<Triggers *>(userdata)->on_lock(session);
+    return 0;
+}
+
+void Triggers::on_lock(const std::string &session) {
+    const auto policy = policy::Policy::load_system();
+    if (!policy)
+        return log_error("lock of session {}: {}", session, policy.error().message());
+    const auto act = policy->service().triggers.on_lock;
+    if (act == policy::Act::nothing)
+        return;
+    const auto now = now_of(CLOCK_BOOTTIME);
+    std::erase_if(locked_, [&](const auto &one) { return now - one.second >= lock_again; });
+    if (!locked_.emplace(session, now).second)
+        return log_info("session {} is locked once more", session);
+    const auto found = manager_.logind().session(session);
+    if (!found)
+        return log_info("lock: {}", found.error().message());
+    if (is_suitable(*found))
+        act_on(*found, act, "lock");
+}
+
+void Triggers::plan_next_look(uint64_t seconds) {
+    sd_event_source *source = nullptr;
+    const int result = ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC,
+                                                    seconds * 1'000'000, 500'000, on_look, this);
+    look_.reset(source);
+    if (result < 0)
+        log_error("not looking for idle sessions any more: {}", fail(-result, "timer").error().message());
+}
+
+int Triggers::on_look(sd_event_source * /*source*/, uint64_t /*time*/, void *userdata) {
+    static_cast<Triggers *>(userdata)->look_for_idleness();
+    return 0;
+}
+
+// logind sends no signal when nothing is typed on a terminal: it looks when it is asked (IdleSinceHint of
+// org.freedesktop.login1(5)), so we ask.
+void Triggers::look_for_idleness() {
+    const auto policy = policy::Policy::load_system();
+    // A mistake in the policy is told where it is needed, not each minute
+    if (!policy || policy->service().triggers.on_idle == policy::Act::nothing)
+        return plan_next_look(look_seconds);
+    const auto &rules = policy->service().triggers;
+    plan_next_look(std::clamp<uint64_t>(rules.idle_after / 2, 1, look_seconds));
+    const auto sessions = manager_.logind().sessions();
+    if (!sessions)
+        return log_error("cannot list the sessions: {}", sessions.error().message());
+    std::map<std::string, uint64_t> seen;
+    for (const auto &session : *sessions) {
+        if (!is_suitable(session) || is_graphical(session))
+            continue;
+        char *path = nullptr;
+        if (::sd_bus_path_encode(session_prefix, session.id.c_str(), &path) < 0)
+            continue;
+        const auto since = number_property(bus_, path, logind_session, "IdleSinceHint");
+        std::free(path);
+        const auto now = now_of(CLOCK_REALTIME);
+        if (!since || *since == 0 || *since > now || (now - *since) / 1'000'000 < rules.idle_after)
+            continue;
+        seen[session.id] = *since;
+        if (const auto acted = idle_since_.find(session.id); acted == idle_since_.end() || acted->second != *since)
+            act_on(session, rules.on_idle, "idle");
+    }
+    idle_since_ = std::move(seen);
+}
+
+} // namespace abey::daemon

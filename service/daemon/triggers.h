@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What the daemon does without being asked, as the policy's [triggers] says: before the machine sleeps or goes down, at
+// a lock, after idleness. Signals may come twice, late or never; none of that does harm.
+#pragma once
+
+#include "daemon/preparation.h"
+#include "dbus/bus.h"
+#include "engine/os/fd.h"
+#include "policy/policy.h"
+#include "session/logind.h"
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+struct sd_event_source; // <systemd/sd-event.h>
+
+namespace abey::daemon {
+
+class Manager;
+
+class Triggers {
+  public:
+    Triggers(sd_bus *bus, Manager &manager);
+    Triggers(const Triggers &) = delete;
+    Triggers &operator=(const Triggers &) = delete;
+    ~Triggers() = default;
+
+    Result<> start();
+    void on_job_ended(uint32_t number);
+
+  private:
+    struct Unref {
+        void operator()(sd_event_source *source) const;
+    };
+    using Source = std::unique_ptr<sd_event_source, Unref>;
+
+    // A delay inhibitor (systemd.io/INHIBITOR_LOCKS), and what is done while it is held.
+    struct Hold {
+        Triggers *triggers = nullptr;
+        const char *what = ""; // "sleep", "shutdown": for logind, and the trigger's name
+        policy::Act policy::Triggers::*act = nullptr;
+        Fd lock;
+        bus::Slot asking, signal;
+        Preparation state;
+        policy::Act doing = policy::Act::nothing;
+        std::deque<session::Session> rest;
+        std::set<uint32_t> jobs;
+        uint64_t end = 0; // microseconds of CLOCK_BOOTTIME
+        Source limit;
+    };
+
+    static void take(Hold &hold);
+    Result<> watch(Hold &hold, const char *signal);
+    void begin(Hold &hold);
+    Result<> prepare(Hold &hold);
+    void go_on(Hold &hold);
+    void finish(Hold &hold);
+    void on_over(Hold &hold);
+    void leave_alone(Hold &hold);
+    [[nodiscard]] std::deque<session::Session> sessions_in_order(const policy::Triggers &rules) const;
+
+    void on_lock(const std::string &session);
+    void look_for_idleness();
+    void plan_next_look(uint64_t seconds);
+    void act_on(const session::Session &session, policy::Act act, const char *trigger);
+
+    static int on_prepare(sd_bus_message *message, void *userdata, sd_bus_error *error);
+    static int on_taken(sd_bus_message *message, void *userdata, sd_bus_error *error);
+    static int on_lock_signal(sd_bus_message *message, void *userdata, sd_bus_error *error);
+    static int on_limit(sd_event_source *source, uint64_t time, void *userdata);
+    static int on_look(sd_event_source *source, uint64_t time, void *userdata);
+
+    sd_bus *bus_;
+    Manager &manager_;
+    Hold sleep_, shutdown_;
+    bus::Slot locks_;
+    Source look_;
+    std::map<std::string, uint64_t> locked_;     // session -> when it was last acted on, microseconds of CLOCK_BOOTTIME
+    std::map<std::string, uint64_t> idle_since_; // session -> the idleness that was acted on
+};
+
+} // namespace abey::daemon
