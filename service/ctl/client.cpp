@@ -138,6 +138,31 @@ Result<> Client::remove_checkpoint(const std::string &checkpoint) {
     return {};
 }
 
+Result<> Client::pin_checkpoint(const std::string &checkpoint, bool pinned) {
+    auto message = TRY(method(pinned ? "PinCheckpoint" : "UnpinCheckpoint"));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "s", checkpoint.c_str()), "PinCheckpoint"));
+    TRY(ask(message));
+    return {};
+}
+
+Result<std::vector<Client::PrunedEntry>> Client::prune(bool dry_run) {
+    auto message = TRY(method("Prune"));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "a{sv}", 1, "dry-run", "b", static_cast<int>(dry_run)),
+                     "Prune"));
+    const auto reply = TRY(ask(message));
+    constexpr const char *what = "answer of Prune";
+    TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "(sus)"), what));
+    std::vector<PrunedEntry> pruned;
+    while (true) {
+        const char *id = nullptr;
+        uint32_t uid = 0;
+        const char *reason = nullptr;
+        if (TRY(bus::checked(::sd_bus_message_read(reply.get(), "(sus)", &id, &uid, &reason), what)) == 0)
+            return pruned;
+        pruned.push_back({.id = id, .uid = uid, .reason = reason});
+    }
+}
+
 Result<> Client::subscribe() {
     const auto message = TRY(method("Subscribe"));
     TRY(ask(message));

@@ -45,6 +45,13 @@ class Client {
     // What is known of the session in a checkpoint, JSON.
     Result<std::string> information(const CheckpointEntry &checkpoint);
     Result<> remove_checkpoint(const std::string &checkpoint);
+    Result<> pin_checkpoint(const std::string &checkpoint, bool pinned);
+    struct PrunedEntry {
+        std::string id;
+        uint32_t uid = 0;
+        std::string reason;
+    };
+    Result<std::vector<PrunedEntry>> prune(bool dry_run);
     Result<> subscribe();
     Result<bool> is_running(const std::string &job);
     Result<> cancel(const std::string &job);

@@ -59,6 +59,34 @@ struct RemoveCommand {
 };
 Result<int> remove(const RemoveCommand &command);
 
+struct CheckpointCommand {
+    std::string user; // name or id
+    bool json = false;
+};
+// 1: some session could not be checkpointed.
+Result<int> checkpoint(const CheckpointCommand &command);
+
+struct PinCommand {
+    std::string checkpoint;
+    bool off = false;
+    bool json = false;
+};
+Result<int> pin(const PinCommand &command);
+
+struct PruneCommand {
+    bool dry_run = false;
+    bool json = false;
+};
+Result<int> prune(const PruneCommand &command);
+
+struct PolicyCommand {
+    std::string action; // "check", "show", "test"
+    std::string path;   // test: of a file that a session might hold
+    std::string file;   // a policy to be read instead of the system's
+    bool json = false;
+};
+Result<int> policy_command(const PolicyCommand &command);
+
 struct DoctorCommand {
     bool json = false;
 };

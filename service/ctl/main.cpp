@@ -110,6 +110,28 @@ int run(int argc, char **argv) {
     command = line.add("remove", "remove a checkpoint for good", remove, ctl::remove);
     command->add_option("CHECKPOINT", remove.checkpoint, "its id")->required();
 
+    ctl::CheckpointCommand checkpoint;
+    command = line.add("checkpoint", "checkpoint all sessions of a user, which run on", checkpoint, ctl::checkpoint);
+    command->add_option("USER", checkpoint.user, "name or id")->required();
+
+    ctl::PinCommand pin;
+    command = line.add("pin", "keep a checkpoint from being removed", pin, ctl::pin);
+    command->add_option("CHECKPOINT", pin.checkpoint, "its id")->required();
+    command->add_flag("--off", pin.off, "not any more");
+
+    ctl::PruneCommand prune;
+    command = line.add("prune", "remove old checkpoints as the policy says", prune, ctl::prune);
+    command->add_flag("--dry-run", prune.dry_run, "only tell which");
+
+    ctl::PolicyCommand policy;
+    command =
+        line.add("policy", "check or show the policy, or tell what it says of a file", policy, ctl::policy_command);
+    command->add_option("ACTION", policy.action, "check, show or test")
+        ->required()
+        ->check(CLI::IsMember({"check", "show", "test"}));
+    command->add_option("PATH", policy.path, "test: a file that a session might hold");
+    command->add_option("--file", policy.file, "read this file instead of the system's");
+
     ctl::DoctorCommand doctor;
     line.add("doctor", "examine whether this machine has all that is needed", doctor, ctl::doctor);
 

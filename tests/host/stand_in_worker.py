@@ -57,7 +57,8 @@ if kind == "suspend":
     image.mkdir(parents=True)
     (image.parent / "about.json").write_text(json.dumps(
         {"id": job["checkpoint"], "uid": job["uid"], "user": "ada", "session": job["session"],
-         "created": time.time_ns() // 1000}))
+         "created": time.time_ns() // 1000, "kept_running": job["keep_running"], "trigger": job["trigger"],
+         "boot": pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()}))
     (image / "manifest").write_text("stand-in")
     outcome(ok=True, checkpoint=job["checkpoint"], figures={"frozen_time": 1500, "total_time": 2_000_000})
 elif kind == "check":

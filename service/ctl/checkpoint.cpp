@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/client.h"
+#include "ctl/command.h"
+#include "ctl/job_watch.h"
+#include "ctl/output.h"
+#include "dbus/names.h"
+#include "session/logind.h"
+
+#include <nlohmann/json.hpp>
+
+namespace abey::ctl {
+
+// For timers: all sessions of a user, one after the other. One that cannot be checkpointed does not keep the others
+// from it.
+Result<int> checkpoint(const CheckpointCommand &command) {
+    const auto logind = TRY(session::Logind::connect());
+    auto sessions = TRY(logind.sessions());
+    std::erase_if(sessions, [&](const session::Session &one) {
+        return one.klass != "user" || one.state == "closing" || one.cgroup.empty() ||
+               (one.user != command.user && std::to_string(one.uid) != command.user);
+    });
+    auto document = nlohmann::json::array();
+    int status = 0;
+    for (const auto &session : sessions) {
+        auto client = TRY(Client::connect());
+        const auto end = run_job(client, "checkpoint", false, [&] {
+            return client.suspend_session(session.id, {{"keep-running", ""}, {"trigger", "timer"}});
+        });
+        const auto problem = !end ? end.error().message() : end->result == "done" ? "" : end->message;
+        if (!problem.empty())
+            status = 1;
+        if (command.json)
+            document.push_back({{"session", session.id},
+                                {"ok", problem.empty()},
+                                {"checkpoint", end ? end->checkpoint : ""},
+                                {"error", problem}});
+        else if (problem.empty())
+            fmt::print("Session {}: checkpoint {}.\n", session.id, end->checkpoint);
+        else
+            fmt::print(stderr, "abeyctl: session {} was not checkpointed: {}\n", session.id, bus::printable(problem));
+    }
+    if (command.json)
+        print_json(document);
+    else if (sessions.empty())
+        fmt::print("No sessions of {}.\n", bus::printable(command.user));
+    return status;
+}
+
+} // namespace abey::ctl

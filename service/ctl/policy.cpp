@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "policy/policy.h"
+
+#include "ctl/command.h"
+#include "ctl/output.h"
+#include "dbus/names.h"
+#include "policy/file_system.h"
+
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <nlohmann/json.hpp>
+
+namespace abey::ctl {
+namespace {
+
+Result<policy::Policy> load(const std::string &file) {
+    return file.empty() ? policy::Policy::load_system() : policy::Policy::load(file);
+}
+
+const char *word_of(policy::Act act) {
+    switch (act) {
+    case policy::Act::checkpoint:
+        return "checkpoint";
+    case policy::Act::suspend:
+        return "suspend";
+    case policy::Act::nothing:
+        break;
+    }
+    return "nothing";
+}
+
+const char *word_of(policy::OnLogin wish) {
+    return wish == policy::OnLogin::automatic ? "auto" : wish == policy::OnLogin::ask ? "ask" : "never";
+}
+
+const char *word_of(policy::OnDivergence choice) {
+    switch (choice) {
+    case policy::OnDivergence::rollback:
+        return "rollback";
+    case policy::OnDivergence::keep:
+        return "keep";
+    default:
+        return "fail";
+    }
+}
+
+const char *word_of(policy::Pids pids) {
+    return pids == policy::Pids::automatic ? "auto" : pids == policy::Pids::same ? "same" : "namespace";
+}
+
+std::string duration(uint64_t seconds) { return seconds == policy::never ? "never" : std::to_string(seconds) + " s"; }
+
+// Values of all tables that are not rules, as TOML that could be read back.
+Result<int> show(const PolicyCommand &command) {
+    const auto policy = TRY(load(command.file));
+    const auto &service = policy.service();
+    const auto &triggers = service.triggers;
+    const auto &retention = service.retention;
+    const auto &users = service.user_limits;
+    const nlohmann::ordered_json document{
+        {"limits",
+         {{"embed-limit", policy.limits().embed},
+          {"embed-total-limit", policy.limits().embed_total},
+          {"checkpoints-per-user", users.checkpoints},
+          {"size-per-user", users.size},
+          {"jobs-per-minute", users.jobs_per_minute}}},
+        {"home", {{"provider", policy.home_provider_name()}, {"on-divergence", word_of(policy.on_divergence())}}},
+        {"resume", {{"on-login", word_of(policy.resume_on_login())}, {"pids", word_of(policy.pids())}}},
+        {"triggers",
+         {{"on-sleep", word_of(triggers.on_sleep)},
+          {"on-shutdown", word_of(triggers.on_shutdown)},
+          {"on-lock", word_of(triggers.on_lock)},
+          {"on-idle", word_of(triggers.on_idle)},
+          {"idle-after", duration(triggers.idle_after)}}},
+        {"retention",
+         {{"checkpoints", retention.checkpoints},
+          {"max-age", duration(retention.max_age)},
+          {"suspended-max-age", duration(retention.suspended_max_age)},
+          {"min-free", retention.min_free}}}};
+    if (command.json) {
+        print_json(document);
+        return 0;
+    }
+    for (const auto &[table, values] : document.items()) {
+        fmt::print("[{}]\n", table);
+        for (const auto &[key, value] : values.items())
+            fmt::print("{} = {}\n", key, value.dump()); // of words and numbers JSON is TOML
+        fmt::print("\n");
+    }
+    return 0;
+}
+
+Result<int> check(const PolicyCommand &command) {
+    TRY(load(command.file));
+    if (command.json)
+        print_json({{"ok", true}});
+    else
+        fmt::print("The policy is well-formed.\n");
+    return 0;
+}
+
+// What would become of this file if it had no name any more (or, with one that does not last, as it is).
+Result<int> test(const PolicyCommand &command) {
+    const auto policy = TRY(load(command.file));
+    struct stat status {};
+    struct statfs file_system {};
+    if (::stat(command.path.c_str(), &status) < 0 || ::statfs(command.path.c_str(), &file_system) < 0)
+        return fail(errno, "cannot examine {}", command.path);
+    char *absolute = ::realpath(command.path.c_str(), nullptr);
+    if (absolute == nullptr)
+        return fail(errno, "cannot examine {}", command.path);
+    const std::string path(absolute);
+    std::free(absolute);
+    const auto magic = static_cast<uint64_t>(file_system.f_type);
+    const bool lasts = !policy::is_volatile(magic) && policy.lasts(path);
+    const auto choice = policy.choose({.path = path,
+                                       .size = static_cast<uint64_t>(status.st_size),
+                                       .file_system = magic,
+                                       .owner = status.st_uid,
+                                       .state = lasts ? policy::FileState::deleted : policy::FileState::not_lasting,
+                                       .writable = true});
+    std::vector<std::string> strategies;
+    std::string listed;
+    for (const auto strategy : choice.strategies) {
+        strategies.emplace_back(policy::strategy_name(strategy));
+        listed += (listed.empty() ? "" : ", ") + strategies.back();
+    }
+    if (command.json) {
+        print_json({{"path", path},
+                    {"file-system", policy::file_system_name(magic)},
+                    {"state", lasts ? "deleted" : "not-lasting"},
+                    {"strategies", strategies},
+                    {"rule", choice.rule},
+                    {"area", policy.area(path)}});
+        return 0;
+    }
+    fmt::print("{} ({}, {})\n", bus::printable(path), policy::file_system_name(magic),
+               lasts ? "if it were deleted while it is held" : "its name does not last");
+    fmt::print("strategies  {}\nrule        {}\narea        {}\n", listed, bus::printable(choice.rule),
+               bus::printable(policy.area(path)));
+    return 0;
+}
+
+} // namespace
+
+Result<int> policy_command(const PolicyCommand &command) {
+    if (command.action == "test") {
+        if (command.path.empty())
+            return fail(0, "policy test needs the path of a file");
+        return test(command);
+    }
+    if (!command.path.empty())
+        return fail(0, "policy {} takes no path; a file to be read instead of the system's: --file", command.action);
+    return command.action == "show" ? show(command) : check(command);
+}
+
+} // namespace abey::ctl

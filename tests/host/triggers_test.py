@@ -1,0 +1,254 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the service does by itself on a test host: real logind (sleep, lock, idleness), real timers, real delay inhibitors; and
+retention, pins, limits and the list of objects on the bus. Two users. The worker is a stand-in."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+from adas_session import wait_until
+from checks import StepFailed
+from service_test import MANAGER, Service, main_of, session_of
+from terminal import Terminal
+
+PLAN = [
+    "inhibitors are held", "sleep makes a checkpoint of each session", "the sessions ran on", "the inhibitors are held again",
+    "a second sleep makes new ones", "retention keeps the youngest", "a forged signal does nothing", "started in the middle of a pair it does nothing",
+    "what does not fit in the time is canceled", "and its terminal is told", "the sleep came all the same", "first ones come first",
+    "a lock suspends when the policy says so", "a second lock does nothing", "an idle session is checkpointed once",
+    "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
+    "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
+    "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
+    "nobody may start jobs without end", "the policy's mistakes are on the bus",
+    "ask tells at the login what waits", "the daemon never died",
+]
+
+
+class Watched(Service):
+    def policy(self, text):
+        path = self.host.path("etc/abeyance/policy.toml")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def checkpoints(self):
+        return [one for one in json.loads(self.ctl("list", "--json").stdout)]
+
+    def property(self, identifier, name):
+        listed = json.loads(self.host.run(["busctl", "--json=short", "call", *MANAGER, "ListCheckpoints"], check=True).stdout)
+        path = next(one[-1] for one in listed["data"][0] if one[0] == identifier)
+        shown = self.host.run(["busctl", "--json=short", "get-property", "org.abeyance1", path, "org.abeyance1.Checkpoint", name],
+                              check=True).stdout
+        return json.loads(shown)["data"]
+
+    def clear(self):
+        for one in self.checkpoints():
+            self.ctl("pin", "--off", one["id"])
+            self.ctl("remove", one["id"])
+
+    def idle(self):
+        wait_until(lambda: self.jobs() == "a(osuss) 0", "the end of all jobs", 30)
+
+    def inhibitors(self):
+        shown = self.host.run(["systemd-inhibit", "--list", "--no-legend"]).stdout
+        return sorted(re.findall(r"Abeyance +0 .* (sleep|shutdown) ", shown))
+
+    def sleep(self):
+        """To sleep and awake again, as logind does it."""
+        count = self.host.run(["journalctl", "-b", "-o", "cat", "-u", "systemd-suspend"]).stdout.count("Finished")
+        self.host.run(["busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
+                       "Suspend", "b", "false"], check=True)
+        wait_until(lambda: self.host.run(["journalctl", "-b", "-o", "cat", "-u", "systemd-suspend"]).stdout.count("Finished") > count,
+                   "the end of the sleep", 60, 0.2)
+
+
+def sleeps(service, ada, bob, terminal):
+    checks = service.checks
+    held = ["shutdown", "sleep"]
+    checks.attempt("inhibitors are held", held, lambda: wait_until(lambda: service.inhibitors() == held and held, "inhibitors", 20))
+    service.sleep()
+    made = service.checkpoints()
+    checks.check("sleep makes a checkpoint of each session", sorted([(ada, "sleep", True), (bob, "sleep", True)]), sorted(
+        (one["session"], service.property(one["id"], "Trigger"), service.property(one["id"], "KeptRunning")) for one in made))
+    checks.check("the sessions ran on", (ada, bob), (session_of(service.host, "ada"), session_of(service.host, "bob")))
+    checks.attempt("the inhibitors are held again", held, lambda: wait_until(lambda: service.inhibitors() == held and held, "inhibitors", 20))
+    before = {one["id"] for one in made}
+    service.sleep()
+    now = {one["id"] for one in service.checkpoints()}
+    checks.check("a second sleep makes new ones", (2, 2), (len(before & now), len(now - before)))
+    service.policy("[retention]\ncheckpoints = 1\n")
+    service.sleep()
+    last = max(now)
+    checks.attempt("retention keeps the youngest", "one for each", lambda: wait_until(
+        lambda: len(left := service.checkpoints()) == 2 and all(one["id"] > last for one in left) and "one for each", "removal", 20))
+    service.policy("")
+    count = int(service.host.path("run/abeyance/jobs/last").read_text())
+    for member, value in (("PrepareForSleep", "true"), ("PrepareForShutdown", "true")):
+        service.host.run(["busctl", "emit", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", member, "b", value], check=True)
+    service.ctl("list")  # answered after the signals were taken
+    checks.check("a forged signal does nothing", count, int(service.host.path("run/abeyance/jobs/last").read_text()))
+    service.host.run(["systemctl", "restart", "abeyd"], check=True)  # in the middle of a pair, as far as it can know
+    checks.attempt("started in the middle of a pair it does nothing", (held, count), lambda: (
+        wait_until(lambda: service.inhibitors() == held and held, "inhibitors", 20), int(service.host.path("run/abeyance/jobs/last").read_text())))
+
+    service.clear()
+    service.policy('[triggers]\nfirst = ["nobody", "bob"]\n')
+    service.mode("slow")
+    service.sleep()
+    service.idle()
+    checks.check("what does not fit in the time is canceled", [], service.checkpoints())
+    checks.attempt("and its terminal is told", "told", lambda: wait_until(
+        lambda: "the time was too short" in terminal.text().replace("\n", "") and "told", "a message", 10))
+    service.mode("done")
+    checks.check("the sleep came all the same", ada, session_of(service.host, "ada"))
+    said = service.host.run(["journalctl", "-b", "-o", "cat", "-u", "abeyd"]).stdout
+    order = re.findall(r"suspend of session (\w+) for user", said)[-2:]
+    checks.check("first ones come first", [bob, ada], order)
+
+
+def locks(service, ada):
+    checks, host = service.checks, service.host
+    service.policy('[triggers]\non-lock = "suspend"\n')
+    service.clear()
+    count = int(host.path("run/abeyance/jobs/last").read_text())
+    for _ in range(2):
+        host.run(["loginctl", "lock-session", ada], check=True)
+    made = wait_until(service.checkpoints, "a checkpoint", 20)
+    service.idle()
+    checks.check("a lock suspends when the policy says so", (ada, "lock", False), (
+        made[0]["session"], service.property(made[0]["id"], "Trigger"), service.property(made[0]["id"], "KeptRunning")))
+    checks.check("a second lock does nothing", count + 1, int(host.path("run/abeyance/jobs/last").read_text()))
+
+    service.clear()
+    service.policy('[triggers]\non-idle = "checkpoint"\nidle-after = "2 s"\n')
+    host.run(["systemctl", "restart", "abeyd"], check=True)
+    wait_until(service.checkpoints, "checkpoints of idle sessions", 60, 0.5)
+    time.sleep(4)  # two looks more
+    service.idle()
+    per_session = [one["session"] for one in service.checkpoints()]
+    checks.check("an idle session is checkpointed once", "each once", per_session, per_session and len(set(per_session)) == len(per_session))
+    service.policy("")
+    host.run(["systemctl", "restart", "abeyd"], check=True)
+
+
+def timers(service, ada):
+    checks, host = service.checks, service.host
+    service.clear()
+    host.run(["systemctl", "start", "abeyance-checkpoint@ada.service"], check=True)
+    made = service.checkpoints()
+    checks.check("the timer's service checkpoints a user's sessions", [(ada, "timer")],
+                 [(one["session"], service.property(one["id"], "Trigger")) for one in made])
+    folder = host.path("run/systemd/system/abeyance-checkpoint@ada.timer.d")
+    folder.mkdir(parents=True)
+    (folder / "now.conf").write_text("[Timer]\nOnCalendar=\nRandomizedDelaySec=0\nOnActiveSec=1s\nAccuracySec=1ms\n")
+    host.run(["systemctl", "daemon-reload"], check=True)
+    host.run(["systemctl", "start", "abeyance-checkpoint@ada.timer"], check=True)
+    checks.attempt("the timer runs", 2, lambda: wait_until(lambda: len(service.checkpoints()) == 2 and 2, "its checkpoint", 30))
+    host.run(["systemctl", "stop", "abeyance-checkpoint@ada.timer"], check=True)
+    checks.check("prune's timer is on", "active", host.run(["systemctl", "is-active", "abeyance-prune.timer"]).stdout.strip())
+
+
+def retention(service):
+    checks = service.checks
+    service.idle()
+    mine = [one["id"] for one in service.checkpoints()]
+    service.policy("[retention]\ncheckpoints = 0\n")
+    told = service.ctl("prune", "--dry-run", "--json")
+    checks.check("a dry run removes nothing", (sorted(mine), sorted(mine)),
+                 (sorted(one["id"] for one in json.loads(told.stdout)), sorted(one["id"] for one in service.checkpoints())))
+    kept = mine[0]
+    path = service.host.run(["busctl", "--json=short", "call", *MANAGER, "ListCheckpoints"]).stdout
+    path = next(one[-1] for one in json.loads(path)["data"][0] if one[0] == kept)
+    listener, heard = service.listen("ada", path)
+    pinned = service.ctl("pin", kept, user="ada")
+    if pinned.returncode != 0:
+        raise StepFailed(pinned.stderr)
+    checks.attempt("a pin is told to those who listen", "told", lambda: wait_until(
+        lambda: ("told" if "Pinned" in heard.read_text() else listener.poll() is not None and heard.read_text()), "a signal", 20))
+    listener.kill()
+    listener.wait()
+    denied = service.ctl("remove", kept)
+    checks.check("bob may not pin hers", 1, service.ctl("pin", "--off", kept, user="bob").returncode)
+    checks.check("bob prunes his own only", "[]", "".join(service.ctl("prune", "--json", user="bob").stdout.split()))
+    gone = [one["id"] for one in json.loads(service.ctl("prune", "--json", user="ada").stdout)]
+    checks.attempt("prune removes what it told", [kept], lambda: wait_until(
+        lambda: [one["id"] for one in service.checkpoints()] == [kept] and sorted(gone) == sorted(mine[1:]) and [kept], "removal", 20))
+    checks.check("a pinned one is not removed", (1, "is pinned"), (denied.returncode, "is pinned" if "is pinned" in denied.stderr else denied.stderr))
+    service.policy("")
+
+    def objects(user):
+        shown = service.host.run(["busctl", "--json=short", "call", "org.abeyance1", "/org/abeyance1",
+                                  "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"], user=user, check=True).stdout
+        found = json.loads(shown)["data"][0]
+        return [one["org.abeyance1.Checkpoint"]["Id"]["data"] for one in found.values() if "org.abeyance1.Checkpoint" in one]
+
+    checks.check("the bus lists objects: ada's to ada", [kept], objects("ada"))
+    checks.check("the bus lists objects: none to bob", [], objects("bob"))
+
+
+def limits(service, ada):
+    checks = service.checks
+    service.policy("[limits]\njobs-per-minute = 2\n")
+    said = [service.ctl("check", ada, user="ada").stderr.strip() for _ in range(8)]
+    checks.check("nobody may start jobs without end", "a refusal", said[-1], "more than 2 jobs a minute" in said[-1] and not said[0])
+    service.policy("[triggers]\non-slep = 1\n")
+    shown = service.host.run(["busctl", "get-property", "org.abeyance1", "/org/abeyance1", "org.abeyance1.Manager", "PolicyProblem"]).stdout
+    checks.check("the policy's mistakes are on the bus", "file, line, key", shown,
+                 "policy.toml:2:1" in shown and "did you mean" in shown and "on-sleep" in shown)
+
+
+def asks(service):
+    checks, host = service.checks, service.host
+    service.policy('[resume]\non-login = "ask"\n')
+    service.clear()
+    service.make_checkpoint("waits")
+    count = int(host.path("run/abeyance/jobs/last").read_text())
+    terminal = Terminal.login(host, "ada")
+    checks.attempt("ask tells at the login what waits", ("told", count), lambda: (
+        wait_until(lambda: "waits as checkpoint waits" in terminal.text().replace("\n", "") and "told", "a message", 20),
+        int(host.path("run/abeyance/jobs/last").read_text())))
+    terminal.close()
+
+
+class Listener(Watched):
+    def listen(self, user, path):
+        """A client that asks for the objects once, then prints what it is told."""
+        script = ("import sys; import dbus, dbus.mainloop.glib; from gi.repository import GLib; "
+                  "dbus.mainloop.glib.DBusGMainLoop(set_as_default=True); bus = dbus.SystemBus(); "
+                  "bus.add_signal_receiver(lambda *a: print('heard', a, flush=True), 'PropertiesChanged', "
+                  f"'org.freedesktop.DBus.Properties', path='{path}'); "
+                  "manager = dbus.Interface(bus.get_object('org.abeyance1', '/org/abeyance1'), 'org.freedesktop.DBus.ObjectManager'); "
+                  "print('objects', len(manager.GetManagedObjects()), flush=True); GLib.MainLoop().run()")
+        heard = self.host.path("run/heard")
+        with open(heard, "w", encoding="utf-8") as output:
+            process = subprocess.Popen(self.host.command(["/usr/bin/python3", "-c", script], user=user), stdout=output,
+                                       stderr=output, stdin=subprocess.DEVNULL, preexec_fn=self.host.enter)
+        wait_until(lambda: "objects" in heard.read_text() or process.poll() is not None, "the listener", 20)
+        return process, heard
+
+
+def run(host, checks):
+    service = Listener(host, checks)
+    service.prepare()
+    service.policy("")
+    terminal = Terminal.login(host, "ada")
+    other = Terminal.login(host, "bob")
+    ada, bob = session_of(host, "ada"), session_of(host, "bob")
+    try:
+        sleeps(service, ada, bob, terminal)
+        locks(service, ada)
+        timers(service, ada)
+        retention(service)
+        limits(service, ada)
+        asks(service)
+    finally:
+        terminal.close()
+        other.close()
+    restarts = host.run(["systemctl", "show", "--property=NRestarts", "--value", "abeyd"]).stdout.strip()
+    checks.check("the daemon never died", "0", restarts)
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(__doc__, PLAN, run))
