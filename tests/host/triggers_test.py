@@ -90,8 +90,8 @@ def sleeps(service, ada, bob, terminal):
     service.ctl("list")  # answered after the signals were taken
     checks.check("a forged signal does nothing", count, int(service.host.path("run/abeyance/jobs/last").read_text()))
     service.host.run(["systemctl", "restart", "abeyd"], check=True)  # in the middle of a pair, as far as it can know
-    checks.attempt("started in the middle of a pair it does nothing", (held, count), lambda: (
-        wait_until(lambda: service.inhibitors() == held and held, "inhibitors", 20), int(service.host.path("run/abeyance/jobs/last").read_text())))
+    checks.attempt("started in the middle of a pair it does nothing", [held, count], lambda: [
+        wait_until(lambda: service.inhibitors() == held and held, "inhibitors", 20), int(service.host.path("run/abeyance/jobs/last").read_text())])
 
     service.clear()
     service.policy('[triggers]\nfirst = ["nobody", "bob"]\n')
@@ -206,9 +206,9 @@ def asks(service):
     service.make_checkpoint("waits")
     count = int(host.path("run/abeyance/jobs/last").read_text())
     terminal = Terminal.login(host, "ada")
-    checks.attempt("ask tells at the login what waits", ("told", count), lambda: (
+    checks.attempt("ask tells at the login what waits", ["told", count], lambda: [
         wait_until(lambda: "waits as checkpoint waits" in terminal.text().replace("\n", "") and "told", "a message", 20),
-        int(host.path("run/abeyance/jobs/last").read_text())))
+        int(host.path("run/abeyance/jobs/last").read_text())])
     terminal.close()
 
 

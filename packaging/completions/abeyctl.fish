@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# fish completion for abeyctl(1)
+
+function __abeyctl_sessions
+    loginctl list-sessions --no-legend 2>/dev/null | awk '{ print $1 "\t" $3 }'
+end
+
+function __abeyctl_checkpoints
+    abeyctl list --json 2>/dev/null | sed -n 's/^ *"id": "\(.*\)",*$/\1/p'
+end
+
+complete -c abeyctl -f
+complete -c abeyctl -n __fish_use_subcommand -l help -d 'show help'
+complete -c abeyctl -n __fish_use_subcommand -l version -d 'show the version'
+complete -c abeyctl -n __fish_use_subcommand -a suspend -d 'suspend a session'
+complete -c abeyctl -n __fish_use_subcommand -a resume -d 'bring a suspended session back'
+complete -c abeyctl -n __fish_use_subcommand -a list -d 'list checkpoints'
+complete -c abeyctl -n __fish_use_subcommand -a show -d 'show what is known of a checkpoint'
+complete -c abeyctl -n __fish_use_subcommand -a check -d 'tell what could not be brought back'
+complete -c abeyctl -n __fish_use_subcommand -a attach -d 'join the terminal of a resumed session'
+complete -c abeyctl -n __fish_use_subcommand -a remove -d 'remove a checkpoint for good'
+complete -c abeyctl -n __fish_use_subcommand -a checkpoint -d 'checkpoint all sessions of a user'
+complete -c abeyctl -n __fish_use_subcommand -a pin -d 'keep a checkpoint from being removed'
+complete -c abeyctl -n __fish_use_subcommand -a prune -d 'remove old checkpoints'
+complete -c abeyctl -n __fish_use_subcommand -a policy -d 'check or show the policy'
+complete -c abeyctl -n __fish_use_subcommand -a doctor -d 'examine this machine'
+complete -c abeyctl -n 'not __fish_use_subcommand' -l json -d 'print one JSON document'
+complete -c abeyctl -n '__fish_seen_subcommand_from suspend check attach' -a '(__abeyctl_sessions)'
+complete -c abeyctl -n '__fish_seen_subcommand_from resume show remove pin' -a '(__abeyctl_checkpoints)'
+complete -c abeyctl -n '__fish_seen_subcommand_from suspend' -l keep-running -d 'the session runs on'
+complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l attach -d 'join its terminal'
+complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l pids -x -a 'same namespace auto'
+complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l on-divergence -x -a 'rollback keep fail'
+complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l terminal -x -d 'number of its terminal'
+complete -c abeyctl -n '__fish_seen_subcommand_from pin' -l off -d 'not any more'
+complete -c abeyctl -n '__fish_seen_subcommand_from prune' -l dry-run -d 'only tell which'
+complete -c abeyctl -n '__fish_seen_subcommand_from checkpoint' -a '(__fish_complete_users)'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -a 'check show test'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l file -r -F -d 'another policy'
