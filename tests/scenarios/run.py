@@ -28,7 +28,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 MODES = ["native", "plain", "keep-running", "killed", "twice"]
 SKIP = 77
-PATIENCE = 20  # seconds for a program to become ready, or to tell its result
+PATIENCE = 60  # seconds for a program to become ready, or to tell its result
 
 
 class Failed(Exception):
@@ -185,12 +185,12 @@ def run_outside(mode, program, engine):
         done = subprocess.run(
             ["unshare", "--fork", "--pid", "--mount", "--ipc", "--net", "--mount-proc", "--kill-child", sys.executable, __file__,
              "--inside", mode, program, directory, engine],
-            capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL)
+            capture_output=True, text=True, timeout=400, check=False, stdin=subprocess.DEVNULL)
         text = (done.stdout + done.stderr).strip().replace("\n", " / ")
         verdict = {0: "passed", SKIP: "skipped"}.get(done.returncode, "failed")
         return verdict, text or (f"status {done.returncode}" if verdict == "failed" else "")
     except subprocess.TimeoutExpired:
-        return "failed", "did not end within 240 s"
+        return "failed", "did not end within 400 s"
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

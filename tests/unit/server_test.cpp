@@ -69,9 +69,9 @@ class ServerTest : public testing::Test {
         EXPECT_TRUE(send_packet(client, encode(message)));
     }
 
-    // Lets the server work until `done`, for five seconds at most.
+    // Lets the server work until `done`, for a minute at most.
     bool until(const std::function<bool()> &done) {
-        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
         while (!done()) {
             if (std::chrono::steady_clock::now() > end)
                 return false;
@@ -164,6 +164,7 @@ TEST_F(ServerTest, SocketIsItsOwnersAndGoesWithTheServer) {
 TEST_F(ServerTest, JoinsBothWays) {
     const Fd slave = add_terminal(3);
     show(slave, "before\n");
+    settle();
     const Fd client = attached();
     EXPECT_TRUE(picture_.contains("before"));
     show(slave, "after\n");
