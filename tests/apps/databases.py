@@ -52,7 +52,7 @@ def postgres(bench):
     become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     data, here = bench.path("data"), bench.directory
     bench.call(*become, f"{programs}/initdb", "-D", data, "--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale")
-    options = f"-k {here} -c listen_addresses='' -c fsync=on -c shared_buffers=16MB -c max_connections=20"
+    options = f"-k {here} -c listen_addresses='' -c fsync=on -c huge_pages=off -c shared_buffers=16MB -c max_connections=20"
     clients = [os.open(path, os.O_RDWR) for path in (make_fifo(bench, name) for name in ("first", "second", "third"))]
     psql = f"{programs}/psql -h {here} -d postgres -X -q -A -t"
     bench.write("script", f"{programs}/postgres -D {data} {options} >server 2>&1 & server=$!\n"
