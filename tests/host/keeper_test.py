@@ -100,6 +100,7 @@ def show(terminal, command):
 
 
 def attach(terminal, session):
+    show(terminal, "true")  # her own shell reads again, and nothing of an earlier time is on the screen
     terminal.type(f"clear; abeyctl attach {session}\n")
     terminal.wait_for(r"^shell[$]", 30)
     terminal.settle(0.2)
@@ -160,14 +161,15 @@ def redrawn(host, checks, terminal, session, properties):
     terminal.wait_for("drawn once", 30)
     terminal.type("\x1c\x04")
     terminal.wait_for("detached", 30)
-    terminal.type(f"clear; abeyctl attach {session}\n")
+    show(terminal, "true")
+    terminal.type(f"abeyctl attach {session}\n")
     terminal.wait_for("drawn once", 30)
-    lines = terminal.text().splitlines()
-    checks.check("attach redraws for a program that does not", (6, 19),
-                 next((row, line.index("drawn once")) for row, line in enumerate(lines) if "drawn once" in line))
+    places = [(row, line.index("drawn once")) for row, line in enumerate(terminal.text().splitlines()) if "drawn once" in line]
+    checks.check("attach redraws for a program that does not", [(6, 19)], places)
     terminal.type("\x03")
     terminal.settle(0.5)
-    terminal.type("head -c 300000 /dev/urandom; printf '\\033c'\n")
+    terminal.type("head -c 300000 /dev/urandom; printf '\\033c'; touch /tmp/noise\n")
+    wait_until(lambda: host.path("tmp/noise").exists(), "the noise's end", 30)
     terminal.type("\x1c\x04")
     terminal.settle(1)
     # What the noise has done to her own terminal, nobody knows: another login looks.
