@@ -104,6 +104,7 @@ int main(int argc, char **argv) {
     EQUAL(session, ::getsid(0));
     EQUAL('T', state_of(stopped));
     EQUAL('Z', state_of(zombie));
+    EQUAL(scenario::read_file("/proc/self/comm"), scenario::read_file("/proc/" + std::to_string(zombie) + "/comm"));
     EQUAL('Z', state_of(killed));
     int why = 0;
     EQUAL(suspended, SYS(::waitpid(suspended, &why, WUNTRACED)));

@@ -229,11 +229,29 @@ Result<> complete(Context &context) {
     return {};
 }
 
+namespace {
+
+// Opening such a file again waits until its holder, who stands still, has given the lease up, and takes it from him.
+Result<> refuse_leased(const Context &context, model::ObjRef inode) {
+    for (const auto &[id, file] : context.tree.open_files) {
+        const auto *disk = std::get_if<model::DiskFile>(&file.payload);
+        const auto is_write_lease = [](const model::FileLock &lock) {
+            return lock.kind == model::FileLock::Kind::lease && lock.write;
+        };
+        if (disk != nullptr && disk->inode == inode && std::ranges::any_of(file.locks, is_write_lease))
+            return fail(0, "its contents cannot be saved while a program has a write lease on it");
+    }
+    return {};
+}
+
+} // namespace
+
 Result<> rescue_files(Context &context) {
     for (auto &keep : context.state<Inodes>().keep) {
         auto &inode = context.tree.inodes.at(keep.id);
         // an open file of our own: the task's shares its position, and may not be readable
         if (S_ISREG(inode.mode) || S_ISDIR(inode.mode)) {
+            TRY_IN(refuse_leased(context, keep.id), "{}", inode.path);
             const std::string path = fmt::format("/proc/self/fd/{}", keep.file.get());
             auto readable = abey::open_file(path, O_RDONLY | O_NOATIME);
             keep.file = readable ? std::move(*readable) : TRY_IN(abey::open_file(path, O_RDONLY), "{}", inode.path);

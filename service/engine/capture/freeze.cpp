@@ -18,8 +18,6 @@ namespace abey::capture {
 
 namespace {
 
-// exec, clone and exit of a tracee are not ours to watch: nothing runs but what we inject.
-constexpr unsigned long trace_options = PTRACE_O_TRACESYSGOOD;
 constexpr int most_rounds = 100;
 constexpr int end_timeout_ms = 1000;
 constexpr size_t most_processes = 100000;

@@ -11,7 +11,12 @@
 #include <string>
 #include <vector>
 
+#include <sys/ptrace.h>
+
 namespace abey::capture {
+
+// exec, clone and exit of a tracee are not ours to watch: nothing runs but what we inject.
+inline constexpr unsigned long trace_options = PTRACE_O_TRACESYSGOOD;
 
 // What is to stand still: the tree below a root process, or everything in a cgroup v2 directory and below.
 struct Target {

@@ -80,6 +80,7 @@ Result<model::Thread> capture_thread(os::Tracee &tracee, int pid, const os::Proc
     thread.signal_mask = TRY(tracee.signal_mask());
     thread.pending = TRY(tracee.pending(false));
     thread.credentials = credentials_of(status);
+    TRY_IN(capture_seccomp(tracee, status.seccomp, thread.seccomp), "thread {}", tid);
     thread.scheduling = TRY(scheduling_of(tid));
     size_t size = 0;
     if (::syscall(SYS_get_robust_list, tid, &thread.robust_list, &size) < 0)
@@ -197,9 +198,6 @@ void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus
     if (status.tracer != 0 && status.tracer != static_cast<int>(::getpid()))
         refuse("debugger", fmt::format("it is being debugged by process {}", status.tracer),
                "detach the debugger first");
-    if (status.seccomp != 0)
-        refuse("seccomp", "its seccomp filter cannot be read and made again yet",
-               "end this process before the suspend");
     // a pid or time namespace of its own is what restore gives a session; the others would need their contents restored
     auto &own_namespaces = context.state<OwnNamespaces>();
     const auto differs = [&](const char *name) {

@@ -38,7 +38,11 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
 Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
                           os::Gadgets &gadgets, const OwnIds &ids, model::Tree &tree, model::Task &task);
 
-// What cannot be restored, by looking from outside alone: seccomp filters, foreign namespaces, 32-bit code, special
+// System call filters of a thread that /proc says has some (`mode`, SECCOMP_MODE_*). From here on they do not apply to
+// the calls that it is made to make.
+Result<> capture_seccomp(os::Tracee &thread, int mode, model::Seccomp &seccomp);
+
+// What cannot be restored, by looking from outside alone: foreign namespaces, 32-bit code, special
 // mappings. Each finding names the object.
 void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus &status,
                 const std::vector<os::ProcMapping> &mappings);

@@ -25,6 +25,10 @@ inline Result<uint16_t> narrow(uint32_t value, const char *what) {
 
 void put(const model::Time &from, pb::Time &to);
 Result<> get(const pb::Time &from, model::Time &to);
+void put(const model::SeccompFilter &from, pb::SeccompFilter &to);
+Result<> get(const pb::SeccompFilter &from, model::SeccompFilter &to);
+void put(const model::Seccomp &from, pb::Seccomp &to);
+Result<> get(const pb::Seccomp &from, model::Seccomp &to);
 void put(const model::Credentials &from, pb::Credentials &to);
 Result<> get(const pb::Credentials &from, model::Credentials &to);
 void put(const model::SignalAction &from, pb::SignalAction &to);

@@ -43,6 +43,30 @@ Result<> get(const pb::Credentials &from, model::Credentials &to) {
     return {};
 }
 
+void put(const model::SeccompFilter &from, pb::SeccompFilter &to) {
+    to.set_program(from.program);
+    to.set_log(from.log);
+}
+
+Result<> get(const pb::SeccompFilter &from, model::SeccompFilter &to) {
+    to.program = from.program();
+    to.log = from.log();
+    return {};
+}
+
+void put(const model::Seccomp &from, pb::Seccomp &to) {
+    to.set_mode(from.mode);
+    for (const auto &each : from.filters)
+        put(each, *to.add_filters());
+}
+
+Result<> get(const pb::Seccomp &from, model::Seccomp &to) {
+    to.mode = from.mode();
+    for (const auto &each : from.filters())
+        TRY(get(each, to.filters.emplace_back()));
+    return {};
+}
+
 void put(const model::SignalAction &from, pb::SignalAction &to) {
     to.set_handler(from.handler);
     to.set_flags(from.flags);
@@ -159,6 +183,7 @@ void put(const model::Thread &from, pb::Thread &to) {
     for (const auto &each : from.pending)
         to.add_pending(each);
     put(from.credentials, *to.mutable_credentials());
+    put(from.seccomp, *to.mutable_seccomp());
     put(from.scheduling, *to.mutable_scheduling());
     to.set_robust_list(from.robust_list);
     to.set_robust_list_size(from.robust_list_size);
@@ -176,6 +201,7 @@ Result<> get(const pb::Thread &from, model::Thread &to) {
     TRY(get(from.alternate_stack(), to.alternate_stack));
     to.pending.assign(from.pending().begin(), from.pending().end());
     TRY(get(from.credentials(), to.credentials));
+    TRY(get(from.seccomp(), to.seccomp));
     TRY(get(from.scheduling(), to.scheduling));
     to.robust_list = from.robust_list();
     to.robust_list_size = from.robust_list_size();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/model/credentials.h"
+#include "engine/model/seccomp.h"
 #include "engine/model/signals.h"
 
 #include <vector>
@@ -36,6 +37,7 @@ struct Thread {
     AlternateStack alternate_stack;
     std::vector<Bytes> pending; // siginfo_t each, oldest first
     Credentials credentials;
+    Seccomp seccomp;
     Scheduling scheduling;
     uint64_t robust_list = 0;
     uint64_t robust_list_size = 0;

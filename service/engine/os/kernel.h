@@ -62,6 +62,13 @@ struct RseqConfiguration {
     uint32_t pad;
 };
 
+// include/uapi/linux/ptrace.h, Linux 4.16; glibc's header of the same names cannot be included beside the kernel's
+inline constexpr int ptrace_seccomp_get_metadata = 0x420d;
+struct SeccompMetadata {
+    uint64_t filter;
+    uint64_t flags;
+};
+
 // include/uapi/linux/sched/types.h, struct sched_attr: that header cannot be included beside <sched.h>
 struct SchedulingAttributes {
     uint32_t size;

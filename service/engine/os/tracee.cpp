@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include <elf.h>
+#include <linux/seccomp.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -189,6 +190,29 @@ Result<unsigned long> Tracee::event_message() const {
     if (trace(PTRACE_GETEVENTMSG, tid_, 0, &message) < 0)
         return fail(errno, "cannot read the event of thread {}", tid_);
     return message;
+}
+
+Result<> Tracee::suspend_seccomp(unsigned long options) {
+    if (trace(PTRACE_SETOPTIONS, tid_, 0, number(options | PTRACE_O_SUSPEND_SECCOMP)) < 0)
+        return fail(errno, "cannot suspend the seccomp filter of thread {}", tid_);
+    return {};
+}
+
+Result<std::optional<Tracee::SeccompFilter>> Tracee::seccomp_filter(size_t index) const {
+    const long length = trace(PTRACE_SECCOMP_GET_FILTER, tid_, index, nullptr);
+    if (length < 0 && errno == ENOENT)
+        return std::nullopt;
+    if (length < 0)
+        return fail(errno, "cannot read the seccomp filter of thread {}", tid_);
+    SeccompFilter filter;
+    filter.program.resize(static_cast<size_t>(length));
+    if (trace(PTRACE_SECCOMP_GET_FILTER, tid_, index, filter.program.data()) != length)
+        return fail(errno, "cannot read the seccomp filter of thread {}", tid_);
+    kernel::SeccompMetadata metadata = {index, 0};
+    if (trace(kernel::ptrace_seccomp_get_metadata, tid_, sizeof metadata, &metadata) < 0)
+        return fail(errno, "cannot read the flags of the seccomp filter of thread {}", tid_);
+    filter.log = (metadata.flags & SECCOMP_FILTER_FLAG_LOG) != 0;
+    return filter;
 }
 
 Result<> Tracee::go_on(int signal) {

@@ -6,9 +6,11 @@
 #include "engine/os/result.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include <linux/filter.h>
 #include <sys/user.h>
 
 namespace abey::os {
@@ -60,6 +62,17 @@ class Tracee {
     // PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13); address 0: not registered
     Result<Rseq> rseq() const;
     Result<unsigned long> event_message() const;
+
+    // From now on the thread's seccomp filters do not apply to it, until it is let go (PTRACE_O_SUSPEND_SECCOMP, Linux
+    // 4.3); `options`: those that it was seized with. EPERM without CAP_SYS_ADMIN, or when the caller has a filter.
+    Result<> suspend_seccomp(unsigned long options);
+    struct SeccompFilter {
+        std::vector<sock_filter> program;
+        bool log = false; // SECCOMP_FILTER_FLAG_LOG
+    };
+    // PTRACE_SECCOMP_GET_FILTER (Linux 4.4). The oldest is number 0 (ptrace(2) has it the other way round; tried on
+    // Linux 6.18); nothing behind the last.
+    Result<std::optional<SeccompFilter>> seccomp_filter(size_t number) const;
 
     // Lets the task run (PTRACE_CONT / PTRACE_SYSCALL) and delivers `signal`; returns at once.
     Result<> go_on(int signal = 0);

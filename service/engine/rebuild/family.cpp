@@ -23,8 +23,6 @@ namespace abey::rebuild {
 
 namespace {
 
-constexpr unsigned long husk_options =
-    PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL;
 constexpr uint64_t end_of_memory = 0x7ffffffff000;
 
 // glibc has no wrapper. The child only waits to be seized; nothing of ours runs in it but these instructions.

@@ -14,6 +14,8 @@
 #include <memory>
 #include <vector>
 
+#include <sys/ptrace.h>
+
 namespace abey::rebuild {
 
 // What all husks of a restore have in common.
@@ -26,6 +28,10 @@ struct Workshop {
     // Finds the places and maps the region into the worker, from where husks inherit it.
     static Result<Workshop> open(const model::Tree &tree, Fd &pidfd);
 };
+
+// Its children and threads are born with the same, held by us; all end with us.
+inline constexpr unsigned long husk_options =
+    PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL;
 
 class Husk {
   public:

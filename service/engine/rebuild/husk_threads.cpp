@@ -2,6 +2,7 @@
 #include "engine/rebuild/fill_husk.h"
 
 #include "engine/os/kernel.h"
+#include "engine/rebuild/seccomp.h"
 
 #include <csignal>
 #include <cstring>
@@ -213,6 +214,9 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
     TRY(calls.flush());
     if (leader) // with a shared table another task may have done it
         batch.may(SYS_close, husk.shop().worker_number);
+    TRY(calls.flush());
+    TRY(set_own_filters(calls, task, index));
+    TRY(calls.flush());
     set_credentials(batch, thread.credentials);
     if (thread.parent_death_signal != 0) // a change of credentials clears it
         batch.must("PR_SET_PDEATHSIG", SYS_prctl, PR_SET_PDEATHSIG, thread.parent_death_signal);
@@ -231,6 +235,7 @@ Result<> fill_threads(Context &context, Husk &husk, const model::Task &task) {
     (void)context;
     for (size_t i = 1; i < task.threads.size(); ++i)
         TRY(husk.add_thread(task.threads[i].tid));
+    TRY(set_common_filters(husk, task));
     // the leader last: it closes the way to the worker
     for (size_t i = task.threads.size(); i-- > 0;)
         TRY_IN(fill_thread(husk, task, i), "thread {}", task.threads[i].tid);
