@@ -62,6 +62,8 @@ class Streams {
         InetSocket &socket = *end.socket;
         if (socket.state == InetState::connecting) {
             const auto *diag = TRY(find([&](const os::TcpDiag &each) { return each.inode == socket.number; }));
+            if (diag == nullptr && context_.preflight)
+                return {}; // it has changed while we looked
             if (diag == nullptr)
                 return fail(EAGAIN, "the state of the connection changes; try again");
             socket.remote = diag->remote.for_family(socket.family).bytes();

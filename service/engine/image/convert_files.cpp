@@ -266,6 +266,8 @@ void put(const model::OpenFile &from, pb::OpenFile &to) {
         put(*is, *to.mutable_terminal_end());
     if (const auto *is = std::get_if<model::InetSocketFile>(&from.payload))
         put(*is, *to.mutable_inet_socket_file());
+    if (const auto *is = std::get_if<model::NetlinkSocket>(&from.payload))
+        put(*is, *to.mutable_netlink_socket());
     if (const auto *is = std::get_if<model::FileWatches>(&from.payload))
         put(*is, *to.mutable_file_watches());
     if (const auto *is = std::get_if<model::ProcessHandle>(&from.payload))
@@ -305,6 +307,8 @@ Result<> get(const pb::OpenFile &from, model::OpenFile &to) {
         return get(from.socket_file(), to.payload.emplace<model::SocketFile>());
     case pb::OpenFile::kTerminalEnd:
         return get(from.terminal_end(), to.payload.emplace<model::TerminalEnd>());
+    case pb::OpenFile::kNetlinkSocket:
+        return get(from.netlink_socket(), to.payload.emplace<model::NetlinkSocket>());
     case pb::OpenFile::kInetSocketFile:
         return get(from.inet_socket_file(), to.payload.emplace<model::InetSocketFile>());
     case pb::OpenFile::kFileWatches:

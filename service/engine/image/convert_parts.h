@@ -87,6 +87,8 @@ void put(const model::TcpRepair &from, pb::TcpRepair &to);
 Result<> get(const pb::TcpRepair &from, model::TcpRepair &to);
 void put(const model::InetSocket &from, pb::InetSocket &to);
 Result<> get(const pb::InetSocket &from, model::InetSocket &to);
+void put(const model::NetlinkSocket &from, pb::NetlinkSocket &to);
+Result<> get(const pb::NetlinkSocket &from, model::NetlinkSocket &to);
 void put(const model::InetSocketFile &from, pb::InetSocketFile &to);
 Result<> get(const pb::InetSocketFile &from, model::InetSocketFile &to);
 void put(const model::Terminal &from, pb::Terminal &to);

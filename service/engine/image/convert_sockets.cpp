@@ -150,4 +150,28 @@ Result<> get(const pb::InetSocketFile &from, model::InetSocketFile &to) {
     return {};
 }
 
+void put(const model::NetlinkSocket &from, pb::NetlinkSocket &to) {
+    put(from.settings, *to.mutable_settings());
+    to.set_type(from.type);
+    to.set_protocol(from.protocol);
+    to.set_port(from.port);
+    for (const auto &each : from.groups)
+        to.add_groups(each);
+    to.set_connected(from.connected);
+    to.set_peer_port(from.peer_port);
+    to.set_peer_groups(from.peer_groups);
+}
+
+Result<> get(const pb::NetlinkSocket &from, model::NetlinkSocket &to) {
+    TRY(get(from.settings(), to.settings));
+    to.type = from.type();
+    to.protocol = from.protocol();
+    to.port = from.port();
+    to.groups.assign(from.groups().begin(), from.groups().end());
+    to.connected = from.connected();
+    to.peer_port = from.peer_port();
+    to.peer_groups = from.peer_groups();
+    return {};
+}
+
 } // namespace abey::image

@@ -58,6 +58,9 @@ struct Described {
                            socket.peer != 0 ? fmt::format(" to #{}", socket.peer) : "",
                            socket.peer_outside ? " to outside" : "");
     }
+    std::string operator()(const model::NetlinkSocket &socket) const {
+        return fmt::format("netlink socket of protocol {}, port {}", socket.protocol, socket.port);
+    }
     std::string operator()(const model::InetSocketFile &file) const {
         const auto &socket = tree.inet_sockets.at(file.socket);
         const auto text = [](const model::Bytes &address) {

@@ -4,6 +4,7 @@
 #include "engine/model/base.h"
 #include "engine/model/file_watches.h"
 #include "engine/model/kernel_file.h"
+#include "engine/model/netlink_socket.h"
 
 #include <variant>
 #include <vector>
@@ -62,7 +63,7 @@ struct TerminalEnd {
 
 using Payload = std::variant<std::monostate, DiskFile, Device, PipeEnd, SharedMemoryFile, EventCounter, SignalReceiver,
                              TimerFile, PollSet, SocketFile, TerminalEnd, InetSocketFile, FileWatches, ProcessHandle,
-                             ProcessFile, NamespaceFile, MessageQueue>;
+                             ProcessFile, NamespaceFile, MessageQueue, NetlinkSocket>;
 
 // F_GETOWN_EX and F_GETSIG
 struct SignalOwner {

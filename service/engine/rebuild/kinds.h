@@ -19,6 +19,7 @@ Kind signal_receiver_kind();
 Kind timer_file_kind();
 Kind unix_socket_kind();
 Kind inet_socket_kind();
+Kind netlink_socket_kind();
 Kind terminal_kind();
 Kind file_watches_kind();
 Kind process_handle_kind();
