@@ -117,7 +117,7 @@ Result<Report> run(const Request &request) {
 
     tell("memory", 40);
     const auto memory = Clock::now();
-    image::PageWriter pages;
+    image::PageWriter pages(still.processes().size() > 1);
     size_t live = 0;
     for (const capture::Stopped &process : still.processes()) {
         const model::Task &task = tree.tasks.at(live++);

@@ -27,6 +27,17 @@ void append(Ranges &ranges, uint64_t start, uint64_t end) {
         ranges.emplace_back(start, end);
 }
 
+void append(std::vector<model::PageRun> &runs, uint64_t address, uint64_t length, uint64_t offset) {
+    if (!runs.empty()) {
+        model::PageRun &last = runs.back();
+        if (last.address + last.length == address && last.offset + last.length == offset) {
+            last.length += length;
+            return;
+        }
+    }
+    runs.push_back({address, length, offset});
+}
+
 Result<> scan_by_ioctl(const Fd &pagemap, uint64_t start, uint64_t end, Ranges &ranges) {
     std::array<kernel::PageRegion, 512> regions; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the kernel
     while (start < end) {
@@ -68,19 +79,30 @@ Result<> scan_by_reading(const Fd &pagemap, uint64_t start, uint64_t end, Ranges
 }
 
 // Pages that process_vm_readv does not give (PROT_NONE, for one) can still be had through /proc/PID/mem, more slowly.
-Result<> read_slowly(int pid, uint64_t address, std::span<std::byte> data) {
-    const Fd memory = TRY(open_file(fmt::format("/proc/{}/mem", pid), O_RDONLY));
-    TRY_IN(read_at(memory, data, address), "process {}: memory at {:#x}", pid, address);
-    return {};
-}
+class SlowMemory {
+  public:
+    Result<> read(int pid, uint64_t address, std::span<std::byte> data) {
+        if (pid != pid_) {
+            memory_ = TRY(open_file(fmt::format("/proc/{}/mem", pid), O_RDONLY));
+            pid_ = pid;
+        }
+        TRY_IN(read_at(memory_, data, address), "process {}: memory at {:#x}", pid, address);
+        return {};
+    }
+
+  private:
+    Fd memory_;
+    int pid_ = 0;
+};
 
 } // namespace
 
-void PageWriter::add(uint64_t address, uint64_t length, int pid, const Fd *file, std::vector<model::PageRun> &runs) {
-    runs.push_back({address, length, size_});
-    pieces_.push_back({size_, address, length, pid, file});
-    size_ += length;
-    figures_.written += length / page;
+void PageWriter::add(Piece piece, std::vector<model::PageRun> &runs) {
+    piece.offset = size_;
+    append(runs, piece.address, piece.length, piece.offset);
+    size_ += piece.length;
+    figures_.written += piece.length / page;
+    pieces_.push_back(piece);
 }
 
 Result<> PageWriter::plan(int pid, model::AddressSpace &space) {
@@ -101,8 +123,26 @@ Result<> PageWriter::plan(int pid, model::AddressSpace &space) {
         TRY_IN(std::move(scanned), "process {}, mapping {:x}-{:x}", pid, mapping.start, mapping.end);
     }
     const uint64_t before = figures_.written;
+    const auto stored =
+        several_ ? TRY_IN(common_.find(pid, pagemap, ranges), "process {}", pid) : std::vector<CommonPages::Stored>();
+    auto known = stored.begin();
     for (const auto &[start, end] : ranges)
-        add(start, end - start, pid, nullptr, space.pages);
+        for (uint64_t at = start; at < end;) {
+            if (known != stored.end() && known->address == at) {
+                append(space.pages, at, known->length, known->offset);
+                at += known->length;
+                ++known;
+                continue;
+            }
+            const uint64_t until = known == stored.end() ? end : std::min(end, known->address);
+            std::vector<CommonPages::Stretch> stretches = {{until - at, false}};
+            if (several_)
+                stretches = common_.add(pid, at, until - at, size_);
+            for (const auto &[length, common] : stretches) {
+                add({.address = at, .length = length, .pid = pid, .common = common}, space.pages);
+                at += length;
+            }
+        }
     for (const model::Mapping &mapping : space.mappings)
         figures_.skipped += (mapping.end - mapping.start) / page;
     figures_.skipped -= figures_.written - before;
@@ -123,7 +163,7 @@ Result<> PageWriter::plan(const Fd &file, model::SharedMemory &memory) {
         const uint64_t end = (std::min(static_cast<uint64_t>(hole), size) + page - 1) / page * page;
         if (end <= start)
             break;
-        add(start, end - start, 0, &file, memory.pages);
+        add({.address = start, .length = end - start, .file = &file}, memory.pages);
         at = end;
     }
     return {};
@@ -134,6 +174,7 @@ Result<> PageWriter::fill(std::span<std::byte> block, uint64_t offset) const {
                                   [](uint64_t value, const Piece &p) { return value < p.offset; });
     --piece;
     std::array<iovec, IOV_MAX> remote; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
+    SlowMemory slow;
     while (!block.empty()) {
         const uint64_t skip = offset - piece->offset;
         if (piece->file != nullptr) {
@@ -149,11 +190,19 @@ Result<> PageWriter::fill(std::span<std::byte> block, uint64_t offset) const {
             ++piece;
             continue;
         }
+        if (piece->common) {
+            const auto part = block.first(std::min<uint64_t>(block.size(), piece->length - skip));
+            TRY(slow.read(piece->pid, piece->address + skip, part));
+            block = block.subspan(part.size());
+            offset += part.size();
+            ++piece;
+            continue;
+        }
         const int pid = piece->pid;
         size_t count = 0;
         size_t length = 0;
         for (uint64_t inner = skip; count < remote.size() && length < block.size() && piece != pieces_.end() &&
-                                    piece->pid == pid && piece->file == nullptr;
+                                    piece->pid == pid && piece->file == nullptr && !piece->common;
              inner = 0) {
             const size_t part = std::min<uint64_t>(piece->length - inner, block.size() - length);
             remote.at(count++) = {reinterpret_cast<void *>(piece->address + inner), part}; // NOLINT: a remote address
@@ -172,7 +221,7 @@ Result<> PageWriter::fill(std::span<std::byte> block, uint64_t offset) const {
             const auto &part = remote.at(i);
             if (at + part.iov_len <= done)
                 continue;
-            TRY(read_slowly(pid, reinterpret_cast<uint64_t>(part.iov_base), block.subspan(at, part.iov_len)));
+            TRY(slow.read(pid, reinterpret_cast<uint64_t>(part.iov_base), block.subspan(at, part.iov_len)));
             done = at + part.iov_len;
         }
         block = block.subspan(length);

@@ -3,6 +3,7 @@
 // Page contents on their way from memory to the image file "pages-1".
 #pragma once
 
+#include "engine/image/common_pages.h"
 #include "engine/image/digest.h"
 #include "engine/model/memory.h"
 #include "engine/os/fd.h"
@@ -19,8 +20,12 @@ struct PageFigures {
 // from the task into a block buffer, from there to the file, its digest taken in between.
 class PageWriter {
   public:
+    // `several`: there is more than one address space, so pages may be common to them.
+    explicit PageWriter(bool several) : several_(several) {}
+
     // Finds the private pages that differ from what a new mapping would show (PAGEMAP_SCAN, Linux 6.7, or
-    // /proc/PID/pagemap) and fills space.pages. The process stands still until write() is done.
+    // /proc/PID/pagemap) and fills space.pages; what an earlier process has in common with it is written once. The
+    // process stands still until write() is done.
     Result<> plan(int pid, model::AddressSpace &space);
     // The parts of a memfd or shared anonymous memory that hold data (SEEK_DATA). `file` must live until write().
     Result<> plan(const Fd &file, model::SharedMemory &memory);
@@ -38,10 +43,13 @@ class PageWriter {
         uint64_t length = 0;
         int pid = 0; // or
         const Fd *file = nullptr;
+        bool common = false; // with other processes
     };
     Result<> fill(std::span<std::byte> block, uint64_t offset) const;
-    void add(uint64_t address, uint64_t length, int pid, const Fd *file, std::vector<model::PageRun> &runs);
+    void add(Piece piece, std::vector<model::PageRun> &runs);
 
+    bool several_;
+    CommonPages common_;
     std::vector<Piece> pieces_; // by offset, without gaps
     uint64_t size_ = 0;
     PageFigures figures_;

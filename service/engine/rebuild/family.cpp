@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/family.h"
 
+#include "engine/rebuild/fill_husk.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
 #include "engine/rebuild/open_files.h"
@@ -195,6 +196,7 @@ Result<> Family::make_below(Context &context, const model::Task &task, int initi
     };
     const bool leads = session_of(task) == task.pid;
     const auto &children = children_[task.pid];
+    TRY_IN(seed_memory(context, husk, task, children), "process {} ({})", task.pid, task.comm);
     for (const model::Task *child : children)
         if (leads && session_of(*child) == initial_session && session_of(*child) != child->pid)
             TRY(make_child(*child, initial_session));

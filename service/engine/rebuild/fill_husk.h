@@ -7,6 +7,11 @@
 
 namespace abey::rebuild {
 
+// Before the task's children are made: the pages that they still have in common with it (copy-on-write), for them to
+// inherit. `children` are tasks of the same tree.
+Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
+                     const std::vector<const model::Task *> &children);
+
 // The address space: vDSO in place, mappings, pages, layout, executable. The husk's descriptor table is still empty.
 Result<> fill_memory(Context &context, Husk &husk, const model::Task &task);
 

@@ -100,7 +100,9 @@ Result<Husk> Husk::make_child(int own_pid, uint64_t flags, int exit_signal) {
     TRY(run(calls, 0, &born));
     if (born.size() != 1)
         return fail(0, "process {} was made, but not seen", own_pid);
-    return Husk(*shop_, std::move(born.front()), own_pid);
+    Husk child(*shop_, std::move(born.front()), own_pid);
+    child.held_ = held_;
+    return child;
 }
 
 Result<> Husk::add_thread(int own_tid) {

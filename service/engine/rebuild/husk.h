@@ -29,6 +29,13 @@ struct Workshop {
     static Result<Workshop> open(const model::Tree &tree, Fd &pidfd);
 };
 
+// What lies in a husk's memory before it is filled: put there for its children to inherit, or inherited itself.
+struct Held {
+    std::vector<model::Mapping> mappings; // by address; writable where they have pages
+    std::vector<model::PageRun> pages;    // by address; what the pages of the mappings contain
+    std::vector<os::ProcMapping> special; // where vvar and vDSO are
+};
+
 // Its children and threads are born with the same, held by us; all end with us.
 inline constexpr unsigned long husk_options =
     PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL;
@@ -46,6 +53,9 @@ class Husk {
     [[nodiscard]] os::Batch batch() const { return shop_->region.batch(); }
     [[nodiscard]] const Workshop &shop() const { return *shop_; }
     std::vector<os::Tracee> &threads() { return threads_; }
+    // Null: nothing but what the worker has in common with all.
+    [[nodiscard]] const std::shared_ptr<const Held> &held() const { return held_; }
+    void hold(Held held) { held_ = std::make_shared<const Held>(std::move(held)); }
 
     // Lets a thread make the calls; the batch is not emptied.
     Result<> run(os::Batch &batch, size_t thread = 0, std::vector<os::Tracee> *born = nullptr);
@@ -65,6 +75,7 @@ class Husk {
     const Workshop *shop_;
     std::vector<os::Tracee> threads_; // the leader first
     std::vector<int> own_tids_;
+    std::shared_ptr<const Held> held_;
     int own_pid_;
     int stop_signal_ = 23; // SIGURG: ignored by default
 };

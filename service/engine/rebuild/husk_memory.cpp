@@ -3,6 +3,7 @@
 
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
+#include "engine/rebuild/page_runs.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -65,17 +66,21 @@ const model::Mapping *find_kind(const model::AddressSpace &space, model::Mapping
     return found == space.mappings.end() ? nullptr : &*found;
 }
 
+model::MappingKind special_kind(const os::ProcMapping &part) {
+    return part.name == "[vdso]"   ? model::MappingKind::vdso
+           : part.name == "[vvar]" ? model::MappingKind::vvar
+                                   : model::MappingKind::vvar_vclock;
+}
+
 // The kernel's own mappings are moved from where the worker had them; the kernel follows (vdso_mremap).
-Result<> place_special(Husk &husk, const model::AddressSpace &space, Calls &calls) {
+Result<> place_special(Husk &husk, const std::vector<os::ProcMapping> &special, const model::AddressSpace &space,
+                       Calls &calls) {
     struct Move {
         uint64_t from, size, to;
     };
     std::vector<Move> moves;
-    for (const os::ProcMapping &own : husk.shop().special) {
-        const auto kind = own.name == "[vdso]"   ? model::MappingKind::vdso
-                          : own.name == "[vvar]" ? model::MappingKind::vvar
-                                                 : model::MappingKind::vvar_vclock;
-        const model::Mapping *wanted = find_kind(space, kind);
+    for (const os::ProcMapping &own : special) {
+        const model::Mapping *wanted = find_kind(space, special_kind(own));
         if (wanted == nullptr) {
             calls.batch().must("munmap", SYS_munmap, own.start, own.end - own.start);
             continue;
@@ -129,7 +134,97 @@ void attach(const model::SharedMemory &segment, const model::Mapping &mapping, o
     batch.must("mprotect", SYS_mprotect, mapping.start, mapping.end - mapping.start, mapping.protection);
 }
 
-Result<> map_all(const model::Tree &tree, const model::AddressSpace &space, Calls &calls, Borrowed &files) {
+bool marked(const model::Mapping &mapping, std::string_view flag) {
+    return std::ranges::find(mapping.vm_flags, flag) != mapping.vm_flags.end();
+}
+
+using Ranges = std::vector<std::pair<uint64_t, uint64_t>>; // [start, end), by address
+
+// Could what lies in memory as `held` be the mapping `wanted` where they overlap? Marks that cannot be taken back must
+// be the same.
+bool compatible(const model::Mapping &held, const model::Mapping &wanted) {
+    return !wanted.shared && held.kind == wanted.kind && held.file == wanted.file &&
+           held.grows_down == wanted.grows_down &&
+           (held.kind != model::MappingKind::file ||
+            held.file_offset - held.start == wanted.file_offset - wanted.start) &&
+           std::ranges::all_of(std::array{"nr", "hg", "nh", "dp"},
+                               [&](std::string_view flag) { return marked(held, flag) == marked(wanted, flag); });
+}
+
+// Where what is held stays because it is wanted.
+Ranges kept_of(const Held &held, const std::vector<model::Mapping> &wanted) {
+    Ranges kept;
+    auto first = held.mappings.begin();
+    for (const model::Mapping &mapping : wanted) {
+        while (first != held.mappings.end() && first->end <= mapping.start)
+            ++first;
+        for (auto each = first; each != held.mappings.end() && each->start < mapping.end; ++each)
+            if (compatible(*each, mapping))
+                kept.emplace_back(std::max(each->start, mapping.start), std::min(each->end, mapping.end));
+    }
+    return kept;
+}
+
+// The parts of [start, end) that lie in `ranges`, or between them, told to `inside` and `outside`.
+Result<> split(uint64_t start, uint64_t end, const Ranges &ranges,
+               const std::function<Result<>(uint64_t, uint64_t)> &inside,
+               const std::function<Result<>(uint64_t, uint64_t)> &outside) {
+    auto range = std::ranges::upper_bound(ranges, start, {}, &Ranges::value_type::second);
+    for (; range != ranges.end() && range->first < end; ++range) {
+        const uint64_t from = std::max(start, range->first);
+        const uint64_t until = std::min(end, range->second);
+        if (from > start)
+            TRY(outside(start, from));
+        TRY(inside(from, until));
+        start = until;
+    }
+    if (start < end)
+        TRY(outside(start, end));
+    return {};
+}
+
+Result<> unmap_others(const Held &held, const Ranges &kept, Calls &calls) {
+    const auto keep = [](uint64_t, uint64_t) { return Result<>(); };
+    const auto unmap = [&](uint64_t start, uint64_t end) -> Result<> {
+        TRY(calls.room_for());
+        calls.batch().must("munmap", SYS_munmap, start, end - start);
+        return {};
+    };
+    for (const model::Mapping &mapping : held.mappings)
+        TRY(split(mapping.start, mapping.end, kept, keep, unmap));
+    return {};
+}
+
+Result<> map(const model::AddressSpace &space, const model::Mapping &mapping, const Ranges &kept, Calls &calls,
+             Borrowed &files) {
+    const int type = marked(mapping, "dp") ? kernel::map_droppable : mapping.shared ? MAP_SHARED : MAP_PRIVATE;
+    int flags = MAP_FIXED_NOREPLACE | type;
+    if (mapping.grows_down)
+        flags |= MAP_GROWSDOWN;
+    if (marked(mapping, "nr"))
+        flags |= MAP_NORESERVE;
+    int number = -1;
+    if (mapping.kind == model::MappingKind::anonymous)
+        flags |= MAP_ANONYMOUS;
+    else
+        number = TRY(files.number_of(mapping.file));
+    const int protection = mapping.protection | (!mapping.shared && has_pages(space, mapping) ? PROT_WRITE : 0);
+    const auto protect = [&](uint64_t start, uint64_t end) -> Result<> {
+        TRY(calls.room_for());
+        calls.batch().must("mprotect", SYS_mprotect, start, end - start, protection);
+        return {};
+    };
+    const auto make = [&](uint64_t start, uint64_t end) -> Result<> {
+        TRY(calls.room_for());
+        calls.batch().must(fmt::format("cannot map {:x}-{:x}", start, end), SYS_mmap, start, end - start, protection,
+                           flags, number, mapping.file_offset + (start - mapping.start));
+        return {};
+    };
+    return split(mapping.start, mapping.end, kept, protect, make);
+}
+
+Result<> map_all(const model::Tree &tree, const model::AddressSpace &space, const Ranges &kept, Calls &calls,
+                 Borrowed &files) {
     for (const model::Mapping &mapping : space.mappings) {
         if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
             continue;
@@ -138,30 +233,44 @@ Result<> map_all(const model::Tree &tree, const model::AddressSpace &space, Call
             attach(*segment, mapping, calls.batch());
             continue;
         }
-        const auto marked = [&](std::string_view flag) {
-            return std::ranges::find(mapping.vm_flags, flag) != mapping.vm_flags.end();
-        };
-        const int type = marked("dp") ? kernel::map_droppable : mapping.shared ? MAP_SHARED : MAP_PRIVATE;
-        int flags = MAP_FIXED_NOREPLACE | type;
-        if (mapping.grows_down)
-            flags |= MAP_GROWSDOWN;
-        if (marked("nr"))
-            flags |= MAP_NORESERVE;
-        int number = -1;
-        if (mapping.kind == model::MappingKind::anonymous)
-            flags |= MAP_ANONYMOUS;
-        else
-            number = TRY(files.number_of(mapping.file));
-        const int protection = mapping.protection | (!mapping.shared && has_pages(space, mapping) ? PROT_WRITE : 0);
-        TRY(calls.room_for());
-        calls.batch().must(fmt::format("cannot map {:x}-{:x}", mapping.start, mapping.end), SYS_mmap, mapping.start,
-                           mapping.end - mapping.start, protection, flags, number, mapping.file_offset);
+        TRY(map(space, mapping, kept, calls, files));
     }
     return {};
 }
 
+// What is held once the husk has `early` besides the parts of `held` that are kept; by address.
+std::vector<model::Mapping> joined(const std::vector<model::Mapping> &held, const Ranges &kept,
+                                   std::vector<model::Mapping> early) {
+    Ranges taken;
+    for (const model::Mapping &mapping : early)
+        taken.emplace_back(mapping.start, mapping.end);
+    const auto nothing = [](uint64_t, uint64_t) { return Result<>(); };
+    for (const model::Mapping &mapping : held) {
+        const auto keep = [&](uint64_t start, uint64_t end) -> Result<> {
+            model::Mapping part = mapping;
+            part.start = start;
+            part.end = end;
+            part.file_offset += start - mapping.start;
+            early.push_back(std::move(part));
+            return {};
+        };
+        const auto unless_taken = [&](uint64_t start, uint64_t end) { return split(start, end, taken, nothing, keep); };
+        (void)split(mapping.start, mapping.end, kept, unless_taken, nothing); // cannot fail: these do not
+    }
+    std::ranges::sort(early, {}, &model::Mapping::start);
+    return early;
+}
+
+// What of the held pages is left in the parts that are kept.
+Runs pages_in(const Runs &pages, const Ranges &kept) {
+    Runs where;
+    for (const auto &[start, end] : kept)
+        where.push_back({start, end - start, 0});
+    return part_of(pages, where, Match::address, true);
+}
+
 // The task itself reads its pages out of the image: one copy, from the page cache to where they belong.
-Result<> read_pages(const model::AddressSpace &space, int pages, Calls &calls) {
+Result<> read_pages(const Runs &runs, int pages, Calls &calls) {
     const auto read = [&](uint64_t address, uint64_t length, uint64_t offset) -> Result<> {
         TRY(calls.room_for());
         // a fault for each page would cost half as much again; what this cannot do, reading does
@@ -171,7 +280,6 @@ Result<> read_pages(const model::AddressSpace &space, int pages, Calls &calls) {
         calls.expect(call, static_cast<long>(length), "reading pages from the image");
         return {};
     };
-    const auto &runs = space.pages;
     for (size_t i = 0; i < runs.size();) {
         if (runs[i].length >= large_run) {
             for (uint64_t done = 0; done < runs[i].length; done += most_at_once)
@@ -198,8 +306,8 @@ Result<> read_pages(const model::AddressSpace &space, int pages, Calls &calls) {
 }
 
 // Before the pages are read: whether they are to be huge.
-Result<> advise_sizes(const model::AddressSpace &space, Calls &calls) {
-    for (const model::Mapping &mapping : space.mappings)
+Result<> advise_sizes(const std::vector<model::Mapping> &mappings, Calls &calls) {
+    for (const model::Mapping &mapping : mappings)
         for (const model::Bytes &flag : mapping.vm_flags)
             if (flag == "hg" || flag == "nh") {
                 TRY(calls.room_for());
@@ -238,16 +346,88 @@ Result<> finish_mappings(const model::AddressSpace &space, Calls &calls) {
 
 } // namespace
 
-Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
-    const model::AddressSpace &space = *TRY(find(context.tree.address_spaces, task.address_space));
+Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
+                     const std::vector<const model::Task *> &children) {
+    const auto &spaces = context.tree.address_spaces;
+    const auto own = spaces.find(task.address_space);
+    if (own == spaces.end())
+        return {};
+    const model::AddressSpace &space = own->second;
+    Runs common;
+    for (const model::Task *child : children)
+        if (const auto other = spaces.find(child->address_space); other != spaces.end())
+            common = united(common, part_of(space.pages, other->second.pages, Match::content, true));
+    Held held = husk.held() ? *husk.held() : Held{{}, {}, husk.shop().special};
+    common = part_of(common, held.pages, Match::content, false);
+    if (common.empty())
+        return {};
+
+    // Only mappings that can be made before all else: they lead to nothing, or to a file.
+    const auto can_be_early = [&](const model::Mapping &mapping) {
+        if (mapping.shared || marked(mapping, "dp"))
+            return false;
+        const auto file = context.tree.open_files.find(mapping.file);
+        return mapping.kind == model::MappingKind::anonymous ||
+               (mapping.kind == model::MappingKind::file && file != context.tree.open_files.end() &&
+                std::holds_alternative<model::DiskFile>(file->second.payload));
+    };
+    std::vector<model::Mapping> early;
+    Ranges places;
+    for (const model::Mapping &mapping : space.mappings)
+        if (can_be_early(mapping) &&
+            !part_of(common, {{mapping.start, mapping.end - mapping.start, 0}}, Match::address, true).empty()) {
+            early.push_back(mapping);
+            places.emplace_back(mapping.start, mapping.end);
+        }
+    common = pages_in(common, places);
+    // A child inherits the vDSO as well: it must find all parts of it.
+    const bool whole = std::ranges::all_of(
+        held.special, [&](const os::ProcMapping &part) { return find_kind(space, special_kind(part)) != nullptr; });
+    if (common.empty() || !whole)
+        return {};
+
     Calls calls(husk);
     Borrowed files(context, husk, calls);
-    TRY(place_special(husk, space, calls));
-    TRY(map_all(context.tree, space, calls, files));
-    TRY(advise_sizes(space, calls));
-    if (!space.pages.empty()) {
+    const Ranges kept = kept_of(held, space.mappings);
+    TRY(unmap_others(held, kept, calls));
+    TRY(place_special(husk, held.special, space, calls));
+    for (os::ProcMapping &part : held.special) {
+        const model::Mapping &place = *find_kind(space, special_kind(part));
+        part.start = place.start;
+        part.end = place.end;
+    }
+    for (const model::Mapping &mapping : early)
+        TRY(map(space, mapping, kept, calls, files));
+    TRY(advise_sizes(early, calls));
+    const int pages = TRY(files.take(context.pages.get(), "the image's pages"));
+    TRY(read_pages(common, pages, calls));
+    TRY(files.close_all());
+    TRY(calls.flush());
+    held.pages = united(common, pages_in(held.pages, kept));
+    held.mappings = joined(held.mappings, kept, early);
+    husk.hold(std::move(held));
+    return {};
+}
+
+Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
+    const model::AddressSpace &space = *TRY(find(context.tree.address_spaces, task.address_space));
+    static const Held nothing;
+    const Held &held = husk.held() ? *husk.held() : nothing;
+    const Ranges kept = kept_of(held, space.mappings);
+    const Runs present = pages_in(held.pages, kept);
+    Calls calls(husk);
+    Borrowed files(context, husk, calls);
+    TRY(unmap_others(held, kept, calls));
+    TRY(place_special(husk, husk.held() ? held.special : husk.shop().special, space, calls));
+    TRY(map_all(context.tree, space, kept, calls, files));
+    TRY(advise_sizes(space.mappings, calls));
+    for (const model::PageRun &foreign : part_of(present, space.pages, Match::address, false)) {
+        TRY(calls.room_for());
+        calls.batch().must("madvise", SYS_madvise, foreign.address, foreign.length, MADV_DONTNEED);
+    }
+    if (const Runs missing = part_of(space.pages, present, Match::content, false); !missing.empty()) {
         const int pages = TRY(files.take(context.pages.get(), "the image's pages"));
-        TRY(read_pages(space, pages, calls));
+        TRY(read_pages(missing, pages, calls));
     }
     TRY(finish_mappings(space, calls));
 
