@@ -90,6 +90,7 @@ engine::PeerChoice Policy::peer(const os::InetAddress &remote) const {
 
 const Limits &Policy::limits() const { return rules_->limits; }
 HomeProvider Policy::home_provider() const { return rules_->home_provider; }
+const HomeVerified &Policy::home_verified() const { return rules_->home_verified; }
 OnDivergence Policy::on_divergence() const { return rules_->on_divergence; }
 Pids Policy::pids() const { return rules_->pids; }
 OnLogin Policy::resume_on_login() const { return rules_->on_login; }
@@ -99,6 +100,12 @@ std::string Policy::home_provider_name() const {
     switch (rules_->home_provider) {
     case HomeProvider::btrfs:
         return "btrfs";
+    case HomeProvider::rsync:
+        return "rsync";
+    case HomeProvider::tar:
+        return "tar";
+    case HomeProvider::reflink:
+        return "reflink";
     case HomeProvider::none:
         return "none";
     case HomeProvider::automatic:

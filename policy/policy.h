@@ -17,7 +17,7 @@
 
 namespace abey::policy {
 
-enum class HomeProvider : uint8_t { automatic, btrfs, none };
+enum class HomeProvider : uint8_t { automatic, btrfs, rsync, tar, reflink, none };
 enum class OnDivergence : uint8_t { rollback, keep, fail };
 enum class Pids : uint8_t { automatic, same, in_namespace };
 enum class OnLogin : uint8_t { automatic, ask, never };
@@ -51,6 +51,13 @@ struct Limits {
     uint64_t embed = 256ULL << 20U;     // bytes of one embedded file
     uint64_t embed_total = 4ULL << 30U; // bytes of all embedded files of a checkpoint
     bool operator==(const Limits &) const = default;
+};
+
+// What provider "none" writes down of a home, and verifies at the resume.
+struct HomeVerified {
+    std::vector<std::string> trees; // relative to the home; "." is all of it
+    bool contents = false;          // by hashes, too
+    bool operator==(const HomeVerified &) const = default;
 };
 
 // A file that holds rules must not be larger, nor hold more rules, patterns longer than this.
@@ -87,13 +94,13 @@ class Policy {
 
     [[nodiscard]] const Limits &limits() const;
     [[nodiscard]] HomeProvider home_provider() const;
+    [[nodiscard]] const HomeVerified &home_verified() const;
     [[nodiscard]] OnDivergence on_divergence() const;
     [[nodiscard]] Pids pids() const;
     [[nodiscard]] OnLogin resume_on_login() const;
     [[nodiscard]] const ServiceRules &service() const;
 
-    // The name that the policy's own language has for it: "auto", "btrfs", "none" (snapshot::make_provider takes
-    // these).
+    // The name that the policy's own language has for it: "auto", "btrfs", ... (snapshot::make_provider takes these).
     [[nodiscard]] std::string home_provider_name() const;
 
     struct Rules; // compiled

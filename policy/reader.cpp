@@ -175,9 +175,8 @@ constexpr std::array state_words = {
 enum class Use : uint8_t { any, open, mapped };
 constexpr std::array use_words = {Word{"any", Use::any}, Word{"open", Use::open}, Word{"mapped", Use::mapped}};
 constexpr std::array provider_words = {
-    Word{"auto", HomeProvider::automatic},
-    Word{"btrfs", HomeProvider::btrfs},
-    Word{"none", HomeProvider::none},
+    Word{"auto", HomeProvider::automatic}, Word{"btrfs", HomeProvider::btrfs},     Word{"rsync", HomeProvider::rsync},
+    Word{"tar", HomeProvider::tar},        Word{"reflink", HomeProvider::reflink}, Word{"none", HomeProvider::none},
 };
 constexpr std::array divergence_words = {
     Word{"rollback", OnDivergence::rollback},
@@ -474,10 +473,35 @@ constexpr std::array<Key<Rules>, 1> not_lasting_keys = {{
      }},
 }};
 
-constexpr std::array<Key<Rules>, 2> home_keys = {{
+// A path that cannot lead out of the home.
+Result<> read_verified_tree(const Reader &reader, const toml::node &value, Rules &rules) {
+    std::string path(TRY(read_string(reader, value)));
+    const bool whole = path == ".";
+    if (!whole &&
+        (path.empty() || path.size() > 1000 || path.starts_with('/') || path.ends_with('/') ||
+         path.find('\0') != std::string::npos || path.find("//") != std::string::npos ||
+         ("/" + path + "/").find("/../") != std::string::npos || ("/" + path + "/").find("/./") != std::string::npos))
+        return reader.error(value, "expected a path relative to the home, without \".\" and \"..\" in it, or \".\"");
+    rules.home_verified.trees.push_back(std::move(path));
+    return {};
+}
+
+constexpr std::array<Key<Rules>, 4> home_keys = {{
     {"provider",
      [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
          rules.home_provider = TRY(read_word(reader, value, provider_words));
+         return {};
+     }},
+    {"verify",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.home_verified.trees.clear();
+         if (const auto *array = value.as_array(); array != nullptr && array->empty())
+             return {};
+         return each(reader, value, [&](const toml::node &entry) { return read_verified_tree(reader, entry, rules); });
+     }},
+    {"verify-contents",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.home_verified.contents = TRY(read_bool(reader, value));
          return {};
      }},
     {"on-divergence",

@@ -49,6 +49,7 @@ struct Policy::Rules {
     std::vector<Glob> not_lasting = {Glob::compile("/tmp/**").value()};
     Limits limits;
     HomeProvider home_provider = HomeProvider::automatic;
+    HomeVerified home_verified;
     OnDivergence on_divergence = OnDivergence::rollback;
     Pids pids = Pids::automatic;
     OnLogin on_login = OnLogin::automatic;

@@ -23,8 +23,8 @@ Result<int> check(const CheckCommand &command) {
         return fatal == 0 ? 0 : 1;
     }
     for (const auto &finding : findings) {
-        fmt::print("{}: process {} ({}), {}: {}\n", finding.fatal ? "refused" : "note", finding.pid, finding.comm,
-                   finding.object, finding.reason);
+        const auto holder = finding.pid == 0 ? "" : fmt::format("process {} ({}), ", finding.pid, finding.comm);
+        fmt::print("{}: {}{}: {}\n", finding.fatal ? "refused" : "note", holder, finding.object, finding.reason);
         if (!finding.advice.empty())
             fmt::print("         {}\n", finding.advice);
     }

@@ -6,7 +6,14 @@
 #include "engine/model/inode.h"
 #include "engine/os/fd.h"
 
+#include <functional>
+#include <optional>
+
 namespace abey::engine {
+
+// What lay under a name (relative to the home, bytes) at the suspend: type, size, mtime, inode number. Where the home
+// was brought back by copying, inode numbers are others.
+using FormerFiles = std::function<std::optional<model::Inode>(const std::string &path)>;
 
 // Who holds a file, for rules and for messages.
 struct FileUse {

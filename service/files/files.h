@@ -32,6 +32,9 @@ struct HomeTranslation {
     std::string place; // absolute path of that state now; the same as home after the roll-back
     std::string
         displaced; // after the roll-back: where the state before it lies now. finish() removes our area there, too
+    // The state is a copy, whose files are known by what this tells of their names; check() asks only this then,
+    // because a copy need not be a tree of files yet. Null: inode numbers are as they were.
+    engine::FormerFiles former;
 };
 
 // `images`: the checkpoint's image directory (IMAGES/deleted/ holds embedded contents; it is only read).

@@ -138,7 +138,7 @@ std::optional<std::string> difference(const model::Inode &saved, const model::In
         return std::nullopt;
     }
 
-    if (a.number != b.number || differ_when_known(a.generation, b.generation))
+    if (place != Place::copied && (a.number != b.number || differ_when_known(a.generation, b.generation)))
         return "another file has its name";
     if (place == Place::same) {
         if (differ_when_known(a.subvolume, b.subvolume))
@@ -153,7 +153,7 @@ std::optional<std::string> difference(const model::Inode &saved, const model::In
     if (saved.mtime != now.mtime)
         return "it has been written to since";
     // Memory file systems count inode numbers from the start again after a reboot: a number alone says too little.
-    if (policy::is_volatile(a.fs_type) && saved.ctime != now.ctime)
+    if (place != Place::copied && policy::is_volatile(a.fs_type) && saved.ctime != now.ctime)
         return "another file has its name, or it has been changed since";
     return std::nullopt;
 }

@@ -32,6 +32,7 @@ bool is_same_inode(const struct stat &a, const struct stat &b);
 enum class Place : uint8_t {
     same,       // where it was at the capture
     translated, // in a snapshot of it, or what was made from one: subvolume, device and fsid are others
+    copied,     // a copy: the inode number is another, too
 };
 
 // Why `now` is not the file that was saved, or not in the state that it was saved in; nothing when it is.

@@ -76,6 +76,7 @@ class Opener final : public engine::FileOpener {
         std::string base, path;
         bool translated = false;
         bool stands_in = false; // for a home that is not there yet
+        const HomeTranslation *home = nullptr;
         [[nodiscard]] std::string full() const {
             if (path.empty())
                 return base;
@@ -103,9 +104,21 @@ class Opener final : public engine::FileOpener {
             size_t skip = home->home.size();
             while (skip < path.size() && path[skip] == '/')
                 skip++;
-            return Where{home->place, path.substr(skip), true, home->place != home->home};
+            return Where{home->place, path.substr(skip), true, home->displaced.empty(), home};
         }
         return Where{"/", path.substr(path.find_first_not_of('/') == std::string::npos ? path.size() : 1)};
+    }
+
+    // Did the name lead to this file when the home was copied?
+    static Result<> verify_former(const model::Inode &inode, const Where &where) {
+        const auto former = where.home->former(where.path);
+        if (!former)
+            return fail(ESTALE, "not in the copy of the home");
+        model::Inode saved = inode;
+        saved.identity = {.number = inode.identity.number};
+        if (auto reason = difference(saved, *former, Place::translated))
+            return fail(ESTALE, "the copy of the home has another one: {}", *reason);
+        return {};
     }
 
     // Is the open file the saved one, in the saved state?
@@ -119,6 +132,10 @@ class Opener final : public engine::FileOpener {
             Fd base = TRY(open_file(where.base, O_PATH | O_DIRECTORY));
             if (TRY(stat_of(base)).st_dev == now.identity.device)
                 place = Place::translated;
+            if (place == Place::translated && where.home->former) {
+                TRY(verify_former(inode, where));
+                place = Place::copied;
+            }
         }
         if (auto reason = difference(inode, now, place))
             return fail(ESTALE, "not the one of the checkpoint: {}", *reason);
@@ -129,6 +146,10 @@ class Opener final : public engine::FileOpener {
     // taken the name is not opened before it has been recognised.
     [[nodiscard]] Result<Fd> locate(const model::Inode &inode, const std::string &path) const {
         Where at = TRY(where(path));
+        if (at.stands_in && at.home->former) {
+            TRY(verify_former(inode, at));
+            return open_file("/dev/null", O_PATH); // nobody looks at it
+        }
         Fd file = TRY(open_file(at.full(), O_PATH | O_NOFOLLOW));
         TRY(verify(inode, file, at));
         return file;

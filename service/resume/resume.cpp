@@ -147,23 +147,29 @@ Result<Report> run(const Request &request) {
     const auto saved = TRY(saved_home(image));
     const bool roll_back = TRY(must_roll_back(request, saved));
     std::vector<files::HomeTranslation> homes;
-    if (roll_back && saved)
-        homes.push_back({saved->home, saved->place, {}});
+    engine::FormerFiles former;
+    if (roll_back && saved) {
+        former = TRY(request.home->former_files(*saved));
+        homes.push_back({saved->home, request.home->view(*saved), {}, former});
+    }
     TRY(check_files(tree, *files::make_opener(request.images, homes)));
-    const int taken = rebuild::taken_id(tree);
+    int taken = rebuild::taken_id(tree);
     if (taken != 0 && request.pids == Pids::same)
         return fail(EEXIST, "process id {} is in use by another process; resume with --pids=namespace", taken);
-    const bool own_pids = request.pids == Pids::in_namespace || (request.pids == Pids::automatic && taken != 0);
 
     tell("home", 20);
     HomeBack home(request.home);
     if (roll_back && saved) {
         const auto &displaced = home.displaced.emplace(TRY(request.home->roll_back(*saved)));
-        homes = {{saved->home, saved->home, displaced.place}};
+        homes = {{saved->home, saved->home, displaced.place, former}};
         report.displaced_home = displaced.place;
     }
 
     tell("husks", 30);
+    // The home may have taken a while.
+    if (taken == 0)
+        taken = rebuild::taken_id(tree);
+    const bool own_pids = request.pids == Pids::in_namespace || (request.pids == Pids::automatic && taken != 0);
     const auto forking = Clock::now();
     raise_descriptor_limit();
     const Subreaper subreaper;

@@ -44,6 +44,8 @@ Result<Fd> own_directory(const Fd &parent, const std::string &where, const std::
     return directory;
 }
 
+} // namespace
+
 Result<std::vector<std::string>> names_in(const Fd &directory) {
     Fd again = TRY(open_directory(directory.get(), "."));
     const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(again.get()));
@@ -64,20 +66,18 @@ Result<std::vector<std::string>> names_in(const Fd &directory) {
     return names;
 }
 
-} // namespace
-
 Result<> move_to(const Fd &from, const std::string &old_name, const Fd &to, const std::string &new_name) {
     if (::renameat2(from.get(), old_name.c_str(), to.get(), new_name.c_str(), RENAME_NOREPLACE) < 0)
         return fail(errno, "cannot rename {} to {}", old_name, new_name);
     return {};
 }
 
-Result<Area> Area::open(const std::string &parent) {
+Result<Area> Area::open(const std::string &parent, const std::string &name) {
     Area area;
     area.parent_ = TRY(open_directory(AT_FDCWD, parent));
     TRY(only_roots(area.parent_, parent));
-    const auto top_path = parent + "/.abeyance";
-    const auto top = TRY(own_directory(area.parent_, parent, ".abeyance", 0711));
+    const auto top_path = parent + "/" + name;
+    const auto top = TRY(own_directory(area.parent_, parent, name, 0711));
     area.lock_ = TRY_IN(open_at(top.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600), "{}", top_path);
     while (::flock(area.lock_.get(), LOCK_EX) < 0)
         if (errno != EINTR)
@@ -89,7 +89,7 @@ Result<Area> Area::open(const std::string &parent) {
 }
 
 Result<std::string> Area::displace(const std::string &incoming) const {
-    const auto wanted = incoming.substr(uuid_length + 1);
+    const auto wanted = incoming.substr(incoming.find('_') + 1);
     for (int number = 1;; ++number) { // two in one second
         auto name = number == 1 ? wanted : fmt::format("{}-{}", wanted, number);
         const auto moved = move_to(incoming_, incoming, displaced_, name);

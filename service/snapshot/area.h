@@ -5,6 +5,7 @@
 //   .abeyance/snapshots/   saved states, read-only, by checkpoint; root's alone: they hold old set-user-id programs
 //   .abeyance/displaced/   homes put aside, each with its owner's permissions: the owner may fetch things from there
 //   .abeyance/incoming/    roll-backs on their way; empty when none is at work
+// Homes that are saved as copies have such a directory, too: .abeyance-homes (tree.h).
 //
 // A roll-back must leave a home at every moment, and whoever comes after a killed one must tell a half-made copy, which
 // goes, from somebody's data, which never does. So: a copy is made as incoming/new, renamed to "UUID_NAME", UUID being
@@ -15,6 +16,7 @@
 #include "snapshot/subvolume.h"
 
 #include <string>
+#include <vector>
 
 namespace abey::snapshot {
 
@@ -23,7 +25,7 @@ inline constexpr const char *incoming_new = "new";
 class Area {
   public:
     // For homes in `parent`; made when missing. Waits for another's lock. EPERM: others than root could tamper with it.
-    static Result<Area> open(const std::string &parent);
+    static Result<Area> open(const std::string &parent, const std::string &name = ".abeyance");
 
     [[nodiscard]] const Fd &parent() const { return parent_; }
     [[nodiscard]] const Fd &snapshots() const { return snapshots_; }
@@ -51,6 +53,9 @@ class Area {
 
     Fd parent_, lock_, snapshots_, displaced_, incoming_;
 };
+
+// What a directory holds, in no order.
+Result<std::vector<std::string>> names_in(const Fd &directory);
 
 // renameat2(2) with RENAME_NOREPLACE.
 Result<> move_to(const Fd &from, const std::string &old_name, const Fd &to, const std::string &new_name);

@@ -70,9 +70,14 @@ class Btrfs final : public Provider {
     Result<> check(const Saved &saved) override;
     Result<Displaced> roll_back(const Saved &saved) override;
     Result<> undo(const Displaced &displaced) override;
+    Result<std::string> foretell() override {
+        TRY(savable());
+        return std::string();
+    }
 
   private:
     [[nodiscard]] Result<Live> live() const;
+    [[nodiscard]] Result<Live> savable() const;
     [[nodiscard]] Result<> checked_saved(const Live &live, const Saved &saved) const;
     // The snapshot, verified to be the one that was saved.
     [[nodiscard]] Result<Fd> opened(const Saved &saved) const;
@@ -113,8 +118,8 @@ Result<Live> Btrfs::live() const {
     return live;
 }
 
-Result<> Btrfs::prepare() {
-    const auto home = TRY(live());
+Result<Live> Btrfs::savable() const {
+    auto home = TRY(live());
     const auto nested = TRY(nested_in(home.directory, home_, nested_shown + 1));
     if (!nested.empty()) {
         std::string names;
@@ -125,6 +130,11 @@ Result<> Btrfs::prepare() {
                     "or turn them into directories",
                     home_, names, nested.size() > nested_shown ? ", ..." : "");
     }
+    return home;
+}
+
+Result<> Btrfs::prepare() {
+    const auto home = TRY(savable());
     const auto area = TRY(Area::open(parent_));
     TRY_IN(area.clean(), "{}", parent_);
     // The snapshot would wait for dirty data while the session stands still; wait for it now, while it runs.

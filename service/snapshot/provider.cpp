@@ -1,29 +1,74 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/provider.h"
 
+#include "engine/os/program.h"
 #include "snapshot/btrfs.h"
 #include "snapshot/none.h"
 #include "snapshot/subvolume.h"
+#include "snapshot/tree.h"
 
 #include <filesystem>
 
 namespace abey::snapshot {
+namespace {
 
-Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home) {
+Result<std::string> real_path(const std::string &home) {
     if (!home.starts_with('/'))
         return fail(EINVAL, "home \"{}\" is not an absolute path", home);
     std::error_code error;
     const auto real = std::filesystem::canonical(home, error).string();
     if (error)
         return fail(error.value(), "home {}", home);
-    if (name == "btrfs")
+    return real;
+}
+
+// A home that is a mount cannot be exchanged; one beside which others than root may write is not safe with us.
+bool can_be_exchanged(const Fd &home, const std::string &path) {
+    struct statx status {};
+    struct stat parent {};
+    return ::statx(home.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) == 0 &&
+           (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0 &&
+           ::stat(std::filesystem::path(path).parent_path().c_str(), &parent) == 0 && parent.st_uid == 0 &&
+           (parent.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+Result<std::string> best_for(const std::string &home) {
+    const auto directory = TRY_IN(open_directory(AT_FDCWD, home), "home");
+    if (is_btrfs(directory) && is_subvolume(directory))
+        return "btrfs";
+    if (!can_be_exchanged(directory, home))
+        return "none";
+    if (can_reflink(home))
+        return "reflink";
+    return has_program("rsync") ? "rsync" : "none";
+}
+
+} // namespace
+
+Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home,
+                                                const Verified &verified) {
+    const auto real = TRY(real_path(home));
+    auto kind = name;
+    if (name == "auto")
+        kind = TRY(best_for(real));
+    if (kind == "btrfs")
         return make_btrfs(real);
-    if (name == "none")
-        return make_none(real);
-    if (name != "auto")
-        return fail(EINVAL, "no provider of homes is called \"{}\": there are btrfs, none and auto", name);
-    const auto directory = TRY_IN(open_directory(AT_FDCWD, real), "home");
-    return is_btrfs(directory) && is_subvolume(directory) ? make_btrfs(real) : make_none(real);
+    if (kind == "none")
+        return make_none(real, verified);
+    for (const auto tree : {TreeKind::rsync, TreeKind::tar, TreeKind::reflink})
+        if (kind == name_of(tree))
+            return make_tree_provider(tree, real);
+    return fail(EINVAL, "no provider of homes is called \"{}\": there are btrfs, rsync, tar, reflink, none and auto",
+                name);
+}
+
+Result<> discard_saved(const std::string &home, const std::string &id) {
+    const auto real = real_path(home);
+    if (!real)
+        return {};
+    TRY(discard_tree(*real, id));
+    const auto directory = open_directory(AT_FDCWD, *real);
+    return directory && is_btrfs(*directory) && is_subvolume(*directory) ? make_btrfs(*real)->discard(id) : Result<>();
 }
 
 } // namespace abey::snapshot

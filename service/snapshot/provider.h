@@ -3,8 +3,10 @@
 // How the state of the home is kept (design section 6). A provider is made for one home directory.
 #pragma once
 
+#include "engine/files.h"
 #include "engine/os/result.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,10 +15,10 @@ namespace abey::snapshot {
 
 // What save() made: enough to find it again after a reboot. Goes into the checkpoint's information as JSON.
 struct Saved {
-    std::string provider;    // "btrfs"
+    std::string provider;    // "btrfs", "rsync", "tar", "reflink", "none"
     std::string home;        // absolute path of the home at the suspend
     std::string filesystem;  // UUID
-    std::string source;      // btrfs: UUID of the subvolume that was saved
+    std::string source;      // btrfs: UUID of the subvolume that was saved; copies: inode number of the home
     std::string place;       // absolute path of the snapshot
     std::string snapshot;    // btrfs: UUID of the snapshot
     uint64_t generation = 0; // btrfs: transaction that made the snapshot
@@ -26,8 +28,11 @@ struct Saved {
 struct Displaced {
     std::string home;
     std::string place; // absolute path where it is now
-    std::string state; // btrfs: UUID of its subvolume; undo() tells by it that it was done already
+    std::string state; // UUID of its subvolume or inode number; undo() tells by it that it was done already
 };
+
+// How far the present call is, 0 to 100.
+using CopyProgress = std::function<void(int percent)>;
 
 class Provider {
   public:
@@ -54,10 +59,41 @@ class Provider {
     // The resume failed after roll_back(): the displaced state becomes the home again, nothing else remains. Done again
     // after a kill it goes on, or finds that all is done.
     virtual Result<> undo(const Displaced &displaced) = 0;
+
+    // Is the home in the saved state, or in the one that roll_back() gave it? diverged() counts the latter as another
+    // where inode numbers are others then.
+    virtual Result<bool> untouched(const Saved &saved) { return !TRY(diverged(saved)); }
+    // Null where inode numbers stay, or nothing could be brought back.
+    virtual Result<engine::FormerFiles> former_files(const Saved & /*saved*/) { return engine::FormerFiles(); }
+    // Where the saved state can be looked at before roll_back(); the home itself where it cannot.
+    [[nodiscard]] virtual std::string view(const Saved &saved) const { return saved.place; }
+    // Preflight: one line about what save() means for the time in which the session stands still; empty: next to
+    // nothing. Touches nothing.
+    virtual Result<std::string> foretell() { return std::string(); }
+
+    virtual void on_progress(CopyProgress progress) { progress_ = std::move(progress); }
+
+  protected:
+    void tell(int percent) const {
+        if (progress_)
+            progress_(percent);
+    }
+    CopyProgress progress_;
 };
 
-// The provider for a home, by name ("btrfs", "none", or "auto": what its file system allows). Symlinks
-// in the home's path are followed here, once.
-Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home);
+// Trees in the home whose state provider "none" writes down and verifies; paths relative to the home, "." all of it.
+struct Verified {
+    std::vector<std::string> trees;
+    bool contents = false; // by hashes, too
+};
+
+// The provider for a home, by name ("btrfs", "rsync", "tar", "reflink", "none", or "auto": what its file system
+// allows). Symlinks in the home's path are followed here, once.
+Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home,
+                                                const Verified &verified = {});
+
+// Whatever a worker has left that died before what it saved was recorded, whichever the provider was. No home any more:
+// nothing to find, no error.
+Result<> discard_saved(const std::string &home, const std::string &id);
 
 } // namespace abey::snapshot

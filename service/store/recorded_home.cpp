@@ -46,7 +46,7 @@ Result<std::string> settle_home(const Store &store, const Checkpoint &checkpoint
     const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
     const auto &place = checkpoint.displaced->place;
     std::string told;
-    if (TRY_IN(provider->diverged(*checkpoint.home), "checkpoint {}", id)) {
+    if (!TRY_IN(provider->untouched(*checkpoint.home), "checkpoint {}", id)) {
         if (::access(place.c_str(), F_OK) == 0)
             told =
                 fmt::format("home {} was brought to the state of checkpoint {} by a resume that did not end, and has "

@@ -29,6 +29,13 @@ class RecordedHome : public snapshot::Provider {
     Result<> check(const snapshot::Saved &saved) override { return provider_->check(saved); }
     Result<snapshot::Displaced> roll_back(const snapshot::Saved &saved) override;
     Result<> undo(const snapshot::Displaced &displaced) override;
+    Result<bool> untouched(const snapshot::Saved &saved) override { return provider_->untouched(saved); }
+    Result<engine::FormerFiles> former_files(const snapshot::Saved &saved) override {
+        return provider_->former_files(saved);
+    }
+    [[nodiscard]] std::string view(const snapshot::Saved &saved) const override { return provider_->view(saved); }
+    Result<std::string> foretell() override { return provider_->foretell(); }
+    void on_progress(snapshot::CopyProgress progress) override { provider_->on_progress(std::move(progress)); }
 
   private:
     std::unique_ptr<snapshot::Provider> provider_;

@@ -76,6 +76,20 @@ Result<nlohmann::json> about(const Request &request, const std::optional<snapsho
     return all;
 }
 
+// What saving the home will do to the session, or why it cannot be saved.
+void add_home(snapshot::Provider &home, std::vector<capture::Finding> &findings) {
+    const auto foretold = home.foretell();
+    if (!foretold)
+        findings.push_back({.pid = 0,
+                            .comm = "",
+                            .object = "home",
+                            .reason = foretold.error().message(),
+                            .advice = "",
+                            .fatal = true});
+    else if (!foretold->empty())
+        findings.push_back({.pid = 0, .comm = "", .object = "home", .reason = *foretold, .advice = "", .fatal = false});
+}
+
 } // namespace
 
 Result<Report> run(const Request &request) {
@@ -91,8 +105,10 @@ Result<Report> run(const Request &request) {
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     auto image = TRY(image::Writer::create(request.images));
     Undo undo(*files, request.home);
-    if (request.home != nullptr)
+    if (request.home != nullptr) {
+        request.home->on_progress([&](int percent) { tell("home", percent * 5 / 100); });
         TRY(request.home->prepare());
+    }
 
     tell("freeze", 5);
     const auto frozen = Clock::now();
@@ -171,6 +187,8 @@ Result<std::vector<capture::Finding>> check(const Request &request) {
     capture::Context context(tree, *files, true);
     context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
     TRY(capture::preflight(context, target_of(request)));
+    if (request.home != nullptr)
+        add_home(*request.home, context.findings);
     return std::move(context.findings);
 }
 

@@ -24,7 +24,7 @@ namespace abey::suspend {
 
 // One phase of section 3 has begun or moved on. percent is of the whole job, 0 to 100.
 struct Progress {
-    std::string phase; // "preflight", "freeze", "capture", "rescue", "snapshot", "memory", "commit", "end"
+    std::string phase; // "preflight", "home", "freeze", "capture", "rescue", "snapshot", "memory", "commit", "end"
     int percent = 0;
 };
 

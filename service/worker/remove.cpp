@@ -19,8 +19,7 @@ Result<job::Outcome> remove(const job::Job &job) {
         TRY_IN(provider->remove(home), "checkpoint {}", job.checkpoint);
     } else if (!checkpoint.about.home.empty()) {
         // The worker may have died between the snapshot and the record of it. No home any more: no snapshot to find.
-        if (const auto provider = snapshot::make_provider("auto", checkpoint.about.home))
-            TRY_IN((*provider)->discard(job.checkpoint), "checkpoint {}", job.checkpoint);
+        TRY_IN(snapshot::discard_saved(checkpoint.about.home, job.checkpoint), "checkpoint {}", job.checkpoint);
     }
     TRY_IN(files::remove_leftovers(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     TRY(store.remove(job.checkpoint));

@@ -18,11 +18,17 @@ uint64_t now() {
     return static_cast<uint64_t>(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
 }
 
+Result<std::unique_ptr<snapshot::Provider>> home_provider(const policy::Policy &policy, const std::string &home) {
+    const auto &verified = policy.home_verified();
+    return snapshot::make_provider(policy.home_provider_name(), home,
+                                   {.trees = verified.trees, .contents = verified.contents});
+}
+
 Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const store::About &about,
                                const store::Store &store) {
     const auto policy = TRY(policy::Policy::load_system());
     auto request = TRY(request_for(target));
-    auto provider = TRY(snapshot::make_provider(policy.home_provider_name(), target.home));
+    auto provider = TRY(home_provider(policy, target.home));
     store::RecordedHome home(std::move(provider), store, job.checkpoint, job::invocation());
     request.images = store.images(job.checkpoint);
     request.id = job.checkpoint;
@@ -99,7 +105,7 @@ Result<job::Outcome> check(const job::Job &job) {
     const auto target = TRY(find_target(logind, job));
     const auto policy = TRY(policy::Policy::load_system());
     auto request = TRY(request_for(target));
-    const auto home = TRY(snapshot::make_provider(policy.home_provider_name(), target.home));
+    const auto home = TRY(home_provider(policy, target.home));
     request.policy = &policy;
     request.home = home.get();
     auto findings = TRY(suspend::check(request));

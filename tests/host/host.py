@@ -51,13 +51,14 @@ def install(build, destination):
 class Host:
     """directory=None: a directory of its own, removed at the end, and the host ends with this process."""
 
-    def __init__(self, directory=None, build=None, keep=False):
+    def __init__(self, directory=None, build=None, keep=False, home="btrfs"):
         self.throw_away = directory is None
         self.keep = keep
         if self.throw_away:
             directory = tempfile.mkdtemp(prefix="abeyance-host-", dir=supervisor.THROW_AWAY_FOLDER)
         self.directory = pathlib.Path(directory).resolve()
         self.build = build
+        self.home = home  # the file system of /home: btrfs, ext4, xfs
         self.leader = 0
         self.cgroup = ""
         self.boots = 0
@@ -111,7 +112,7 @@ class Host:
             package = str(self.directory / "package")
             install(self.build, package)
         options = {"package": package, "throw_away": self.throw_away and not self.keep,
-                   "owner": os.getpid() if self.throw_away else None}
+                   "owner": os.getpid() if self.throw_away else None, "home": self.home}
         log = open(self.directory / "supervisor.log", "ab")
         process = subprocess.Popen(
             [sys.executable, supervisor.__file__, "supervise", str(self.directory), json.dumps(options)],

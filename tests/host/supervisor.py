@@ -27,6 +27,7 @@ import time
 
 EXIT_REBOOT = 133  # systemd-nspawn --keep-unit ends with this when the host asked for a reboot
 BOOT_SECONDS = 60
+MAKE_HOME = {"btrfs": ["mkfs.btrfs", "--quiet"], "ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"]}
 IMAGE_SIZE = 8 << 30  # sparse
 POWEROFF_SECONDS = 20
 THROW_AWAY_FOLDER = "/var/tmp"
@@ -309,13 +310,13 @@ def prepare_system(root):
         link.symlink_to("../host-power.service")
 
 
-def make_users(root):
-    """ada, whose home is a btrfs subvolume, and bob; their passwords are their names."""
+def make_users(root, subvolumes):
+    """ada, whose home is a btrfs subvolume where there are any, and bob; their passwords are their names."""
     for name, uid in USERS.items():
         if (root / "home" / name).exists():
             continue
         subprocess.run(["chroot", root, "userdel", name], stderr=subprocess.DEVNULL, check=False)
-        subvolume = ["--btrfs-subvolume-home"] if name == "ada" else []
+        subvolume = ["--btrfs-subvolume-home"] if name == "ada" and subvolumes else []
         subprocess.run(["chroot", root, "useradd", "--uid", str(uid), "--create-home", *subvolume, "--shell", "/bin/bash",
                         name], check=True)
         subprocess.run(["chroot", root, "chpasswd"], input=f"{name}:{name}\n".encode(), check=True)
@@ -355,9 +356,10 @@ def boot(directory, options):
         (disk / part).mkdir(exist_ok=True)
     mount("-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={disk}/upper,workdir={disk}/work", root)
     (root / "home").mkdir(exist_ok=True)
-    mount_image(directory / "home.img", root / "home", "mkfs.btrfs", "--quiet")
+    home = options.get("home", "btrfs")
+    mount_image(directory / "home.img", root / "home", *MAKE_HOME[home])
     prepare_system(root)
-    make_users(root)
+    make_users(root, home == "btrfs")
     if package:
         enable_package(root, area / "package")
     arguments = ["systemd-nspawn", "--quiet", "--boot", f"--directory={root}", "--machine=testhost", "--register=no",

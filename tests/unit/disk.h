@@ -39,7 +39,7 @@ inline bool run(std::vector<std::string> command) {
 
 class Disk {
   public:
-    // type: "btrfs", "ext4", "tmpfs". Empty path() and a reason when it cannot be had.
+    // type: "btrfs", "ext4", "xfs", "tmpfs". Empty path() and a reason when it cannot be had.
     explicit Disk(const std::string &type, unsigned megabytes = 512) {
         static const bool own_mounts = ::unshare(CLONE_NEWNS) == 0 &&
                                        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&

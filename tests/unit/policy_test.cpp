@@ -181,6 +181,12 @@ TEST(Policy, KnowsEveryWordOfItsLanguage) {
     EXPECT_EQ(home("provider = \"btrfs\"").home_provider_name(), "btrfs");
     EXPECT_EQ(home("provider = \"none\"").home_provider_name(), "none");
     EXPECT_EQ(home("provider = \"auto\"").home_provider_name(), "auto");
+    for (const std::string name : {"rsync", "tar", "reflink"})
+        EXPECT_EQ(home("provider = \"" + name + "\"").home_provider_name(), name);
+    EXPECT_EQ(home("verify = [\"src\", \".\"]\nverify-contents = true").home_verified(),
+              (HomeVerified{.trees = {"src", "."}, .contents = true}));
+    for (const std::string path : {"/etc", "..", "a/../..", "", "a//b", "a/"})
+        EXPECT_FALSE(Policy::parse("[home]\nverify = \"" + path + "\"\n", "test")) << path;
     EXPECT_EQ(home("on-divergence = \"keep\"").on_divergence(), OnDivergence::keep);
     EXPECT_EQ(home("on-divergence = \"fail\"").on_divergence(), OnDivergence::fail);
     EXPECT_EQ(home("on-divergence = \"rollback\"").on_divergence(), OnDivergence::rollback);

@@ -377,7 +377,26 @@ TEST_F(BtrfsTest, AutoTakesWhatTheFileSystemAllows) {
     fs::create_directory(disk_.path() + "/bob");
     const auto in_directory = make_provider("auto", disk_.path() + "/bob");
     ASSERT_TRUE(in_directory);
-    EXPECT_EQ((*in_directory)->save("one")->provider, "none");
+    ASSERT_TRUE((*in_directory)->prepare());
+    EXPECT_EQ((*in_directory)->save("two")->provider, "reflink");
+    fs::permissions(disk_.path(), fs::perms(01777)); // others could put something in the copy's place
+    const auto unsafe = make_provider("auto", disk_.path() + "/bob");
+    ASSERT_TRUE(unsafe);
+    EXPECT_EQ((*unsafe)->save("three")->provider, "none");
+}
+
+TEST(ProviderTest, AutoTakesNoneForAHomeThatIsAMountPoint) {
+    const test::Disk disk("ext4");
+    if (disk.path().empty())
+        GTEST_SKIP() << disk.why_not();
+    const auto provider = make_provider("auto", disk.path());
+    ASSERT_TRUE(provider);
+    EXPECT_EQ((*provider)->save("one")->provider, "none");
+    const auto wanted = make_provider("rsync", disk.path());
+    ASSERT_TRUE(wanted);
+    const auto prepared = (*wanted)->prepare();
+    ASSERT_FALSE(prepared);
+    EXPECT_EQ(prepared.error().code(), EBUSY);
 }
 
 TEST(ProviderTest, RefusesUnknownNamesAndRelativeHomes) {
@@ -394,6 +413,40 @@ TEST(ProviderTest, NoneRollsNothingBack) {
     ASSERT_TRUE(saved);
     EXPECT_FALSE(*none->diverged(*saved));
     EXPECT_FALSE(none->roll_back(*saved));
+}
+
+TEST(ProviderTest, NoneVerifiesChosenTrees) {
+    const test::Disk disk("ext4");
+    if (disk.path().empty())
+        GTEST_SKIP() << disk.why_not();
+    const auto home = disk.path() + "/ada";
+    fs::create_directories(home + "/src/deep");
+    ASSERT_TRUE(write_file(home + "/src/deep/file", "one"));
+    ASSERT_TRUE(write_file(home + "/other", "x"));
+    const auto none = make_none(home, {.trees = {"src", "not-yet"}, .contents = false});
+    const auto saved = none->save("one");
+    ASSERT_TRUE(saved) << saved.error().message();
+    EXPECT_FALSE(none->diverged(*saved).value_or(true));
+    EXPECT_TRUE(none->check(*saved));
+    ASSERT_TRUE(write_file(home + "/other", "changed"));
+    EXPECT_FALSE(none->diverged(*saved).value_or(true)); // nobody asked
+    struct stat status {};
+    ASSERT_EQ(::stat((home + "/src/deep/file").c_str(), &status), 0);
+    const struct timespec set_back[2] = {{0, UTIME_OMIT}, status.st_mtim};
+    ASSERT_TRUE(write_file(home + "/src/deep/file", "two"));
+    ASSERT_EQ(::utimensat(AT_FDCWD, (home + "/src/deep/file").c_str(), set_back, 0), 0);
+    EXPECT_TRUE(none->diverged(*saved).value_or(false));
+    const auto checked = none->check(*saved);
+    ASSERT_FALSE(checked);
+    EXPECT_NE(checked.error().message().find("src/deep/file"), std::string::npos) << checked.error().message();
+    ASSERT_TRUE(none->remove(*saved));
+    EXPECT_FALSE(fs::exists(saved->place));
+    const auto again = none->save("two");
+    ASSERT_TRUE(again);
+    fs::create_directory(home + "/not-yet");
+    EXPECT_TRUE(none->diverged(*again).value_or(false));
+    ASSERT_TRUE(none->discard("two"));
+    EXPECT_FALSE(fs::exists(again->place));
 }
 
 } // namespace

@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "snapshot/tree.h"
+
+#include "snapshot/tree_states.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/statvfs.h>
+
+namespace abey::snapshot {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int attempts = 3; // to copy a home that others are changing
+constexpr size_t shown = 3;
+constexpr uint64_t entry_cost = 4096; // bytes that a name and an inode take, about
+
+// A path in one line of a message.
+std::string printable(std::string_view bytes) {
+    std::string out;
+    for (const char c : bytes) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+            out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+        else
+            out += c;
+    }
+    return out;
+}
+
+std::string list_of(const std::vector<Change> &changes) {
+    std::string text;
+    for (size_t i = 0; i < std::min(changes.size(), shown); ++i)
+        text += fmt::format("{}\"{}\"", i == 0 ? "" : ", ", changes[i].path.empty() ? "." : printable(changes[i].path));
+    return text + (changes.size() > shown ? ", ..." : "");
+}
+
+std::string number_of(const struct stat &status) { return fmt::format("{}", status.st_ino); }
+
+class TreeHome final : public Provider {
+  public:
+    TreeHome(TreeKind kind, std::string home, StepDone step_done)
+        : kind_(kind), home_(std::move(home)), parent_(fs::path(home_).parent_path().string()),
+          name_(fs::path(home_).filename().string()), step_done_(std::move(step_done)) {}
+
+    Result<> prepare() override;
+    Result<Saved> save(const std::string &id) override;
+    Result<> discard(const std::string &id) override { return discard_tree(home_, id); }
+    Result<> remove(const Saved &saved) override;
+    Result<bool> diverged(const Saved &saved) override;
+    Result<> check(const Saved &saved) override;
+    Result<Displaced> roll_back(const Saved &saved) override;
+    Result<> undo(const Displaced &displaced) override;
+    Result<bool> untouched(const Saved &saved) override;
+    Result<engine::FormerFiles> former_files(const Saved &saved) override;
+    [[nodiscard]] std::string view(const Saved &saved) const override {
+        return kind_ == TreeKind::tar ? home_ : tree_in(saved.place);
+    }
+    Result<std::string> foretell() override;
+
+  private:
+    [[nodiscard]] Result<Fd> live() const;
+    [[nodiscard]] Result<Manifest> looked_at(const Fd &home) const;
+    [[nodiscard]] Result<> check_room(const Fd &home, uint64_t bytes) const;
+    [[nodiscard]] Result<> verify(const std::string &tree, const Manifest &wanted) const;
+    [[nodiscard]] Result<Manifest> manifest_of(const Saved &saved) const;
+    [[nodiscard]] Result<> clean(const Area &area) const;
+    [[nodiscard]] Result<> retire(const Area &area, const std::string &incoming) const;
+    [[nodiscard]] Result<> exchange(const Area &area, const std::string &incoming) const;
+    [[nodiscard]] std::string incoming_path() const { return area_path() + "/incoming"; }
+    [[nodiscard]] std::string area_path() const { return fs::path(states_path(parent_)).parent_path().string(); }
+    void done(std::string_view step) const {
+        if (step_done_)
+            step_done_(step);
+    }
+
+    TreeKind kind_;
+    std::string home_, parent_, name_;
+    StepDone step_done_;
+    std::optional<Passing> passing_; // after prepare()
+    std::optional<Manifest> copied_; // what the copy in it is one of
+};
+
+Result<> checked_name(const std::string &id) {
+    if (id.empty() || id.front() == '.' || id.starts_with("new-") || id.find('/') != std::string::npos ||
+        id.size() > 128)
+        return fail(EINVAL, "not the id of a checkpoint: \"{}\"", id);
+    return {};
+}
+
+Result<Fd> TreeHome::live() const {
+    auto home = TRY_IN(open_directory(AT_FDCWD, home_), "home");
+    struct statx status {};
+    if (::statx(home.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) < 0)
+        return fail(errno, "cannot stat {}", home_);
+    if ((status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0)
+        return fail(EBUSY,
+                    "home {} is a mount point of its own, which cannot be exchanged by a rename: mount the file system "
+                    "on the directory above it, or choose [home] provider = \"none\" in the policy",
+                    home_);
+    struct statvfs file_system {};
+    if (::fstatvfs(home.get(), &file_system) < 0)
+        return fail(errno, "cannot look at the file system of {}", home_);
+    if ((file_system.f_flag & ST_RDONLY) != 0)
+        return fail(EROFS, "{}: its file system is mounted read-only: mount it writable", home_);
+    return home;
+}
+
+// Mounts below are left out, as they are by a snapshot; a subvolume would be missed.
+Result<Manifest> TreeHome::looked_at(const Fd &home) const {
+    auto manifest = TRY_IN(Manifest::of(home, home_), "home {}", home_);
+    for (const auto &path : manifest.mounts) {
+        struct statx status {};
+        if (::statx(home.get(), path.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) == 0 &&
+            (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0)
+            return fail(ENOTSUP,
+                        "home {} holds another subvolume, which a copy leaves out: {}/{}: move it out of the home or "
+                        "turn it into a directory",
+                        home_, home_, printable(path));
+    }
+    return manifest;
+}
+
+Result<> TreeHome::check_room(const Fd &home, uint64_t bytes) const {
+    struct statvfs status {};
+    if (::fstatvfs(home.get(), &status) < 0)
+        return fail(errno, "cannot look at the file system of {}", home_);
+    const uint64_t free = static_cast<uint64_t>(status.f_bfree) * status.f_frsize;
+    if (bytes > free)
+        return fail(ENOSPC,
+                    "a copy of home {} by {} takes about {} MiB, and its file system has {} MiB left: make room, or "
+                    "choose [home] provider = \"none\" in the policy",
+                    home_, name_of(kind_), bytes >> 20U, free >> 20U);
+    return {};
+}
+
+Result<> TreeHome::verify(const std::string &tree, const Manifest &wanted) const {
+    const auto directory = TRY(open_directory(AT_FDCWD, tree));
+    auto found = TRY(Manifest::of(directory, tree));
+    // mount points are copied as the empty directories that they are
+    std::erase_if(found.entries, [&](const Entry &entry) {
+        return std::ranges::find(wanted.mounts, entry.path) != wanted.mounts.end();
+    });
+    const auto wrong = differences(wanted, found, Match::copy, shown + 1);
+    if (!wrong.empty())
+        return fail(EIO, "the copy of home {} by {} is not like it in {}", home_, name_of(kind_), list_of(wrong));
+    return {};
+}
+
+Result<> TreeHome::prepare() {
+    TRY(check_program(kind_));
+    const auto home = TRY(live());
+    passing_.reset();
+    {
+        const auto area = TRY(Area::open(parent_, tree_area));
+        TRY(sweep(area.snapshots(), states_path(parent_)));
+        TRY(sweep(area.incoming(), incoming_path()));
+        TRY_IN(clean(area), "{}", area_path());
+        passing_.emplace(TRY(Passing::make(area.snapshots(), states_path(parent_))));
+    }
+    auto now = TRY(looked_at(home));
+    const auto last = last_state(states_path(parent_), name_, name_of(kind_));
+    if (kind_ != TreeKind::reflink) {
+        uint64_t bytes = now.entries.size() * entry_cost;
+        for (const Entry &entry : now.entries) {
+            const auto *before = last ? last->manifest.find(entry.path) : nullptr;
+            if (before == nullptr || before->mtime != entry.mtime || before->size != entry.size)
+                bytes += entry.blocks * 512;
+        }
+        TRY(check_room(home, bytes));
+    }
+    const TreeState state{.place = last ? last->place : "", .manifest = last ? &last->manifest : nullptr};
+    const auto saved =
+        save_tree(kind_, home_, now, passing_->path(), last ? &state : nullptr, [&](int percent) { tell(percent); });
+    if (saved)
+        copied_ = std::move(now);
+    else if (kind_ != TreeKind::reflink) // cp stops at a file that has vanished: it is all done again in save()
+        return within(saved.error(), "home {}", home_);
+    // save() has to wait for what is dirty then.
+    if (::syncfs(home.get()) < 0)
+        return fail(errno, "cannot write the dirty data of {} to disk", home_);
+    return {};
+}
+
+Result<Saved> TreeHome::save(const std::string &id) {
+    TRY(checked_name(id));
+    if (!passing_)
+        return fail(EINVAL, "home {}: it was not prepared", home_);
+    const auto home = TRY(live());
+    const auto &place = passing_->path();
+    auto now = TRY(looked_at(home));
+    for (int attempt = 1;; ++attempt) {
+        if (copied_) {
+            if (differences(*copied_, now, Match::same_tree, 1).empty())
+                break;
+            TRY_IN(update_tree(kind_, home_, *copied_, now, place), "home {}", home_);
+        } else {
+            TRY_IN(save_tree(kind_, home_, now, place, nullptr, {}), "home {}", home_);
+        }
+        copied_ = std::exchange(now, TRY(looked_at(home)));
+        const auto changed = differences(*copied_, now, Match::same_tree, shown + 1);
+        if (changed.empty())
+            break;
+        if (attempt == attempts)
+            return fail(EBUSY,
+                        "home {} is being changed by others while it is copied: {}: end what writes there, or choose "
+                        "[home] provider = \"none\" in the policy",
+                        home_, list_of(changed));
+    }
+    if (kind_ != TreeKind::tar)
+        TRY(verify(tree_in(place), now));
+    done("copied");
+    TRY(write_file(place + "/home", name_));
+    TRY(write_file(place + "/kind", name_of(kind_)));
+    TRY(now.write(passing_->fd(), "manifest"));
+    if (::syncfs(passing_->fd().get()) < 0)
+        return fail(errno, "cannot write {} to disk", place);
+    const auto area = TRY(Area::open(parent_, tree_area));
+    TRY(passing_->become(id));
+    passing_.reset();
+    if (::fsync(area.snapshots().get()) < 0)
+        return fail(errno, "cannot write {} to disk", states_path(parent_));
+    done("named");
+    const auto status = TRY(stat_of(home));
+    return Saved{.provider = std::string(name_of(kind_)),
+                 .home = home_,
+                 .filesystem = "",
+                 .source = number_of(status),
+                 .place = states_path(parent_) + "/" + id,
+                 .snapshot = "",
+                 .generation = 0};
+}
+
+Result<> TreeHome::remove(const Saved &saved) {
+    const auto id = fs::path(saved.place).filename().string();
+    if (saved.home != home_ || saved.place != states_path(parent_) + "/" + id)
+        return fail(EINVAL, "the copy {} is not one of home {}", saved.place, home_);
+    return discard_tree(home_, id);
+}
+
+Result<Manifest> TreeHome::manifest_of(const Saved &saved) const {
+    const auto id = fs::path(saved.place).filename().string();
+    TRY(checked_name(id));
+    if (saved.provider != name_of(kind_))
+        return fail(EINVAL, "home {} was saved by provider {}, not {}", home_, saved.provider, name_of(kind_));
+    if (saved.home != home_ || saved.place != states_path(parent_) + "/" + id)
+        return fail(EINVAL, "the copy {} is not one of home {}", saved.place, home_);
+    const auto place = open_directory(AT_FDCWD, saved.place);
+    if (!place && place.error().code() == ENOENT)
+        return fail(ENOENT, "the copy {} is gone: the home cannot be brought back to it", saved.place);
+    if (!place)
+        return std::unexpected(place.error());
+    return TRY_IN(Manifest::read(*place, "manifest"), "{}", saved.place);
+}
+
+Result<bool> TreeHome::diverged(const Saved &saved) {
+    const auto home = TRY(live());
+    const auto then = TRY(manifest_of(saved));
+    const auto now = TRY(looked_at(home));
+    return !differences(then, now, Match::same_tree, 1).empty();
+}
+
+Result<bool> TreeHome::untouched(const Saved &saved) {
+    const auto home = TRY(live());
+    const auto then = TRY(manifest_of(saved));
+    const auto now = TRY(looked_at(home));
+    if (differences(then, now, Match::same_tree, 1).empty())
+        return true;
+    const auto place = TRY(open_directory(AT_FDCWD, saved.place));
+    const auto brought = Manifest::read(place, "brought");
+    return brought && differences(*brought, now, Match::same_tree, 1).empty();
+}
+
+Result<engine::FormerFiles> TreeHome::former_files(const Saved &saved) {
+    auto then = std::make_shared<const Manifest>(TRY(manifest_of(saved)));
+    return [then](const std::string &path) -> std::optional<model::Inode> {
+        const auto *entry = then->find(path);
+        if (entry == nullptr)
+            return std::nullopt;
+        model::Inode inode;
+        inode.identity.number = entry->number;
+        inode.mode = entry->mode;
+        inode.uid = entry->uid;
+        inode.gid = entry->gid;
+        inode.links = entry->links;
+        inode.size = entry->size;
+        inode.rdev = entry->rdev;
+        inode.mtime = entry->mtime;
+        inode.ctime = entry->ctime;
+        return inode;
+    };
+}
+
+Result<> TreeHome::check(const Saved &saved) {
+    TRY(check_program(kind_));
+    const auto home = TRY(live());
+    const auto then = TRY(manifest_of(saved));
+    std::error_code error;
+    const auto copy = kind_ == TreeKind::tar ? saved.place + "/0.tar" : tree_in(saved.place);
+    if (!fs::exists(copy, error))
+        return fail(ENOENT, "{} is gone: the home cannot be brought back to it", copy);
+    const bool shares = kind_ != TreeKind::tar && can_reflink(home_);
+    return check_room(home, then.entries.size() * entry_cost + (shares ? 0 : then.bytes()));
+}
+
+Result<> TreeHome::exchange(const Area &area, const std::string &incoming) const {
+    if (::renameat2(area.parent().get(), name_.c_str(), area.incoming().get(), incoming.c_str(), RENAME_EXCHANGE) < 0)
+        return fail(errno, "cannot exchange home {} with the other state of it", home_);
+    return {};
+}
+
+// A copy of ours in incoming/, which may have been the home for a while: goes, or to displaced/ when somebody has
+// changed files in it. Its name ends in the id of the state that it is a copy of.
+Result<> TreeHome::retire(const Area &area, const std::string &incoming) const {
+    const auto path = incoming_path() + "/" + incoming;
+    const auto copy = TRY(open_directory(area.incoming().get(), incoming));
+    const auto now = TRY(Manifest::of(copy, path));
+    for (const auto &id : TRY(names_in(area.snapshots()))) {
+        if (!incoming.ends_with("-" + id))
+            continue;
+        const auto place = TRY(open_directory(area.snapshots().get(), id));
+        const auto brought = Manifest::read(place, "brought");
+        if (brought && differences(*brought, now, Match::files, 1).empty())
+            return remove_tree(path);
+    }
+    TRY(area.displace(incoming));
+    return {};
+}
+
+// Finishes or takes back what a killed roll-back has left.
+Result<> TreeHome::clean(const Area &area) const {
+    for (const auto &name : TRY(names_in(area.incoming()))) {
+        if (name.starts_with("new-"))
+            continue; // somebody's, or swept
+        const auto separator = name.find('_');
+        if (separator == std::string::npos || separator == 0)
+            return fail(EEXIST, "{}/{} is not ours: move it away", incoming_path(), name);
+        const auto found = TRY(open_directory(area.incoming().get(), name));
+        if (number_of(TRY(stat_of(found))) == name.substr(0, separator))
+            TRY_IN(retire(area, name), "left by a roll-back that was killed");
+        else
+            TRY(area.displace(name));
+    }
+    return {};
+}
+
+std::string timestamp() {
+    const auto seconds = std::time(nullptr);
+    struct tm parts {};
+    ::gmtime_r(&seconds, &parts);
+    std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
+    (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
+    return text.data();
+}
+
+Result<Displaced> TreeHome::roll_back(const Saved &saved) {
+    TRY(check(saved));
+    const auto then = TRY(manifest_of(saved));
+    const auto id = fs::path(saved.place).filename().string();
+    std::optional<Passing> passing;
+    {
+        const auto area = TRY(Area::open(parent_, tree_area));
+        TRY(sweep(area.incoming(), incoming_path()));
+        TRY_IN(clean(area), "{}", area_path());
+        passing.emplace(TRY(Passing::make(area.incoming(), incoming_path())));
+    }
+    const auto tree = tree_in(passing->path());
+    TRY_IN(make_tree(kind_, saved.place, tree), "home {}", home_);
+    TRY(verify(tree, then));
+    const auto copy = TRY(open_directory(AT_FDCWD, tree));
+    const auto place = TRY(open_directory(AT_FDCWD, saved.place));
+    const auto brought = TRY(Manifest::of(copy, tree));
+    TRY_IN(brought.write(place, "brought"), "{}", saved.place);
+    if (::syncfs(copy.get()) < 0)
+        return fail(errno, "cannot write {} to disk", tree);
+    done("copy made");
+
+    const auto area = TRY(Area::open(parent_, tree_area));
+    const auto home = TRY(live());
+    const auto state = number_of(TRY(stat_of(home)));
+    const auto wanted = fmt::format("{}-{}-{}", name_, timestamp(), id);
+    const auto incoming = Area::incoming_name(number_of(TRY(stat_of(copy))), wanted);
+    TRY(move_to(passing->fd(), "tree", area.incoming(), incoming));
+    done("copy named");
+    if (const auto exchanged = exchange(area, incoming); !exchanged) {
+        (void)remove_tree(incoming_path() + "/" + incoming); // if not now, then at the next call
+        return std::unexpected(exchanged.error());
+    }
+    done("exchanged");
+    const auto displaced = area.displace(incoming);
+    if (!displaced) {
+        if (exchange(area, incoming)) // only then it is the copy that lies there
+            (void)remove_tree(incoming_path() + "/" + incoming);
+        return std::unexpected(displaced.error());
+    }
+    done("displaced");
+    if (::syncfs(copy.get()) < 0) {
+        const int error = errno;
+        if (move_to(area.displaced(), *displaced, area.incoming(), incoming) && exchange(area, incoming))
+            (void)remove_tree(incoming_path() + "/" + incoming);
+        return fail(error, "cannot write the exchange of home {} to disk", home_);
+    }
+    return Displaced{.home = home_, .place = displaced_trees_path(parent_) + "/" + *displaced, .state = state};
+}
+
+Result<> TreeHome::undo(const Displaced &displaced) {
+    const auto name = fs::path(displaced.place).filename().string();
+    TRY(checked_name(name));
+    if (displaced.home != home_ || displaced.place != displaced_trees_path(parent_) + "/" + name)
+        return fail(EINVAL, "{} is not a displaced state of home {}", displaced.place, home_);
+    TRY(live());
+    const auto area = TRY(Area::open(parent_, tree_area));
+    TRY_IN(clean(area), "{}", area_path());
+    const auto home = TRY(live());
+    const auto number = number_of(TRY(stat_of(home)));
+    if (number == displaced.state)
+        return {};
+    // Under the name that a copy of ours has, so that whoever comes after a kill does the right thing on either side of
+    // the exchange.
+    const auto incoming = Area::incoming_name(number, name);
+    TRY(move_to(area.displaced(), name, area.incoming(), incoming));
+    done("undo named");
+    if (const auto exchanged = exchange(area, incoming); !exchanged) {
+        (void)move_to(area.incoming(), incoming, area.displaced(), name); // if not now, then at the next call
+        return std::unexpected(exchanged.error());
+    }
+    done("undo exchanged");
+    if (::syncfs(home.get()) < 0)
+        return fail(errno, "cannot write the exchange of home {} to disk", home_);
+    return retire(area, incoming);
+}
+
+Result<std::string> TreeHome::foretell() {
+    TRY(check_program(kind_));
+    const auto home = TRY(live());
+    const auto begin = std::chrono::steady_clock::now();
+    const auto now = TRY(looked_at(home));
+    const std::chrono::duration<double> walk = std::chrono::steady_clock::now() - begin;
+    const bool found = last_state(states_path(parent_), name_, name_of(kind_)).has_value();
+    return fmt::format(
+        "home {}: {} files, {} MiB, are copied by {} before the freeze{}; while the session stands still "
+        "they are only looked through again (about {:.1f} s), and what has changed in between is copied",
+        home_, now.entries.size(), now.bytes() >> 20U, name_of(kind_),
+        found ? ", as far as they have changed since the last time" : "", 3 * walk.count());
+}
+
+} // namespace
+
+std::unique_ptr<Provider> make_tree_provider(TreeKind kind, std::string home, StepDone step_done) {
+    return std::make_unique<TreeHome>(kind, std::move(home), std::move(step_done));
+}
+
+Result<> discard_tree(const std::string &home, const std::string &id) {
+    TRY(checked_name(id));
+    const auto parent = fs::path(home).parent_path().string();
+    std::error_code error;
+    if (!fs::exists(states_path(parent), error))
+        return {};
+    const auto area = TRY(Area::open(parent, tree_area));
+    TRY(sweep(area.snapshots(), states_path(parent)));
+    return remove_tree(states_path(parent) + "/" + id);
+}
+
+bool can_reflink(const std::string &home) {
+    const auto parent = fs::path(home).parent_path().string();
+    // Two files without names on the file system of the home.
+    const auto one = open_file(home, O_TMPFILE | O_RDWR, 0600);
+    const auto other = open_file(parent, O_TMPFILE | O_RDWR, 0600);
+    constexpr std::string_view data = "abeyance";
+    return one && other && write_all(*one, data) && ::ioctl(other->get(), FICLONE, one->get()) == 0;
+}
+
+} // namespace abey::snapshot

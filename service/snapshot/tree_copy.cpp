@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "snapshot/tree_copy.h"
+
+#include "engine/os/program.h"
+#include "snapshot/tree_states.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <filesystem>
+
+namespace abey::snapshot {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int longest_chain = 20;  // archives that a further state may build on
+constexpr int chain_limit = 100;   // that there may be
+constexpr int rsync_vanished = 24; // rsync(1): files vanished before they could be copied; who calls sees which
+constexpr const char *keep_all = "--preserve=mode,ownership,timestamps,links,xattr";
+
+std::string archive(const std::string &place, int number) { return fmt::format("{}/{}.tar", place, number); }
+
+int archives_in(const std::string &place) {
+    int number = 0;
+    std::error_code error;
+    while (number < chain_limit && fs::exists(archive(place, number), error))
+        ++number;
+    return number;
+}
+
+Result<> run(std::vector<std::string> arguments, const Output &output = {}, const std::vector<int> &accepted = {0}) {
+    TRY(run_program({.arguments = std::move(arguments)}, output, accepted));
+    return {};
+}
+
+// "  1,234,567  42%  ..." of rsync's --info=progress2, which it writes over and over.
+Output percents(const CopyProgress &progress) {
+    return [&progress](std::string_view text) {
+        const auto sign = text.rfind('%');
+        if (!progress || sign == std::string_view::npos)
+            return;
+        auto start = sign;
+        while (start > 0 && text[start - 1] >= '0' && text[start - 1] <= '9')
+            --start;
+        int percent = 0;
+        if (std::from_chars(text.data() + start, text.data() + sign, percent).ec == std::errc())
+            progress(std::min(percent, 100));
+    };
+}
+
+// rsync takes size and time of modification for the contents. Another file that has taken the name, or one whose time
+// was set back, has another inode number or another time of change: those are compared byte by byte.
+std::string doubtful(const Manifest &now, const Manifest &before) {
+    std::string paths;
+    for (const Entry &entry : now.entries) {
+        if (!S_ISREG(entry.mode))
+            continue;
+        const auto *old = before.find(entry.path);
+        if (old != nullptr && old->size == entry.size && old->mtime == entry.mtime &&
+            (old->number != entry.number || old->ctime != entry.ctime)) {
+            paths += entry.path;
+            paths += '\0';
+        }
+    }
+    return paths;
+}
+
+// "-@-1" compares times with all their digits.
+const std::vector<std::string> rsync_exactly = {"rsync", "-aHAXSx", "--numeric-ids", "-@-1"};
+
+Result<> rsync_listed(const std::string &home, const std::string &place, std::string paths, const char *how) {
+    if (paths.empty())
+        return {};
+    // What is written into the top changes its times; those of other directories on the way rsync sets by itself.
+    paths += std::string_view(".\0", 2);
+    auto arguments = rsync_exactly;
+    arguments.insert(arguments.end(), {how, "--from0", "--files-from=-", "--", home + "/", tree_in(place) + "/"});
+    TRY(run_program({.arguments = std::move(arguments), .environment = {}, .input = std::move(paths)}, {},
+                    {0, rsync_vanished}));
+    return {};
+}
+
+Result<> save_by_rsync(const std::string &home, const Manifest &now, const std::string &place, const TreeState *last,
+                       const CopyProgress &progress) {
+    auto arguments = rsync_exactly;
+    arguments.emplace_back("--info=progress2");
+    if (last != nullptr)
+        arguments.push_back("--link-dest=" + tree_in(last->place));
+    arguments.insert(arguments.end(), {"--", home + "/", tree_in(place) + "/"});
+    TRY(run(std::move(arguments), percents(progress), {0, rsync_vanished}));
+    return last == nullptr ? Result<>() : rsync_listed(home, place, doubtful(now, *last->manifest), "--checksum");
+}
+
+// What is not as it was goes from the copy, and is copied anew: never changed in place, because earlier copies may have
+// links to it.
+Result<> update_by_rsync(const std::string &home, const Manifest &then, const Manifest &now, const std::string &place) {
+    std::string paths;
+    bool gone = false;
+    for (const Change &change : differences(then, now, Match::same_tree, SIZE_MAX)) {
+        const auto *before = then.find(change.path);
+        const auto *after = now.find(change.path);
+        if (before != nullptr && (after == nullptr || !S_ISDIR(before->mode) || !S_ISDIR(after->mode)))
+            TRY(remove_tree(tree_in(place) + "/" + change.path));
+        if (after != nullptr) {
+            paths += change.path.empty() ? "." : change.path;
+            paths += '\0';
+        } else {
+            gone = true;
+        }
+    }
+    if (gone && paths.empty())
+        paths = std::string(".\0", 2);
+    return rsync_listed(home, place, std::move(paths), "--whole-file");
+}
+
+Result<> save_by_cp(const std::string &home, const std::string &place) {
+    TRY(remove_tree(tree_in(place)));
+    return run({"cp", "-dRxT", keep_all, "--reflink=always", "--", home, tree_in(place)});
+}
+
+// The next archive in `place`, of what has changed since the one before.
+Result<> archive_changes(const std::string &home, const std::string &place) {
+    const int number = archives_in(place);
+    if (number >= chain_limit)
+        return fail(EAGAIN, "{} is changed by others again and again while it is saved", home);
+    // 1: a file changed while it was read, which is seen by who compares the lists
+    return run({"tar", "--create", "--file=" + archive(place, number), "--listed-incremental=" + place + "/state",
+                "--no-check-device", "--format=posix", "--numeric-owner", "--one-file-system", "--sparse", "--acls",
+                "--xattrs", "--xattrs-include=*", "--warning=no-file-ignored", "--directory=" + home, "."},
+               {}, {0, 1});
+}
+
+Result<> save_by_tar(const std::string &home, const std::string &place, const TreeState *last) {
+    std::error_code error;
+    if (last != nullptr && archives_in(last->place) < longest_chain) {
+        // Each state has links to all archives that it needs, so that earlier ones can go.
+        const int count = archives_in(last->place);
+        for (int number = 0; number < count && !error; ++number)
+            fs::create_hard_link(archive(last->place, number), archive(place, number), error);
+        if (!error)
+            fs::copy_file(last->place + "/state", place + "/state", error);
+    }
+    if (error)
+        return fail(error.value(), "cannot go on from the archives in {}", last->place);
+    return archive_changes(home, place);
+}
+
+Result<> extract(const std::string &place, const std::string &destination) {
+    if (::mkdir(destination.c_str(), 0700) < 0)
+        return fail(errno, "cannot make {}", destination);
+    const int count = archives_in(place);
+    if (count == 0)
+        return fail(ENOENT, "{}: the archives are gone", place);
+    for (int number = 0; number < count; ++number)
+        TRY(run({"tar", "--extract", "--file=" + archive(place, number), "--listed-incremental=/dev/null",
+                 "--numeric-owner", "--same-owner", "--preserve-permissions", "--acls", "--xattrs",
+                 "--xattrs-include=*", "--directory=" + destination}));
+    return {};
+}
+
+} // namespace
+
+std::string_view name_of(TreeKind kind) {
+    switch (kind) {
+    case TreeKind::rsync:
+        return "rsync";
+    case TreeKind::tar:
+        return "tar";
+    case TreeKind::reflink:
+        return "reflink";
+    case TreeKind::manifest:
+        break;
+    }
+    return "none";
+}
+
+std::string tree_in(const std::string &place) { return place + "/tree"; }
+
+Result<> check_program(TreeKind kind) {
+    const auto *name = kind == TreeKind::rsync ? "rsync" : kind == TreeKind::tar ? "tar" : "cp";
+    if (kind != TreeKind::manifest && !has_program(name))
+        return fail(ENOENT, "provider {} needs the program {}: install it, or choose another provider in the policy",
+                    name_of(kind), name);
+    return {};
+}
+
+Result<> save_tree(TreeKind kind, const std::string &home, const Manifest &now, const std::string &place,
+                   const TreeState *last, const CopyProgress &progress) {
+    switch (kind) {
+    case TreeKind::rsync:
+        return save_by_rsync(home, now, place, last, progress);
+    case TreeKind::tar:
+        return save_by_tar(home, place, last);
+    case TreeKind::reflink:
+        return save_by_cp(home, place);
+    case TreeKind::manifest:
+        break;
+    }
+    return {};
+}
+
+Result<> update_tree(TreeKind kind, const std::string &home, const Manifest &then, const Manifest &now,
+                     const std::string &place) {
+    switch (kind) {
+    case TreeKind::rsync:
+        return update_by_rsync(home, then, now, place);
+    case TreeKind::tar:
+        return archive_changes(home, place);
+    case TreeKind::reflink:
+        // The few files that have changed need not share their data.
+        return has_program("rsync") ? update_by_rsync(home, then, now, place) : save_by_cp(home, place);
+    case TreeKind::manifest:
+        break;
+    }
+    return {};
+}
+
+Result<> make_tree(TreeKind kind, const std::string &place, const std::string &destination) {
+    switch (kind) {
+    case TreeKind::tar:
+        return extract(place, destination);
+    case TreeKind::rsync:
+    case TreeKind::reflink:
+        return run({"cp", "-dRT", keep_all, "--reflink=auto", "--sparse=auto", "--", tree_in(place), destination});
+    case TreeKind::manifest:
+        break;
+    }
+    return fail(ENOTSUP, "no state of the home was kept that it could be brought back to");
+}
+
+} // namespace abey::snapshot

@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Homes that are not on btrfs: home_test.py --build DIR ext4|xfs
+
+A session is suspended, its home is changed, the host reboots, the session is resumed at the next login: the home is what it
+was, what it had become is kept beside it, and the programs go on in it.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+
+from adas_session import HOME, LOG, AdasSession, abeyctl, complaint, json_of, still_alive, wait_until
+from checks import Checks, StepFailed, first_line
+from host import Host, HostError
+from observe import Log
+from session_test import resume_by_login
+from terminal import TerminalError
+
+AREA = "/home/.abeyance-homes"
+KINDS = {"ext4": "rsync", "xfs": "reflink"}
+PARTS = ("pid", "threads", "scratch", "mapped", "state")
+PLAN = ["check tells how the home is saved", "suspend", "nothing is left of the session", "the copy is root's alone", "counted on",
+        "holds what it held", "the home is as it was", "the displaced home is kept", "it runs on in the home that was brought back",
+        "nothing is left on its way", "suspended again", "the second copy shares what did not change", "removed, the copy goes"]
+
+
+def names(host, path):
+    return sorted(entry.name for entry in host.path(path).iterdir())
+
+
+def roll_back(host, checks, kind):
+    provider = KINDS[kind]
+    session = AdasSession(host)
+    session.start_programs()
+    host.path(f"{HOME}/large").write_bytes(b"large" * 100_000)
+    told = abeyctl(host, "check", session.id)
+    checks.check("check tells how the home is saved", f"a line that names {provider}", complaint(told),
+                 f"are copied by {provider} before the freeze" in told.stdout)
+    report = session.ask(session.counter())
+    watched = session.watch()
+    result = abeyctl(host, "suspend", session.id, "--json")
+    if not checks.check("suspend", "status 0", "status 0" if result.returncode == 0 else complaint(result)):
+        raise StepFailed("no checkpoint to go on with")
+    checks.check("nothing is left of the session", "none", ", ".join(still_alive(watched)) or "none")
+    session.terminal.close()
+    checks.check("the copy is root's alone", "0o40700", oct(host.path(f"{AREA}/snapshots").stat().st_mode))
+    before = set(session.home())
+    count = session.log().counts[-1]
+
+    host.path(f"{HOME}/{LOG}").write_text("")
+    host.path(f"{HOME}/notes.txt").unlink()
+    host.path(f"{HOME}/notes.txt").write_text("something else\n")
+    host.path(f"{HOME}/stranger.txt").write_text("what came later\n")
+    host.reboot()
+    session.terminal, session.id, processes = resume_by_login(host, count)
+    time.sleep(0.3)
+    now = session.ask(session.counter(processes))
+    log = session.log()
+    checks.check("counted on", (None, None, []), (Log.gap(log.counts), Log.gap(log.beats), log.broken[:2]))
+    checks.check("holds what it held", {part: report[part] for part in PARTS}, {part: now[part] for part in PARTS})
+    notes = host.path(f"{HOME}/notes.txt").read_text()
+    checks.check("the home is as it was", (set(), "A line that was saved.\n"), (before ^ set(session.home()), notes))
+    kept = names(host, f"{AREA}/displaced")
+    stranger = host.path(f"{AREA}/displaced/{kept[0]}/stranger.txt") if kept else None
+    checks.check("the displaced home is kept", (1, "what came later\n"),
+                 (len(kept), stranger.read_text() if stranger and stranger.exists() else "none"))
+    count = session.log().counts[-1]
+    checks.attempt("it runs on in the home that was brought back", "yes", lambda: wait_until(
+        lambda: session.log().counts[-1] > count + 3 and "yes", "the counter's going on", 60))
+    checks.check("nothing is left on its way", [], names(host, f"{AREA}/incoming"))
+
+    result = abeyctl(host, "suspend", session.id, "--keep-running", "--json")
+    checks.check("suspended again", "status 0", "status 0" if result.returncode == 0 else complaint(result))
+    states = names(host, f"{AREA}/snapshots")
+    sharing = {host.path(f"{AREA}/snapshots/{state}/tree/large").stat().st_ino for state in states}
+    wanted = len(states) if provider == "reflink" else 1
+    checks.check("the second copy shares what did not change", wanted, len(sharing))
+    checkpoint = json_of(result).get("checkpoint", "")
+    result = abeyctl(host, "remove", checkpoint)
+    checks.check("removed, the copy goes", (0, False), (result.returncode, checkpoint in names(host, f"{AREA}/snapshots")))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--tap", action="store_true")
+    parser.add_argument("kind", choices=KINDS)
+    options = parser.parse_args()
+    checks = Checks(PLAN, options.tap)
+    try:
+        with Host(build=options.build, home=options.kind) as host:
+            try:
+                roll_back(host, checks, options.kind)
+            except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
+                checks.step(f"stopped: {first_line(error)}")
+            if len(checks.results) < len(PLAN) or not all(checks.results.values()):
+                journal = host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40", "-u", "abey*"])
+                checks.say(journal.stdout)
+    except HostError as error:
+        checks.step(f"the test host: {error}")
+    passed, planned = checks.finish()
+    checks.say(f"home on {options.kind}: {passed} of {planned} checks passed")
+    return checks.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Homes that are saved as copies, by each program, on file systems of the test's own. Needs root.
+#include "snapshot/tree.h"
+
+#include "disk.h"
+#include "engine/os/fd.h"
+#include "snapshot/tree_states.h"
+
+#include <csignal>
+#include <set>
+
+#include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+
+namespace abey::snapshot {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Way {
+    const char *disk;
+    TreeKind kind;
+};
+
+std::string contents(const std::string &path) { return read_file(path).value_or("(none)"); }
+
+std::set<std::string> names_in(const std::string &path) {
+    std::set<std::string> names;
+    for (const auto &entry : fs::directory_iterator(path))
+        names.insert(entry.path().filename());
+    return names;
+}
+
+struct stat status_of(const std::string &path) {
+    struct stat status {};
+    EXPECT_EQ(::lstat(path.c_str(), &status), 0) << path;
+    return status;
+}
+
+#define ASSERT_OK(expression)                                                                                          \
+    if (const auto &ok_result = (expression); !ok_result)                                                              \
+    FAIL() << ok_result.error().message()
+
+class TreeTest : public testing::TestWithParam<Way> {
+  protected:
+    void SetUp() override {
+        disk_.emplace(GetParam().disk);
+        if (disk_->path().empty())
+            GTEST_SKIP() << disk_->why_not();
+        fs::permissions(disk_->path(), fs::perms(0755));
+        home_ = disk_->path() + "/ada";
+        fs::create_directory(home_);
+        ASSERT_EQ(::chown(home_.c_str(), 1000, 1000), 0);
+        write("note", "old");
+        provider_ = make_tree_provider(GetParam().kind, home_);
+    }
+    void write(const std::string &name, const std::string &data) const {
+        const auto written = write_file(home_ + "/" + name, data);
+        ASSERT_TRUE(written) << written.error().message();
+    }
+    [[nodiscard]] std::string note() const { return contents(home_ + "/note"); }
+    [[nodiscard]] std::string area(const std::string &name) const { return disk_->path() + "/.abeyance-homes/" + name; }
+    [[nodiscard]] Saved saved(const std::string &id = "one") {
+        const auto prepared = provider_->prepare();
+        EXPECT_TRUE(prepared) << prepared.error().message();
+        auto saved = provider_->save(id);
+        EXPECT_TRUE(saved) << saved.error().message();
+        return saved.value_or(Saved{});
+    }
+    [[nodiscard]] Displaced rolled_back(const Saved &saved) {
+        auto displaced = provider_->roll_back(saved);
+        EXPECT_TRUE(displaced) << displaced.error().message();
+        return displaced.value_or(Displaced{});
+    }
+    [[nodiscard]] bool diverged(const Saved &saved) {
+        const auto answer = provider_->diverged(saved);
+        EXPECT_TRUE(answer) << answer.error().message();
+        return answer.value_or(false);
+    }
+    // Runs `work` in a child that kills itself after `step`.
+    template <class Work> void killed_after(const std::string &step, Work work) {
+        const auto child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            const auto provider = make_tree_provider(GetParam().kind, home_, [&step](std::string_view done) {
+                if (done == step)
+                    ::kill(::getpid(), SIGKILL);
+            });
+            work(*provider);
+            ::_exit(0);
+        }
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "there is no step " << step;
+    }
+    [[nodiscard]] bool shares_data() const { return GetParam().kind == TreeKind::reflink; }
+
+    std::optional<test::Disk> disk_;
+    std::string home_;
+    std::unique_ptr<Provider> provider_;
+};
+
+TEST_P(TreeTest, RollsBackAndKeepsWhatItDisplaces) {
+    const auto state = saved();
+    EXPECT_EQ(state.provider, name_of(GetParam().kind));
+    EXPECT_FALSE(diverged(state));
+    write("note", "new");
+    write("other", "x");
+    EXPECT_TRUE(diverged(state));
+    ASSERT_OK(provider_->check(state));
+    const auto displaced = rolled_back(state);
+    EXPECT_EQ(note(), "old");
+    EXPECT_FALSE(fs::exists(home_ + "/other"));
+    EXPECT_EQ(contents(displaced.place + "/note"), "new");
+    EXPECT_EQ(contents(displaced.place + "/other"), "x");
+    EXPECT_EQ(names_in(area("displaced")).size(), 1U);
+    EXPECT_TRUE(names_in(area("incoming")).empty());
+    EXPECT_EQ(names_in(area("snapshots")), std::set<std::string>({"one"}));
+    EXPECT_EQ(status_of(area("snapshots")).st_mode & 07777, 0700U);
+}
+
+TEST_P(TreeTest, UndoBringsTheDisplacedHomeBack) {
+    const auto state = saved();
+    write("note", "new");
+    const auto number = status_of(home_ + "/note").st_ino;
+    const auto displaced = rolled_back(state);
+    EXPECT_TRUE(provider_->untouched(state).value_or(false));
+    ASSERT_OK(provider_->undo(displaced));
+    EXPECT_EQ(note(), "new");
+    EXPECT_EQ(status_of(home_ + "/note").st_ino, number);
+    EXPECT_TRUE(names_in(area("displaced")).empty());
+    EXPECT_TRUE(names_in(area("incoming")).empty());
+    ASSERT_OK(provider_->undo(displaced)); // again, after a kill
+    EXPECT_EQ(note(), "new");
+}
+
+TEST_P(TreeTest, WhatWasWrittenAfterARollBackIsNotLostByUndoingIt) {
+    const auto state = saved();
+    write("note", "new");
+    const auto displaced = rolled_back(state);
+    write("precious", "work");
+    EXPECT_FALSE(provider_->untouched(state).value_or(true));
+    ASSERT_OK(provider_->undo(displaced));
+    EXPECT_EQ(note(), "new");
+    const auto kept = names_in(area("displaced"));
+    ASSERT_EQ(kept.size(), 1U);
+    EXPECT_EQ(contents(area("displaced") + "/" + *kept.begin() + "/precious"), "work");
+}
+
+// What changes between the copy before the freeze and the moment that is saved.
+TEST_P(TreeTest, SavesTheMomentOfTheSaveNotOfThePreparation) {
+    write("grown", "a");
+    write("goes", "x");
+    fs::create_directories(home_ + "/dir/sub");
+    write("dir/sub/file", "1");
+    write("twice", "linked");
+    fs::create_hard_link(home_ + "/twice", home_ + "/dir/twice");
+    ASSERT_OK(provider_->prepare());
+    write("grown", "ab");
+    write("note", "odd"); // same size
+    struct timespec times[2] = {{0, UTIME_OMIT}, status_of(home_ + "/dir/sub/file").st_mtim};
+    write("dir/sub/file", "2"); // same size, and the time set back
+    ASSERT_EQ(::utimensat(AT_FDCWD, (home_ + "/dir/sub/file").c_str(), times, 0), 0);
+    fs::remove(home_ + "/goes");
+    fs::create_directory(home_ + "/goes"); // another type
+    write("goes/inside", "y");
+    fs::permissions(home_ + "/twice", fs::perms(0640));
+    fs::create_symlink("note", home_ + "/link");
+    const auto state = provider_->save("one");
+    ASSERT_OK(state);
+    fs::remove_all(home_ + "/dir");
+    write("note", "lost");
+    (void)rolled_back(*state);
+    EXPECT_EQ(note(), "odd");
+    EXPECT_EQ(contents(home_ + "/grown"), "ab");
+    EXPECT_EQ(contents(home_ + "/dir/sub/file"), "2");
+    EXPECT_EQ(contents(home_ + "/goes/inside"), "y");
+    EXPECT_EQ(status_of(home_ + "/twice").st_mode & 0777, 0640U);
+    EXPECT_EQ(status_of(home_ + "/twice").st_ino, status_of(home_ + "/dir/twice").st_ino);
+    EXPECT_EQ(fs::read_symlink(home_ + "/link"), "note");
+}
+
+TEST_P(TreeTest, ALaterStateLeavesTheEarlierOneAsItWas) {
+    write("same", std::string(100'000, 's'));
+    write("mode", "m");
+    const auto first = saved("first");
+    write("note", "two");
+    struct timespec times[2] = {{0, UTIME_OMIT}, {1000, 5}};
+    // same size, the same time of modification: only the inode tells
+    const struct timespec set_back[2] = {{0, UTIME_OMIT}, status_of(home_ + "/mode").st_mtim};
+    write("mode", "M");
+    ASSERT_EQ(::utimensat(AT_FDCWD, (home_ + "/mode").c_str(), set_back, 0), 0);
+    fs::permissions(home_ + "/same", fs::perms(0640));
+    ASSERT_EQ(::utimensat(AT_FDCWD, (home_ + "/note").c_str(), times, 0), 0);
+    const auto second = saved("second");
+    provider_ = make_tree_provider(GetParam().kind, home_);
+    fs::remove(home_ + "/same");
+    (void)rolled_back(first);
+    EXPECT_EQ(note(), "old");
+    EXPECT_EQ(contents(home_ + "/mode"), "m");
+    EXPECT_EQ(status_of(home_ + "/same").st_mode & 0777, 0600U);
+    (void)rolled_back(second);
+    EXPECT_EQ(note(), "two");
+    EXPECT_EQ(contents(home_ + "/mode"), "M");
+    EXPECT_EQ(status_of(home_ + "/note").st_mtim.tv_nsec, 5);
+    EXPECT_EQ(status_of(home_ + "/same").st_mode & 0777, 0640U);
+    // the later one does not need the earlier one
+    ASSERT_OK(provider_->remove(first));
+    EXPECT_EQ(names_in(area("snapshots")), std::set<std::string>({"second"}));
+    write("note", "three");
+    (void)rolled_back(second);
+    EXPECT_EQ(note(), "two");
+    EXPECT_EQ(contents(home_ + "/same"), std::string(100'000, 's'));
+}
+
+TEST_P(TreeTest, UnchangedFilesOfALaterStateTakeNoFurtherSpace) {
+    if (GetParam().kind != TreeKind::rsync)
+        GTEST_SKIP() << "another program shares in another way";
+    write("same", std::string(100'000, 's'));
+    (void)saved("first");
+    (void)saved("second");
+    EXPECT_EQ(status_of(area("snapshots/first/tree/same")).st_ino,
+              status_of(area("snapshots/second/tree/same")).st_ino);
+}
+
+TEST_P(TreeTest, AttributesHolesAndOddNamesComeBack) {
+    const std::string odd = "new\nline \xff\xfe " + std::string(200, 'n');
+    write(odd, "odd");
+    ASSERT_EQ(::chown((home_ + "/" + odd).c_str(), 1000, 100), 0);
+    ASSERT_EQ(::chmod((home_ + "/" + odd).c_str(), 04751), 0);
+    const bool attributes = ::setxattr((home_ + "/" + odd).c_str(), "user.colour", "red", 3, 0) == 0;
+    std::string deep = home_;
+    for (int i = 0; i < 40; ++i) {
+        deep += "/" + std::string(20, 'd');
+        fs::create_directory(deep);
+    }
+    ASSERT_OK(write_file(deep + "/file", "deep"));
+    write("sparse", "");
+    ASSERT_EQ(::truncate((home_ + "/sparse").c_str(), 1LL << 30U), 0);
+    {
+        const auto sparse = open_file(home_ + "/sparse", O_WRONLY);
+        ASSERT_TRUE(sparse);
+        ASSERT_EQ(::pwrite(sparse->get(), "data", 4, 512LL << 20U), 4);
+    }
+    ASSERT_EQ(::mkfifo((home_ + "/fifo").c_str(), 0600), 0);
+    fs::permissions(home_ + "/fifo", fs::perms(0620));
+    const auto state = saved();
+    fs::remove_all(home_ + "/" + std::string(20, 'd'));
+    fs::remove(home_ + "/" + odd);
+    fs::remove(home_ + "/sparse");
+    fs::remove(home_ + "/fifo");
+    (void)rolled_back(state);
+    EXPECT_EQ(contents(home_ + "/" + odd), "odd");
+    const auto status = status_of(home_ + "/" + odd);
+    EXPECT_EQ(status.st_uid, 1000U);
+    EXPECT_EQ(status.st_gid, 100U);
+    EXPECT_EQ(status.st_mode & 07777, 04751U);
+    std::string colour(8, ' ');
+    EXPECT_EQ(::getxattr((home_ + "/" + odd).c_str(), "user.colour", colour.data(), colour.size()),
+              attributes ? 3 : -1);
+    EXPECT_EQ(contents(deep + "/file"), "deep");
+    EXPECT_EQ(status_of(home_ + "/sparse").st_size, 1LL << 30U);
+    EXPECT_LT(status_of(home_ + "/sparse").st_blocks, 2048);
+    EXPECT_EQ(status_of(home_ + "/fifo").st_mode, static_cast<mode_t>(S_IFIFO | 0620));
+    EXPECT_EQ(status_of(home_).st_uid, 1000U);
+}
+
+TEST_P(TreeTest, FormerFilesTellWhatEachNameMeant) {
+    const auto number = status_of(home_ + "/note").st_ino;
+    const auto state = saved();
+    write("note", "new");
+    (void)rolled_back(state);
+    EXPECT_NE(status_of(home_ + "/note").st_ino, number);
+    const auto former = provider_->former_files(state);
+    ASSERT_OK(former);
+    const auto file = (*former)("note");
+    ASSERT_TRUE(file);
+    EXPECT_EQ(file->identity.number, number);
+    EXPECT_EQ(file->size, 3U);
+    EXPECT_FALSE((*former)("nothing"));
+}
+
+TEST_P(TreeTest, KilledAnywhereThereIsAHomeAndNothingIsLeft) {
+    for (const std::string step : {"copied", "named"}) {
+        SCOPED_TRACE(step);
+        killed_after(step, [](Provider &provider) {
+            (void)provider.prepare();
+            (void)provider.save("killed");
+        });
+        EXPECT_EQ(note(), "old");
+        ASSERT_OK(provider_->discard("killed"));
+        EXPECT_TRUE(names_in(area("snapshots")).empty());
+    }
+    const auto state = saved();
+    write("note", "new");
+    for (const std::string step : {"copy made", "copy named", "exchanged", "displaced"}) {
+        SCOPED_TRACE(step);
+        killed_after(step, [&](Provider &provider) { (void)provider.roll_back(state); });
+        const bool exchanged = step == "exchanged" || step == "displaced";
+        EXPECT_EQ(note(), exchanged ? "old" : "new");
+        const auto displaced = rolled_back(state);
+        EXPECT_EQ(note(), "old");
+        EXPECT_TRUE(names_in(area("incoming")).empty());
+        const auto all = names_in(area("displaced"));
+        EXPECT_EQ(all.size(), exchanged ? 2U : 1U);
+        bool found = false;
+        for (const auto &name : all)
+            found = found || contents(area("displaced/") + name + "/note") == "new";
+        EXPECT_TRUE(found);
+        for (const auto &name : all)
+            fs::remove_all(area("displaced/") + name);
+        write("note", "new");
+    }
+}
+
+TEST_P(TreeTest, RefusesWhatItCannotDo) {
+    auto state = saved();
+    state.place = "/etc";
+    EXPECT_FALSE(provider_->check(state));
+    EXPECT_FALSE(provider_->remove(state));
+    EXPECT_FALSE(provider_->save("../evil"));
+    const auto gone = saved("gone");
+    fs::remove_all(gone.place);
+    const auto checked = provider_->check(gone);
+    ASSERT_FALSE(checked);
+    EXPECT_EQ(checked.error().code(), ENOENT);
+    fs::permissions(disk_->path(), fs::perms(0777));
+    const auto unsafe = provider_->prepare();
+    ASSERT_FALSE(unsafe);
+    EXPECT_EQ(unsafe.error().code(), EPERM);
+}
+
+TEST_P(TreeTest, ADamagedCopyIsNeverBroughtBack) {
+    if (GetParam().kind == TreeKind::tar)
+        GTEST_SKIP() << "has no tree to be damaged in this way";
+    const auto state = saved();
+    write("note", "new");
+    ASSERT_OK(write_file(state.place + "/tree/note", "longer than it was"));
+    EXPECT_FALSE(provider_->roll_back(state));
+    EXPECT_EQ(note(), "new");
+    EXPECT_TRUE(names_in(area("incoming")).empty());
+}
+
+TEST_P(TreeTest, AHomeWithoutRoomForACopyIsRefusedBeforeTheFreeze) {
+    if (shares_data())
+        GTEST_SKIP() << "a copy takes no space";
+    if (std::string(GetParam().disk) == "tmpfs")
+        GTEST_SKIP() << "as large as the memory";
+    const auto free = fs::space(disk_->path()).free;
+    write("large", "");
+    const auto file = open_file(home_ + "/large", O_WRONLY);
+    ASSERT_TRUE(file);
+    ASSERT_EQ(::fallocate(file->get(), 0, 0, static_cast<off_t>(free / 3 * 2)), 0);
+    const auto prepared = provider_->prepare();
+    ASSERT_FALSE(prepared);
+    EXPECT_EQ(prepared.error().code(), ENOSPC) << prepared.error().message();
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, TreeTest,
+                         testing::Values(Way{"ext4", TreeKind::rsync}, Way{"ext4", TreeKind::tar},
+                                         Way{"xfs", TreeKind::reflink}, Way{"xfs", TreeKind::rsync},
+                                         Way{"btrfs", TreeKind::reflink}, Way{"tmpfs", TreeKind::rsync},
+                                         Way{"tmpfs", TreeKind::tar}),
+                         [](const auto &way) {
+                             return std::string(way.param.disk) + "_" + std::string(name_of(way.param.kind));
+                         });
+
+TEST(Reflink, IsFoundWhereItIsPossible) {
+    for (const auto &[type, possible] : {std::pair("xfs", true), {"btrfs", true}, {"ext4", false}, {"tmpfs", false}}) {
+        const test::Disk disk(type);
+        if (disk.path().empty())
+            GTEST_SKIP() << disk.why_not();
+        fs::create_directory(disk.path() + "/ada");
+        EXPECT_EQ(can_reflink(disk.path() + "/ada"), possible) << type;
+    }
+}
+
+} // namespace
+} // namespace abey::snapshot
