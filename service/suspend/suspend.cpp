@@ -8,6 +8,7 @@
 #include "engine/capture/tree.h"
 #include "engine/image/image.h"
 #include "engine/image/pages.h"
+#include "engine/os/late_close.h"
 #include "files/files.h"
 #include "policy/policy.h"
 #include "snapshot/provider.h"
@@ -102,6 +103,7 @@ Result<Report> run(const Request &request) {
     Figures &figures = report.figures;
 
     tell("preflight", 0);
+    os::LateClose late;
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     auto image = TRY(image::Writer::create(request.images));
     Undo undo(*files, request.home);
@@ -174,6 +176,7 @@ Result<Report> run(const Request &request) {
         TRY(still.kill_all());
         capture::close_silently(context);
         figures.frozen_time = since(frozen);
+        late.share();
     }
     figures.total_time = since(begin);
     report.findings = std::move(context.findings);

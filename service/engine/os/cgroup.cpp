@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/cgroup.h"
 
+#include "engine/os/late_close.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -28,13 +30,8 @@ constexpr std::string_view dismissed = "x";
     sigset_t all;
     ::sigfillset(&all);
     ::sigprocmask(SIG_BLOCK, &all, nullptr);
-    const auto low = static_cast<unsigned>(std::min(line, freezer));
-    const auto high = static_cast<unsigned>(std::max(line, freezer));
-    if (low > 0)
-        ::close_range(0, low - 1, 0);
-    if (high > low + 1)
-        ::close_range(low + 1, high - 1, 0);
-    ::close_range(high + 1, ~0U, 0);
+    const std::array<int, 2> kept = {std::min(line, freezer), std::max(line, freezer)};
+    close_all_but(kept);
     char heard = 0;
     ssize_t n = 0;
     do {
