@@ -10,6 +10,7 @@
 #include "engine/image/pages.h"
 #include "engine/os/late_close.h"
 #include "files/files.h"
+#include "files/write_back.h"
 #include "policy/policy.h"
 #include "snapshot/provider.h"
 #include "store/records.h"
@@ -111,6 +112,8 @@ Result<Report> run(const Request &request) {
         request.home->on_progress([&](int percent) { tell("home", percent * 5 / 100); });
         TRY(request.home->prepare());
     }
+    for (const os::ProcStat &process : TRY(capture::list(target_of(request))))
+        files::write_back(process.pid);
 
     tell("freeze", 5);
     const auto frozen = Clock::now();

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "files/write_back.h"
+
+#include "engine/os/procfs.h"
+#include "files/identity.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <dirent.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+namespace abey::files {
+
+namespace {
+
+constexpr std::string_view nameless = " (deleted)";
+#ifndef XFS_SUPER_MAGIC
+constexpr decltype(statfs::f_type) XFS_SUPER_MAGIC = 0x58465342;
+#endif
+
+void write_back_file(const std::string &link) {
+    const auto target = read_link(link);
+    if (!target || !target->ends_with(nameless))
+        return;
+    // what it is must be known before it is opened: a device would notice
+    const auto found = open_file(link, O_PATH);
+    if (!found)
+        return;
+    const auto stat = stat_of(*found);
+    struct statfs fs = {};
+    if (!stat || !S_ISREG(stat->st_mode) || stat->st_nlink != 0 || ::fstatfs(found->get(), &fs) < 0 ||
+        (fs.f_type != BTRFS_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC))
+        return;
+    if (const auto file = reopen(*found, O_RDONLY))
+        ::sync_file_range(file->get(), 0, 0,
+                          SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+} // namespace
+
+void write_back(int pid) {
+    const std::string process = "/proc/" + std::to_string(pid);
+    const std::unique_ptr<DIR, int (*)(DIR *)> stream(::opendir((process + "/fd").c_str()), ::closedir);
+    while (const dirent *entry = stream ? ::readdir(stream.get()) : nullptr)
+        write_back_file(process + "/fd/" + entry->d_name);
+    const auto mappings = os::read_proc(pid, "maps");
+    std::string_view rest = mappings ? std::string_view(*mappings) : std::string_view();
+    while (!rest.empty()) {
+        const std::string_view line = rest.substr(0, rest.find('\n'));
+        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+        const size_t range = line.find(' ');
+        if (line.ends_with(nameless) && line.substr(range).substr(0, 5).ends_with('s'))
+            write_back_file(process + "/map_files/" + std::string(line.substr(0, range)));
+    }
+}
+
+} // namespace abey::files

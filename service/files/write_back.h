@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+namespace abey::files {
+
+// Before the freeze: writes what a process has changed of its files without a name to their disk, where the file system
+// can share data (FICLONE there waits for all of it, and the process would stand still for as long). What cannot be
+// looked at is left out: the strategies will find it, too.
+void write_back(int pid);
+
+} // namespace abey::files
