@@ -3,6 +3,7 @@
 
 #include "engine/image/image.h"
 #include "engine/machine.h"
+#include "engine/os/fault_point.h"
 #include "engine/rebuild/family.h"
 #include "engine/rebuild/fill_husk.h"
 #include "engine/rebuild/namespaces.h"
@@ -126,6 +127,14 @@ Result<std::vector<TerminalMaster>> terminals_of(const model::Tree &tree, rebuil
     return terminals;
 }
 
+std::vector<int> pids_of(const model::Tree &tree, const rebuild::Context &context) {
+    std::vector<int> pids;
+    for (const model::Task &task : tree.tasks)
+        if (task.state != model::TaskState::zombie)
+            pids.push_back(context.pids.at(task.pid));
+    return pids;
+}
+
 } // namespace
 
 Result<Report> run(const Request &request) {
@@ -199,16 +208,22 @@ Result<Report> run(const Request &request) {
     report.terminals = TRY(terminals_of(tree, context));
 
     tell("release", 95);
-    home.keep();
-    for (const model::Task &task : tree.tasks)
-        if (task.state != model::TaskState::zombie)
-            TRY(rebuild::release(family.of(task), task, tree));
+    {
+        auto guard = TRY(rebuild::all_or_nothing(pids_of(tree, context)));
+        for (const model::Task &task : tree.tasks) {
+            if (task.state != model::TaskState::zombie)
+                TRY(rebuild::release(family.of(task), task, tree));
+            os::fault_point("released");
+        }
+        if (reaper) {
+            report.reaper = reaper->pid();
+            TRY(reaper->let_go());
+        }
+        guard.dismiss();
+    }
     family.let_go();
     context.released = true;
-    if (reaper) {
-        report.reaper = reaper->pid();
-        TRY(reaper->let_go());
-    }
+    home.keep();
     // Everything runs: what is left behind is told, and changes nothing about that.
     if (const auto finished = files->finish(request.keep_checkpoint); !finished)
         report.left_behind = finished.error().message();

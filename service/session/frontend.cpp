@@ -26,11 +26,15 @@ template <class T> bool take_number(std::string_view &text, T &value) {
 
 // ENOENT, ESRCH: it has ended.
 Result<Process> read_process(pid_t pid) {
-    const std::string stat = TRY(read_file(fmt::format("/proc/{}/stat", pid)));
-    Process process = TRY(parse_stat(stat));
+    os::ProcStat stat = TRY(os::read_stat(pid));
     const os::ProcStatus status = TRY(os::read_status(pid));
-    process.uid = status.uids[1];
-    return process;
+    return Process{.pid = pid,
+                   .comm = std::move(stat.comm),
+                   .parent = stat.parent,
+                   .sid = stat.session,
+                   .tty = static_cast<uint32_t>(stat.terminal),
+                   .uid = status.uids[1],
+                   .start_time = stat.start_time};
 }
 
 // The directory itself must exist; groups below it come and go while we look.
@@ -48,26 +52,6 @@ Result<> add_processes(const std::string &directory, std::vector<Process> &proce
 }
 
 } // namespace
-
-Result<Process> parse_stat(std::string_view stat) {
-    Process process;
-    std::string_view rest = stat;
-    const size_t open = stat.find('(');
-    const size_t close = stat.rfind(')');
-    const bool framed = take_number(rest, process.pid) && open != std::string_view::npos &&
-                        close != std::string_view::npos && close > open && stat.size() > close + 4;
-    if (!framed)
-        return fail(EBADMSG, "not a line of /proc/PID/stat");
-    process.comm = stat.substr(open + 1, close - open - 1);
-    rest = stat.substr(close + 4); // ") S "
-    pid_t group = 0;
-    int32_t tty = 0;
-    if (!take_number(rest, process.parent) || !take_number(rest, group) || !take_number(rest, process.sid) ||
-        !take_number(rest, tty))
-        return fail(EBADMSG, "not a line of /proc/PID/stat");
-    process.tty = static_cast<uint32_t>(tty);
-    return process;
-}
 
 Result<std::vector<Process>> processes_in(const std::string &cgroup) {
     std::vector<Process> processes;

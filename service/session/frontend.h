@@ -21,16 +21,14 @@ struct Process {
     pid_t pid = 0;
     std::string comm;
     pid_t parent = 0;
-    pid_t sid = 0;    // kernel session
-    uint32_t tty = 0; // device number of the controlling terminal, 0: none
-    uid_t uid = 0;    // effective; /proc/PID/status has it
+    pid_t sid = 0;           // kernel session
+    uint32_t tty = 0;        // device number of the controlling terminal, 0: none
+    uid_t uid = 0;           // effective; /proc/PID/status has it
+    uint64_t start_time = 0; // clock ticks since boot: with the pid it names a process
 };
 
 // Every process of a cgroup directory and the groups below it. Those that end while we look are left out.
 Result<std::vector<Process>> processes_in(const std::string &cgroup);
-
-// One line of /proc/PID/stat; comm may hold blanks and parentheses.
-Result<Process> parse_stat(std::string_view stat);
 
 // The pids, ascending, of the processes that are frontend. `leader` is logind's Leader. It is
 //  - the leader. When it leads the terminal's kernel session itself (Debian's login, su), what it started shares that

@@ -8,6 +8,7 @@
 #include "engine/capture/tree.h"
 #include "engine/image/image.h"
 #include "engine/image/pages.h"
+#include "engine/os/fault_point.h"
 #include "engine/os/late_close.h"
 #include "files/files.h"
 #include "files/write_back.h"
@@ -16,10 +17,7 @@
 #include "store/records.h"
 
 #include <chrono>
-#include <csignal>
-#include <cstdlib>
 #include <optional>
-#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -31,13 +29,6 @@ using Clock = std::chrono::steady_clock;
 
 uint64_t since(Clock::time_point start) {
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
-}
-
-// Tests kill the worker where it hurts: ABEY_FAULT=frozen|captured|rescued|memory|committed in its environment.
-void fault_point(std::string_view name) {
-    const char *wanted = std::getenv("ABEY_FAULT"); // NOLINT(concurrency-mt-unsafe): nobody changes the environment
-    if (wanted != nullptr && name == wanted)
-        (void)std::raise(SIGKILL);
 }
 
 // What has to be taken back when the suspend fails. The processes and the image take care of themselves.
@@ -119,18 +110,18 @@ Result<Report> run(const Request &request) {
     const auto frozen = Clock::now();
     auto still = TRY(capture::StandStill::of(target_of(request)));
     figures.freezing_time = since(frozen);
-    fault_point("frozen");
+    os::fault_point("frozen");
 
     tell("capture", 10);
     model::Tree tree;
     capture::Context context(tree, *files, false);
     context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
     TRY(capture::capture_tree(context, still));
-    fault_point("captured");
+    os::fault_point("captured");
 
     tell("rescue", 20);
     TRY(capture::rescue_files(context));
-    fault_point("rescued");
+    os::fault_point("rescued");
 
     tell("snapshot", 30);
     if (request.home != nullptr)
@@ -150,7 +141,7 @@ Result<Report> run(const Request &request) {
     figures.memdump_time = since(memory);
     image.add_digests("pages-1", TRY(pages.write(image.pages())));
     figures.memwrite_time = since(memory);
-    fault_point("memory");
+    os::fault_point("memory");
 
     // What goes on needs not wait for the disk: nothing that is saved can change any more.
     if (request.keep_running) {
@@ -172,7 +163,7 @@ Result<Report> run(const Request &request) {
     const auto description = TRY(about(request, undo.saved));
     TRY(image.commit(description));
     undo.nothing();
-    fault_point("committed");
+    os::fault_point("committed");
 
     tell("end", 95);
     if (!request.keep_running) {

@@ -3,6 +3,7 @@
 // Suspend: running processes become a checkpoint. run() is design section 3, in order.
 #pragma once
 
+#include "engine/capture/freeze.h"
 #include "engine/capture/kind.h"
 #include "engine/os/result.h"
 
@@ -31,7 +32,7 @@ struct Progress {
 struct Request {
     int pid = 0;                            // the root of a process tree, or
     std::string cgroup;                     // a cgroup v2 directory: everything in it and below, or both empty and
-    std::vector<int> spare;                 // processes of the cgroup which are left alone: the frontend
+    std::vector<capture::Spared> spare;     // processes of the cgroup which are left alone: the frontend
     std::string images;                     // directory of the image: made when missing, must be empty
     std::string id;                         // the checkpoint's id, for names in dedicated areas and of snapshots
     const policy::Policy *policy = nullptr; // not null

@@ -3,6 +3,7 @@
 
 #include "session/frontend.h"
 
+#include <algorithm>
 #include <vector>
 
 #include <pwd.h>
@@ -38,7 +39,10 @@ Result<suspend::Request> request_for(const Target &target) {
     const auto processes = TRY_IN(session::processes_in(target.session.cgroup), "session {}", target.session.id);
     suspend::Request request;
     request.cgroup = target.session.cgroup;
-    request.spare = session::frontend(processes, target.session.leader);
+    const auto spare = session::frontend(processes, target.session.leader);
+    for (const session::Process &process : processes)
+        if (std::ranges::binary_search(spare, process.pid))
+            request.spare.push_back({process.pid, process.start_time});
     if (processes.size() == request.spare.size())
         return fail(0, "session {} has no processes but those of the login itself", target.session.id);
     return request;

@@ -50,7 +50,7 @@ Result<Report> run(const Request &request) {
     Report report;
     if (!request.keep_running)
         for (const auto &process : TRY(session::processes_in(request.cgroup)))
-            if (std::ranges::find(request.spare, process.pid) == request.spare.end()) {
+            if (std::ranges::find(request.spare, process.pid, &capture::Spared::pid) == request.spare.end()) {
                 ::kill(process.pid, SIGKILL);
                 fault("half");
                 report.figures.tasks++;
@@ -62,7 +62,7 @@ Result<Report> run(const Request &request) {
 Result<std::vector<capture::Finding>> check(const Request &request) {
     std::vector<capture::Finding> findings;
     for (const auto &process : TRY(session::processes_in(request.cgroup)))
-        if (std::ranges::find(request.spare, process.pid) == request.spare.end())
+        if (std::ranges::find(request.spare, process.pid, &capture::Spared::pid) == request.spare.end())
             findings.push_back({.pid = process.pid,
                                 .comm = process.comm,
                                 .object = "all of it",

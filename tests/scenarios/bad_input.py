@@ -74,11 +74,7 @@ class Bench:
     def unharmed(self):
         """The victim goes on, nobody traces it, and at its end it has noticed nothing."""
         before = self.count()
-        deadline = time.monotonic() + 10
-        while self.count() <= before:
-            if time.monotonic() > deadline:
-                raise run.Failed("the victim does not go on")
-            time.sleep(0.01)
+        run.wait_until(lambda: self.count() > before, "the victim to go on")
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         if "TracerPid:\t0\n" not in status:
             raise run.Failed("the victim is still traced")
@@ -90,12 +86,7 @@ class Bench:
             return
         self.unharmed()
         os.kill(self.pid, signal.SIGTERM)
-        deadline = time.monotonic() + run.PATIENCE
-        while not run.result_of(self.directory):
-            if time.monotonic() > deadline:
-                raise run.Failed("the victim does not end")
-            run.reap()
-            time.sleep(0.01)
+        run.wait_until(lambda: run.reap() or run.result_of(self.directory), "the victim's end")
         if run.result_of(self.directory) != "PASS":
             raise run.Failed("the victim: " + run.result_of(self.directory))
 
@@ -265,6 +256,29 @@ def killed_at(bench, point):
 
 for name in ("frozen", "captured", "rescued", "memory"):
     CASES["killed_when_" + name] = lambda bench, point=name: killed_at(bench, point)
+
+
+@case
+def killed_while_releasing(bench):
+    """Nobody finds half a tree: those that run already end, and it can be restored again."""
+    family = 4
+    with subprocess.Popen(["sh", "-c", "sleep 1000 & sleep 1000 & sleep 1000 & exec sleep 1000"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as shell:
+        def alive():
+            run.reap()
+            stats = [path.read_text().rpartition(")")[2].split() for path in pathlib.Path("/proc").glob("[0-9]*/stat")]
+            return sum(stat[3] == str(shell.pid) and stat[0] != "Z" for stat in stats)
+
+        run.wait_until(lambda: alive() == family, "the shell's children")
+        run.engine_run(bench.engine, "checkpoint", "--pid", shell.pid, "--images", bench.images)
+    run.reap()  # their ids are free again
+    restore = ("restore", "--detach", "--pids", "same", "--images", bench.images)
+    done = bench.call(*restore, env=dict(os.environ, ABEY_FAULT="released"))
+    if done.returncode != -signal.SIGKILL:
+        raise run.Failed(f"was to be killed while it released, status {done.returncode}: {done.stderr}")
+    run.wait_until(lambda: alive() == 0, "the end of those that were released")
+    run.engine_run(bench.engine, *restore)
+    run.wait_until(lambda: alive() == family, "the whole tree")
 
 
 @case

@@ -79,6 +79,14 @@ def result_of(directory):
         return ""
 
 
+def wait_until(condition, what):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Failed(f"waited for {what} for {PATIENCE} s")
+        time.sleep(0.01)
+
+
 def engine_run(engine, *arguments):
     try:
         done = subprocess.run([engine, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False,

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/frontend.h"
+
+#include "engine/os/procfs.h"
 #include "session/logind.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace abey::session {
@@ -111,22 +114,33 @@ TEST(Frontend, LeaderElsewhere) {
     EXPECT_TRUE(frontend({}, 100).empty());
 }
 
+// The 52 fields of proc_pid_stat(5).
+std::string line_of_stat(std::string_view name) {
+    std::string line = fmt::format("12 ({}) S 1 12 11 34816", name);
+    for (int field = 8; field <= 52; ++field)
+        line += fmt::format(" {}", field);
+    return line + "\n";
+}
+
 TEST(ParseStat, NamesMayHoldAnything) {
-    auto process = parse_stat("12 (a) R (b c) S 1 12 11 34816 99 4194560 0\n");
-    ASSERT_TRUE(process);
-    EXPECT_EQ(process->pid, 12);
-    EXPECT_EQ(process->comm, "a) R (b c");
-    EXPECT_EQ(process->parent, 1);
-    EXPECT_EQ(process->sid, 11);
-    EXPECT_EQ(process->tty, pts0);
+    const auto stat = os::parse_stat(line_of_stat("a) R (b c"));
+    ASSERT_TRUE(stat);
+    EXPECT_EQ(stat->pid, 12);
+    EXPECT_EQ(stat->comm, "a) R (b c");
+    EXPECT_EQ(stat->state, 'S');
+    EXPECT_EQ(stat->parent, 1);
+    EXPECT_EQ(stat->session, 11);
+    EXPECT_EQ(static_cast<uint32_t>(stat->terminal), pts0);
+    EXPECT_EQ(stat->start_time, 22U);
+    EXPECT_EQ(stat->exit_code, 52);
 }
 
 TEST(ParseStat, RefusesWhatIsCutShort) {
-    const std::string_view whole = "12 (cat) S 1 12 11 0";
-    for (size_t length = 0; length + 1 < whole.size(); ++length)
-        EXPECT_FALSE(parse_stat(whole.substr(0, length))) << length;
-    EXPECT_TRUE(parse_stat(whole));
-    EXPECT_FALSE(parse_stat(")12( S 1 12 11 0"));
+    const std::string whole = line_of_stat("cat");
+    for (size_t length = 0; length + 3 < whole.size(); ++length)
+        EXPECT_FALSE(os::parse_stat(whole.substr(0, length))) << length;
+    EXPECT_TRUE(os::parse_stat(whole));
+    EXPECT_FALSE(os::parse_stat(")12( S 1 12 11 0"));
 }
 
 constexpr std::string_view unified = "29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/worker.h"
 
-#include "session/frontend.h"
+#include "engine/os/procfs.h"
 
 #include <cerrno>
 #include <csignal>
@@ -61,7 +61,7 @@ TEST(Worker, HandsOverProcessesAndTerminals) {
     EXPECT_EQ(report->figures.total_time, 1ULL << 60U);
     ASSERT_EQ(report->roots.size(), 2U);
     for (const int root : report->roots) {
-        const auto process = parse_stat(read_file(fmt::format("/proc/{}/stat", root)).value()).value();
+        const auto process = os::read_stat(root).value();
         EXPECT_EQ(process.parent, ::getpid());
         ::kill(root, SIGKILL);
         EXPECT_EQ(::waitpid(root, nullptr, 0), root);

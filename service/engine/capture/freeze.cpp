@@ -141,19 +141,26 @@ Result<> drop_gone(std::vector<Stopped> &processes, std::set<int> &known) {
 
 } // namespace
 
+bool Target::spares(const os::ProcStat &stat) const {
+    return std::ranges::any_of(
+        spare, [&](const Spared &each) { return each.pid == stat.pid && each.start_time == stat.start_time; });
+}
+
 Result<StandStill> StandStill::of(const Target &target) {
     StandStill all;
     std::set<int> known;
     std::set<int> held;
     std::set<int> settled;
     const auto take = [&](int pid, const std::string &cgroup) -> Result<bool> {
-        if (known.contains(pid) || std::find(target.spare.begin(), target.spare.end(), pid) != target.spare.end())
+        if (known.contains(pid))
             return false;
         auto stat = os::read_stat(pid);
         if (!stat && vanished(stat.error()))
             return false;
         if (!stat)
             return std::unexpected(stat.error());
+        if (target.spares(*stat))
+            return false;
         TRY(refuse_if_untraceable(*stat));
         if (known.size() >= most_processes)
             return fail(E2BIG, "more than {} processes", most_processes);
@@ -248,10 +255,8 @@ Result<> StandStill::kill_all() {
 Result<std::vector<os::ProcStat>> list(const Target &target) {
     std::vector<Stopped> processes;
     const auto take = [&](int pid) -> Result<> {
-        if (std::find(target.spare.begin(), target.spare.end(), pid) != target.spare.end())
-            return {};
         auto stat = os::read_stat(pid);
-        if (stat) {
+        if (stat && !target.spares(*stat)) {
             TRY(refuse_if_untraceable(*stat));
             processes.emplace_back().pid = pid;
             processes.back().stat = std::move(*stat);

@@ -18,11 +18,19 @@ namespace abey::capture {
 // exec, clone and exit of a tracee are not ours to watch: nothing runs but what we inject.
 inline constexpr unsigned long trace_options = PTRACE_O_TRACESYSGOOD;
 
+// A process and no later one with its id.
+struct Spared {
+    int pid = 0;
+    uint64_t start_time = 0; // clock ticks since boot, as /proc/PID/stat has it
+};
+
 // What is to stand still: the tree below a root process, or everything in a cgroup v2 directory and below.
 struct Target {
     int pid = 0;
     std::string cgroup;
-    std::vector<int> spare; // not these (the frontend)
+    std::vector<Spared> spare; // not these (the frontend)
+
+    [[nodiscard]] bool spares(const os::ProcStat &stat) const;
 };
 
 // One process that stands still. A zombie has no threads.

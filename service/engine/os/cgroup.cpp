@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/cgroup.h"
 
-#include "engine/os/late_close.h"
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -14,7 +12,6 @@
 #include <linux/magic.h>
 #include <poll.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 
 namespace abey::os {
 
@@ -22,25 +19,6 @@ namespace {
 constexpr int deepest = 64;
 constexpr int patience_ms = 10000;
 constexpr size_t list_limit = 64U << 20U;
-constexpr std::string_view dismissed = "x";
-
-// The life of a guard: only system calls, it may have been forked by anything.
-[[noreturn]] void stand_guard(int line, int freezer) {
-    // a Ctrl-C is for its maker, whose end it must see
-    sigset_t all;
-    ::sigfillset(&all);
-    ::sigprocmask(SIG_BLOCK, &all, nullptr);
-    const std::array<int, 2> kept = {std::min(line, freezer), std::max(line, freezer)};
-    close_all_but(kept);
-    char heard = 0;
-    ssize_t n = 0;
-    do {
-        n = ::read(line, &heard, 1);
-    } while (n < 0 && errno == EINTR);
-    if (n <= 0)
-        n = ::write(freezer, "0", 1);
-    ::_exit(n == 1 ? 0 : 1);
-}
 } // namespace
 
 Result<Cgroup> Cgroup::open(const std::string &path) {
@@ -129,37 +107,18 @@ Result<Frozen> Frozen::freeze(const Cgroup &cgroup) {
     for (const auto &[pid, below] : TRY(cgroup.processes()))
         if (pid == ::getpid())
             return fail(EDEADLK, "cgroup {}: this process is in it and would freeze itself", cgroup.path());
-    Frozen frozen(&cgroup);
-    TRY(frozen.post_guard());
+    const Fd freezer = TRY_IN(cgroup.freezer(), "cgroup {}", cgroup.path());
+    auto guard = TRY_IN(Guard::post({freezer.get()}, [fd = freezer.get()] { (void)!::write(fd, "0", 1); }), "cgroup {}",
+                        cgroup.path());
+    Frozen frozen(&cgroup, std::move(guard));
     TRY(cgroup.freeze());
     return frozen;
 }
 
-Result<> Frozen::post_guard() {
-    const Fd freezer = TRY_IN(cgroup_->freezer(), "cgroup {}", cgroup_->path());
-    std::array<int, 2> ends = {};
-    if (::pipe2(ends.data(), O_CLOEXEC) < 0)
-        return fail(errno, "cannot make a pipe");
-    const Fd theirs(ends[0]);
-    line_ = Fd(ends[1]);
-    guard_ = ::fork();
-    if (guard_ < 0)
-        return fail(errno, "cannot start the guard of cgroup {}", cgroup_->path());
-    if (guard_ == 0)
-        stand_guard(theirs.get(), freezer.get());
-    return {};
-}
-
 Frozen::~Frozen() {
-    if (cgroup_ == nullptr)
-        return;
-    // a guard that hears nothing before the line ends thaws
-    if (line_ && cgroup_->thaw())
-        (void)write_all(line_, dismissed);
-    line_.reset();
-    if (guard_ > 0)
-        while (::waitpid(guard_, nullptr, 0) < 0 && errno == EINTR) {
-        }
+    // a guard that is not dismissed thaws
+    if (cgroup_ != nullptr && cgroup_->thaw())
+        guard_.dismiss();
 }
 
 } // namespace abey::os

@@ -3,7 +3,7 @@
 // A cgroup v2 directory (Documentation/admin-guide/cgroup-v2.rst), always relative to a descriptor of it.
 #pragma once
 
-#include "engine/os/fd.h"
+#include "engine/os/guard.h"
 
 #include <string>
 #include <utility>
@@ -43,19 +43,16 @@ class Frozen {
   public:
     // EDEADLK: this process is in the cgroup itself. The cgroup must outlive what is returned.
     static Result<Frozen> freeze(const Cgroup &cgroup);
-    Frozen(Frozen &&other) noexcept
-        : cgroup_(std::exchange(other.cgroup_, nullptr)), line_(std::move(other.line_)), guard_(other.guard_) {}
+    Frozen(Frozen &&other) noexcept : cgroup_(std::exchange(other.cgroup_, nullptr)), guard_(std::move(other.guard_)) {}
     Frozen &operator=(Frozen &&) = delete;
     Frozen(const Frozen &) = delete;
     Frozen &operator=(const Frozen &) = delete;
     ~Frozen();
 
   private:
-    explicit Frozen(const Cgroup *cgroup) : cgroup_(cgroup) {}
-    Result<> post_guard();
+    Frozen(const Cgroup *cgroup, Guard guard) : cgroup_(cgroup), guard_(std::move(guard)) {}
     const Cgroup *cgroup_;
-    Fd line_; // a pipe to the guard: it ends with us
-    pid_t guard_ = 0;
+    Guard guard_;
 };
 
 } // namespace abey::os

@@ -95,7 +95,7 @@ Result<ProcStat> parse_stat(std::string_view text) {
         if (uint64_t big = 0; !take_number(word, value) && take_number(word, big))
             value = static_cast<int64_t>(big);
     }
-    if (count < 52)
+    if (count <= 52)
         return fail(0, "/proc/{}/stat has only {} fields", stat.pid, count);
     const auto at = [&](size_t i) { return field.at(i); };
     stat.parent = static_cast<int>(at(4));

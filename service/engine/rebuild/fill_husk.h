@@ -3,6 +3,7 @@
 // Filling a husk, step by step, in this order, each step for every task of the tree before the next.
 #pragma once
 
+#include "engine/os/guard.h"
 #include "engine/rebuild/husk.h"
 
 namespace abey::rebuild {
@@ -27,6 +28,10 @@ Result<> fill_threads(Context &context, Husk &husk, const model::Task &task);
 
 // Registers, signal masks; the region is unmapped. Nothing is left to do but to let go.
 Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree);
+
+// While tasks are let go one by one: should that not come to its end, because of an error or because this process is
+// killed, those that run already are killed, too. Half a session would be worse than none, which can be brought back.
+Result<os::Guard> all_or_nothing(std::vector<int> pids);
 
 // Lets every thread run (or stand in its group-stop).
 Result<> release(Husk &husk, const model::Task &task, const model::Tree &tree);

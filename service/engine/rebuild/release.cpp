@@ -84,6 +84,13 @@ Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree
     return set_thread(leader, task.threads.front());
 }
 
+Result<os::Guard> all_or_nothing(std::vector<int> pids) {
+    return os::Guard::post({}, [pids = std::move(pids)] {
+        for (const int pid : pids)
+            (void)::kill(pid, SIGKILL);
+    });
+}
+
 Result<> release(Husk &husk, const model::Task &task, const model::Tree &tree) {
     if (task.state == model::TaskState::stopped && ::kill(husk.pid(), stop_signal(task, tree)) < 0)
         return fail(errno, "process {}: cannot be stopped again", task.pid);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/server.h"
 
-#include "session/frontend.h"
+#include "engine/os/procfs.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -188,13 +188,11 @@ ServedTerminal *Server::wanted(uint32_t index) {
 
 // A terminal that is attached to itself would show its own output to itself for ever.
 bool Server::sits_on_ours(pid_t peer) const {
-    const auto stat = read_file(fmt::format("/proc/{}/stat", peer));
+    const auto stat = os::read_stat(peer);
     if (!stat)
         return false;
-    const auto process = parse_stat(*stat);
-    if (!process)
-        return false;
-    const dev_t tty = process->tty; // in the encoding of stat(2) for numbers of this size
+    const auto tty = static_cast<dev_t>(
+        static_cast<uint32_t>(stat->terminal)); // in the encoding of stat(2) for numbers of this size
     if (major(tty) < first_slave_major || major(tty) >= first_slave_major + slave_majors)
         return false;
     const uint32_t index = (major(tty) - first_slave_major) * 256 + minor(tty);
