@@ -18,10 +18,17 @@ constexpr size_t input_limit = 64U << 10U;
 constexpr uint64_t jiggle_time = 60'000; // microseconds
 constexpr uint64_t look_time = 500'000;
 
+WindowSize size_of(const Fd &master) {
+    winsize value = {};
+    if (::ioctl(master.get(), TIOCGWINSZ, &value) < 0)
+        return {};
+    return {.rows = value.ws_row, .columns = value.ws_col};
+}
+
 } // namespace
 
 ServedTerminal::ServedTerminal(sd_event *event, Master master, std::function<void(ServedTerminal &)> closed)
-    : event_(event), master_(std::move(master)), closed_(std::move(closed)), screen_(size()) {
+    : event_(event), master_(std::move(master)), closed_(std::move(closed)), screen_(size_of(master_.fd)) {
     pid_t leader = 0;
     if (::ioctl(master_.fd.get(), TIOCGSID, &leader) == 0)
         leader_ = leader;
@@ -172,12 +179,7 @@ void ServedTerminal::set_size(WindowSize size) const {
 }
 
 WindowSize ServedTerminal::size() const {
-    if (jiggle_)
-        return wanted_;
-    winsize value = {};
-    if (::ioctl(master_.fd.get(), TIOCGWINSZ, &value) < 0)
-        return {};
-    return {.rows = value.ws_row, .columns = value.ws_col};
+    return jiggle_ ? wanted_ : size_of(master_.fd);
 }
 
 TerminalEntry ServedTerminal::entry() const {
