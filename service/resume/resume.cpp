@@ -14,6 +14,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <set>
 
@@ -135,6 +136,52 @@ std::vector<int> pids_of(const model::Tree &tree, const rebuild::Context &contex
     return pids;
 }
 
+using Tell = std::function<void(const char *phase, int percent)>;
+
+// From nothing to running processes; an error leaves nothing of them.
+Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engine::FileOpener &files, bool own_pids,
+                      Report &report, const Tell &tell) {
+    const auto forking = Clock::now();
+    Fd pidfd;
+    const auto shop = TRY(rebuild::Workshop::open(tree, pidfd));
+    std::optional<rebuild::Reaper> reaper;
+    if (own_pids)
+        reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));
+    rebuild::Context context(tree, files, TRY(image.pages()));
+    rebuild::Family family(tree, shop, reaper ? &reaper->husk() : nullptr);
+    TRY(family.make(context));
+    for (const model::Task &task : tree.tasks)
+        context.pids[task.pid] = family.of(task).pid();
+    TRY(family.make_groups(context));
+    report.figures.forking_time = since(forking);
+
+    tell("objects", 40);
+    TRY(rebuild::fill(context));
+
+    tell("adopt", 50);
+    TRY(adopt(tree, context, family));
+
+    tell("confirm", 90);
+    report.roots = family.roots();
+    report.terminals = TRY(terminals_of(tree, context));
+
+    tell("release", 95);
+    auto guard = TRY(rebuild::all_or_nothing(pids_of(tree, context)));
+    for (const model::Task &task : tree.tasks) {
+        if (task.state != model::TaskState::zombie)
+            TRY(rebuild::release(family.of(task), task, tree));
+        os::fault_point("released");
+    }
+    if (reaper) {
+        report.reaper = reaper->pid();
+        TRY(reaper->let_go());
+    }
+    guard.dismiss();
+    family.let_go();
+    context.released = true;
+    return {};
+}
+
 } // namespace
 
 Result<Report> run(const Request &request) {
@@ -183,46 +230,14 @@ Result<Report> run(const Request &request) {
     raise_descriptor_limit();
     const Subreaper subreaper;
     TRY(rebuild::continue_clocks(tree.clocks, tree.machine.boot_id));
-    Fd pidfd;
-    const auto shop = TRY(rebuild::Workshop::open(tree, pidfd));
-    const auto files = files::make_opener(request.images, homes);
-    std::optional<rebuild::Reaper> reaper;
-    if (own_pids)
-        reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));
-    rebuild::Context context(tree, *files, TRY(image.pages()));
-    rebuild::Family family(tree, shop, reaper ? &reaper->husk() : nullptr);
-    TRY(family.make(context));
-    for (const model::Task &task : tree.tasks)
-        context.pids[task.pid] = family.of(task).pid();
-    TRY(family.make_groups(context));
-    report.figures.forking_time = since(forking);
-
-    tell("objects", 40);
-    TRY(rebuild::fill(context));
-
-    tell("adopt", 50);
-    TRY(adopt(tree, context, family));
-
-    tell("confirm", 90);
-    report.roots = family.roots();
-    report.terminals = TRY(terminals_of(tree, context));
-
-    tell("release", 95);
-    {
-        auto guard = TRY(rebuild::all_or_nothing(pids_of(tree, context)));
-        for (const model::Task &task : tree.tasks) {
-            if (task.state != model::TaskState::zombie)
-                TRY(rebuild::release(family.of(task), task, tree));
-            os::fault_point("released");
-        }
-        if (reaper) {
-            report.reaper = reaper->pid();
-            TRY(reaper->let_go());
-        }
-        guard.dismiss();
+    auto files = files::make_opener(request.images, homes);
+    auto done = rebuild_tree(tree, image, *files, own_pids, report, tell);
+    // Ids that were free when we looked may have been taken since, above all while a machine boots.
+    if (!done && done.error().code() == EEXIST && request.pids == Pids::automatic && !own_pids) {
+        files = files::make_opener(request.images, homes);
+        done = rebuild_tree(tree, image, *files, true, report, tell);
     }
-    family.let_go();
-    context.released = true;
+    TRY(std::move(done));
     home.keep();
     // Everything runs: what is left behind is told, and changes nothing about that.
     if (const auto finished = files->finish(request.keep_checkpoint); !finished)

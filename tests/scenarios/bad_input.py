@@ -282,6 +282,29 @@ def killed_while_releasing(bench):
 
 
 @case
+def id_taken_unseen(bench):
+    """An id that no process has, and which is in use all the same: of a process group whose leader has ended."""
+    with subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, start_new_session=True) as sleeper:
+        run.engine_run(bench.engine, "checkpoint", "--pid", sleeper.pid, "--images", bench.images)
+    pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(sleeper.pid - 1))
+    leader = os.fork()
+    if leader == 0:
+        os.setpgid(0, 0)
+        if os.fork() == 0:
+            signal.pause()
+        os._exit(0)
+    if leader != sleeper.pid:
+        raise run.Skipped(f"process id {sleeper.pid} cannot be had again")
+    os.waitpid(leader, 0)
+    bench.refused("restore", "--detach", "--pids", "same", "--images", bench.images, says=[str(sleeper.pid)])
+    run.engine_run(bench.engine, "restore", "--detach", "--images", bench.images)
+    lines = [path.read_bytes() for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")]
+    if lines.count(b"sleep\0001000\0") != 1:
+        raise run.Failed(f"expected one sleep 1000, found {lines}")
+
+
+@case
 def killed_at_random(bench):
     bench.victim(mebibytes=32)
     seed = random.randrange(1 << 30)
