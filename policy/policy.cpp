@@ -95,6 +95,21 @@ OnDivergence Policy::on_divergence() const { return rules_->on_divergence; }
 Pids Policy::pids() const { return rules_->pids; }
 OnLogin Policy::resume_on_login() const { return rules_->on_login; }
 const ServiceRules &Policy::service() const { return rules_->service; }
+const std::vector<HookRule> &Policy::hooks() const { return rules_->hooks; }
+
+std::string_view name_of(HookEvent event) {
+    switch (event) {
+    case HookEvent::pre_suspend:
+        return "pre-suspend";
+    case HookEvent::post_suspend:
+        return "post-suspend";
+    case HookEvent::pre_resume:
+        return "pre-resume";
+    case HookEvent::post_resume:
+        break;
+    }
+    return "post-resume";
+}
 
 std::string Policy::home_provider_name() const {
     switch (rules_->home_provider) {

@@ -7,6 +7,7 @@
 #include "engine/model/inode.h"
 #include "engine/os/result.h"
 #include "engine/peers.h"
+#include "policy/hook_rules.h"
 #include "policy/service_rules.h"
 
 #include <cstdint>
@@ -99,6 +100,8 @@ class Policy {
     [[nodiscard]] Pids pids() const;
     [[nodiscard]] OnLogin resume_on_login() const;
     [[nodiscard]] const ServiceRules &service() const;
+    // In the order in which they are run: those of later files first, in a file from top to bottom.
+    [[nodiscard]] const std::vector<HookRule> &hooks() const;
 
     // The name that the policy's own language has for it: "auto", "btrfs", ... (snapshot::make_provider takes these).
     [[nodiscard]] std::string home_provider_name() const;

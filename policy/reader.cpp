@@ -188,6 +188,14 @@ constexpr std::array pid_words = {
     Word{"same", Pids::same},
     Word{"namespace", Pids::in_namespace},
 };
+constexpr std::array event_words = {
+    Word{"pre-suspend", HookEvent::pre_suspend},
+    Word{"post-suspend", HookEvent::post_suspend},
+    Word{"pre-resume", HookEvent::pre_resume},
+    Word{"post-resume", HookEvent::post_resume},
+};
+enum class As : uint8_t { root, user };
+constexpr std::array as_words = {Word{"root", As::root}, Word{"user", As::user}};
 constexpr std::array login_words = {Word{"auto", OnLogin::automatic}, Word{"ask", OnLogin::ask},
                                     Word{"never", OnLogin::never}};
 constexpr std::array act_words = {Word{"nothing", Act::nothing}, Word{"checkpoint", Act::checkpoint},
@@ -378,6 +386,69 @@ Result<> read_peer_rule(const Reader &reader, const toml::table &table, PeerRule
     return {};
 }
 
+constexpr std::array<Key<HookRule>, 6> hook_keys = {{
+    {"at",
+     [](const Reader &reader, const toml::node &value, HookRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) -> Result<> {
+             rule.events.push_back(TRY(read_word(reader, entry, event_words)));
+             return {};
+         });
+     }},
+    {"run",
+     [](const Reader &reader, const toml::node &value, HookRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) -> Result<> {
+             std::string word(TRY(read_string(reader, entry)));
+             if (word.find('\0') != std::string::npos)
+                 return reader.error(entry, "a zero byte cannot be part of an argument");
+             if (rule.command.empty() && !word.starts_with('/') && !word.starts_with("~/"))
+                 return reader.error(entry, "the program is named by an absolute path, or one that begins with \"~/\"");
+             rule.command.push_back(std::move(word));
+             return {};
+         });
+     }},
+    {"as",
+     [](const Reader &reader, const toml::node &value, HookRule &rule) -> Result<> {
+         rule.as_user = TRY(read_word(reader, value, as_words)) == As::user;
+         return {};
+     }},
+    {"optional",
+     [](const Reader &reader, const toml::node &value, HookRule &rule) -> Result<> {
+         rule.optional = TRY(read_bool(reader, value));
+         return {};
+     }},
+    {"time-limit",
+     [](const Reader &reader, const toml::node &value, HookRule &rule) -> Result<> {
+         const auto text = TRY(read_string(reader, value));
+         const auto limit = parse_duration(text);
+         if (!limit)
+             return reader.error(value, "{}", limit.error());
+         if (*limit == 0 || *limit > 3600)
+             return reader.error(value, "a hook may take between 1 s and 1 h");
+         rule.time_limit = *limit;
+         return {};
+     }},
+    {"users",
+     [](const Reader &reader, const toml::node &value, HookRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) -> Result<> {
+             rule.users.emplace_back(TRY(read_string(reader, entry)));
+             return {};
+         });
+     }},
+}};
+
+Result<> read_hook_rule(const Reader &reader, const toml::table &table, HookRule &rule) {
+    TRY(read_table(reader, table, "[[hook]]", hook_keys, rule));
+    if (rule.events.empty())
+        return reader.error(table, "this [[hook]] does not say when: add \"at\"");
+    if (rule.command.empty())
+        return reader.error(table, "this [[hook]] does not say what: add \"run\"");
+    // A program that a user can write must never run as root.
+    if (!rule.as_user && rule.command.front().starts_with("~/"))
+        return reader.error(table, "a program in the user's home is run as the user only: add as = \"user\"");
+    rule.origin = reader.origin(table);
+    return {};
+}
+
 using Rules = Policy::Rules;
 
 template <auto section, auto member> Result<> read_act(const Reader &reader, const toml::node &value, Rules &rules) {
@@ -550,13 +621,15 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 9> top_keys = {{
+constexpr std::array<Key<Rules>, 10> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "area", rules.areas, read_area_rule); }},
     {"peer", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "peer", rules.peers, read_peer_rule); }},
+    {"hook", [](const Reader &reader, const toml::node &value,
+                Rules &rules) { return read_rule_list(reader, value, "hook", rules.hooks, read_hook_rule); }},
     {"not-lasting", [](const Reader &reader, const toml::node &value,
                        Rules &rules) { return read_section(reader, value, "not-lasting", not_lasting_keys, rules); }},
     {"limits", [](const Reader &reader, const toml::node &value,

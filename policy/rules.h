@@ -46,6 +46,7 @@ struct Policy::Rules {
     std::vector<FileRule> files; // the first that matches counts
     std::vector<AreaRule> areas; // the same
     std::vector<PeerRule> peers; // the same
+    std::vector<HookRule> hooks; // all that match count
     std::vector<Glob> not_lasting = {Glob::compile("/tmp/**").value()};
     Limits limits;
     HomeProvider home_provider = HomeProvider::automatic;

@@ -77,6 +77,23 @@ Result<std::string> Client::resume_checkpoint(const std::string &checkpoint, con
     return start_job("ResumeCheckpoint", checkpoint, options);
 }
 
+Result<std::string> Client::ask_document(const char *member, const std::string &id) {
+    auto message = TRY(method(member));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "s", id.c_str()), member));
+    const auto reply = TRY(ask(message));
+    const char *text = nullptr;
+    TRY(bus::checked(::sd_bus_message_read(reply.get(), "s", &text), member));
+    return std::string(text);
+}
+
+Result<std::string> Client::explain_session(const std::string &session) {
+    return ask_document("ExplainSession", session);
+}
+
+Result<std::string> Client::diff_checkpoint(const std::string &checkpoint) {
+    return ask_document("DiffCheckpoint", checkpoint);
+}
+
 Result<std::vector<capture::Finding>> Client::check_session(const std::string &session) {
     auto message = TRY(method("CheckSession"));
     TRY(bus::checked(::sd_bus_message_append(message.get(), "s", session.c_str()), "CheckSession"));

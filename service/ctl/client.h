@@ -41,6 +41,9 @@ class Client {
     Result<std::string> suspend_session(const std::string &session, const CallOptions &options);
     Result<std::string> resume_checkpoint(const std::string &checkpoint, const CallOptions &options);
     Result<std::vector<capture::Finding>> check_session(const std::string &session);
+    // JSON documents, as dbus/org.abeyance1.xml tells.
+    Result<std::string> explain_session(const std::string &session);
+    Result<std::string> diff_checkpoint(const std::string &checkpoint);
     Result<std::vector<CheckpointEntry>> list_checkpoints();
     // What is known of the session in a checkpoint, JSON.
     Result<std::string> information(const CheckpointEntry &checkpoint);
@@ -66,6 +69,7 @@ class Client {
     // The same call again, with somebody there who asks for a password.
     Result<bus::Message> ask_with_password(const bus::Message &message, std::string &error_name);
     Result<std::string> start_job(const char *member, const std::string &id, const CallOptions &options);
+    Result<std::string> ask_document(const char *member, const std::string &id);
 
     bus::Bus bus_;
 };

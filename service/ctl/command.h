@@ -46,6 +46,19 @@ struct CheckCommand {
 // 1: a suspend would be refused.
 Result<int> check(const CheckCommand &command);
 
+struct ExplainCommand {
+    std::string session; // empty: the caller's
+    bool json = false;
+};
+// 1: a suspend would be refused because of a file.
+Result<int> explain(const ExplainCommand &command);
+
+struct DiffCommand {
+    std::string checkpoint; // empty: the only one that waits
+    bool json = false;
+};
+Result<int> diff(const DiffCommand &command);
+
 struct AttachCommand {
     std::string session; // empty: the only one there is
     std::optional<uint32_t> terminal;

@@ -100,6 +100,14 @@ int run(int argc, char **argv) {
     command = line.add("check", "tell what could not be brought back, and touch nothing", check, ctl::check);
     command->add_option("SESSION", check.session, "logind's id of the session; without it, the one you are in");
 
+    ctl::ExplainCommand explain;
+    command = line.add("explain", "tell how each file that a session holds comes back", explain, ctl::explain);
+    command->add_option("SESSION", explain.session, "logind's id of the session; without it, the one you are in");
+
+    ctl::DiffCommand diff;
+    command = line.add("diff", "tell what has changed in the home since a checkpoint", diff, ctl::diff);
+    command->add_option("CHECKPOINT", diff.checkpoint, "its id; without it, the only one that waits");
+
     ctl::AttachCommand attach;
     command =
         line.add("attach", "join the terminal of a resumed session; Ctrl-\\ Ctrl-D leaves it", attach, ctl::attach);

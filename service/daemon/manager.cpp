@@ -150,9 +150,16 @@ Answer<uint32_t> Manager::resume(const Permit &permit, const std::string &id, co
     return running->job.number;
 }
 
-Answer<> Manager::check(const Permit &permit, const std::string &id, sd_bus_message *request) {
+Answer<> Manager::check(const Permit &permit, const std::string &id, sd_bus_message *request, const char *question) {
     const auto session = TRY(permitted_session(permit, id));
-    job::Job job{.kind = job::Kind::check, .uid = session.uid, .session = id};
+    job::Job job{.kind = job::Kind::check, .uid = session.uid, .session = id, .question = question};
+    TRY(admit(permit.caller, job));
+    return start_job(*TRY(make_job(std::move(job), request)));
+}
+
+Answer<> Manager::diff(const Permit &permit, const std::string &id, sd_bus_message *request) {
+    const auto checkpoint = TRY(permitted_checkpoint(permit, id));
+    job::Job job{.kind = job::Kind::check, .uid = checkpoint.uid, .checkpoint = id, .question = "diff"};
     TRY(admit(permit.caller, job));
     return start_job(*TRY(make_job(std::move(job), request)));
 }

@@ -76,7 +76,8 @@ class Manager {
     Answer<uint32_t> suspend(const Permit &permit, const std::string &id, const SuspendOptions &options,
                              sd_bus_message *request);
     Answer<uint32_t> resume(const Permit &permit, const std::string &id, const ResumeOptions &options);
-    Answer<> check(const Permit &permit, const std::string &id, sd_bus_message *request);
+    Answer<> check(const Permit &permit, const std::string &id, sd_bus_message *request, const char *question = "");
+    Answer<> diff(const Permit &permit, const std::string &id, sd_bus_message *request);
     Answer<> remove(const Permit &permit, const std::string &id, sd_bus_message *request);
     Answer<> cancel(const Permit &permit, uint32_t number);
     Answer<> set_pinned(const Permit &permit, const std::string &id, bool pinned);

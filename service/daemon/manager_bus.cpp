@@ -74,7 +74,29 @@ int on_resume_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *
     });
 }
 
-// These two answer when the work is done.
+// These answer when the work is done.
+int on_explain_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto owner = TRY(manager.owner_of_session(id));
+        manager.authority().ask(message, about_session("check", caller, owner, id),
+                                [&manager, id](const Permit &permit, sd_bus_message *request) {
+                                    return manager.check(permit, id, request, "explain");
+                                });
+        return {};
+    });
+}
+
+int on_diff_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto owner = TRY(Manager::owner_of_checkpoint(id));
+        manager.authority().ask(message, about_checkpoint("check", caller, owner, id),
+                                [&manager, id](const Permit &permit, sd_bus_message *request) {
+                                    return manager.diff(permit, id, request);
+                                });
+        return {};
+    });
+}
+
 int on_check_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
         const auto owner = TRY(manager.owner_of_session(id));
@@ -235,6 +257,10 @@ const sd_bus_vtable manager_vtable[] = {
                             SD_BUS_RESULT("o", job), on_resume_checkpoint, open),
     SD_BUS_METHOD_WITH_ARGS("CheckSession", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("a(issssb)", findings),
                             on_check_session, open),
+    SD_BUS_METHOD_WITH_ARGS("ExplainSession", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("s", files),
+                            on_explain_session, open),
+    SD_BUS_METHOD_WITH_ARGS("DiffCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_RESULT("s", changes),
+                            on_diff_checkpoint, open),
     SD_BUS_METHOD_WITH_ARGS("ListCheckpoints", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sussttso)", checkpoints),
                             on_list_checkpoints, open),
     SD_BUS_METHOD_WITH_ARGS("RemoveCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_NO_RESULT, on_remove_checkpoint,
@@ -298,6 +324,10 @@ void Manager::answer_request(RunningJob &running, const job::Outcome &outcome) {
     }
     if (running.job.kind != job::Kind::check) {
         (void)::sd_bus_reply_method_return(request, "");
+        return;
+    }
+    if (!running.job.question.empty()) {
+        (void)::sd_bus_reply_method_return(request, "s", bus::printable(outcome.answer).c_str());
         return;
     }
     sd_bus_message *reply = nullptr;

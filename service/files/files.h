@@ -16,12 +16,27 @@ class Policy;
 
 namespace abey::files {
 
+// What is going to become of a file that somebody holds.
+struct Explanation {
+    engine::FileUse use;            // the first that was met
+    std::string path;               // bytes
+    std::string state;              // "named", "deleted", "replaced", "linked", "unnamed", "not-lasting"
+    uint64_t size = 0, on_disk = 0; // bytes
+    model::Strategy strategy = model::Strategy::none;       // none: found again by its name
+    std::string rule;                                       // what chose it; empty: needs no keeping
+    uint64_t cost = 0;                                      // bytes that keeping it writes, about
+    std::vector<std::pair<std::string, std::string>> tried; // strategies that are not possible, and why
+    std::string refused;                                    // why the suspend would be refused; empty: it would not
+};
+using Explain = std::function<void(const Explanation &)>;
+
 // Embedded contents go to IMAGES/deleted/ (made when first needed), the other kept files to dedicated areas, in a
 // directory named by the checkpoint's id (empty: a random one). The policy must outlive the keeper. `keep_running`: the
 // processes go on after the checkpoint and could still write, so an inode itself is never what is kept (no relink). A
 // keeper that is destroyed without sync() having succeeded does not discard by itself: call discard().
 std::unique_ptr<engine::FileKeeper> make_keeper(const policy::Policy &policy, std::string images,
-                                                std::string checkpoint_id, bool keep_running = false);
+                                                std::string checkpoint_id, bool keep_running = false,
+                                                Explain explain = {}); // told of each plan(); may be null
 
 // The home was or will be brought back to a saved state: what had a name below `home` is looked for below `place`.
 // There inode numbers are as they were, but subvolume and device are others and are not compared. Before the roll-back,

@@ -97,9 +97,9 @@ std::string random_id() {
 
 class Keeper final : public engine::FileKeeper {
   public:
-    Keeper(const policy::Policy &policy, std::string images, std::string id, bool keep_running)
+    Keeper(const policy::Policy &policy, std::string images, std::string id, bool keep_running, Explain explain)
         : policy_(policy), images_(std::move(images)), id_(id.empty() ? random_id() : std::move(id)),
-          keep_running_(keep_running) {}
+          keep_running_(keep_running), explain_(std::move(explain)) {}
 
     Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root) override {
         model::Inode inode;
@@ -110,18 +110,44 @@ class Keeper final : public engine::FileKeeper {
     }
 
     Result<Strategy> plan(const model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
+        Explanation told;
+        auto planned = make_plan(inode, file, use, told);
+        if (!explain_)
+            return planned;
+        told.use = use;
+        told.path = inode.path;
+        told.state = told.rule.empty() ? "named" : naming_word(inode);
+        told.size = inode.size;
+        if (const auto status = stat_of(file))
+            told.on_disk = static_cast<uint64_t>(status->st_blocks) * 512;
+        if (planned)
+            told.strategy = *planned;
+        else
+            told.refused = planned.error().message();
+        if (told.strategy == Strategy::embed || told.strategy == Strategy::copy)
+            told.cost = data_size(file).value_or(inode.size);
+        explain_(told);
+        return planned;
+    }
+
+    Result<Strategy> make_plan(const model::Inode &inode, const Fd &file, const engine::FileUse &use,
+                               Explanation &told) {
         Need need = TRY_IN(need_of(inode, policy_), "{}", printable(inode.path));
         if (need == Need::none)
             return Strategy::none;
-        if (need == Need::shape)
+        if (need == Need::shape) {
+            told.rule = "built-in: it has no contents";
             return Strategy::empty;
+        }
         policy::Choice choice = choose(inode, use);
+        told.rule = choice.rule;
         std::vector<model::FailedTry> tried;
         for (Strategy strategy : choice.strategies) {
             auto possible = check(strategy, inode, file);
             if (possible)
                 return strategy;
             tried.push_back({strategy, possible.error().message()});
+            told.tried.emplace_back(policy::strategy_name(strategy), possible.error().message());
         }
         return refuse(inode, choice, tried);
     }
@@ -357,6 +383,7 @@ class Keeper final : public engine::FileKeeper {
     const std::string images_;
     const std::string id_;
     const bool keep_running_;
+    const Explain explain_;
     Fd deleted_; // IMAGES/deleted
     uint64_t blob_count_ = 0;
     uint64_t embedded_ = 0; // bytes
@@ -368,8 +395,9 @@ class Keeper final : public engine::FileKeeper {
 } // namespace
 
 std::unique_ptr<engine::FileKeeper> make_keeper(const policy::Policy &policy, std::string images,
-                                                std::string checkpoint_id, bool keep_running) {
-    return std::make_unique<Keeper>(policy, std::move(images), std::move(checkpoint_id), keep_running);
+                                                std::string checkpoint_id, bool keep_running, Explain explain) {
+    return std::make_unique<Keeper>(policy, std::move(images), std::move(checkpoint_id), keep_running,
+                                    std::move(explain));
 }
 
 } // namespace abey::files

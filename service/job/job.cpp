@@ -101,7 +101,8 @@ std::string to_json(const Job &job) {
                  {"on_divergence", job.on_divergence},
                  {"tty", job.tty},
                  {"automatic", job.automatic},
-                 {"trigger", job.trigger}});
+                 {"trigger", job.trigger},
+                 {"question", job.question}});
 }
 
 Result<Job> job_from_json(std::string_view text) {
@@ -119,6 +120,7 @@ Result<Job> job_from_json(std::string_view text) {
         job.tty = text_member(json, "tty");
         job.automatic = member<bool>(json, "automatic");
         job.trigger = text_member(json, "trigger");
+        job.question = text_member(json, "question");
         return job;
     } catch (const nlohmann::json::exception &error) {
         return fail(EINVAL, "not the description of a job: {}", error.what());
@@ -139,7 +141,8 @@ std::string to_json(const Outcome &outcome) {
                  {"checkpoint", outcome.checkpoint},
                  {"session", outcome.session},
                  {"figures", outcome.figures},
-                 {"findings", std::move(findings)}});
+                 {"findings", std::move(findings)},
+                 {"answer", outcome.answer}});
 }
 
 Result<Outcome> outcome_from_json(std::string_view text) {
@@ -163,6 +166,7 @@ Result<Outcome> outcome_from_json(std::string_view text) {
                                         .advice = text_member(item, "advice"),
                                         .fatal = member<bool>(item, "fatal")});
         }
+        outcome.answer = member<std::string>(json, "answer");
         return outcome;
     } catch (const nlohmann::json::exception &error) {
         return fail(EINVAL, "not the result of a job: {}", error.what());

@@ -36,6 +36,7 @@ struct Job {
     std::string tty;           // terminal of the user who waits for it ("pts/3"), for a message; may be empty
     bool automatic = false;    // started by a trigger, not by a call
     std::string trigger;       // suspend: which, as store::About has it
+    std::string question;      // check: "explain" (of the session), "diff" (of the checkpoint); empty: the findings
 };
 
 struct Outcome {
@@ -45,6 +46,7 @@ struct Outcome {
     std::string session;                     // resume: the new logind session
     std::map<std::string, uint64_t> figures; // the field's names (design section 9)
     std::vector<capture::Finding> findings;
+    std::string answer; // check: to its question, a JSON document
 };
 
 // Unit in which a job runs: "abeyance-suspend@12.service".

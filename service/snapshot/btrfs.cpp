@@ -3,6 +3,7 @@
 
 #include "snapshot/area.h"
 #include "snapshot/changes.h"
+#include "snapshot/manifest.h"
 
 #include <array>
 #include <ctime>
@@ -70,6 +71,7 @@ class Btrfs final : public Provider {
     Result<> check(const Saved &saved) override;
     Result<Displaced> roll_back(const Saved &saved) override;
     Result<> undo(const Displaced &displaced) override;
+    Result<std::vector<Change>> changes(const Saved &saved, size_t limit) override;
     Result<std::string> foretell() override {
         TRY(savable());
         return std::string();
@@ -217,6 +219,22 @@ Result<bool> Btrfs::diverged(const Saved &saved) {
     if (home.subvolume.parent_uuid == saved.snapshot)
         return TRY_IN(changed_since(home.directory, snapshot, home.subvolume.created), "home {}", home_);
     return true;
+}
+
+Result<std::vector<Change>> Btrfs::changes(const Saved &saved, size_t limit) {
+    const auto home = TRY(live());
+    TRY(checked_saved(home, saved));
+    const auto snapshot = TRY(opened(saved));
+    if (::syncfs(home.directory.get()) < 0)
+        return fail(errno, "cannot write the dirty data of {} to disk", home_);
+    if (home.subvolume.uuid == saved.source)
+        return TRY_IN(list_changes(home.directory, snapshot, saved.generation, limit), "home {}", home_);
+    if (home.subvolume.parent_uuid == saved.snapshot)
+        return TRY_IN(list_changes(home.directory, snapshot, home.subvolume.created, limit), "home {}", home_);
+    // Another subvolume lies there: nothing is known of what they have in common.
+    const auto then = TRY(Manifest::of(snapshot, saved.place));
+    const auto now = TRY(Manifest::of(home.directory, home_));
+    return differences(then, now, Match::copy, limit);
 }
 
 Result<> Btrfs::check(const Saved &saved) {

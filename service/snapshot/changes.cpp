@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/changes.h"
 
+#include "snapshot/area.h"
+#include "snapshot/subvolume.h"
+
+#include <algorithm>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -94,7 +99,81 @@ bool looks_same(uint64_t inode, const btrfs_inode_item &one, const btrfs_inode_i
            (top || one.transid == other.transid || !same(one.atime, other.atime));
 }
 
+// Of an inode in the subvolume of `tree`, relative to its top; nothing when it has no name. BTRFS_IOC_INO_LOOKUP.
+Result<std::optional<std::string>> path_of(const Fd &tree, uint64_t inode) {
+    if (inode == BTRFS_FIRST_FREE_OBJECTID)
+        return "";
+    auto args = std::make_unique<btrfs_ioctl_ino_lookup_args>();
+    args->objectid = inode;
+    if (::ioctl(tree.get(), BTRFS_IOC_INO_LOOKUP, args.get()) < 0) {
+        if (errno == ENOENT)
+            return std::nullopt;
+        return fail(errno, "cannot ask for the path of inode {}", inode);
+    }
+    std::string path(args->name, ::strnlen(args->name, sizeof args->name));
+    while (path.ends_with('/'))
+        path.pop_back();
+    return path;
+}
+
+model::Time time_of(const btrfs_timespec &time) {
+    return {.seconds = static_cast<int64_t>(le64toh(time.sec)), .nanoseconds = le32toh(time.nsec)};
+}
+
+// Names that a directory had and has no more.
+Result<> list_removed(const Fd &live, const Fd &saved, uint64_t inode, std::vector<Change> &changes, size_t limit) {
+    const auto then = TRY(path_of(saved, inode));
+    const auto now = TRY(path_of(live, inode));
+    if (!then || !now)
+        return {};
+    const auto before = TRY(open_directory(saved.get(), then->empty() ? "." : *then));
+    const auto after = TRY(open_directory(live.get(), now->empty() ? "." : *now));
+    for (const auto &name : TRY(names_in(before))) {
+        struct stat status {};
+        if (changes.size() >= limit)
+            return {};
+        if (::fstatat(after.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ||
+            ::fstatat(before.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        changes.push_back({.kind = Change::Kind::removed,
+                           .path = then->empty() ? name : *then + "/" + name,
+                           .mode = status.st_mode,
+                           .size_before = static_cast<uint64_t>(status.st_size),
+                           .size_now = 0,
+                           .mtime = {.seconds = status.st_mtim.tv_sec,
+                                     .nanoseconds = static_cast<uint32_t>(status.st_mtim.tv_nsec)}});
+    }
+    return {};
+}
+
 } // namespace
+
+Result<std::vector<Change>> list_changes(const Fd &live, const Fd &saved, uint64_t since, size_t limit) {
+    std::vector<Change> changes;
+    const Visit look = [&](uint64_t inode, const btrfs_inode_item &item) -> Result<bool> {
+        if (le64toh(item.transid) <= since || item.nlink == 0)
+            return true;
+        const auto before = TRY(inode_of(saved, inode));
+        if (before && looks_same(inode, item, *before))
+            return true;
+        const auto path = TRY(path_of(live, inode));
+        if (!path)
+            return true;
+        const auto mode = le32toh(item.mode);
+        changes.push_back({.kind = before ? Change::Kind::changed : Change::Kind::added,
+                           .path = *path,
+                           .mode = mode,
+                           .size_before = before ? le64toh(before->size) : 0,
+                           .size_now = le64toh(item.size),
+                           .mtime = time_of(item.mtime)});
+        if (before && S_ISDIR(mode))
+            TRY(list_removed(live, saved, inode, changes, limit));
+        return changes.size() < limit;
+    };
+    TRY(each_inode(live, BTRFS_FIRST_FREE_OBJECTID, BTRFS_LAST_FREE_OBJECTID, since + 1, look));
+    std::ranges::sort(changes, {}, &Change::path);
+    return changes;
+}
 
 Result<bool> changed_since(const Fd &live, const Fd &saved, uint64_t since, Compare compare) {
     bool changed = false;

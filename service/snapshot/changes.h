@@ -6,8 +6,10 @@
 #pragma once
 
 #include "engine/os/fd.h"
+#include "snapshot/change.h"
 
 #include <cstdint>
+#include <vector>
 
 namespace abey::snapshot {
 
@@ -19,5 +21,8 @@ enum class Compare : uint8_t {
 // `live` and `saved` are tops of subvolumes, one of them a snapshot of the other, made in transaction `since`. What is
 // dirty in memory must have been written (syncfs) before. Needs CAP_SYS_ADMIN (BTRFS_IOC_TREE_SEARCH_V2).
 Result<bool> changed_since(const Fd &live, const Fd &saved, uint64_t since, Compare compare = Compare::all);
+
+// The same, each by the path that it has (of hard links one); at most `limit`, by path.
+Result<std::vector<Change>> list_changes(const Fd &live, const Fd &saved, uint64_t since, size_t limit);
 
 } // namespace abey::snapshot

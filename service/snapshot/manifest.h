@@ -5,6 +5,7 @@
 
 #include "engine/model/base.h"
 #include "engine/os/fd.h"
+#include "snapshot/change.h"
 
 #include <cstdint>
 #include <string>
@@ -48,15 +49,6 @@ enum class Match : uint8_t {
     same_tree, // the same inodes, untouched
     copy,      // what a copy brings along: type, mode, owner, size, mtime; sockets are nobody's matter
     files,     // as same_tree, of all but directories: what a name that came and went again does not change
-};
-
-struct Change {
-    enum class Kind : uint8_t { added, removed, changed };
-    Kind kind = Kind::changed;
-    std::string path; // relative; bytes
-    uint32_t mode = 0;
-    uint64_t size_before = 0, size_now = 0; // 0: was, is not there
-    model::Time mtime;                      // now; of a removed one: then
 };
 
 // What differs, by path; at most `limit`. Of the top's own times nothing is said: renaming it changes them.

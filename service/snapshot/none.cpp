@@ -27,9 +27,10 @@ class None final : public Provider {
         return saved.place.empty() ? Result<>() : discard_tree(home_, fs::path(saved.place).filename().string());
     }
     Result<bool> diverged(const Saved &saved) override {
-        const auto changed = TRY(changes(saved));
+        const auto changed = TRY(changes(saved, 1));
         return !changed.empty();
     }
+    Result<std::vector<Change>> changes(const Saved &saved, size_t limit) override;
     Result<> check(const Saved &saved) override;
     Result<Displaced> roll_back(const Saved & /*saved*/) override {
         return fail(ENOTSUP, "home {}: no state of it was kept that it could be brought back to", home_);
@@ -43,8 +44,6 @@ class None final : public Provider {
         return tree == "." ? home_ : home_ + "/" + tree;
     }
     [[nodiscard]] Result<Manifest> listed(const std::string &tree, bool contents) const;
-    // Paths relative to the home.
-    [[nodiscard]] Result<std::vector<std::string>> changes(const Saved &saved) const;
 
     std::string home_;
     Verified verified_;
@@ -83,10 +82,10 @@ Result<Saved> None::save(const std::string &id) {
     return saved;
 }
 
-Result<std::vector<std::string>> None::changes(const Saved &saved) const {
-    std::vector<std::string> paths;
+Result<std::vector<Change>> None::changes(const Saved &saved, size_t limit) {
+    std::vector<Change> all;
     if (saved.place.empty())
-        return paths;
+        return all;
     const auto place = open_directory(AT_FDCWD, saved.place);
     if (!place)
         return fail(place.error().code(), "home {}: the list of its files is gone", home_);
@@ -100,19 +99,22 @@ Result<std::vector<std::string>> None::changes(const Saved &saved) const {
         const auto name = tree.get<std::string>();
         const auto then = TRY(Manifest::read(*place, fmt::format("manifest-{}", number++)));
         const auto now = TRY(listed(name, about.value("contents", false)));
-        for (const Change &change : differences(then, now, Match::same_tree, shown + 1))
-            paths.push_back(name == "." ? change.path : change.path.empty() ? name : name + "/" + change.path);
+        for (Change &change : differences(then, now, Match::same_tree, limit - all.size())) {
+            if (name != ".")
+                change.path = change.path.empty() ? name : name + "/" + change.path;
+            all.push_back(std::move(change));
+        }
     }
-    return paths;
+    return all;
 }
 
 Result<> None::check(const Saved &saved) {
-    const auto changed = TRY(changes(saved));
+    const auto changed = TRY(changes(saved, shown + 1));
     if (changed.empty())
         return {};
     std::string text;
     for (size_t i = 0; i < std::min(changed.size(), shown); ++i)
-        text += fmt::format("{}{}", i == 0 ? "" : ", ", changed[i].empty() ? "." : changed[i]);
+        text += fmt::format("{}{}", i == 0 ? "" : ", ", changed[i].path.empty() ? "." : changed[i].path);
     return fail(
         0,
         "home {} has changed in {}{}, and no state of it was kept that it could be brought back to; resume with "

@@ -5,6 +5,7 @@
 
 #include "engine/files.h"
 #include "engine/os/result.h"
+#include "snapshot/change.h"
 
 #include <functional>
 #include <memory>
@@ -60,6 +61,9 @@ class Provider {
     // after a kill it goes on, or finds that all is done.
     virtual Result<> undo(const Displaced &displaced) = 0;
 
+    // What differs from the saved state, by path; at most `limit`. Touches nothing. A directory that is gone stands for
+    // all that was in it.
+    virtual Result<std::vector<Change>> changes(const Saved &saved, size_t limit) = 0;
     // Is the home in the saved state, or in the one that roll_back() gave it? diverged() counts the latter as another
     // where inode numbers are others then.
     virtual Result<bool> untouched(const Saved &saved) { return !TRY(diverged(saved)); }

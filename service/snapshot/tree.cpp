@@ -58,6 +58,7 @@ class TreeHome final : public Provider {
     Result<Displaced> roll_back(const Saved &saved) override;
     Result<> undo(const Displaced &displaced) override;
     Result<bool> untouched(const Saved &saved) override;
+    Result<std::vector<Change>> changes(const Saved &saved, size_t limit) override;
     Result<engine::FormerFiles> former_files(const Saved &saved) override;
     [[nodiscard]] std::string view(const Saved &saved) const override {
         return kind_ == TreeKind::tar ? home_ : tree_in(saved.place);
@@ -264,6 +265,15 @@ Result<bool> TreeHome::diverged(const Saved &saved) {
     const auto then = TRY(manifest_of(saved));
     const auto now = TRY(looked_at(home));
     return !differences(then, now, Match::same_tree, 1).empty();
+}
+
+Result<std::vector<Change>> TreeHome::changes(const Saved &saved, size_t limit) {
+    const auto home = TRY(live());
+    const auto then = TRY(manifest_of(saved));
+    const auto now = TRY(looked_at(home));
+    // After a roll-back all inodes are others, and nothing has changed by that.
+    const bool brought = !then.entries.empty() && then.entries.front().number != now.entries.front().number;
+    return differences(then, now, brought ? Match::copy : Match::same_tree, limit);
 }
 
 Result<bool> TreeHome::untouched(const Saved &saved) {

@@ -29,6 +29,9 @@ class RecordedHome : public snapshot::Provider {
     Result<> check(const snapshot::Saved &saved) override { return provider_->check(saved); }
     Result<snapshot::Displaced> roll_back(const snapshot::Saved &saved) override;
     Result<> undo(const snapshot::Displaced &displaced) override;
+    Result<std::vector<snapshot::Change>> changes(const snapshot::Saved &saved, size_t limit) override {
+        return provider_->changes(saved, limit);
+    }
     Result<bool> untouched(const snapshot::Saved &saved) override { return provider_->untouched(saved); }
     Result<engine::FormerFiles> former_files(const snapshot::Saved &saved) override {
         return provider_->former_files(saved);

@@ -178,6 +178,17 @@ Result<Report> run(const Request &request) {
     return report;
 }
 
+Result<std::vector<files::Explanation>> explain(const Request &request) {
+    std::vector<files::Explanation> all;
+    const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running,
+                                          [&all](const files::Explanation &one) { all.push_back(one); });
+    model::Tree tree;
+    capture::Context context(tree, *files, true);
+    context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
+    TRY(capture::preflight(context, target_of(request)));
+    return all;
+}
+
 Result<std::vector<capture::Finding>> check(const Request &request) {
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     model::Tree tree;

@@ -6,6 +6,7 @@
 #include "engine/capture/freeze.h"
 #include "engine/capture/kind.h"
 #include "engine/os/result.h"
+#include "files/files.h"
 
 #include <functional>
 #include <map>
@@ -74,5 +75,8 @@ Result<Report> run(const Request &request);
 
 // Preflight alone: what would be refused, what would change. Touches nothing.
 Result<std::vector<capture::Finding>> check(const Request &request);
+
+// Preflight for the sake of the files alone: how each that the processes hold comes back. Touches nothing.
+Result<std::vector<files::Explanation>> explain(const Request &request);
 
 } // namespace abey::suspend

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "suspend/suspend.h"
 
+#include "hooks/hooks.h"
 #include "policy/policy.h"
+#include "session/frontend.h"
 #include "store/recorded_home.h"
+#include "worker/questions.h"
 #include "worker/session_end.h"
 #include "worker/target.h"
 #include "worker/worker.h"
 
 #include <chrono>
 #include <csignal>
+
+#include <nlohmann/json.hpp>
 
 namespace abey::worker {
 namespace {
@@ -22,6 +27,17 @@ Result<std::unique_ptr<snapshot::Provider>> home_provider(const policy::Policy &
     const auto &verified = policy.home_verified();
     return snapshot::make_provider(policy.home_provider_name(), home,
                                    {.trees = verified.trees, .contents = verified.contents});
+}
+
+// What hooks are told of the session, as far as it can be told beforehand.
+std::string details_of(const Target &target) {
+    auto processes = nlohmann::json::array();
+    if (const auto found = session::processes_in(target.session.cgroup))
+        for (const auto &process : *found)
+            processes.push_back({{"pid", process.pid}, {"comm", process.comm}});
+    const nlohmann::json json = {
+        {"service", target.session.service}, {"tty", target.session.tty}, {"processes", std::move(processes)}};
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const store::About &about,
@@ -91,7 +107,23 @@ Result<job::Outcome> suspend(const job::Job &job) {
     TRY(store.check_room(job.uid, {.checkpoints = limits.checkpoints, .size = limits.size}));
     TRY(store.begin(about));
     auto held = TRY(store.hold(job.checkpoint));
-    auto outcome = carry_out(job, target, about, store);
+    hooks::Facts facts{.checkpoint = job.checkpoint,
+                       .user = target.session.user,
+                       .uid = job.uid,
+                       .home = target.home,
+                       .session = job.session,
+                       .keep_running = job.keep_running,
+                       .trigger = job.trigger,
+                       .details = policy.hooks().empty() ? "" : details_of(target),
+                       .error = ""};
+    auto outcome = [&]() -> Result<job::Outcome> {
+        TRY(hooks::run(policy.hooks(), policy::HookEvent::pre_suspend, facts));
+        return carry_out(job, target, about, store);
+    }();
+    if (!outcome)
+        facts.error = outcome.error().message();
+    if (auto told = hooks::run(policy.hooks(), policy::HookEvent::post_suspend, facts); !told && outcome)
+        outcome->message += (outcome->message.empty() ? "" : "; ") + told.error().message();
     if (!outcome) {
         held.reset();
         if (auto removed = give_up(job, store); !removed)
@@ -101,12 +133,16 @@ Result<job::Outcome> suspend(const job::Job &job) {
 }
 
 Result<job::Outcome> check(const job::Job &job) {
+    if (job.question == "diff")
+        return diff(job);
     const auto logind = TRY(session::Logind::connect());
     const auto target = TRY(find_target(logind, job));
     const auto policy = TRY(policy::Policy::load_system());
     auto request = TRY(request_for(target));
     const auto home = TRY(home_provider(policy, target.home));
     request.policy = &policy;
+    if (job.question == "explain")
+        return explain(job, request);
     request.home = home.get();
     auto findings = TRY(suspend::check(request));
     return job::Outcome{.ok = true, .findings = std::move(findings)};

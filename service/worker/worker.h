@@ -12,7 +12,7 @@
 namespace abey::worker {
 
 Result<job::Outcome> suspend(const job::Job &job);
-// Preflight alone; findings are the outcome, fatal ones too.
+// Preflight alone; findings are the outcome, fatal ones too, or the answer to the job's question.
 Result<job::Outcome> check(const job::Job &job);
 // Also of a checkpoint that is half made or half removed.
 Result<job::Outcome> remove(const job::Job &job);

@@ -59,6 +59,8 @@ Result<Report> run(const Request &request) {
     return report;
 }
 
+Result<std::vector<files::Explanation>> explain(const Request & /*request*/) { return {}; }
+
 Result<std::vector<capture::Finding>> check(const Request &request) {
     std::vector<capture::Finding> findings;
     for (const auto &process : TRY(session::processes_in(request.cgroup)))

@@ -7,6 +7,7 @@ was, what it had become is kept beside it, and the programs go on in it.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -21,7 +22,20 @@ from terminal import TerminalError
 AREA = "/home/.abeyance-homes"
 KINDS = {"ext4": "rsync", "xfs": "reflink"}
 PARTS = ("pid", "threads", "scratch", "mapped", "state")
-PLAN = ["check tells how the home is saved", "suspend", "nothing is left of the session", "the copy is root's alone", "counted on",
+HOOKS = """
+[[hook]]
+at = ["pre-suspend", "post-suspend", "pre-resume", "post-resume"]
+run = ["/bin/sh", "-c", "(cat; echo) >>/var/log/hooks"]
+[[hook]]
+at = ["post-suspend", "pre-resume"]
+run = "~/hook"
+as = "user"
+optional = true
+users = "ada"
+"""
+EVENTS = ["pre-suspend", "post-suspend", "pre-resume", "post-resume"]
+PLAN = ["a failing hook ends the suspend", "and the session runs on", "check tells how the home is saved",
+        "explain tells how a deleted file is kept", "suspend", "diff tells what has changed", "hooks were run", "the user's hook ran as the user", "nothing is left of the session", "the copy is root's alone", "counted on",
         "holds what it held", "the home is as it was", "the displaced home is kept", "it runs on in the home that was brought back",
         "nothing is left on its way", "suspended again", "the second copy shares what did not change", "removed, the copy goes"]
 
@@ -35,9 +49,26 @@ def roll_back(host, checks, kind):
     session = AdasSession(host)
     session.start_programs()
     host.path(f"{HOME}/large").write_bytes(b"large" * 100_000)
+    policies = host.path("etc/abeyance/policy.d")
+    policies.mkdir(parents=True, exist_ok=True)
+    (policies / "10-no.toml").write_text('[[hook]]\nat = "pre-suspend"\nrun = ["/bin/sh", "-c", "echo not today >&2; exit 1"]\n')
+    result = abeyctl(host, "suspend", session.id)
+    checks.check("a failing hook ends the suspend", "not today", complaint(result), result.returncode != 0 and "not today" in result.stderr)
+    count = session.log().counts[-1]
+    checks.attempt("and the session runs on", "yes", lambda: wait_until(
+        lambda: session.log().counts[-1] > count + 3 and "yes", "the counter's going on", 60))
+    (policies / "10-no.toml").unlink()
+    (policies / "20-hooks.toml").write_text(HOOKS)
+    hook = host.path(f"{HOME}/hook")
+    hook.write_text("#!/bin/sh\necho $ABEYANCE_EVENT $(id -un) $HOME >>/tmp/hooks-of-$(id -un)\n")
+    hook.chmod(0o755)
     told = abeyctl(host, "check", session.id)
     checks.check("check tells how the home is saved", f"a line that names {provider}", complaint(told),
                  f"are copied by {provider} before the freeze" in told.stdout)
+    explained = json_of(abeyctl(host, "explain", session.id, "--json")).get("files", [])
+    kept = {one["strategy"] for one in explained if one["state"] == "deleted" and one["path"].startswith(HOME)}
+    strategy = "reflink" if kind == "xfs" else "embed"
+    checks.check("explain tells how a deleted file is kept", {strategy}, kept)
     report = session.ask(session.counter())
     watched = session.watch()
     result = abeyctl(host, "suspend", session.id, "--json")
@@ -53,9 +84,17 @@ def roll_back(host, checks, kind):
     host.path(f"{HOME}/notes.txt").unlink()
     host.path(f"{HOME}/notes.txt").write_text("something else\n")
     host.path(f"{HOME}/stranger.txt").write_text("what came later\n")
+    changed = {(one["change"], one["path"]) for one in json_of(abeyctl(host, "diff", "--json")).get("changes", [])}
+    checks.check("diff tells what has changed", {("added", "stranger.txt"), ("changed", "notes.txt"), ("changed", LOG), ("changed", ".")},
+                 changed | {("changed", ".")})
+    of_user = host.path("tmp/hooks-of-ada")
+    checks.check("the user's hook ran as the user", f"post-suspend ada {HOME}\n", of_user.read_text() if of_user.exists() else "none")
     host.reboot()
     session.terminal, session.id, processes = resume_by_login(host, count)
     time.sleep(0.3)
+    events = wait_until(lambda: (found := [json.loads(line)["event"] for line in host.path("var/log/hooks").read_text().splitlines() if line])
+                        and len(found) >= 4 and found, "the hooks", 60)
+    checks.check("hooks were run", EVENTS, events)
     now = session.ask(session.counter(processes))
     log = session.log()
     checks.check("counted on", (None, None, []), (Log.gap(log.counts), Log.gap(log.beats), log.broken[:2]))

@@ -368,6 +368,47 @@ TEST_F(BtrfsTest, FullFileSystemKeepsAHome) {
     EXPECT_TRUE(names_in(area("incoming")).empty());
 }
 
+TEST_F(BtrfsTest, ChangesAreListedByPath) {
+    fs::create_directories(home_ + "/dir/sub");
+    write("dir/sub/goes", "12345");
+    write("dir/moves", "x");
+    write("same", "s");
+    fs::create_directory(home_ + "/whole");
+    write("whole/inside", "i");
+    const auto first = saved();
+    const auto none = provider_->changes(first, 100);
+    ASSERT_TRUE(none) << none.error().message();
+    EXPECT_TRUE(none->empty());
+    write("note", "longer");
+    write("dir/new\nname", "n");
+    fs::remove(home_ + "/dir/sub/goes");
+    fs::rename(home_ + "/dir/moves", home_ + "/moved");
+    fs::remove_all(home_ + "/whole");
+    const auto listed = [&](const Saved &saved) {
+        std::set<std::pair<int, std::string>> found;
+        for (const Change &change : provider_->changes(saved, 100).value_or(std::vector<Change>()))
+            if (!S_ISDIR(change.mode) || change.kind != Change::Kind::changed)
+                found.emplace(static_cast<int>(change.kind), change.path);
+        return found;
+    };
+    constexpr int added = 0;
+    constexpr int removed = 1;
+    constexpr int changed = 2;
+    EXPECT_EQ(listed(first), (std::set<std::pair<int, std::string>>{{changed, "note"},
+                                                                    {added, "dir/new\nname"},
+                                                                    {removed, "dir/sub/goes"},
+                                                                    {removed, "dir/moves"},
+                                                                    {changed, "moved"},
+                                                                    {removed, "whole"}}));
+    const auto some = provider_->changes(first, 2);
+    ASSERT_TRUE(some);
+    EXPECT_EQ(some->size(), 2U);
+    ASSERT_TRUE(provider_->roll_back(first));
+    EXPECT_TRUE(listed(first).empty());
+    write("note", "again");
+    EXPECT_EQ(listed(first), (std::set<std::pair<int, std::string>>{{changed, "note"}}));
+}
+
 TEST_F(BtrfsTest, AutoTakesWhatTheFileSystemAllows) {
     const auto in_subvolume = make_provider("auto", home_);
     ASSERT_TRUE(in_subvolume);

@@ -283,6 +283,27 @@ TEST_P(TreeTest, FormerFilesTellWhatEachNameMeant) {
     EXPECT_FALSE((*former)("nothing"));
 }
 
+TEST_P(TreeTest, ChangesAreListedByPath) {
+    write("goes", "12345");
+    const auto state = saved();
+    write("note", "longer");
+    write("new", "n");
+    fs::remove(home_ + "/goes");
+    const auto listed = [&] {
+        std::set<std::string> found;
+        for (const Change &change : provider_->changes(state, 100).value_or(std::vector<Change>()))
+            if (!change.path.empty())
+                found.insert(fmt::format("{} {} {}>{}", static_cast<int>(change.kind), change.path, change.size_before,
+                                         change.size_now));
+        return found;
+    };
+    EXPECT_EQ(listed(), (std::set<std::string>{"2 note 3>6", "0 new 0>1", "1 goes 5>0"}));
+    (void)rolled_back(state);
+    EXPECT_TRUE(listed().empty());
+    write("note", "longer");
+    EXPECT_EQ(listed(), (std::set<std::string>{"2 note 3>6"}));
+}
+
 TEST_P(TreeTest, KilledAnywhereThereIsAHomeAndNothingIsLeft) {
     for (const std::string step : {"copied", "named"}) {
         SCOPED_TRACE(step);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/resume_job.h"
 
+#include "hooks/hooks.h"
 #include "policy/policy.h"
 #include "store/recorded_home.h"
 
@@ -68,14 +69,29 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
     // The service removes it afterwards, with what it keeps elsewhere.
     request.keep_checkpoint = true;
     // std::function wants to be copied; the provider exists only where the work is done.
-    return [request, saved = checkpoint.home, store,
-            id = job.checkpoint](const ReportProgress &progress) mutable -> Result<resume::Report> {
+    hooks::Facts facts{.checkpoint = job.checkpoint,
+                       .user = checkpoint.about.user,
+                       .uid = checkpoint.about.uid,
+                       .home = checkpoint.about.home,
+                       .session = checkpoint.about.session,
+                       .keep_running = checkpoint.about.kept_running,
+                       .trigger = checkpoint.about.trigger,
+                       .details = "",
+                       .error = ""};
+    return [request, saved = checkpoint.home, store, id = job.checkpoint, policy,
+            facts](const ReportProgress &progress) mutable -> Result<resume::Report> {
         std::optional<store::RecordedHome> home;
         if (saved)
             home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, id, job::invocation());
         request.home = home ? &*home : nullptr;
         request.progress = progress;
-        return resume::run(request);
+        TRY(hooks::run(policy.hooks(), policy::HookEvent::pre_resume, facts));
+        auto report = resume::run(request);
+        if (!report)
+            facts.error = report.error().message();
+        if (auto told = hooks::run(policy.hooks(), policy::HookEvent::post_resume, facts); !told && report)
+            report->left_behind += (report->left_behind.empty() ? "" : "; ") + told.error().message();
+        return report;
     };
 }
 

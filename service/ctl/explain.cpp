@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/client.h"
+#include "ctl/command.h"
+#include "ctl/output.h"
+#include "ctl/text.h"
+#include "dbus/names.h"
+
+#include <nlohmann/json.hpp>
+
+namespace abey::ctl {
+namespace {
+
+std::string holder_of(const nlohmann::json &file) {
+    const auto where = file.contains("mapping")           ? "mapping " + file.value("mapping", "")
+                       : file.value("descriptor", -1) < 0 ? std::string("its own")
+                                                          : fmt::format("descriptor {}", file.value("descriptor", -1));
+    return fmt::format("process {} ({}), {}", file.value("pid", 0), file.value("comm", ""), where);
+}
+
+void print_file(const nlohmann::json &file) {
+    fmt::print("{}\n", file.value("path", ""));
+    fmt::print("    held by   {}\n", holder_of(file));
+    fmt::print("    state     {}, {} ({} on disk)\n", file.value("state", ""),
+               human_size(file.value("size", uint64_t(0))), human_size(file.value("on_disk", uint64_t(0))));
+    const auto refused = file.value("refused", "");
+    if (refused.empty()) {
+        const auto cost = file.value("cost", uint64_t(0));
+        fmt::print("    strategy  {}{}\n", file.value("strategy", ""),
+                   cost == 0 ? "" : fmt::format(", writes {}", human_size(cost)));
+    } else {
+        fmt::print("    refused   {}\n", refused);
+    }
+    if (const auto rule = file.value("rule", ""); !rule.empty())
+        fmt::print("    rule      {}\n", rule);
+    for (const auto &tried : file.value("tried", nlohmann::json::array()))
+        fmt::print("    not       {}: {}\n", tried.value("strategy", ""), tried.value("reason", ""));
+}
+
+} // namespace
+
+Result<int> explain(const ExplainCommand &command) {
+    const auto session = command.session.empty() ? TRY(own_session()) : command.session;
+    auto client = TRY(Client::connect());
+    const auto document = nlohmann::json::parse(TRY(client.explain_session(session)), nullptr, false);
+    if (!document.is_object() || !document.contains("files") || !document["files"].is_array())
+        return fail(0, "session {}: the answer is not understood", bus::printable(session));
+    size_t by_name = 0;
+    size_t refused = 0;
+    uint64_t cost = 0;
+    for (const auto &file : document["files"]) {
+        if (!file.is_object())
+            return fail(0, "session {}: the answer is not understood", bus::printable(session));
+        cost += file.value("cost", uint64_t(0));
+        refused += file.value("refused", "").empty() ? 0 : 1;
+        by_name += file.value("strategy", "") == "by name" && file.value("refused", "").empty() ? 1 : 0;
+    }
+    if (command.json) {
+        print_json(document);
+        return refused == 0 ? 0 : 1;
+    }
+    for (const auto &file : document["files"])
+        if (file.value("strategy", "") != "by name" || !file.value("refused", "").empty())
+            print_file(file);
+    fmt::print("{} files are found again by their names; {} are kept, which writes {}.\n", by_name,
+               document["files"].size() - by_name - refused, human_size(cost));
+    if (refused != 0)
+        return fail(0, "session {} cannot be suspended: {} files are refused", bus::printable(session), refused);
+    return 0;
+}
+
+} // namespace abey::ctl

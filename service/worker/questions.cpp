@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "worker/questions.h"
+
+#include "dbus/names.h"
+#include "policy/policy.h"
+#include "snapshot/provider.h"
+#include "store/store.h"
+
+#include <array>
+
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+
+namespace abey::worker {
+namespace {
+
+// An answer must fit into the result of a job.
+constexpr size_t file_limit = 4000;
+constexpr size_t change_limit = 5000;
+
+std::string dump(const nlohmann::json &json) {
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string_view type_of(uint32_t mode) {
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return "file";
+    case S_IFDIR:
+        return "directory";
+    case S_IFLNK:
+        return "link";
+    default:
+        return "other";
+    }
+}
+
+std::string_view name_of(snapshot::Change::Kind kind) {
+    constexpr std::array<std::string_view, 3> names = {"added", "removed", "changed"};
+    return names.at(static_cast<size_t>(kind));
+}
+
+nlohmann::json to_json(const files::Explanation &one) {
+    auto tried = nlohmann::json::array();
+    for (const auto &[strategy, reason] : one.tried)
+        tried.push_back({{"strategy", strategy}, {"reason", bus::printable(reason)}});
+    nlohmann::json json = {{"pid", one.use.pid},
+                           {"comm", bus::printable(one.use.comm)},
+                           {"path", bus::printable(one.path)},
+                           {"state", one.state},
+                           {"size", one.size},
+                           {"on_disk", one.on_disk},
+                           {"strategy", one.rule.empty() ? "by name" : policy::strategy_name(one.strategy)},
+                           {"rule", one.rule},
+                           {"cost", one.cost},
+                           {"tried", std::move(tried)},
+                           {"refused", bus::printable(one.refused)}};
+    if (one.use.mapped)
+        json["mapping"] = fmt::format("{:x}-{:x}", one.use.mapping_start, one.use.mapping_end);
+    else
+        json["descriptor"] = one.use.descriptor;
+    return json;
+}
+
+} // namespace
+
+Result<job::Outcome> explain(const job::Job &job, const suspend::Request &request) {
+    const auto explained = TRY(suspend::explain(request));
+    auto list = nlohmann::json::array();
+    for (const auto &one : explained)
+        if (list.size() < file_limit)
+            list.push_back(to_json(one));
+    const nlohmann::json answer = {
+        {"session", job.session}, {"files", std::move(list)}, {"truncated", explained.size() > file_limit}};
+    return job::Outcome{.ok = true, .answer = dump(answer)};
+}
+
+Result<job::Outcome> diff(const job::Job &job) {
+    const store::Store store;
+    const auto checkpoint = TRY(store.find(job.checkpoint));
+    if (!checkpoint.home)
+        return fail(0, "checkpoint {}: no home was saved with it", job.checkpoint);
+    const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
+    auto changes = TRY_IN(provider->changes(*checkpoint.home, change_limit + 1), "checkpoint {}", job.checkpoint);
+    const bool truncated = changes.size() > change_limit;
+    if (truncated)
+        changes.resize(change_limit);
+    auto list = nlohmann::json::array();
+    for (const auto &one : changes)
+        list.push_back({{"change", name_of(one.kind)},
+                        {"path", one.path.empty() ? "." : bus::printable(one.path)},
+                        {"type", type_of(one.mode)},
+                        {"size_before", one.size_before},
+                        {"size_now", one.size_now},
+                        {"mtime", one.mtime.seconds}});
+    const nlohmann::json answer = {{"checkpoint", job.checkpoint},
+                                   {"home", checkpoint.home->home},
+                                   {"provider", checkpoint.home->provider},
+                                   {"changes", std::move(list)},
+                                   {"truncated", truncated}};
+    return job::Outcome{.ok = true, .answer = dump(answer)};
+}
+
+} // namespace abey::worker
