@@ -20,8 +20,8 @@ struct Triggers {
     Act on_shutdown = Act::suspend;
     Act on_lock = Act::nothing;
     Act on_idle = Act::nothing;
-    uint64_t idle_after = 30 * 60;  // seconds
-    std::vector<std::string> first; // login names: their sessions come before those of others when time is short
+    uint64_t idle_after = 30UL * 60; // seconds
+    std::vector<std::string> first;  // login names: their sessions come before those of others when time is short
     bool operator==(const Triggers &) const = default;
 };
 

@@ -15,6 +15,8 @@ class PasswordAgent {
     static Result<PasswordAgent> start();
     PasswordAgent(PasswordAgent &&other) noexcept : pid_(other.pid_) { other.pid_ = -1; }
     PasswordAgent &operator=(PasswordAgent &&) = delete;
+    PasswordAgent(const PasswordAgent &) = delete;
+    PasswordAgent &operator=(const PasswordAgent &) = delete;
     ~PasswordAgent();
 
   private:

@@ -3,6 +3,8 @@
 // Descriptor kinds besides sockets and terminals.
 #include "kinds_fixture.h"
 
+#include "engine/capture/kinds.h"
+
 #include <algorithm>
 
 #include <linux/bpf.h>
@@ -183,6 +185,25 @@ TEST_F(Kinds, Devices) {
     EXPECT_EQ(errno, ENOSPC);
     EXPECT_EQ(read(c, 4).size(), 4U);
     EXPECT_EQ(link_of(fd(0)), "/dev/null");
+}
+
+// What Linux before 6.5 says of them: nothing about semaphores.
+TEST_F(Kinds, EventCountersAreTriedWhereTheKernelDoesNotTell) {
+    capture::Context context(tree_, files_, false);
+    for (const unsigned count : {0U, 1U, 2U, 5U}) {
+        for (const int flags :
+             std::initializer_list<int>{0, EFD_SEMAPHORE, EFD_NONBLOCK, EFD_SEMAPHORE | EFD_NONBLOCK}) {
+            const Fd file(::eventfd(count, flags));
+            const capture::Seen seen{
+                .file = &file, .link = "anon_inode:[eventfd]", .info = fmt::format("eventfd-count: {:16x}\n", count)};
+            const auto found =
+                std::get<model::EventCounter>(must(capture::event_counter_kind().capture(context, seen)));
+            EXPECT_EQ(found.count, count);
+            EXPECT_EQ(found.semaphore, (flags & EFD_SEMAPHORE) != 0) << count;
+            const std::string info = read_file(fmt::format("/proc/self/fdinfo/{}", file.get())).value();
+            EXPECT_TRUE(info.contains(fmt::format("eventfd-count: {:16x}", count))) << count << " " << info;
+        }
+    }
 }
 
 TEST_F(Kinds, EventCounters) {

@@ -89,6 +89,7 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
     const size_t dumpable = batch.must("PR_GET_DUMPABLE", SYS_prctl, PR_GET_DUMPABLE);
     const size_t thp = batch.must("PR_GET_THP_DISABLE", SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
     const size_t membarrier = batch.may(SYS_membarrier, kernel::membarrier_get_registrations, 0);
+    const size_t barriers = batch.may(SYS_membarrier, kernel::membarrier_query, 0);
     const size_t brk = batch.must("brk", SYS_brk, 0);
     TRY(injection.run(process.threads.front(), status.own_tid, batch));
 
@@ -103,8 +104,11 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
     task.child_subreaper = batch.output<int32_t>(subreaper) != 0;
     task.dumpable = static_cast<int32_t>(batch.result(dumpable));
     task.thp_disabled = batch.result(thp) == 1;
-    // Kernels before 6.3 do not tell; programs that use it have registered at their start and are refused by it then.
-    task.membarrier = static_cast<uint32_t>(std::max(0L, batch.result(membarrier)));
+    // Kernels before 6.3 do not tell. To be registered for more than was asked for does no harm, the other way round
+    // does.
+    task.membarrier = static_cast<uint32_t>(batch.result(membarrier) >= 0
+                                                ? batch.result(membarrier)
+                                                : std::max(0L, batch.result(barriers)) & kernel::membarrier_private);
     tree.address_spaces.at(task.address_space).layout.brk = static_cast<uint64_t>(batch.result(brk));
 
     for (size_t first = 0; first < timers.size();) {

@@ -49,7 +49,11 @@ inline constexpr int pr_set_vma_anon_name = 0;
 // include/uapi/linux/mman.h, Linux 6.11
 inline constexpr int map_droppable = 0x08;
 
-// include/uapi/linux/membarrier.h, Linux 6.3
+// include/uapi/linux/membarrier.h: which commands there are, and the three that register for what only reaches the
+// threads of one process
+inline constexpr int membarrier_query = 0;
+inline constexpr int membarrier_private = 1 << 4 | 1 << 6 | 1 << 8;
+// Linux 6.3
 inline constexpr int membarrier_get_registrations = 1 << 9;
 
 // include/uapi/linux/ptrace.h, Linux 5.13

@@ -4,6 +4,7 @@
 #include "engine/os/kernel.h"
 #include "engine/rebuild/seccomp.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -133,8 +134,11 @@ Result<> set_timers(const model::Task &task, Calls &calls) {
         batch.may(SYS_prctl, kernel::pr_timer_create_restore_ids, kernel::pr_timer_create_restore_ids_on, 0, 0, 0);
         TRY(calls.flush());
     }
-    int next_id = 0; // without the prctl the kernel counts ids up in each process
-    for (const model::PosixTimer &timer : task.posix_timers) {
+    // Without the prctl the kernel counts ids up in each process, and lists the newest first.
+    auto timers = task.posix_timers;
+    std::ranges::sort(timers, {}, &model::PosixTimer::id);
+    int next_id = 0;
+    for (const model::PosixTimer &timer : timers) {
         KernelEvent event = {};
         event.value = timer.sigval;
         event.signal = timer.signal;
