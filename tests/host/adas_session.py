@@ -23,7 +23,7 @@ UNSAVED = "If you can read this, I was never saved, only suspended."
 PROMISE = "as if nothing had happened"
 
 
-def wait_until(probe, what, timeout=30.0, step=0.05):
+def wait_until(probe, what, timeout=60.0, step=0.05):
     """The first true result of probe()."""
     end = time.monotonic() + timeout
     while True:
@@ -79,7 +79,8 @@ class AdasSession:
         type_line("o" + UNSAVED)
         self.terminal.wait_for(re.escape(UNSAVED))
         type_line("\x1b")
-        self.screen = self.terminal.settle(0.5)
+        # vim may draw it all once more
+        self.screen = wait_until(lambda: UNSAVED in (shown := self.terminal.settle(0.5)) and shown, "vim's picture")
 
     def scope(self):
         return f"{self.host.cgroup}/user.slice/user-5001.slice/session-{self.id}.scope"

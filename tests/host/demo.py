@@ -104,7 +104,7 @@ class Demo:
         alive = still_alive(watched)
         checks.check("no process of the session is left", "none", ", ".join(alive) or "none")
         checks.attempt("the terminal was logged out", "login ended",
-                       lambda: "login ended" if session.terminal.wait_end(5) is not None else "login runs on")
+                       lambda: "login ended" if session.terminal.wait_end() is not None else "login runs on")
         session.terminal.close()
         listed = session.id in sessions_of(host)
         checks.check("loginctl no longer lists the session", "not listed", "listed" if listed else "not listed")
@@ -166,10 +166,10 @@ class Demo:
         self.log_after = self.home(LOG).read_bytes()
         self.terminal.type("abeyctl attach\n")
         try:
-            self.terminal.wait_for(UNSAVED[:30], 10)
+            self.terminal.wait_for(UNSAVED[:30])
         except TerminalError:
             pass  # the check says what is there instead
-        self.screen = self.terminal.settle(0.5)
+        self.screen = self.terminal.settle_on(self.session.screen)
         checks.step("   abeyctl attach shows:")
         checks.say(frame(self.screen))
 
@@ -261,7 +261,7 @@ class Demo:
 
         def save():
             terminal.type("\x1b:wq\n")
-            wait_until(lambda: UNSAVED in self.home("notes.txt").read_text(), "vim's saving", 5)
+            wait_until(lambda: UNSAVED in self.home("notes.txt").read_text(), "vim's saving")
             return UNSAVED
 
         answers = iter(range(1, 10))
@@ -269,7 +269,7 @@ class Demo:
         def prompt(command, pattern):
             end = f"finis{next(answers)}"  # its own each time: the last one's may still be on the screen
             terminal.type(f"clear; {command}; echo {end}\n")
-            terminal.wait_for(rf"^{end}$", 5)
+            terminal.wait_for(rf"^{end}$")
             text = terminal.text()
             return text.replace(end, "").strip().splitlines()[0], pattern in text
 

@@ -84,7 +84,7 @@ class Unharmed:
         counter = session.counter()
         count = session.log().counts[-1]
         try:
-            wait_until(lambda: session.log().counts[-1] > count + 3, "the counter's going on", 5)
+            wait_until(lambda: session.log().counts[-1] > count + 3, "the counter's going on")
             report = session.ask(counter)
         except HostError as error:
             return found + [first_line(error)]
@@ -104,7 +104,7 @@ class Unharmed:
             new = {name for _, name in process.mappings()} - {name for _, name in self.mappings.get(process.inner, [])}
             if new:
                 found.append(f"{process.name} has new mappings: {new}")
-        if session.terminal.settle(0.2) != self.screen:
+        if session.terminal.settle_on(self.screen) != self.screen:
             found.append("the terminal shows something else")
         # a checkpoint that is there keeps files in its dedicated area
         strangers = {name for name in set(session.home()) - self.names
@@ -121,9 +121,9 @@ class Unharmed:
 def terminal_works(session):
     """Vim takes keys: one more word, and away with it again."""
     session.terminal.type("A Indeed.")
-    session.terminal.wait_for("Indeed", 5)
+    session.terminal.wait_for("Indeed")
     session.terminal.type("\x1bu")
-    wait_until(lambda: "Indeed" not in session.terminal.settle(0.2), "vim's undo", 5)
+    wait_until(lambda: "Indeed" not in session.terminal.settle(0.2), "vim's undo")
     return "vim takes keys"
 
 
@@ -243,19 +243,19 @@ def resume_by_login(host, count):
     return terminal, session_id, processes
 
 
-def attached(terminal):
+def attached(terminal, screen):
     terminal.type("clear; abeyctl attach\n")
-    terminal.wait_for(UNSAVED[:30], 10)
-    return terminal.settle(0.3)
+    terminal.wait_for(UNSAVED[:30])
+    return terminal.settle_on(screen)
 
 
 def detached(session):
     session.terminal.type("\x1c\x04")  # Ctrl-\\ Ctrl-D
-    session.terminal.wait_for(r"ada@testhost:.*\$ ?$", 5)
+    session.terminal.wait_for(r"ada@testhost:.*\$ ?$")
     count = session.log().counts[-1]
-    wait_until(lambda: session.log().counts[-1] > count, "the counter's going on", 5)
+    wait_until(lambda: session.log().counts[-1] > count, "the counter's going on")
     session.terminal.type("clear; echo own-$((1+1))\n")
-    session.terminal.wait_for("^own-2$", 5)
+    session.terminal.wait_for("^own-2$")
     return "the login's own shell"
 
 
@@ -295,7 +295,7 @@ def again(host, checks):
         checks.check(f"{name}: holds what it held", {part: report[part] for part in ("pid", "threads", "scratch", "mapped", "state")},
                      {part: now[part] for part in ("pid", "threads", "scratch", "mapped", "state")})
         screen = session.screen
-        checks.attempt(f"{name}: attached, vim is as it was", screen, lambda: attached(session.terminal))
+        checks.attempt(f"{name}: attached, vim is as it was", screen, lambda: attached(session.terminal, screen))
         checks.attempt(f"{name}: detached, it runs on", "the login's own shell", lambda: detached(session))
 
 

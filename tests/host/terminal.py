@@ -95,7 +95,14 @@ class Terminal:
             pass
         return self.text()
 
-    def wait_for(self, pattern, timeout=10):
+    def settle_on(self, wanted, timeout=60):
+        """Read until the screen is just that; what it is at last."""
+        end = time.monotonic() + timeout
+        while self.text() != wanted and not self.ended and time.monotonic() < end:
+            self._read(0.3)
+        return self.settle(0.3)
+
+    def wait_for(self, pattern, timeout=60):
         """Read until the screen matches a regular expression ($ is the end of a line); the match."""
         end = time.monotonic() + timeout
         while True:
@@ -107,7 +114,7 @@ class Terminal:
                 raise TerminalError(f"terminal: waited for /{pattern}/ until {why}; the screen:\n{self.text()}")
             self._read(min(1, end - time.monotonic()))
 
-    def wait_end(self, timeout=10):
+    def wait_end(self, timeout=60):
         """Wait until the far end is closed and its program has ended; the program's status."""
         end = time.monotonic() + timeout
         while not self.ended and time.monotonic() < end:
