@@ -35,7 +35,7 @@ int hand_over(const std::vector<std::string> &paths, char ***list) {
         if (copies[i] = ::strdup(paths[i].c_str()); copies[i] == nullptr) {
             while (i-- > 0)
                 std::free(copies[i]);
-            std::free(copies);
+            std::free(static_cast<void *>(copies));
             return -ENOMEM;
         }
     *list = copies;

@@ -136,11 +136,11 @@ class Manager {
     // org.freedesktop.DBus.ObjectManager and .Properties, sent to those only who may know.
     void tell_of_checkpoint(const std::string &id, uid_t owner) const;
     void tell_of_no_checkpoint(const std::string &id, uid_t owner) const;
-    void tell_of_change(const std::string &id, uid_t owner, std::initializer_list<const char *> properties) const;
+    void tell_of_change(const std::string &id, uid_t owner, std::initializer_list<const char *> changed) const;
     void emit_busy() const;
     Result<> watch_logins();
     static void answer_request(RunningJob &running, const job::Outcome &outcome);
-    void emit_job_changed(const RunningJob &running, std::initializer_list<const char *> properties) const;
+    void emit_job_changed(const RunningJob &running, std::initializer_list<const char *> changed) const;
     static int on_session_new(sd_bus_message *message, void *userdata, sd_bus_error *error);
 
     sd_bus *bus_;

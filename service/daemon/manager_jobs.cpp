@@ -8,6 +8,7 @@
 #include "daemon/systemd.h"
 #include "dbus/names.h"
 
+#include <array>
 #include <chrono>
 
 namespace abey::daemon {
@@ -229,9 +230,9 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     jobs_.erase(job.number); // running is gone
     if (is_public(job.kind)) {
         // Its object is not there any more: what it was cannot be asked for now
-        const char *path_interfaces[] = {bus::job_interface, nullptr};
-        (void)::sd_bus_emit_interfaces_removed_strv(bus_, bus::job_path(job.number).c_str(),
-                                                    const_cast<char **>(path_interfaces));
+        std::string interface = bus::job_interface;
+        std::array<char *, 2> gone = {interface.data(), nullptr};
+        (void)::sd_bus_emit_interfaces_removed_strv(bus_, bus::job_path(job.number).c_str(), gone.data());
         emit_busy();
     }
     triggers_.on_job_ended(job.number);

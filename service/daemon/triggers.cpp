@@ -31,7 +31,7 @@ constexpr uint64_t look_seconds = 60;
 
 uint64_t now_of(clockid_t clock) {
     timespec time{};
-    ::clock_gettime(clock, &time);
+    (void)::clock_gettime(clock, &time);
     return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_nsec) / 1000;
 }
 
@@ -169,9 +169,9 @@ std::deque<session::Session> Triggers::sessions_in_order(const policy::Triggers 
         return !is_suitable(one) || is_graphical(one);
     });
     const auto rank = [&](const session::Session &one) {
-        return std::ranges::find(rules.first, one.user) - rules.first.begin();
+        return std::pair(std::ranges::find(rules.first, one.user) - rules.first.begin(), std::string_view(one.id));
     };
-    std::ranges::stable_sort(*all, {}, rank);
+    std::ranges::sort(*all, {}, rank);
     return {std::make_move_iterator(all->begin()), std::make_move_iterator(all->end())};
 }
 
