@@ -101,13 +101,14 @@ Result<bool> settle_all(std::vector<Stopped> &processes, std::set<int> &held, st
                 ++thread;
                 continue;
             }
-            if (auto stop = thread->settle(); stop) {
+            auto stop = thread->settle();
+            if (stop) {
                 settled.insert(tid);
                 ++thread;
                 continue;
-            } else if (!vanished(stop.error()) && stop.error().code() != ECHILD) {
-                return within(std::move(stop).error(), "process {} ({})", process.pid, process.stat.comm);
             }
+            if (!vanished(stop.error()) && stop.error().code() != ECHILD)
+                return within(std::move(stop).error(), "process {} ({})", process.pid, process.stat.comm);
             if (thread->tid() != 0 && !thread->wait(end_timeout_ms)) // its parent only sees its end once we have
                 thread->forget();
             held.erase(tid); // the number may be used again

@@ -10,6 +10,7 @@
 #include "engine/os/inet_address.h"
 #include "engine/socket_settings.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -82,10 +83,8 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 bool has_option(const model::InetSocket &socket, int level, int name) {
-    for (const auto &option : socket.settings.options)
-        if (option.level == level && option.name == name)
-            return true;
-    return false;
+    return std::ranges::any_of(socket.settings.options,
+                               [&](const auto &option) { return option.level == level && option.name == name; });
 }
 
 // Why unread datagrams cannot be sent to it again; empty: they can.

@@ -52,7 +52,10 @@ bool is_dead(const Seen &seen) {
 }
 
 Result<model::Payload> capture(Context &context, const Seen &seen) {
-    model::ProcessFile file = *parse(seen.link);
+    const auto parsed = parse(seen.link);
+    if (!parsed)
+        return fail(EINVAL, "{} is not a file of a process", seen.link);
+    model::ProcessFile file = *parsed;
     file.dead = file.dead || is_dead(seen);
     const bool of_thread = file.path.starts_with("task/") && file.path != fmt::format("task/{}", file.pid) &&
                            !file.path.starts_with(fmt::format("task/{}/", file.pid));
