@@ -34,6 +34,8 @@ complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l attach -d 'join i
 complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l pids -x -a 'same namespace auto'
 complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l on-divergence -x -a 'rollback keep fail'
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l terminal -x -d 'number of its terminal'
+complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l watch -d 'only look'
+complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l read-only -d 'only look'
 complete -c abeyctl -n '__fish_seen_subcommand_from pin' -l off -d 'not any more'
 complete -c abeyctl -n '__fish_seen_subcommand_from prune' -l dry-run -d 'only tell which'
 complete -c abeyctl -n '__fish_seen_subcommand_from checkpoint' -a '(__fish_complete_users)'

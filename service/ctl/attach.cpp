@@ -46,6 +46,7 @@ Result<int> attach(const AttachCommand &command) {
     request.session = command.session.empty() ? TRY(only_session()) : command.session;
     if (command.terminal)
         request.terminal = *command.terminal;
+    request.watch = command.watch;
     const auto why = TRY(session::attach(request));
     fmt::print("abeyctl: {}\n", why);
     return 0;

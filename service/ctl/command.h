@@ -62,7 +62,8 @@ Result<int> diff(const DiffCommand &command);
 struct AttachCommand {
     std::string session; // empty: the only one there is
     std::optional<uint32_t> terminal;
-    bool json = false; // list what could be attached to
+    bool watch = false; // look only
+    bool json = false;  // list what could be attached to
 };
 Result<int> attach(const AttachCommand &command);
 

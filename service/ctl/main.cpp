@@ -113,6 +113,8 @@ int run(int argc, char **argv) {
         line.add("attach", "join the terminal of a resumed session; Ctrl-\\ Ctrl-D leaves it", attach, ctl::attach);
     command->add_option("SESSION", attach.session, "logind's id of the resumed session; without it, the only one");
     command->add_option("--terminal", attach.terminal, "N of its /dev/pts/N, when it has several");
+    command->add_flag("--watch,--read-only", attach.watch,
+                      "only look: what is typed is not sent, who is attached stays so");
 
     ctl::RemoveCommand remove;
     command = line.add("remove", "remove a checkpoint for good", remove, ctl::remove);

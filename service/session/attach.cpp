@@ -20,8 +20,9 @@
 namespace abey::session {
 namespace {
 
-constexpr char prefix_key = '\x1c'; // Ctrl-backslash
-constexpr char detach_key = '\x04'; // Ctrl-D
+constexpr char prefix_key = '\x1c';    // Ctrl-backslash
+constexpr char detach_key = '\x04';    // Ctrl-D
+constexpr char interrupt_key = '\x03'; // Ctrl-C
 
 // The user's terminal may be in any mode that a program of the session has set: back to the normal screen, no mouse or
 // focus reports, no bracketed paste, ordinary keypad, visible cursor, whole screen scrolling; then the last line.
@@ -170,7 +171,7 @@ class Joined {
                 for (int number = signals_.next(); number != 0; number = signals_.next()) {
                     if (number != SIGWINCH)
                         return "detached by a signal";
-                    resized_ = true;
+                    resized_ = !request_.watch;
                 }
             }
             if ((waiting[heard].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
@@ -209,8 +210,10 @@ class Joined {
         if (n <= 0)
             return "detached, the terminal was closed";
         pending_ = key_.filter(std::string_view(buffer.data(), static_cast<size_t>(n)));
-        if (key_.detached())
+        if (key_.detached() || (request_.watch && pending_.contains(interrupt_key)))
             return "detached";
+        if (request_.watch)
+            pending_.clear();
         return std::nullopt;
     }
 
@@ -299,8 +302,9 @@ Result<std::string> attach(const AttachRequest &request) {
     if (::isatty(request.input) == 0 || ::isatty(request.output) == 0)
         return fail(0, "cannot attach: standard input and output must be a terminal");
     const Fd connection = TRY(connect_to(request.directory, request.session));
-    const Attach hello = {.terminal = request.terminal, .size = size_of(request.output)};
-    TRY_IN(send_packet(connection, encode(ClientMessage(hello))), "session {}", request.session);
+    const ClientMessage hello = request.watch ? ClientMessage(Watch{request.terminal})
+                                              : Attach{.terminal = request.terminal, .size = size_of(request.output)};
+    TRY_IN(send_packet(connection, encode(hello)), "session {}", request.session);
     const auto answer = TRY_IN(next_message(connection), "session {}", request.session);
     if (const auto *ended = std::get_if<Ended>(&answer))
         return fail(0, "session {}: {}", request.session, ended->why);
@@ -313,8 +317,8 @@ Result<std::string> attach(const AttachRequest &request) {
     {
         const auto raw = TRY(RawMode::enter(request.input));
         // The screen is the session's; how to leave it stands in the title, where the terminal has one.
-        TRY(show(request.output, fmt::format("\x1b]2;session {}, terminal pts/{}; Ctrl-\\ Ctrl-D detaches\a",
-                                             request.session, attached->terminal)));
+        TRY(show(request.output, fmt::format("\x1b]2;session {}, terminal pts/{}{}; Ctrl-\\ Ctrl-D detaches\a",
+                                             request.session, attached->terminal, request.watch ? ", watching" : "")));
         why = Joined(request, connection, signals).run();
         // A terminal that was closed shows nothing any more: no matter.
         [[maybe_unused]] const auto shown = show(request.output, reset_screen);

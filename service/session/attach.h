@@ -24,15 +24,16 @@ Result<std::vector<TerminalEntry>> terminals_of(const std::string &session,
 struct AttachRequest {
     std::string session;              // logind's id; must not be empty
     uint32_t terminal = any_terminal; // N of /dev/pts/N
+    bool watch = false;               // only look: nothing typed is sent, the terminal keeps its size and its user
     std::string directory = sockets_directory;
     int input = 0; // descriptors of the user's terminal
     int output = 1;
 };
 
-// Joins the terminals until the user detaches (Ctrl-\ Ctrl-D), the session's terminal is closed, somebody attaches from
-// elsewhere, or SIGTERM or SIGHUP comes; returns why, one line for people. The user's terminal is in raw mode meanwhile
-// and is put back on every way out. Must be called from the main thread: SIGWINCH, SIGTERM and SIGHUP are blocked
-// meanwhile.
+// Joins the terminals until the user detaches (Ctrl-\ Ctrl-D; who only watches: Ctrl-C as well), the session's terminal
+// is closed, somebody attaches from elsewhere, or SIGTERM or SIGHUP comes; returns why, one line for people. The user's
+// terminal is in raw mode meanwhile and is put back on every way out. Must be called from the main thread: SIGWINCH,
+// SIGTERM and SIGHUP are blocked meanwhile.
 Result<std::string> attach(const AttachRequest &request);
 
 // Finds the detach key in what the user types: Ctrl-\ Ctrl-D detaches, Ctrl-\ twice means it once, Ctrl-\ before

@@ -14,6 +14,7 @@ enum class Kind : uint8_t {
     input = 3,
     resize = 4,
     detach = 5,
+    watch = 6,
     terminals = 128,
     attached = 129,
     output = 130,
@@ -101,6 +102,7 @@ struct Encoder {
     std::string operator()(const Attach &message) const {
         return Packer(Kind::attach).number(message.terminal).size(message.size).done();
     }
+    std::string operator()(const Watch &message) const { return Packer(Kind::watch).number(message.terminal).done(); }
     std::string operator()(const Input &message) const {
         return Packer(Kind::input).text(message.data, data_limit).done();
     }
@@ -144,6 +146,9 @@ Result<ClientMessage> parse_client_message(std::string_view packet) {
         message = Attach{.terminal = terminal, .size = body.size()};
         break;
     }
+    case Kind::watch:
+        message = Watch{body.number<uint32_t>()};
+        break;
     case Kind::input:
         message = Input{body.text(data_limit)};
         break;

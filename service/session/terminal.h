@@ -5,7 +5,8 @@
 // The connection is a SOCK_SEQPACKET unix socket, /run/abeyance/sessions/ID.sock with the logind session's id, owned by
 // the session's user and mode 0600; the keeper lets in its owner and root. One packet is one message: a byte that tells
 // its kind, then what is told below; numbers in the machine's own byte order. A client says Attach and then Input and
-// Resize as it likes, until Detach or the end of the connection; or it says List. The keeper answers, and sends Output.
+// Resize as it likes, until Detach or the end of the connection; or Watch, and then nothing but Detach; or it says
+// List. The keeper answers, and sends Output.
 #pragma once
 
 #include "engine/os/result.h"
@@ -43,6 +44,10 @@ struct Attach {
     WindowSize size;
     bool operator==(const Attach &) const = default;
 };
+struct Watch {                        // sees what is shown, while somebody else may be attached, or nobody
+    uint32_t terminal = any_terminal; // any: one that somebody is attached to if there is one, the lowest of them first
+    bool operator==(const Watch &) const = default;
+};
 struct Input {
     std::string data;
     bool operator==(const Input &) const = default;
@@ -54,7 +59,7 @@ struct Resize {
 struct Detach {
     bool operator==(const Detach &) const = default;
 };
-using ClientMessage = std::variant<List, Attach, Input, Resize, Detach>;
+using ClientMessage = std::variant<List, Attach, Watch, Input, Resize, Detach>;
 
 // From the keeper.
 struct TerminalEntry {
@@ -68,7 +73,7 @@ struct Terminals { // the answer to List
     std::vector<TerminalEntry> entries;
     bool operator==(const Terminals &) const = default;
 };
-struct Attached { // the answer to Attach
+struct Attached { // the answer to Attach and Watch
     uint32_t terminal = 0;
     bool operator==(const Attached &) const = default;
 };

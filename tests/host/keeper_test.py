@@ -29,7 +29,7 @@ PLAN = [
     "login uid is the user's",
     "shell is the keeper's child", "attach shows the terminal", "keys and output go both ways", "a new size arrives",
     "attach from within is refused", "somebody else is refused", "detach leaves it running",
-    "own terminal is as it was", "second attach takes over", "logout of the client leaves it running",
+    "own terminal is as it was", "second attach takes over", "watching shows it", "who watches types nothing", "who watches changes nothing", "a watcher's Ctrl-C is for itself", "logout of the client leaves it running",
     "output without a reader does not wait", "terminals are served with the user's rights",
     "attach redraws for a program that does not", "any output is taken", "an orphan becomes the keeper's", "its shell's end ends the session",
     "the keeper ends with status 0", "its socket is gone", "a failed resume says why", "a failed resume leaves nothing",
@@ -140,11 +140,32 @@ def joined(host, checks, session, properties):
         attach(second, session)
         first.wait_for("attached from elsewhere", 30)
         checks.check("second attach takes over", "kept", show(second, "echo $variable"))
+        watched(host, checks, session, second)
     # both of her logins are gone now, one of them in the middle of it
     first.close()
     time.sleep(0.3)
     checks.check("logout of the client leaves it running", (True, ["bash"]),
                  (session in sessions_of(host), shells_in(host, session)))
+
+
+def watched(host, checks, session, user):
+    size = show(user, "stty size")
+    with Terminal.login(host, "ada") as watcher:
+        show(watcher, "true")
+        watcher.resize(20, 60)
+        watcher.type(f"clear; abeyctl attach --watch {session}\n")
+        watcher.wait_for(r"^shell[$]", 60)
+        user.type("echo seen by 'both'\n")
+        user.wait_for("^seen by both", 60)
+        checks.attempt("watching shows it", "seen by both", lambda: watcher.wait_for("^seen by both", 60).group(0))
+        watcher.type("touch /tmp/typed\n")
+        watcher.settle(1)
+        checks.check("who watches types nothing", (False, "attached"),
+                     (host.path("tmp/typed").exists(), show(user, "echo attached")))
+        checks.check("who watches changes nothing", size, show(user, "stty size"))
+        watcher.type("\x03")
+        watcher.wait_for("detached", 60)
+        checks.check("a watcher's Ctrl-C is for itself", "still", show(user, "echo still"))
 
 
 def redrawn(host, checks, terminal, session, properties):

@@ -282,6 +282,55 @@ TEST_F(ServerTest, LatestClientTakesOver) {
     EXPECT_EQ(hear_output(second, "x"), "x");
 }
 
+TEST_F(ServerTest, WatchersSeeAndSayNothing) {
+    const Fd slave = add_terminal(3);
+    const Fd unused = add_terminal(2);
+    const Fd user = attached(3);
+    const Fd watcher = connect();
+    say(watcher, Watch()); // the one that is in use, although it is not the lowest
+    EXPECT_EQ(std::get<Attached>(hear(watcher).value()).terminal, 3U);
+    EXPECT_TRUE(std::holds_alternative<Output>(hear(watcher).value()));
+    const Fd early = connect();
+    say(early, Watch{2});
+    EXPECT_EQ(std::get<Attached>(hear(early).value()).terminal, 2U);
+
+    show(slave, "both of you");
+    EXPECT_TRUE(hear_output(user, "both of you").contains("both of you"));
+    EXPECT_TRUE(hear_output(watcher, "both of you").contains("both of you"));
+    say(user, Resize{{30, 90}});
+    EXPECT_TRUE(std::holds_alternative<Output>(hear(watcher).value())); // laid out anew
+
+    const Fd other = connect();
+    say(other, Watch{3});
+    ASSERT_TRUE(std::holds_alternative<Attached>(hear(other).value()));
+    say(other, Input{"typed"});
+    EXPECT_EQ(hear_end(other), "protocol error: who watches says nothing");
+    settle();
+    std::array<char, 16> buffer = {};
+    EXPECT_LT(::read(slave.get(), buffer.data(), buffer.size()), 0) << "what a watcher says was typed";
+    say(watcher, Detach());
+    EXPECT_EQ(hear_end(watcher), "detached");
+    say(user, Input{"mine"});
+    EXPECT_TRUE(until([&] { return ::read(slave.get(), buffer.data(), buffer.size()) == 4; }));
+}
+
+TEST_F(ServerTest, WatchersStayWhenTheUserChanges) {
+    const Fd slave = add_terminal(3);
+    const Fd watcher = connect();
+    say(watcher, Watch{3});
+    ASSERT_TRUE(std::holds_alternative<Attached>(hear(watcher).value()));
+    {
+        const Fd first = attached();
+        const Fd second = attached();
+        EXPECT_EQ(hear_end(first), "attached from elsewhere");
+    }
+    settle();
+    show(slave, "on and on");
+    EXPECT_TRUE(hear_output(watcher, "on and on").contains("on and on"));
+    server_->close("over");
+    EXPECT_EQ(hear_end(watcher), "over");
+}
+
 TEST_F(ServerTest, DetachLeavesTheTerminal) {
     const Fd slave = add_terminal(3);
     {

@@ -23,12 +23,12 @@ constexpr uint64_t parting_time = 2'000'000; // microseconds
 // After SIGTERM, for the root processes: less than systemd waits for a unit by default.
 constexpr uint64_t ending_time = 10'000'000;
 
-class Watch {
+class SessionWatch {
   public:
-    explicit Watch(const Keep &request) : request_(request) {}
-    Watch(const Watch &) = delete;
-    Watch &operator=(const Watch &) = delete;
-    ~Watch() = default;
+    explicit SessionWatch(const Keep &request) : request_(request) {}
+    SessionWatch(const SessionWatch &) = delete;
+    SessionWatch &operator=(const SessionWatch &) = delete;
+    ~SessionWatch() = default;
 
     // Before anything is brought back: whatever can fail should fail here. Clients that come early wait.
     Result<> prepare(const std::string &session, gid_t group) {
@@ -73,12 +73,12 @@ class Watch {
 
   private:
     static int on_child(sd_event_source * /*source*/, const signalfd_siginfo * /*info*/, void *self) {
-        static_cast<Watch *>(self)->reap();
+        static_cast<SessionWatch *>(self)->reap();
         return 0;
     }
 
     static int on_terminate(sd_event_source * /*source*/, const signalfd_siginfo * /*info*/, void *self) {
-        auto &watch = *static_cast<Watch *>(self);
+        auto &watch = *static_cast<SessionWatch *>(self);
         watch.host_->close("the session is being ended");
         // Terminals hang up their own; the others are told as logind tells them.
         for (const auto &[pid, root] : watch.roots_)
@@ -89,11 +89,11 @@ class Watch {
     }
 
     static int on_deadline(sd_event_source * /*source*/, uint64_t /*now*/, void *self) {
-        return sd_event_exit(static_cast<Watch *>(self)->event_.get(), 0);
+        return sd_event_exit(static_cast<SessionWatch *>(self)->event_.get(), 0);
     }
 
     static int on_host_end(sd_event_source * /*source*/, int /*fd*/, uint32_t /*events*/, void *self) {
-        auto &watch = *static_cast<Watch *>(self);
+        auto &watch = *static_cast<SessionWatch *>(self);
         if (watch.roots_.empty())
             return sd_event_exit(watch.event_.get(), 0);
         // Its user has killed it: the terminals are hung up, and what outlives that goes on without them.
@@ -116,7 +116,7 @@ class Watch {
     }
 
     static int on_root_end(sd_event_source * /*source*/, int fd, uint32_t /*events*/, void *self) {
-        auto &watch = *static_cast<Watch *>(self);
+        auto &watch = *static_cast<SessionWatch *>(self);
         const auto root =
             std::ranges::find_if(watch.roots_, [fd](const auto &each) { return each.second.process.get() == fd; });
         if (root == watch.roots_.end())
@@ -185,7 +185,7 @@ Result<> keep(const Keep &request) {
         return fail(0, "user {}: PAM made no login session; /etc/pam.d/{} must call pam_systemd.so", user,
                     request.pam_service);
 
-    Watch watch(request);
+    SessionWatch watch(request);
     TRY_IN(watch.prepare(session, group), "session {}", session);
     if (request.opened)
         TRY_IN(request.opened(session), "session {}", session);

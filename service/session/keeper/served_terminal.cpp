@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/served_terminal.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -69,6 +70,9 @@ bool ServedTerminal::read() {
     const std::string_view shown(buffer.data(), static_cast<size_t>(n));
     screen_.show(shown);
     const std::string answers = screen_.take_answers();
+    // A copy: a client that turns out to have gone leaves the list.
+    for (Client *watcher : std::vector(watchers_))
+        watcher->output(shown);
     if (client_ != nullptr)
         client_->output(shown); // its terminal answers
     else if (!answers.empty() && input_.size() < input_limit)
@@ -100,10 +104,10 @@ void ServedTerminal::write_input() {
     }
     if (client_ != nullptr)
         client_->hold(input_.size() > input_limit);
-    watch();
+    watch_master();
 }
 
-void ServedTerminal::watch() {
+void ServedTerminal::watch_master() {
     // Failing (out of memory) leaves it as it is; the next call tries again.
     (void)sd_event_source_set_io_events(source_.get(), input_.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT);
 }
@@ -133,14 +137,31 @@ void ServedTerminal::attach(Client &client, WindowSize size) {
     wanted_ = size;
     client.hold(input_.size() > input_limit);
     if (size.rows != 0 && size.columns != 0)
-        screen_.resize(size);
+        fit(size);
     client.picture(screen_.picture());
     redraw();
 }
 
-void ServedTerminal::refresh() {
-    if (client_ != nullptr)
-        client_->picture(screen_.picture());
+void ServedTerminal::watch(Client &client) {
+    watchers_.push_back(&client);
+    client.picture(screen_.picture());
+}
+
+void ServedTerminal::leave(const Client &client) {
+    if (client_ == &client)
+        client_ = nullptr;
+    std::erase(watchers_, &client);
+}
+
+bool ServedTerminal::shown_to(const Client &client) const {
+    return client_ == &client || std::ranges::find(watchers_, &client) != watchers_.end();
+}
+
+// Those who watch see the screen laid out anew; who is attached has its program draw.
+void ServedTerminal::fit(WindowSize size) {
+    screen_.resize(size);
+    for (Client *watcher : std::vector(watchers_))
+        watcher->picture(screen_.picture());
 }
 
 void ServedTerminal::redraw() {
@@ -168,7 +189,7 @@ void ServedTerminal::resize(WindowSize size) {
     if (size.rows == 0 || size.columns == 0)
         return;
     wanted_ = size;
-    screen_.resize(size);
+    fit(size);
     if (!jiggle_)
         set_size(size);
 }
@@ -178,9 +199,7 @@ void ServedTerminal::set_size(WindowSize size) const {
     (void)::ioctl(master_.fd.get(), TIOCSWINSZ, &value); // a wrong size is no reason to part
 }
 
-WindowSize ServedTerminal::size() const {
-    return jiggle_ ? wanted_ : size_of(master_.fd);
-}
+WindowSize ServedTerminal::size() const { return jiggle_ ? wanted_ : size_of(master_.fd); }
 
 TerminalEntry ServedTerminal::entry() const {
     return {.index = master_.index, .old_index = master_.old_index, .size = size(), .attached = client_ != nullptr};

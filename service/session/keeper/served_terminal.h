@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace abey::session {
 
@@ -32,10 +33,16 @@ class ServedTerminal {
     // because what was shown before the suspend is not known here.
     // Whoever was attached before must have been told.
     void attach(Client &client, WindowSize size);
-    void detach() { client_ = nullptr; }
+    // `client` sees what is shown from now on, first the screen as it is, at the size that the terminal has. It types
+    // nothing, and nobody else notices.
+    void watch(Client &client);
+    // `client` sees nothing more of it.
+    void leave(const Client &client);
     [[nodiscard]] Client *client() const { return client_; }
+    [[nodiscard]] const std::vector<Client *> &watchers() const { return watchers_; }
+    [[nodiscard]] bool shown_to(const Client &client) const;
     // Shows it all again to a client that has missed something.
-    void refresh();
+    void refresh(Client &client) { client.picture(screen_.picture()); }
 
     void input(std::string_view data);
     void resize(WindowSize size);
@@ -54,7 +61,8 @@ class ServedTerminal {
     static int on_look(sd_event_source *source, uint64_t now, void *self);
     bool read();
     void write_input();
-    void watch();
+    void watch_master();
+    void fit(WindowSize size);
     void redraw();
     void hung_up();
     void set_size(WindowSize size) const;
@@ -67,6 +75,7 @@ class ServedTerminal {
     Screen screen_;     // what is shown, whether anybody looks or not
     std::string input_; // typed, not yet taken by the terminal
     Client *client_ = nullptr;
+    std::vector<Client *> watchers_;
     EventSource source_;
     EventSource jiggle_; // the size is wrong on purpose until this fires
     WindowSize wanted_;  // the right one then

@@ -118,14 +118,14 @@ Result<> Server::admit(Fd connection) {
         TRY(Client::make(event_, std::move(connection), peer.pid,
                          {.message = [this](Client &client, const ClientMessage &message) { hear(client, message); },
                           .behind =
-                              [this](const Client &client) {
+                              [this](Client &client) {
                                   if (ServedTerminal *terminal = terminal_of(client))
-                                      terminal->refresh();
+                                      terminal->refresh(client);
                               },
                           .gone =
                               [this](const Client &client) {
                                   if (ServedTerminal *terminal = terminal_of(client))
-                                      terminal->detach();
+                                      terminal->leave(client);
                                   sweep_later();
                               }})));
     return {};
@@ -135,6 +135,8 @@ void Server::hear(Client &client, const ClientMessage &message) {
     ServedTerminal *terminal = terminal_of(client);
     if (const auto *attach_to = std::get_if<Attach>(&message)) {
         attach(client, *attach_to);
+    } else if (const auto *to_watch = std::get_if<Watch>(&message)) {
+        watch(client, *to_watch);
     } else if (std::holds_alternative<List>(message)) {
         Terminals list;
         for (const auto &each : terminals_)
@@ -142,10 +144,12 @@ void Server::hear(Client &client, const ClientMessage &message) {
         client.send(list);
     } else if (std::holds_alternative<Detach>(message)) {
         if (terminal != nullptr)
-            terminal->detach();
+            terminal->leave(client);
         client.end("detached");
     } else if (terminal == nullptr) {
         client.end("protocol error: not attached");
+    } else if (terminal->client() != &client) {
+        client.end("protocol error: who watches says nothing");
     } else if (const auto *input = std::get_if<Input>(&message)) {
         terminal->input(input->data);
     } else if (const auto *resize = std::get_if<Resize>(&message)) {
@@ -153,18 +157,34 @@ void Server::hear(Client &client, const ClientMessage &message) {
     }
 }
 
+ServedTerminal *Server::let_in(Client &client, uint32_t index, ServedTerminal *any) {
+    if (terminal_of(client) != nullptr) {
+        client.end("protocol error: attached already");
+        return nullptr;
+    }
+    ServedTerminal *terminal = any;
+    if (index != any_terminal) {
+        const auto found = std::ranges::find(terminals_, index, &ServedTerminal::index);
+        terminal = found == terminals_.end() ? nullptr : found->get();
+    }
+    if (terminal == nullptr) {
+        client.end(index == any_terminal ? "the session has no terminal to attach to"
+                                         : fmt::format("the session has no terminal pts/{}", index));
+        return nullptr;
+    }
+    if (sits_on_ours(client.peer())) {
+        client.end("you are in this session already");
+        return nullptr;
+    }
+    return terminal;
+}
+
 void Server::attach(Client &client, const Attach &request) {
-    if (terminal_of(client) != nullptr)
-        return client.end("protocol error: attached already");
-    ServedTerminal *terminal = wanted(request.terminal);
-    if (terminal == nullptr && request.terminal == any_terminal)
-        return client.end("the session has no terminal to attach to");
+    ServedTerminal *terminal = let_in(client, request.terminal, free_one());
     if (terminal == nullptr)
-        return client.end(fmt::format("the session has no terminal pts/{}", request.terminal));
-    if (sits_on_ours(client.peer()))
-        return client.end("you are in this session already");
+        return;
     if (Client *before = terminal->client()) {
-        terminal->detach();
+        terminal->leave(*before);
         before->end("attached from elsewhere");
     }
     client.send(Attached{terminal->index()});
@@ -172,16 +192,30 @@ void Server::attach(Client &client, const Attach &request) {
         terminal->attach(client, request.size);
 }
 
+void Server::watch(Client &client, const Watch &request) {
+    ServedTerminal *terminal = let_in(client, request.terminal, used_one());
+    if (terminal == nullptr)
+        return;
+    client.send(Attached{terminal->index()});
+    if (!client.gone())
+        terminal->watch(client);
+}
+
 ServedTerminal *Server::terminal_of(const Client &client) {
-    const auto found = std::ranges::find(terminals_, &client, [](const auto &each) { return each->client(); });
+    const auto found = std::ranges::find_if(terminals_, [&](const auto &each) { return each->shown_to(client); });
     return found == terminals_.end() ? nullptr : found->get();
 }
 
-ServedTerminal *Server::wanted(uint32_t index) {
-    auto found = index == any_terminal
-                     ? std::ranges::find(terminals_, nullptr, [](const auto &each) { return each->client(); })
-                     : std::ranges::find(terminals_, index, &ServedTerminal::index);
-    if (found == terminals_.end() && index == any_terminal)
+ServedTerminal *Server::free_one() {
+    auto found = std::ranges::find(terminals_, nullptr, [](const auto &each) { return each->client(); });
+    if (found == terminals_.end())
+        found = terminals_.begin();
+    return found == terminals_.end() ? nullptr : found->get();
+}
+
+ServedTerminal *Server::used_one() {
+    auto found = std::ranges::find_if(terminals_, [](const auto &each) { return each->client() != nullptr; });
+    if (found == terminals_.end())
         found = terminals_.begin();
     return found == terminals_.end() ? nullptr : found->get();
 }
@@ -212,12 +246,15 @@ void Server::close_terminal(ServedTerminal &terminal, const std::string &why) {
     const auto found = std::ranges::find(terminals_, &terminal, &std::unique_ptr<ServedTerminal>::get);
     if (found == terminals_.end())
         return;
-    Client *client = terminal.client();
-    terminal.detach();
+    std::vector<Client *> clients = terminal.watchers();
+    if (terminal.client() != nullptr)
+        clients.push_back(terminal.client());
+    for (const Client *client : clients)
+        terminal.leave(*client);
     closed_.push_back(std::move(*found));
     terminals_.erase(found);
     sweep_later();
-    if (client != nullptr)
+    for (Client *client : clients)
         client->end(why);
 }
 

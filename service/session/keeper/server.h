@@ -57,10 +57,14 @@ class Server {
     Result<> admit(Fd connection);
     void hear(Client &client, const ClientMessage &message);
     void attach(Client &client, const Attach &request);
+    void watch(Client &client, const Watch &request);
+    // The terminal that a client asks for; nothing: it may not have it, and has been told why.
+    ServedTerminal *let_in(Client &client, uint32_t index, ServedTerminal *any);
     void close_terminal(ServedTerminal &terminal, const std::string &why);
     void sweep_later();
     ServedTerminal *terminal_of(const Client &client);
-    ServedTerminal *wanted(uint32_t index);
+    ServedTerminal *free_one();
+    ServedTerminal *used_one();
     [[nodiscard]] bool sits_on_ours(pid_t peer) const;
 
     sd_event *event_;
