@@ -42,10 +42,6 @@ Result<uint64_t> number_property(sd_bus *bus, const char *path, const char *inte
     return value;
 }
 
-bool is_graphical(const session::Session &session) {
-    return session.type == "x11" || session.type == "wayland" || session.type == "mir";
-}
-
 bool is_suitable(const session::Session &session) {
     return session.klass == "user" && session.state != "closing" && !session.cgroup.empty();
 }
@@ -164,9 +160,9 @@ std::deque<session::Session> Triggers::sessions_in_order(const policy::Triggers 
         return {};
     }
     std::erase_if(*all, [](const session::Session &one) {
-        if (is_suitable(one) && is_graphical(one))
+        if (is_suitable(one) && session::is_graphical(one))
             log_info("session {} of {} is left as it is: it is graphical", one.id, one.user);
-        return !is_suitable(one) || is_graphical(one);
+        return !is_suitable(one) || session::is_graphical(one);
     });
     const auto rank = [&](const session::Session &one) {
         return std::pair(std::ranges::find(rules.first, one.user) - rules.first.begin(), std::string_view(one.id));
@@ -301,7 +297,7 @@ void Triggers::look_for_idleness() {
         return log_error("cannot list the sessions: {}", sessions.error().message());
     std::map<std::string, uint64_t> seen;
     for (const auto &session : *sessions) {
-        if (!is_suitable(session) || is_graphical(session))
+        if (!is_suitable(session) || session::is_graphical(session))
             continue;
         char *path = nullptr;
         if (::sd_bus_path_encode(session_prefix, session.id.c_str(), &path) < 0)

@@ -78,6 +78,10 @@ std::string unescape(std::string_view text) {
 
 void Logind::Unref::operator()(sd_bus *bus) const { sd_bus_flush_close_unref(bus); }
 
+bool is_graphical(const Session &session) {
+    return session.type == "x11" || session.type == "wayland" || session.type == "mir";
+}
+
 Result<Logind> Logind::connect() {
     sd_bus *bus = nullptr;
     const int r = sd_bus_open_system(&bus);

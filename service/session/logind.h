@@ -32,6 +32,9 @@ struct Session {
     std::string seat;    // "seat0"
 };
 
+// Whether it draws on a display server, which programs could not be joined to again.
+bool is_graphical(const Session &session);
+
 // A connection to the system bus, and the questions that we have. Calls block, for at most the bus's time limit of 25
 // s. Errors name the session or user; ENXIO: there is no such session.
 class Logind {

@@ -36,6 +36,13 @@ Result<Target> find_target(const session::Logind &logind, const job::Job &job) {
 }
 
 Result<suspend::Request> request_for(const Target &target) {
+    // Display server and compositor are part of such a session or of the seat: their devices, and what clients have
+    // there, cannot be brought back.
+    if (session::is_graphical(target.session))
+        return fail(0,
+                    "session {} is graphical ({}): what its programs have with the display server could not be brought "
+                    "back; suspend sessions on terminals instead",
+                    target.session.id, target.session.type);
     const auto processes = TRY_IN(session::processes_in(target.session.cgroup), "session {}", target.session.id);
     suspend::Request request;
     request.cgroup = target.session.cgroup;

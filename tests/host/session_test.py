@@ -182,6 +182,11 @@ def refusals(host, checks):
     try_in_vain("no such checkpoint", "no-such-checkpoint", "resume", "no-such-checkpoint")
     try_in_vain("somebody else's session", session.id, "suspend", session.id, user="bob")
     try_in_vain("check of somebody else's session", session.id, "check", session.id, user="bob")
+    with GraphicalSession(host) as graphical:
+        for verb in ("check", "suspend"):
+            try_in_vain(f"{verb} of a graphical session", f"session {graphical.id} is graphical (x11)", verb, graphical.id)
+        checks.check("the graphical session runs on", "active", sessions_of(host).get(graphical.id, {}).get("State"),
+                     sessions_of(host).get(graphical.id, {}).get("State") in ("active", "online"))
     with UnderDebugger(session):
         try_in_vain("a process under a debugger", "sleep", "suspend", session.id)
     checks.attempt("the session runs on unharmed", [], unharmed.differences)
@@ -204,9 +209,31 @@ def refusals(host, checks):
 
 
 REFUSALS_PLAN = ["no such session", "no such checkpoint", "somebody else's session", "check of somebody else's session",
+                 "check of a graphical session", "suspend of a graphical session", "the graphical session runs on",
                  "a process under a debugger", "the session runs on unharmed", "ada may check her own session",
                  "ada may suspend her own session", "bob does not see her checkpoint", "bob cannot resume it",
                  "bob cannot remove it", "ada sees it", "the store is root's alone"]
+
+
+class GraphicalSession:
+    """A session of ada that calls itself one on a display server, while this lasts."""
+
+    UNIT = "test-graphical.service"
+
+    def __init__(self, host):
+        self.host = host
+
+    def __enter__(self):
+        before = set(sessions_of(self.host))
+        self.host.run(["systemd-run", "--quiet", f"--unit={self.UNIT}", "--uid=ada", "--property=PAMName=login",
+                       "--setenv=XDG_SESSION_TYPE=x11", "--setenv=XDG_SESSION_CLASS=user", "sleep", "1000"], check=True)
+        self.id = wait_until(lambda: next((session for session, properties in sessions_of(self.host).items()
+                                           if session not in before and properties["Type"] == "x11"), None),
+                             "the graphical session", 60)
+        return self
+
+    def __exit__(self, *_):
+        self.host.run(["systemctl", "stop", self.UNIT])
 
 
 class UnderDebugger:
