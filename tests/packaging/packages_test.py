@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The packages' descriptions agree with the tree: packages_test.py SOURCE BUILD; prints TAP.
+
+They are read here, not built: rpmspec does so where it is installed, bash for the PKGBUILD.
+"""
+
+import fnmatch
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+source, build = pathlib.Path(sys.argv[1]), sys.argv[2]
+packaging = source / "packaging"
+results = []
+
+# As Fedora's macros have them; libexecdir as this build has it.
+MACROS = {"_sysconfdir": "/etc", "_bindir": "/usr/bin", "_libexecdir": "/usr/lib", "_prefix": "/usr", "_datadir": "/usr/share",
+          "_mandir": "/usr/share/man", "_unitdir": "/usr/lib/systemd/system", "_presetdir": "/usr/lib/systemd/system-preset",
+          "_tmpfilesdir": "/usr/lib/tmpfiles.d"}
+
+
+def check(name, expected, found):
+    results.append(expected == found)
+    print(f"{'ok' if results[-1] else 'not ok'} {len(results)} - {name}")
+    if not results[-1]:
+        print(f"{name}: expected {expected}, found {found}", file=sys.stderr)
+
+
+def introspect(what):
+    return json.loads(subprocess.run(["meson", "introspect", build, what], check=True, capture_output=True, text=True).stdout)
+
+
+def owned_by_spec(spec):
+    """Patterns of the paths in %files."""
+    for line in spec.partition("\n%files\n")[2].partition("\n\n")[0].splitlines():
+        if line.startswith(("%license", "%doc", "%dir")):
+            continue
+        path = re.sub(r"^%config\(noreplace\) ", "", line)
+        path = re.sub(r"%\{(\w+)\}", lambda macro: MACROS[macro.group(1)], path)
+        yield path + "*" if path.endswith("/") else path
+
+
+def pkgbuild(expression):
+    return subprocess.run(["bash", "-euc", f'. "$1"; printf "%s\\n" {expression}', "bash", packaging / "arch/PKGBUILD"],
+                          check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
+
+
+version = introspect("--projectinfo")["version"]
+installed = sorted(introspect("--installed").values())
+assert "/usr/bin/abeyctl" in installed, installed
+spec = (packaging / "rpm/abeyance.spec").read_text()
+patterns = list(owned_by_spec(spec))
+check("the RPM has every file", [], [path for path in installed if not any(fnmatch.fnmatch(path, one) for one in patterns)])
+check("the RPM has no file that there is not", [], [one for one in patterns if not fnmatch.filter(installed, one)])
+check("Debian's version", version, re.match(r"abeyance \(([^)-]+)", (packaging / "debian/changelog").read_text()).group(1))
+check("the RPM's version", version, re.search(r"^Version:\s*(\S+)$", spec, re.MULTILINE).group(1))
+check("Arch's version", [version], pkgbuild('"$pkgver"'))
+check("Arch keeps what the administrator changes", [path for path in installed if path.startswith("/etc/")],
+      [f"/{path}" for path in pkgbuild('"${backup[@]}"')])
+check("Arch builds and installs", ["function", "function"], pkgbuild('$(type -t build) $(type -t package)'))
+units = {path.name.removesuffix(".in") for path in (source / "units").iterdir()}
+check("the RPM's scripts name units that there are", [], [unit for line in re.findall(r"^%systemd_\w+ (.*)$", spec, re.MULTILINE)
+                                                        for unit in line.split() if unit not in units])
+check("each PAM file calls for one stack", {"abeyance": "common-session", "abeyance.redhat": "password-auth", "abeyance.arch": "system-login"},
+      {path.name: re.search(r"^(?:@include|session +include) +(common-session|\S+)$", path.read_text(), re.MULTILINE).group(1)
+       if path.name != "abeyance" else re.findall(r"^@include (\S+)$", path.read_text(), re.MULTILINE)[-1]
+       for path in (packaging / "pam.d").iterdir()})
+if shutil.which("rpmspec"):
+    parsed = subprocess.run(["rpmspec", "-P", packaging / "rpm/abeyance.spec"], capture_output=True, text=True)
+    check("rpmspec reads the RPM's", (0, ""), (parsed.returncode, "\n".join(line for line in parsed.stderr.splitlines()
+                                                                             if "error" in line)))
+print(f"1..{len(results)}")
