@@ -6,6 +6,7 @@
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -31,7 +32,7 @@ PLAN = [
     "a failure is told in JSON, too", "check tells what it found", "check fails when something is refused", "text is fit for a terminal",
     "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
     "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus",
-    "one job for each session", "a canceled job ends as such", "no canceling at the end",
+    "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
     "cron's session brings nothing back", "leftovers are removed at the start",
@@ -245,6 +246,8 @@ def jobs(service, ada):
     checks.check("no canceling at the end", "refused, and it ends well", f"{result.stderr.strip()}, {client.returncode}",
                  "cannot be canceled any more" in result.stderr and client.returncode == 0)
 
+    side_by_side(service, ada)
+
     service.mode("slow")
     client = service.in_background("suspend", ada, "--json")
     service.job_running()
@@ -257,6 +260,36 @@ def jobs(service, ada):
     finished(client)
     checks.check("the daemon is killed, the job goes on", "status 0, done", client.stdout + client.stderr,
                  client.returncode == 0 and json.loads(client.stdout)["result"] == "done")
+
+
+def side_by_side(service, ada):
+    checks, host = service.checks, service.host
+    terminal = Terminal.login(host, "bob")
+    bob = session_of(host, "bob")
+    service.mode("slow")
+    clients = {"ada": service.in_background("suspend", ada, user="ada")}
+    hers = service.job_running()
+    clients["bob"] = service.in_background("suspend", bob, user="bob")
+
+    def phases():
+        paths = re.findall(r'"(/org/abeyance1/job/[^"]+)"', service.jobs())
+        return sorted(host.run(["busctl", "get-property", "org.abeyance1", path, "org.abeyance1.Job", "Phase"]).stdout.strip()
+                      for path in paths)
+    checks.attempt("sessions are suspended side by side", ['s "freeze"'] * 2,
+                   lambda: wait_until(lambda: (found := phases()) == ['s "freeze"'] * 2 and found, "two jobs at work", 60))
+    # libdbus's client, which tells the name of an error
+    again = host.run(["dbus-send", "--system", "--print-reply", "--dest=org.abeyance1", "/org/abeyance1",
+                      "org.abeyance1.Manager.CheckSession", f"string:{bob}"], user="bob")
+    checks.check("a second request has an error with a name", "org.abeyance1.Error.Busy", again.stderr.strip(),
+                 again.returncode != 0 and again.stderr.startswith("Error org.abeyance1.Error.Busy: "))
+    service.busctl("org.abeyance1", hers, "org.abeyance1.Job", "Cancel", user="ada")
+    said = finished(clients["ada"]).stderr
+    left = wait_until(lambda: (found := phases()) == ['s "freeze"'] and found, "the other job alone", 60)
+    service.mode("fail")
+    other = finished(clients["bob"]).stderr
+    checks.check("canceling one leaves the other", "canceled; at work, with an end of its own", f"{said.strip()}; {left}, {other.strip()}",
+                 "canceled" in said and "canceled" not in other and "descriptor 3: no" in other)
+    terminal.close()
 
 
 def count(service):
