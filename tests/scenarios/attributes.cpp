@@ -42,6 +42,16 @@ int main(int argc, char **argv) {
     SYS(::prctl(PR_SET_CHILD_SUBREAPER, 1));
     SYS(::prctl(PR_SET_DUMPABLE, 0));
     SYS(::syscall(SYS_membarrier, 1 << 4, 0, 0)); // MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
+    scenario::write_file("/proc/self/coredump_filter", "0x5");
+    SYS(::prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
+    SYS(::prctl(PR_SET_TSC, PR_TSC_SIGSEGV));
+    const int controlled = ::prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0, 0, 0);
+    if (controlled > 0 && (controlled & PR_SPEC_PRCTL) != 0)
+        SYS(::prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_DISABLE, 0, 0));
+    const int speculation = ::prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0, 0, 0);
+    (void)::prctl(67, 1, 0, 0, 0); // PR_SET_MEMORY_MERGE, where there is KSM
+    const int merge = ::prctl(68, 0, 0, 0, 0);
+    const bool can_deny = ::prctl(65, 1, 0, 0, 0) == 0; // PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN
     const std::string directory = here();
     scenario::ready();
     scenario::wait();
@@ -70,6 +80,14 @@ int main(int argc, char **argv) {
     SYS(::prctl(PR_GET_CHILD_SUBREAPER, &reaper));
     EQUAL(1, reaper);
     EQUAL(0, ::prctl(PR_GET_DUMPABLE));
+    EQUAL(std::string("00000005\n"), scenario::read_file("/proc/self/coredump_filter"));
+    EQUAL(PR_MCE_KILL_EARLY, ::prctl(PR_MCE_KILL_GET, 0, 0, 0, 0));
+    int counter = 0;
+    SYS(::prctl(PR_GET_TSC, &counter));
+    EQUAL(PR_TSC_SIGSEGV, counter);
+    EQUAL(speculation, ::prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0, 0, 0));
+    EQUAL(merge, ::prctl(68, 0, 0, 0, 0));
+    EQUAL(can_deny ? 1 : -1, ::prctl(66, 0, 0, 0, 0));
     SYS(::prctl(PR_SET_DUMPABLE, 1));
     EQUAL(std::string("321\n"), scenario::read_file("/proc/self/oom_score_adj"));
     scenario::pass();

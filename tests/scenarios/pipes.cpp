@@ -25,6 +25,13 @@ int main(int argc, char **argv) {
     SYS(::pipe(half));
     EQUAL(4, ::write(half[1], "last", 4));
     SYS(::close(half[1]));
+    int packets[2]; // each write is a read
+    SYS(::pipe2(packets, O_DIRECT));
+    for (const char *packet : {"one", "second", "3"})
+        EQUAL(std::strlen(packet), ::write(packets[1], packet, std::strlen(packet)));
+    int single[2];
+    SYS(::pipe2(single, O_DIRECT));
+    EQUAL(4, ::write(single[1], "lone", 4));
     const pid_t child = scenario::fork_child();
     if (child == 0) {
         EQUAL(6, ::write(full[1], "tail.\n", 6));
@@ -44,6 +51,14 @@ int main(int argc, char **argv) {
     EQUAL(-1, ::read(ends[0], found.data(), 1));
     EQUAL(EAGAIN, errno);
     char few[8] = {};
+    EQUAL(6, ::write(single[1], "behind", 6)); // not joined to what was there
+    EQUAL(O_DIRECT, ::fcntl(packets[1], F_GETFL) & O_DIRECT);
+    for (const char *packet : {"one", "second", "3"})
+        EQUAL(std::string(packet),
+              std::string(few, static_cast<std::size_t>(SYS(::read(packets[0], few, sizeof few)))));
+    for (const char *packet : {"lone", "behind"})
+        EQUAL(std::string(packet), std::string(few, static_cast<std::size_t>(SYS(::read(single[0], few, sizeof few)))));
+    std::memset(few, 0, sizeof few);
     EQUAL(4, ::read(half[0], few, sizeof few));
     EQUAL(std::string("last"), std::string(few));
     EQUAL(0, ::read(half[0], few, sizeof few));

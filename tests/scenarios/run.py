@@ -142,6 +142,8 @@ def run_case(mode, program, directory, engine):
     pids, fds = processes(), descriptors()
     if mode in ("plain", "twice"):
         checkpoint(engine, pid, directory / "images")
+        if mode == "plain":  # what outlives processes is gone as after a reboot; the IPC namespace is the case's own
+            subprocess.run(["ipcrm", "--all"], check=True)
         restore(engine, directory / "images", pids, fds)
     if mode == "twice":
         checkpoint(engine, pid, directory / "images-2")

@@ -2,6 +2,8 @@
 // System V shared memory: attached by several, by identifier and key, marked for removal; POSIX message queues.
 #include "scenario.h"
 
+#include <utility>
+
 #include <mqueue.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
@@ -56,6 +58,10 @@ int main(int argc, char **argv) {
     const mqd_t sender = SYS(::mq_open("/abeyance-scenario", O_WRONLY | O_NONBLOCK));
     const mqd_t nameless = SYS(::mq_open("/abeyance-nameless", O_RDWR | O_CREAT | O_EXCL, 0600, &attributes));
     SYS(::mq_unlink("/abeyance-nameless"));
+    EQUAL(0, ::mq_send(queue, "low", 3, 1));
+    EQUAL(0, ::mq_send(queue, "high", 4, 9));
+    EQUAL(0, ::mq_send(queue, "low again", 9, 1));
+    EQUAL(0, ::mq_send(nameless, "", 0, 0));
     scenario::ready();
     scenario::wait();
 
@@ -93,6 +99,12 @@ int main(int argc, char **argv) {
     EQUAL(O_NONBLOCK, attributes.mq_flags);
     char message[123];
     unsigned priority = 0;
+    for (const auto &[text, wanted] : {std::pair{"high", 9}, std::pair{"low", 1}, std::pair{"low again", 1}}) {
+        const ssize_t size = SYS(::mq_receive(queue, message, sizeof message, &priority));
+        EQUAL(std::string(text), std::string(message, static_cast<size_t>(size)));
+        EQUAL(wanted, priority);
+    }
+    EQUAL(0, ::mq_receive(nameless, message, sizeof message, &priority));
     EQUAL(0, ::mq_send(sender, "hello", 5, 3));
     EQUAL(5, ::mq_receive(queue, message, sizeof message, &priority));
     EQUAL(3, priority);

@@ -438,13 +438,13 @@ int make_perf_event() {
     return static_cast<int>(::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0UL));
 }
 
-int make_full_queue() {
+int make_queue() {
     mq_attr attributes = {};
     attributes.mq_maxmsg = 1;
     attributes.mq_msgsize = 8;
     const int queue = ::mq_open("/abeyance-test", O_RDWR | O_CREAT | O_EXCL, 0600, &attributes);
     ::mq_unlink("/abeyance-test");
-    return ::mq_send(queue, "text", 4, 0) == 0 ? queue : -1;
+    return queue;
 }
 int pidfd_of(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
 int make_other_namespace() {
@@ -458,7 +458,6 @@ const Refused refused_kinds[] = {
     {"anon_inode:[userfaultfd]", "userfaultfd", [] { return static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC)); }},
     {"anon_inode:bpf-map", "BPF", make_bpf_map},
     {"anon_inode:[perf_event]", "performance counters", make_perf_event},
-    {"/abeyance-test", "1 messages in the message queue", make_full_queue},
     {"anon_inode:[pidfd]", "not part of what is suspended", [] { return pidfd_of(::getppid()); }},
     {"/proc/", "not part of what is suspended",
      [] { return ::open(fmt::format("/proc/{}/status", ::getppid()).c_str(), O_RDONLY); }},
@@ -504,6 +503,19 @@ class KeepingFiles : public NamedFiles {
     }
     std::vector<std::string> contents, uses;
 };
+
+TEST_F(Kinds, NotificationsOfMessageQueuesAreRefused) {
+    Child child([] {
+        put(static_cast<int>(must_call(make_queue(), "mq_open")), a);
+        sigevent event = {};
+        event.sigev_notify = SIGEV_NONE;
+        must_call(::mq_notify(a, &event), "mq_notify");
+    });
+    capture(child, true);
+    ASSERT_EQ(findings_.size(), 1U);
+    EXPECT_TRUE(findings_[0].fatal);
+    EXPECT_NE(findings_[0].reason.find("waits for a notification"), std::string::npos) << findings_[0].reason;
+}
 
 TEST_F(Kinds, FilesToRescueAreReadableFromTheirBeginning) {
     const Scratch scratch;

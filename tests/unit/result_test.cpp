@@ -23,6 +23,15 @@ TEST(Result, ContextComesBeforeTheCauseAndErrnoLast) {
     EXPECT_EQ(result.error().message(), "checkpoint 3: cannot open x: No such file or directory");
 }
 
+TEST(Result, ContextIsNotSaidTwice) {
+    const auto seen = [](const char *what, const char *outer) { return Error(0, what).within(outer).message(); };
+    EXPECT_EQ(seen("process 5 (sh), descriptor 3: no", "process 5 (sh)"), "process 5 (sh), descriptor 3: no");
+    EXPECT_EQ(seen("process 5 (sh): no", "process 5 (sh)"), "process 5 (sh): no");
+    EXPECT_EQ(seen("process 5 (sh)", "process 5 (sh)"), "process 5 (sh)");
+    EXPECT_EQ(seen("process 55: no", "process 5"), "process 5: process 55: no");
+    EXPECT_EQ(seen("no", "process 5"), "process 5: no");
+}
+
 TEST(Result, ValuePassesThrough) { EXPECT_EQ(outer(0).value(), 8); }
 
 } // namespace

@@ -27,8 +27,7 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
     space.layout = {stat.start_code,  stat.end_code,  stat.start_data, stat.end_data,  stat.start_brk, stat.start_brk,
                     stat.start_stack, stat.arg_start, stat.arg_end,    stat.env_start, stat.env_end,   {}};
     space.layout.auxv = TRY(os::read_proc(process.pid, "auxv"));
-    space.executable = TRY_IN(capture_link(context, process.pid, stat.comm, "exe", O_RDONLY),
-                              "process {} ({}), executable", process.pid, stat.comm);
+    space.executable = TRY(capture_link(context, process.pid, stat.comm, "exe", O_RDONLY));
     for (const os::ProcMapping &seen : mappings) {
         if (seen.name == "[vsyscall]") // the same in every address space
             continue;
@@ -62,9 +61,7 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
             mapping.kind = model::MappingKind::file;
             // VM_MAYWRITE of a shared mapping tells that its file was opened for writing
             const bool writable = mapping.shared && seen.has_flag("mw");
-            mapping.file = TRY_IN(capture_mapped_file(context, process.pid, stat.comm, seen.start, seen.end, writable),
-                                  "process {} ({}), mapping {:x}-{:x} {}", process.pid, stat.comm, seen.start, seen.end,
-                                  seen.name);
+            mapping.file = TRY(capture_mapped_file(context, process.pid, stat.comm, seen.start, seen.end, writable));
         }
         space.mappings.push_back(std::move(mapping));
     }

@@ -128,14 +128,15 @@ Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, in
     };
     struct stat stat = {};
     if (::stat(path.c_str(), &stat) < 0)
-        return fail(errno, "process {} ({}), {}", where.pid, where.comm, what());
+        return fail(errno, "process {} ({}), {}: cannot look at its file", where.pid, where.comm, what());
     const auto key = std::tuple(uint64_t{stat.st_dev}, uint64_t{stat.st_ino}, static_cast<uint32_t>(flags));
     if (const auto known = opened.find(key); known != opened.end())
         return known->second;
     const std::string link = TRY_IN(read_link(path), "process {} ({}), {}", where.pid, where.comm, what());
     const auto file =
         TRY_IN(abey::open_file(path, flags), "process {} ({}), {} ({})", where.pid, where.comm, what(), link);
-    Seen seen = TRY(look_at(where.pid, where.comm, file));
+    Seen seen =
+        TRY_IN(look_at(where.pid, where.comm, file), "process {} ({}), {} ({})", where.pid, where.comm, what(), link);
     seen.link = link;
     seen.flags &= ~static_cast<uint32_t>(O_NONBLOCK);
     seen.place = where.place;

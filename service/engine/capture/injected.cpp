@@ -2,6 +2,8 @@
 #include "engine/capture/task.h"
 #include "engine/os/kernel.h"
 
+#include <algorithm>
+#include <array>
 #include <csignal>
 
 #include <sys/prctl.h>
@@ -42,7 +44,9 @@ uint64_t in_us(const timeval &time) {
 // Calls that tell about the thread which makes them, and where their answers are.
 struct ThreadCalls {
     uint64_t stack = 0, tid_address = 0, death_signal = 0;
-    size_t timer_slack = 0, securebits = 0;
+    size_t timer_slack = 0, securebits = 0, machine_checks = 0;
+    uint64_t counter = 0;
+    std::array<size_t, 3> speculation = {};
 
     void ask(os::Batch &batch) {
         stack = batch.reserve(sizeof(KernelStack));
@@ -53,6 +57,11 @@ struct ThreadCalls {
         batch.must("PR_GET_PDEATHSIG", SYS_prctl, PR_GET_PDEATHSIG, death_signal);
         timer_slack = batch.must("PR_GET_TIMERSLACK", SYS_prctl, PR_GET_TIMERSLACK);
         securebits = batch.must("PR_GET_SECUREBITS", SYS_prctl, PR_GET_SECUREBITS);
+        counter = batch.reserve(sizeof(int32_t));
+        batch.may(SYS_prctl, PR_GET_TSC, counter);
+        machine_checks = batch.may(SYS_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0);
+        for (size_t i = 0; i < speculation.size(); ++i)
+            speculation.at(i) = batch.may(SYS_prctl, PR_GET_SPECULATION_CTRL, i, 0, 0, 0);
     }
     void answer(const os::Batch &batch, model::Thread &thread) const {
         const auto kernel_stack = batch.output<KernelStack>(stack);
@@ -62,6 +71,12 @@ struct ThreadCalls {
         thread.parent_death_signal = batch.output<int32_t>(death_signal);
         thread.scheduling.timer_slack_ns = static_cast<uint64_t>(batch.result(timer_slack));
         thread.credentials.securebits = static_cast<uint32_t>(batch.result(securebits));
+        thread.time_stamp_counter = batch.output<int32_t>(counter);
+        if (batch.result(machine_checks) >= 0)
+            thread.machine_checks = static_cast<int32_t>(batch.result(machine_checks));
+        for (size_t i = 0; i < speculation.size(); ++i)
+            if (const long state = batch.result(speculation.at(i)); state > 0 && (state & PR_SPEC_PRCTL) != 0)
+                thread.speculation.at(i) = static_cast<int32_t>(state);
     }
 };
 
@@ -90,6 +105,8 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
     const size_t thp = batch.must("PR_GET_THP_DISABLE", SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
     const size_t membarrier = batch.may(SYS_membarrier, kernel::membarrier_get_registrations, 0);
     const size_t barriers = batch.may(SYS_membarrier, kernel::membarrier_query, 0);
+    const size_t deny = batch.may(SYS_prctl, kernel::pr_get_mdwe, 0, 0, 0, 0);
+    const size_t merge = batch.may(SYS_prctl, kernel::pr_get_memory_merge, 0, 0, 0, 0);
     const size_t brk = batch.must("brk", SYS_brk, 0);
     TRY(injection.run(process.threads.front(), status.own_tid, batch));
 
@@ -109,6 +126,9 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
     task.membarrier = static_cast<uint32_t>(batch.result(membarrier) >= 0
                                                 ? batch.result(membarrier)
                                                 : std::max(0L, batch.result(barriers)) & kernel::membarrier_private);
+    // what the kernel does not know cannot have been set
+    task.memory_deny_write_execute = static_cast<int32_t>(std::max(0L, batch.result(deny)));
+    task.memory_merge = batch.result(merge) == 1;
     tree.address_spaces.at(task.address_space).layout.brk = static_cast<uint64_t>(batch.result(brk));
 
     for (size_t first = 0; first < timers.size();) {

@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// POSIX message queues (mq_overview(7)). Messages can only be seen by taking them, which would be lost if we were
-// killed then: a queue must be empty.
+// POSIX message queues (mq_overview(7)). Messages can only be seen by taking them. So that a kill of the engine in
+// between does not lose them, a process of its own takes them and puts them back, in the order in which they came out.
 #include "engine/capture/kinds.h"
+#include "engine/capture/open_files.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <set>
 
 #include <mqueue.h>
+#include <poll.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace abey::capture {
 namespace {
@@ -31,11 +41,6 @@ Result<model::Payload> capture(Context & /*context*/, const Seen &seen) {
     mq_attr attributes = {};
     if (::syscall(SYS_mq_getsetattr, seen.file->get(), nullptr, &attributes) < 0)
         return fail(errno, "cannot ask for the message queue's attributes");
-    if (attributes.mq_curmsgs != 0)
-        return fail(0,
-                    "there are {} messages in the message queue, which cannot be taken out without losing them; let "
-                    "the program receive them first",
-                    attributes.mq_curmsgs);
     if (TRY(is_notifying(seen)))
         return fail(0, "a process waits for a notification of the message queue (mq_notify), which cannot be brought "
                        "back; end the program");
@@ -53,10 +58,106 @@ Result<model::Payload> capture(Context & /*context*/, const Seen &seen) {
     return queue;
 }
 
+constexpr size_t most_messages = 65536, most_bytes = 16U << 20U; // HARD_MSGMAX, HARD_MSGSIZEMAX (ipc/mqueue.c)
+
+// What the helper and we both see.
+struct Shelf {
+    struct Slot {
+        uint32_t priority;
+        uint32_t size;
+    };
+    explicit Shelf(const mq_attr &attributes)
+        : slots(static_cast<size_t>(attributes.mq_maxmsg)), width(static_cast<size_t>(attributes.mq_msgsize)),
+          length(64 + slots * (sizeof(Slot) + width)),
+          memory(::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {}
+    Shelf(const Shelf &) = delete;
+    Shelf &operator=(const Shelf &) = delete;
+    ~Shelf() {
+        if (memory != MAP_FAILED)
+            ::munmap(memory, length);
+    }
+    [[nodiscard]] size_t &count() const { return *static_cast<size_t *>(memory); }
+    [[nodiscard]] Slot &slot(size_t i) const {
+        return *reinterpret_cast<Slot *>(static_cast<char *>(memory) + 64 + i * sizeof(Slot));
+    }
+    [[nodiscard]] char *text(size_t i) const {
+        return static_cast<char *>(memory) + 64 + slots * sizeof(Slot) + i * width;
+    }
+
+    size_t slots, width, length;
+    void *memory;
+};
+
+// In the helper, which nothing but SIGKILL can stop.
+void take_and_put_back(int queue, const Shelf &shelf) {
+    size_t &count = shelf.count();
+    for (count = 0; count < shelf.slots; ++count) {
+        Shelf::Slot &slot = shelf.slot(count);
+        const long size =
+            ::syscall(SYS_mq_timedreceive, queue, shelf.text(count), shelf.width, &slot.priority, nullptr);
+        if (size < 0)
+            break;
+        slot.size = static_cast<uint32_t>(size);
+    }
+    for (size_t i = 0; i < count; ++i)
+        while (::syscall(SYS_mq_timedsend, queue, shelf.text(i), shelf.slot(i).size, shelf.slot(i).priority, nullptr) <
+               0) {
+            pollfd room = {.fd = queue, .events = POLLOUT, .revents = 0}; // somebody else was quicker: it has to wait
+            ::poll(&room, 1, -1);
+        }
+}
+
+Result<> read_messages(const Fd &seen, model::MessageQueue &queue) {
+    // an open file of our own, so that it does not wait
+    const Fd own = TRY(abey::open_file(fmt::format("/proc/self/fd/{}", seen.get()), O_RDWR | O_NONBLOCK));
+    mq_attr attributes = {};
+    if (::syscall(SYS_mq_getsetattr, own.get(), nullptr, &attributes) < 0)
+        return fail(errno, "cannot ask for the message queue's attributes");
+    if (attributes.mq_curmsgs == 0)
+        return {};
+    if (attributes.mq_maxmsg <= 0 || static_cast<size_t>(attributes.mq_maxmsg) > most_messages ||
+        attributes.mq_msgsize <= 0 || static_cast<size_t>(attributes.mq_msgsize) > most_bytes)
+        return fail(EFBIG, "the message queue is too large");
+    const Shelf shelf(attributes);
+    if (shelf.memory == MAP_FAILED)
+        return fail(errno, "no memory for the messages of the queue");
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    const pid_t helper = ::fork();
+    if (helper == 0) {
+        (void)::setsid();
+        take_and_put_back(own.get(), shelf);
+        ::_exit(0);
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (helper < 0)
+        return fail(errno, "cannot make a process that looks at the messages");
+    int status = 0;
+    if (::waitpid(helper, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return fail(0, "the messages of the queue could not be read");
+    for (size_t i = 0; i < shelf.count(); ++i)
+        queue.messages.push_back(
+            {.priority = shelf.slot(i).priority, .text = std::string(shelf.text(i), shelf.slot(i).size)});
+    return {};
+}
+
+Result<> complete(Context &context) {
+    if (context.preflight)
+        return {};
+    std::set<uint64_t> done;
+    const auto &files = context.state<OpenFiles>();
+    for (auto &[id, file] : context.tree.open_files)
+        if (auto *queue = std::get_if<model::MessageQueue>(&file.payload); queue && done.insert(queue->number).second)
+            TRY_IN(read_messages(files.held(id).file, *queue), "{}", files.held(id).seen.described());
+    return {};
+}
+
 } // namespace
 
 Kind message_queue_kind() {
-    return {.name = "POSIX message queue", .matches = matches, .capture = capture, .complete = nullptr};
+    return {.name = "POSIX message queue", .matches = matches, .capture = capture, .complete = complete};
 }
 
 } // namespace abey::capture

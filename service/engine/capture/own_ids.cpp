@@ -43,6 +43,13 @@ void translate_ids(model::Tree &tree, const OwnIds &ids) {
         for (model::FileLock &lock : file.locks)
             translate(ids.tasks, lock.pid);
     }
+    for (auto &[id, set] : tree.semaphore_sets)
+        for (model::Semaphore &semaphore : set.semaphores)
+            translate(ids.tasks, semaphore.last_user);
+    for (auto &[id, queue] : tree.ipc_queues) {
+        translate(ids.tasks, queue.last_sender);
+        translate(ids.tasks, queue.last_receiver);
+    }
     for (auto &[id, socket] : tree.unix_sockets) {
         translate(ids.tasks, socket.owner_pid);
         translate(ids.tasks, socket.peer_pid);

@@ -42,16 +42,35 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
     return model::PipeEnd{.pipe = id};
 }
 
+// Everything in our copy of the pipe. One read(2) takes all, or just one packet: that is how packets show, whatever
+// mode the ends are in by now.
+Result<> read_copy(const Fd &reader, uint32_t flags, model::Pipe &pipe) {
+    std::vector<std::byte> buffer(pipe.size);
+    for (;;) {
+        const ssize_t n = ::read(reader.get(), buffer.data(), buffer.size());
+        if (n < 0)
+            return fail(errno, "cannot read its unread bytes");
+        if (n == 0)
+            break;
+        pipe.contents.append(reinterpret_cast<const char *>(buffer.data()), static_cast<size_t>(n));
+        pipe.packets.push_back(static_cast<uint32_t>(n));
+    }
+    if (pipe.packets.size() == 1 && (flags & O_DIRECT) == 0)
+        pipe.packets.clear();
+    for (const uint32_t size : pipe.packets)
+        if (size > PIPE_BUF)
+            return fail(0, "the pipe holds bytes that were written before it was set to packet mode (O_DIRECT), which "
+                           "cannot be brought back; try again later");
+    return {};
+}
+
 // The unread bytes, by tee(2), which leaves them where they are.
-Result<model::Bytes> peek(const Fd &end, uint32_t flags, const model::Pipe &pipe) {
+Result<> peek(const Fd &end, uint32_t flags, model::Pipe &pipe) {
     int unread = 0;
     if (::ioctl(end.get(), FIONREAD, &unread) < 0)
         return fail(errno, "cannot ask how much is unread");
     if (unread == 0)
         return {};
-    if ((flags & O_DIRECT) != 0)
-        return fail(0,
-                    "a pipe in packet mode (O_DIRECT) with unread packets cannot be brought back yet; try again later");
     Fd own;
     const Fd *source = &end;
     if ((flags & O_ACCMODE) == O_WRONLY) {
@@ -70,10 +89,10 @@ Result<model::Bytes> peek(const Fd &end, uint32_t flags, const model::Pipe &pipe
     if (copied < 0)
         return fail(errno, "cannot peek at its unread bytes");
     writer.reset();
-    model::Bytes contents = TRY(read_all(reader, pipe.size));
-    if (contents.size() != static_cast<size_t>(unread))
-        return fail(0, "only {} of {} unread bytes could be seen; try again", contents.size(), unread);
-    return contents;
+    TRY(read_copy(reader, flags, pipe));
+    if (pipe.contents.size() != static_cast<size_t>(unread))
+        return fail(0, "only {} of {} unread bytes could be seen; try again", pipe.contents.size(), unread);
+    return {};
 }
 
 // "process 7 (tee)" for processes outside the tree which hold the pipe; this looks at every process, so it is done only
@@ -142,7 +161,9 @@ Result<> complete(Context &context) {
                  .fatal = false});
         if (context.preflight || (ends.reader == nullptr && pipe.inode == 0))
             continue; // what nobody of the tree can read is not ours
-        pipe.contents = TRY_IN(peek(some.file, some.seen.flags, pipe), "{}", some.seen.described());
+        // pipe2(2) sets packet mode for the writing end only
+        const uint32_t packets = ends.writer == nullptr ? 0 : ends.writer->seen.flags & O_DIRECT;
+        TRY_IN(peek(some.file, some.seen.flags | packets, pipe), "{}", some.seen.described());
     }
     return {};
 }

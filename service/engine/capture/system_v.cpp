@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // System V IPC (sysvipc(7)) that no mapping leads to: semaphores, message queues, segments that nobody has attached.
-// They belong to no process, so that the last user is all the kernel knows. Told, not kept.
+// They belong to no process; the kernel only knows who used them last. What nobody but the session uses is kept, the
+// rest is told.
 #include "engine/capture/kinds.h"
+#include "engine/os/kernel.h"
 #include "engine/os/procfs.h"
 
-#include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <optional>
 #include <sstream>
 
+#include <sys/msg.h>
 #include <sys/sem.h>
 
 namespace abey::capture {
 namespace {
-
-struct Object {
-    std::string_view what;
-    int identifier = 0;
-    int user = 0; // a process of the tree that has used it
-};
 
 bool matches(const Seen & /*seen*/) { return false; }
 
@@ -35,49 +35,149 @@ std::vector<std::string> rows(const char *table) {
     return result;
 }
 
-std::vector<Object> used_by(const std::function<bool(int)> &inside) {
-    std::vector<Object> found;
-    const auto add = [&](std::string_view what, int identifier, int first, int second) {
-        if (inside(first) || inside(second))
-            found.push_back({what, identifier, inside(first) ? first : second});
-    };
-    int id = 0, first = 0, second = 0;
-    unsigned long count = 0;
-    for (const std::string &row : rows("shm"))
-        if (std::sscanf(row.c_str(), "%*d %d %*o %*u %d %d %lu", &id, &first, &second, &count) == 4 && count == 0)
-            add("shared memory", id, first, second);
-    for (const std::string &row : rows("msg"))
-        if (std::sscanf(row.c_str(), "%*d %d %*o %*u %*u %d %d", &id, &first, &second) == 3)
-            add("message queue", id, first, second);
-    constexpr int most = 32; // semaphores of a set that are asked
-    for (const std::string &row : rows("sem")) {
-        int size = 0;
-        if (std::sscanf(row.c_str(), "%*d %d %*o %d", &id, &size) != 2)
-            continue;
-        for (int number = 0; number < std::min(size, most); ++number) {
-            const int user = ::semctl(id, number, GETPID);
-            if (user <= 0 || !inside(user))
+// Who used an object last.
+struct Users {
+    int inside = 0;  // a process of the tree
+    int outside = 0; // one that lives, and is not
+};
+
+class Search {
+  public:
+    explicit Search(Context &context) : context_(context) {}
+
+    // Nothing when no process of the tree has used it.
+    [[nodiscard]] std::optional<Users> users(std::span<const int> last) const {
+        Users found;
+        for (const int pid : last) {
+            if (pid <= 0)
                 continue;
-            add("semaphores", id, user, 0);
-            break;
+            if (context_.is_inside(pid))
+                found.inside = pid;
+            else if (::kill(pid, 0) == 0 || errno == EPERM)
+                found.outside = pid;
         }
+        return found.inside == 0 ? std::nullopt : std::optional(found);
     }
-    return found;
+    void tell(const Users &users, std::string object, std::string reason, std::string advice) {
+        const auto stat = os::read_stat(users.inside);
+        context_.findings.push_back({.pid = users.inside,
+                                     .comm = stat ? stat->comm : "?",
+                                     .object = "System V " + std::move(object),
+                                     .reason = std::move(reason),
+                                     .advice = std::move(advice),
+                                     .fatal = false});
+    }
+    void tell_left(const Users &users, std::string object) {
+        tell(users, std::move(object),
+             fmt::format("it is not part of the checkpoint{}: it lasts until the machine is booted again, or until "
+                         "logind removes it at the user's logout",
+                         users.outside == 0 ? ""
+                                            : fmt::format(", since process {} outside uses it, too", users.outside)),
+             "set RemoveIPC=no in logind.conf(5), and resume before a reboot");
+    }
+    [[nodiscard]] int inside_or_none(int pid) const { return pid > 0 && context_.is_inside(pid) ? pid : 0; }
+
+  private:
+    Context &context_;
+};
+
+model::IpcIdentity identity_of(int identifier, const ipc_perm &there) {
+    return {.identifier = identifier,
+            .key = there.__key,
+            .uid = there.uid,
+            .gid = there.gid,
+            .creator_uid = there.cuid,
+            .creator_gid = there.cgid,
+            .mode = there.mode & 0777U};
+}
+
+Result<> capture_set(Context &context, Search &search, int id) {
+    semid_ds there = {};
+    if (::semctl(id, 0, IPC_STAT, &there) < 0)
+        return {}; // it has gone, or is another namespace's
+    std::vector<int> last(there.sem_nsems);
+    for (size_t i = 0; i < last.size(); ++i)
+        last[i] = ::semctl(id, static_cast<int>(i), GETPID);
+    const auto users = search.users(last);
+    if (!users)
+        return {};
+    const auto name = fmt::format("semaphores {}", id);
+    if (users->outside != 0) {
+        search.tell_left(*users, name);
+        return {};
+    }
+    search.tell(*users, name,
+                "what is taken back at a process's end (SEM_UNDO) cannot be read from the kernel and is lost", "");
+    if (context.preflight)
+        return {};
+    std::vector<unsigned short> values(last.size());
+    if (::semctl(id, 0, GETALL, values.data()) < 0)
+        return fail(errno, "System V {}: cannot read the values", name);
+    model::SemaphoreSet set;
+    set.id = context.tree.next_id();
+    set.identity = identity_of(id, there.sem_perm);
+    for (size_t i = 0; i < last.size(); ++i)
+        set.semaphores.push_back({.value = values[i], .last_user = search.inside_or_none(last[i])});
+    context.tree.semaphore_sets.emplace(set.id, std::move(set));
+    return {};
+}
+
+// MSG_COPY leaves the messages where they are (msgop(2); CONFIG_CHECKPOINT_RESTORE).
+Result<> copy_messages(int id, const msqid_ds &there, model::IpcQueue &queue) {
+    std::vector<std::byte> buffer(sizeof(long) + there.__msg_cbytes);
+    for (msgqnum_t i = 0; i < there.msg_qnum; ++i) {
+        const ssize_t size =
+            ::msgrcv(id, buffer.data(), there.__msg_cbytes, static_cast<long>(i), IPC_NOWAIT | MSG_COPY);
+        if (size < 0)
+            return fail(errno, "System V message queue {}: cannot read a message", id);
+        model::IpcMessage message;
+        std::memcpy(&message.type, buffer.data(), sizeof(long));
+        message.text.assign(reinterpret_cast<const char *>(buffer.data()) + sizeof(long), static_cast<size_t>(size));
+        queue.messages.push_back(std::move(message));
+    }
+    return {};
+}
+
+Result<> capture_queue(Context &context, Search &search, int id) {
+    msqid_ds there = {};
+    if (::msgctl(id, IPC_STAT, &there) < 0)
+        return {};
+    const auto users = search.users(std::array{there.msg_lspid, there.msg_lrpid});
+    if (!users)
+        return {};
+    if (users->outside != 0) {
+        search.tell_left(*users, fmt::format("message queue {}", id));
+        return {};
+    }
+    if (context.preflight)
+        return {};
+    model::IpcQueue queue;
+    queue.id = context.tree.next_id();
+    queue.identity = identity_of(id, there.msg_perm);
+    queue.most_bytes = there.msg_qbytes;
+    queue.last_sender = search.inside_or_none(there.msg_lspid);
+    queue.last_receiver = search.inside_or_none(there.msg_lrpid);
+    TRY(copy_messages(id, there, queue));
+    context.tree.ipc_queues.emplace(queue.id, std::move(queue));
+    return {};
 }
 
 Result<> complete(Context &context) {
     if (!context.is_inside)
         return {};
-    for (const Object &object : used_by(context.is_inside)) {
-        const auto stat = os::read_stat(object.user);
-        context.findings.push_back({.pid = object.user,
-                                    .comm = stat ? stat->comm : "?",
-                                    .object = fmt::format("System V {} {}", object.what, object.identifier),
-                                    .reason = "it is not part of the checkpoint: it lasts until the machine is booted "
-                                              "again, or until logind removes it at the user's logout",
-                                    .advice = "set RemoveIPC=no in logind.conf(5), and resume before a reboot",
-                                    .fatal = false});
-    }
+    Search search(context);
+    int id = 0, first = 0, second = 0;
+    unsigned long count = 0;
+    for (const std::string &row : rows("shm"))
+        if (std::sscanf(row.c_str(), "%*d %d %*o %*u %d %d %lu", &id, &first, &second, &count) == 4 && count == 0)
+            if (const auto users = search.users(std::array{first, second}))
+                search.tell_left(*users, fmt::format("shared memory {}", id));
+    for (const std::string &row : rows("msg"))
+        if (std::sscanf(row.c_str(), "%*d %d", &id) == 1)
+            TRY(capture_queue(context, search, id));
+    for (const std::string &row : rows("sem"))
+        if (std::sscanf(row.c_str(), "%*d %d", &id) == 1)
+            TRY(capture_set(context, search, id));
     return {};
 }
 

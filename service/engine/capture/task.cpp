@@ -156,6 +156,8 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
         task.limits.at(i) = {limits.at(i).first, limits.at(i).second};
     task.personality = TRY(proc_number(process.pid, "personality", 16));
     task.oom_score_adj = static_cast<int32_t>(TRY(proc_number(process.pid, "oom_score_adj", 10)));
+    if (const auto filter = proc_number(process.pid, "coredump_filter", 16)) // absent without CONFIG_ELF_CORE
+        task.coredump_filter = *filter;
     if (const auto login = proc_number(process.pid, "loginuid", 10)) // absent without CONFIG_AUDIT
         task.login_uid = *login;
     (void)context;
@@ -173,15 +175,13 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
     }
     model::FsContext fs;
     fs.umask = status.umask;
-    fs.directory =
-        TRY_IN(capture_link(context, pid, comm, "cwd", O_PATH), "process {} ({}), working directory", pid, comm);
+    fs.directory = TRY(capture_link(context, pid, comm, "cwd", O_PATH));
     struct stat own = {};
     struct stat theirs = {};
     if (::stat("/", &own) < 0 || ::stat(fmt::format("/proc/{}/root/", pid).c_str(), &theirs) < 0)
         return fail(errno, "process {} ({}): cannot look at its root directory", pid, comm);
     if (own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino)
-        fs.root =
-            TRY_IN(capture_link(context, pid, comm, "root", O_PATH), "process {} ({}), root directory", pid, comm);
+        fs.root = TRY(capture_link(context, pid, comm, "root", O_PATH));
     fs.id = context.tree.next_id();
     task.fs = fs.id;
     context.tree.fs_contexts[fs.id] = fs;

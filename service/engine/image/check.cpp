@@ -166,6 +166,16 @@ Result<> check_inode(const model::Inode &inode) {
     return {};
 }
 
+Result<> check_pipe(const model::Tree &tree, const model::Pipe &pipe) {
+    uint64_t size = 0;
+    for (const uint32_t packet : pipe.packets)
+        size += packet;
+    if (!pipe.packets.empty() && size != pipe.contents.size())
+        return fail(0, "its packets have {} bytes, its contents {}; the checkpoint is damaged", size,
+                    pipe.contents.size());
+    return refers(tree.inodes, pipe.inode, true, "inode");
+}
+
 Result<> check_socket(const model::Tree &tree, const model::UnixSocket &socket) {
     TRY(refers(tree.unix_sockets, socket.peer, true, "peer"));
     for (const model::ObjRef waiting : socket.pending)
@@ -201,6 +211,26 @@ Result<> check_inet_socket(const model::Tree &tree, const model::InetSocket &soc
     return {};
 }
 
+Result<> check_semaphores(const model::SemaphoreSet &set) {
+    constexpr size_t most = 65535;      // GETALL and SETALL take no larger sets' indexes (semget(2))
+    constexpr uint32_t largest = 32767; // SEMVMX
+    if (set.semaphores.empty() || set.semaphores.size() > most)
+        return fail(0, "it has {} semaphores; the checkpoint is damaged", set.semaphores.size());
+    for (const model::Semaphore &semaphore : set.semaphores)
+        if (semaphore.value > largest)
+            return fail(0, "a semaphore has the value {}; the checkpoint is damaged", semaphore.value);
+    return {};
+}
+
+Result<> check_ipc_queue(const model::IpcQueue &queue) {
+    constexpr size_t most = 1U << 24U;
+    for (const model::IpcMessage &message : queue.messages)
+        if (message.type <= 0 || message.text.size() > most)
+            return fail(0, "a message of type {} has {} bytes; the checkpoint is damaged", message.type,
+                        message.text.size());
+    return {};
+}
+
 Result<> check_fs(const model::Tree &tree, const model::FsContext &fs) {
     TRY(refers(tree.open_files, fs.directory, false, "working directory"));
     return refers(tree.open_files, fs.root, true, "root directory");
@@ -232,10 +262,11 @@ Result<> check(const model::Tree &tree, uint64_t pages_size) {
              [&](const model::DescriptorTable &table) { return check_table(tree, table); }));
     TRY(each(tree.fs_contexts, "file system context", [&](const model::FsContext &fs) { return check_fs(tree, fs); }));
     TRY(each(tree.inodes, "inode", check_inode));
-    TRY(each(tree.pipes, "pipe",
-             [&](const model::Pipe &pipe) { return refers(tree.inodes, pipe.inode, true, "inode"); }));
+    TRY(each(tree.pipes, "pipe", [&](const model::Pipe &pipe) { return check_pipe(tree, pipe); }));
     TRY(each(tree.unix_sockets, "unix socket",
              [&](const model::UnixSocket &socket) { return check_socket(tree, socket); }));
+    TRY(each(tree.semaphore_sets, "System V semaphore set", check_semaphores));
+    TRY(each(tree.ipc_queues, "System V message queue", check_ipc_queue));
     TRY(each(tree.inet_sockets, "internet socket",
              [&](const model::InetSocket &socket) { return check_inet_socket(tree, socket); }));
     return each(tree.shared_memory, "shared memory", [&](const model::SharedMemory &memory) {

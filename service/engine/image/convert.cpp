@@ -57,6 +57,8 @@ Result<Encoded> encode(const model::Tree &tree) {
     put_all(tree.inet_sockets, [&] { return objects.add_inet_sockets(); });
     put_all(tree.shared_memory, [&] { return objects.add_shared_memory(); });
     put_all(tree.terminals, [&] { return objects.add_terminals(); });
+    put_all(tree.semaphore_sets, [&] { return objects.add_semaphore_sets(); });
+    put_all(tree.ipc_queues, [&] { return objects.add_ipc_queues(); });
     objects.set_last_id(tree.last_id);
     Encoded encoded;
     if (!tasks.SerializeToString(&encoded.tasks) || !objects.SerializeToString(&encoded.objects))
@@ -83,6 +85,8 @@ Result<model::Tree> decode(std::string_view tasks_bytes, std::string_view object
     TRY(get_objects(objects.inet_sockets(), tree.inet_sockets, "internet socket"));
     TRY(get_objects(objects.shared_memory(), tree.shared_memory, "shared memory"));
     TRY(get_objects(objects.terminals(), tree.terminals, "terminal"));
+    TRY(get_objects(objects.semaphore_sets(), tree.semaphore_sets, "System V semaphore set"));
+    TRY(get_objects(objects.ipc_queues(), tree.ipc_queues, "System V message queue"));
     tree.last_id = objects.last_id();
     TRY(check(tree, pages_size));
     return tree;

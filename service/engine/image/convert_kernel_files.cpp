@@ -65,6 +65,17 @@ Result<> get(const pb::NamespaceFile &from, model::NamespaceFile &to) {
     return {};
 }
 
+void put(const model::PosixMessage &from, pb::PosixMessage &to) {
+    to.set_priority(from.priority);
+    to.set_text(from.text);
+}
+
+Result<> get(const pb::PosixMessage &from, model::PosixMessage &to) {
+    to.priority = from.priority();
+    to.text = from.text();
+    return {};
+}
+
 void put(const model::MessageQueue &from, pb::MessageQueue &to) {
     to.set_number(from.number);
     to.set_name(from.name);
@@ -74,6 +85,8 @@ void put(const model::MessageQueue &from, pb::MessageQueue &to) {
     to.set_mode(from.mode);
     to.set_uid(from.uid);
     to.set_gid(from.gid);
+    for (const auto &each : from.messages)
+        put(each, *to.add_messages());
 }
 
 Result<> get(const pb::MessageQueue &from, model::MessageQueue &to) {
@@ -85,7 +98,7 @@ Result<> get(const pb::MessageQueue &from, model::MessageQueue &to) {
     to.mode = from.mode();
     to.uid = from.uid();
     to.gid = from.gid();
-    return {};
+    return get_all(from.messages(), to.messages);
 }
 
 } // namespace abey::image

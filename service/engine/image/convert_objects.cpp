@@ -9,6 +9,8 @@ void put(const model::Pipe &from, pb::Pipe &to) {
     to.set_size(from.size);
     to.set_contents(from.contents);
     to.set_inode(from.inode);
+    for (const auto &each : from.packets)
+        to.add_packets(each);
 }
 
 Result<> get(const pb::Pipe &from, model::Pipe &to) {
@@ -17,6 +19,7 @@ Result<> get(const pb::Pipe &from, model::Pipe &to) {
     to.size = from.size();
     to.contents = from.contents();
     to.inode = from.inode();
+    to.packets.assign(from.packets().begin(), from.packets().end());
     return {};
 }
 

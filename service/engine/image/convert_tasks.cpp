@@ -190,6 +190,10 @@ void put(const model::Thread &from, pb::Thread &to) {
     to.set_clear_child_tid(from.clear_child_tid);
     put(from.rseq, *to.mutable_rseq());
     to.set_parent_death_signal(from.parent_death_signal);
+    to.set_time_stamp_counter(from.time_stamp_counter);
+    to.set_machine_checks(from.machine_checks);
+    for (const auto each : from.speculation)
+        to.add_speculation(each);
 }
 
 Result<> get(const pb::Thread &from, model::Thread &to) {
@@ -208,6 +212,10 @@ Result<> get(const pb::Thread &from, model::Thread &to) {
     to.clear_child_tid = from.clear_child_tid();
     TRY(get(from.rseq(), to.rseq));
     to.parent_death_signal = from.parent_death_signal();
+    to.time_stamp_counter = from.time_stamp_counter();
+    to.machine_checks = from.machine_checks();
+    for (int i = 0; i < std::min(from.speculation_size(), static_cast<int>(to.speculation.size())); ++i)
+        to.speculation.at(static_cast<size_t>(i)) = from.speculation(i);
     return {};
 }
 
@@ -255,6 +263,9 @@ void put(const model::Task &from, pb::Task &to) {
     to.set_child_subreaper(from.child_subreaper);
     to.set_thp_disabled(from.thp_disabled);
     to.set_membarrier(from.membarrier);
+    to.set_coredump_filter(from.coredump_filter);
+    to.set_memory_deny_write_execute(from.memory_deny_write_execute);
+    to.set_memory_merge(from.memory_merge);
     to.set_cgroup(from.cgroup);
 }
 
@@ -285,6 +296,9 @@ Result<> get(const pb::Task &from, model::Task &to) {
     to.child_subreaper = from.child_subreaper();
     to.thp_disabled = from.thp_disabled();
     to.membarrier = from.membarrier();
+    to.coredump_filter = from.coredump_filter();
+    to.memory_deny_write_execute = from.memory_deny_write_execute();
+    to.memory_merge = from.memory_merge();
     to.cgroup = from.cgroup();
     return {};
 }

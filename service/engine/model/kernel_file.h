@@ -3,6 +3,8 @@
 
 #include "engine/model/base.h"
 
+#include <vector>
+
 namespace abey::model {
 
 // Open files that stand for a process or something of it.
@@ -25,13 +27,19 @@ struct NamespaceFile {
     Bytes name; // "net"
 };
 
-// A POSIX message queue (mq_overview(7)) without messages.
+struct PosixMessage {
+    uint32_t priority = 0;
+    Bytes text;
+};
+
+// A POSIX message queue (mq_overview(7)).
 struct MessageQueue {
     uint64_t number = 0; // inode: open files of one queue share it
     Bytes name;          // with the leading slash
     bool unlinked = false;
     int64_t most_messages = 0, message_size = 0;
     uint32_t mode = 0, uid = 0, gid = 0;
+    std::vector<PosixMessage> messages; // as they would be received; with one of the open files that share a queue
 };
 
 } // namespace abey::model

@@ -45,7 +45,10 @@ struct Task {
     bool child_subreaper = false;
     bool thp_disabled = false;
     uint32_t membarrier = 0; // registrations, as bits of the commands that make them (membarrier(2))
-    Bytes cgroup;            // below the checkpointed cgroup, "" for the cgroup itself
+    uint32_t coredump_filter = 0;
+    int32_t memory_deny_write_execute = 0; // PR_GET_MDWE (prctl(2))
+    bool memory_merge = false;             // PR_GET_MEMORY_MERGE
+    Bytes cgroup;                          // below the checkpointed cgroup, "" for the cgroup itself
 };
 
 } // namespace abey::model

@@ -5,6 +5,7 @@
 #include "engine/model/seccomp.h"
 #include "engine/model/signals.h"
 
+#include <array>
 #include <vector>
 
 namespace abey::model {
@@ -44,6 +45,10 @@ struct Thread {
     uint64_t clear_child_tid = 0;
     Rseq rseq;
     int32_t parent_death_signal = 0;
+    // Settings of prctl(2) with the numbers that it has for them.
+    int32_t time_stamp_counter = 0;          // PR_GET_TSC; 0: not told
+    int32_t machine_checks = 2;              // PR_MCE_KILL_GET; 2: the default
+    std::array<int32_t, 3> speculation = {}; // PR_GET_SPECULATION_CTRL, by what is controlled; 0: not by prctl
 };
 
 } // namespace abey::model

@@ -7,6 +7,7 @@
 #include "engine/model/open_file.h"
 #include "engine/model/pipe.h"
 #include "engine/model/socket.h"
+#include "engine/model/system_v.h"
 #include "engine/model/task.h"
 #include "engine/model/terminal.h"
 
@@ -45,6 +46,8 @@ struct Tree {
     std::map<ObjRef, InetSocket> inet_sockets;
     std::map<ObjRef, SharedMemory> shared_memory;
     std::map<ObjRef, Terminal> terminals;
+    std::map<ObjRef, SemaphoreSet> semaphore_sets;
+    std::map<ObjRef, IpcQueue> ipc_queues;
     ObjRef last_id = 0;
 
     ObjRef next_id() { return ++last_id; }

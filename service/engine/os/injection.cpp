@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 
 #include <sys/mman.h>
@@ -152,10 +153,20 @@ Result<Injection> Injection::enter(Tracee &leader, const ProcStatus &status, con
         registers.rsp = scratch;
     }
     injection.leader_ = &leader; // from here on the destructor puts things back
-    const long base =
-        TRY(call_at(leader, injection.gadgets_.call, registers, SYS_mmap,
-                    {0, region_size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, ~0ULL, 0},
-                    &injection.deferred_));
+    const auto map = [&](uint64_t at, uint64_t size, int protection, int flags) {
+        return call_at(leader, injection.gadgets_.call, registers, SYS_mmap,
+                       {at, size, static_cast<uint64_t>(protection),
+                        static_cast<uint64_t>(MAP_PRIVATE | MAP_ANONYMOUS | flags), ~0ULL, 0},
+                       &injection.deferred_);
+    };
+    long base = TRY(map(0, region_size, PROT_READ | PROT_WRITE | PROT_EXEC, 0));
+    if (base == -EACCES) { // PR_SET_MDWE: nothing that can be written may be executed
+        base = TRY(map(0, region_size, PROT_READ | PROT_WRITE, 0));
+        if (base > 0) {
+            injection.remote_ = Remote(static_cast<uint64_t>(base), region_size);
+            base = TRY(map(injection.remote_.base(), batch_layout::page, PROT_READ | PROT_EXEC, MAP_FIXED));
+        }
+    }
     if (base < 0 && base > -4096)
         return fail(static_cast<int>(-base), "process {}: cannot map {} bytes for the checkpoint's calls", pid,
                     region_size);

@@ -46,6 +46,12 @@ inline constexpr int pr_timer_create_restore_ids_on = 1;
 inline constexpr int pr_set_vma = 0x53564d41;
 inline constexpr int pr_set_vma_anon_name = 0;
 
+// include/uapi/linux/prctl.h, Linux 6.3 and 6.4
+inline constexpr int pr_set_mdwe = 65;
+inline constexpr int pr_get_mdwe = 66;
+inline constexpr int pr_set_memory_merge = 67;
+inline constexpr int pr_get_memory_merge = 68;
+
 // include/uapi/linux/mman.h, Linux 6.11
 inline constexpr int map_droppable = 0x08;
 

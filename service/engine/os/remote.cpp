@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/remote.h"
 
+#include "engine/os/fd.h"
+
 #include "engine/os/batch_layout.h"
 
 #include <cerrno>
@@ -59,7 +61,13 @@ Result<> write_memory(int pid, uint64_t address, std::span<const std::byte> data
     return {};
 }
 
-Result<> Remote::write_code(int pid) const { return write_memory(pid, base_, batch_layout::code()); }
+Result<> Remote::write_code(int pid) const {
+    if (write_memory(pid, base_, batch_layout::code()))
+        return {};
+    // what the task itself may not write, its tracer can (proc(5), /proc/PID/mem)
+    const Fd memory = TRY(open_file(fmt::format("/proc/{}/mem", pid), O_WRONLY));
+    return write_at(memory, batch_layout::code(), base_);
+}
 
 Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector<int> *deferred,
                      std::vector<Tracee> *born) const {

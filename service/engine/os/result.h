@@ -10,6 +10,7 @@
 //         if (auto r = f(); !r) log(r.error().message());
 #pragma once
 
+#include <algorithm>
 #include <expected>
 #include <string>
 #include <string_view>
@@ -30,8 +31,12 @@ class Error {
     // One line: "outer: inner: what happened: strerror".
     [[nodiscard]] std::string message() const;
 
+    // Adds context, unless that is how the message begins already: what was told where it happened is not said twice.
     Error within(std::string_view outer) && {
-        what_ = fmt::format("{}: {}", outer, what_);
+        const std::string_view rest = std::string_view(what_).substr(std::min(outer.size(), what_.size()));
+        const bool said = what_.starts_with(outer) && (rest.empty() || rest.front() == ':' || rest.front() == ',');
+        if (!said)
+            what_ = fmt::format("{}: {}", outer, what_);
         return std::move(*this);
     }
 

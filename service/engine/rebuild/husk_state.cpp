@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/fill_husk.h"
 
+#include "engine/os/kernel.h"
+
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
 #include "engine/rebuild/open_files.h"
+#include "engine/rebuild/system_v.h"
 
 #include <csignal>
+#include <cstdlib>
 
 #include <linux/prctl.h>
 #include <sys/prctl.h>
@@ -123,6 +127,7 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
         TRY(calls.flush());
     }
     TRY(in_task(context, task, calls.batch(), [&] { return calls.flush(); }));
+    TRY(use_system_v(context.tree, task, calls));
     TRY(set_signals(task, calls));
     TRY(calls.room_for());
     auto &batch = calls.batch();
@@ -131,11 +136,17 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
         batch.must("PR_SET_CHILD_SUBREAPER", SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
     if (task.thp_disabled)
         batch.must("PR_SET_THP_DISABLE", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    if (task.memory_merge)
+        batch.must("PR_SET_MEMORY_MERGE", SYS_prctl, kernel::pr_set_memory_merge, 1, 0, 0, 0);
     for (uint32_t command = 1; command != 0; command <<= 1U)
         if ((task.membarrier & command) != 0)
             batch.must("cannot register for membarrier", SYS_membarrier, command, 0);
     TRY(set_limits(task, calls));
     TRY(calls.flush());
+    const std::string filter = fmt::format("/proc/{}/coredump_filter", husk.pid());
+    if (const auto now = read_file(filter); now && std::strtoul(now->c_str(), nullptr, 16) != task.coredump_filter)
+        TRY_IN(write_file(filter, fmt::format("0x{:x}", task.coredump_filter)), "cannot set coredump_filter to {:x}",
+               task.coredump_filter);
     const std::string adjust = fmt::format("/proc/{}/oom_score_adj", husk.pid());
     if (const auto now = read_file(adjust); now && std::atoi(now->c_str()) != task.oom_score_adj)
         TRY_IN(write_file(adjust, std::to_string(task.oom_score_adj)), "cannot set oom_score_adj to {}",

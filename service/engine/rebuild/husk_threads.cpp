@@ -3,6 +3,7 @@
 
 #include "engine/os/kernel.h"
 #include "engine/rebuild/seccomp.h"
+#include "engine/rebuild/system_v.h"
 
 #include <algorithm>
 #include <csignal>
@@ -224,6 +225,20 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
     set_credentials(batch, thread.credentials);
     if (thread.parent_death_signal != 0) // a change of credentials clears it
         batch.must("PR_SET_PDEATHSIG", SYS_prctl, PR_SET_PDEATHSIG, thread.parent_death_signal);
+    for (size_t i = 0; i < thread.speculation.size(); ++i) {
+        const int state = thread.speculation.at(i) & ~PR_SPEC_PRCTL;
+        const int usual = i == PR_SPEC_L1D_FLUSH ? PR_SPEC_DISABLE : PR_SPEC_ENABLE;
+        if (state != 0 && state != usual)
+            batch.must("cannot set how it may speculate", SYS_prctl, PR_SET_SPECULATION_CTRL, i, state, 0, 0);
+    }
+    if (thread.machine_checks != PR_MCE_KILL_DEFAULT)
+        batch.must("PR_MCE_KILL", SYS_prctl, PR_MCE_KILL, PR_MCE_KILL_SET, thread.machine_checks, 0, 0);
+    if (thread.time_stamp_counter == PR_TSC_SIGSEGV)
+        batch.must("PR_SET_TSC", SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
+    // forbids only what is done from now on
+    if (leader && task.memory_deny_write_execute != 0)
+        batch.must("cannot deny it memory that is written and executed", SYS_prctl, kernel::pr_set_mdwe,
+                   task.memory_deny_write_execute, 0, 0, 0);
     if (leader && (task.dumpable == 0 || task.dumpable == 1))
         batch.must("PR_SET_DUMPABLE", SYS_prctl, PR_SET_DUMPABLE, task.dumpable, 0, 0, 0);
     // Last: from now on each return to user mode looks at this memory.
@@ -236,7 +251,9 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
 } // namespace
 
 Result<> fill_threads(Context &context, Husk &husk, const model::Task &task) {
-    (void)context;
+    Calls calls(husk);
+    TRY(finish_system_v(context.tree, task, calls));
+    TRY(calls.flush());
     for (size_t i = 1; i < task.threads.size(); ++i)
         TRY(husk.add_thread(task.threads[i].tid));
     TRY(set_common_filters(husk, task));

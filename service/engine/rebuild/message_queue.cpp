@@ -78,13 +78,35 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
                            static_cast<int>(reopen_flags(file.flags)));
 }
 
+// A queue that was there still has what was in it.
+Result<> fill(Context &context) {
+    auto &queues = context.state<Queues>();
+    for (const auto &[id, file] : context.tree.open_files) {
+        const auto *queue = std::get_if<model::MessageQueue>(&file.payload);
+        if (queue == nullptr || queue->messages.empty())
+            continue;
+        const Fd own = TRY(abey::open_file(fmt::format("/proc/self/fd/{}", queues.open.at(queue->number).get()),
+                                           O_WRONLY | O_NONBLOCK));
+        mq_attr attributes = {};
+        if (::syscall(SYS_mq_getsetattr, own.get(), nullptr, &attributes) < 0)
+            return fail(errno, "cannot ask for the attributes of the message queue {}", queue->name);
+        if (attributes.mq_curmsgs != 0)
+            continue;
+        for (const model::PosixMessage &message : queue->messages)
+            if (::syscall(SYS_mq_timedsend, own.get(), message.text.data(), message.text.size(), message.priority,
+                          nullptr) < 0)
+                return fail(errno, "cannot put a message back into the queue {}", queue->name);
+    }
+    return {};
+}
+
 } // namespace
 
 Kind message_queue_kind() {
     return {.name = "POSIX message queue",
             .payload = payload_index<model::MessageQueue>(),
             .create = create,
-            .fill = nullptr,
+            .fill = fill,
             .in_task = nullptr,
             .finish = nullptr};
 }

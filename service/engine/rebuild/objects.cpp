@@ -3,6 +3,7 @@
 
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/open_files.h"
+#include "engine/rebuild/system_v.h"
 
 #include <set>
 
@@ -52,6 +53,7 @@ Result<> fill(Context &context) {
     for (const Kind &kind : kinds())
         if (kind.fill != nullptr)
             TRY(kind.fill(context));
+    TRY(make_system_v(context));
     std::set<model::ObjRef> in_tables;
     for (const auto &task : context.tree.tasks)
         if (const auto table = context.tree.descriptor_tables.find(task.descriptors);

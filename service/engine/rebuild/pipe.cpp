@@ -69,7 +69,16 @@ Result<> fill_one(const model::Pipe &pipe, const Pipes::Ends &ends) {
         return fail(EBADMSG, "the checkpoint has more in a pipe than fits");
     // an open file of its own, so as not to wait, whatever the flags of the tasks' are
     const Fd writer = TRY(abey::open_file(fmt::format("/proc/self/fd/{}", ends.write_number), O_WRONLY | O_NONBLOCK));
-    return write_all(writer, pipe.contents);
+    if (pipe.packets.empty())
+        return write_all(writer, pipe.contents);
+    if (::fcntl(writer.get(), F_SETFL, O_NONBLOCK | O_DIRECT) < 0)
+        return fail(errno, "cannot set it to packet mode");
+    size_t at = 0;
+    for (const uint32_t size : pipe.packets) {
+        TRY(write_all(writer, std::string_view(pipe.contents).substr(at, size)));
+        at += size;
+    }
+    return {};
 }
 
 Result<> fill(Context &context) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/segment.h"
 
+#include "engine/rebuild/ipc_identity.h"
+
 #include <vector>
 
 #include <sys/ipc.h>
 #include <sys/shm.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace abey::rebuild {
 namespace {
@@ -25,39 +25,11 @@ struct Made {
     std::vector<int> identifiers;
 };
 
-// Acts as its creator while the segment is made: that cannot be set afterwards.
-class As {
-  public:
-    As(uint32_t uid, uint32_t gid) {
-        changed_ = uid != 0 || gid != 0;
-        if (changed_ && (::syscall(SYS_setresgid, -1, gid, -1) < 0 || ::syscall(SYS_setresuid, -1, uid, -1) < 0))
-            failed_ = true;
-    }
-    As(const As &) = delete;
-    As &operator=(const As &) = delete;
-    ~As() {
-        if (!changed_)
-            return;
-        ::syscall(SYS_setresuid, -1, 0, -1);
-        ::syscall(SYS_setresgid, -1, 0, -1);
-    }
-    [[nodiscard]] bool failed() const { return failed_; }
-
-  private:
-    bool changed_ = false, failed_ = false;
-};
-
-// /proc/sys/kernel/shm_next_id: the identifier of the next segment (kernel.org, sysctl/kernel.rst). Only root may.
-Result<> choose_next(int identifier) {
-    const Fd file = TRY(abey::open_file("/proc/sys/kernel/shm_next_id", O_WRONLY));
-    return write_all(file, std::to_string(identifier));
-}
-
 Result<> make(Context &context, const model::SharedMemory &memory) {
-    TRY(choose_next(memory.identifier));
+    TRY(choose_next_id("shm", memory.identifier));
     int made = -1;
     {
-        const As creator(memory.creator_uid, memory.creator_gid);
+        const AsCreator creator(memory.creator_uid, memory.creator_gid);
         if (creator.failed())
             return fail(EPERM, "cannot act as user {}", memory.creator_uid);
         made = ::shmget(memory.key, memory.size, IPC_CREAT | IPC_EXCL | static_cast<int>(memory.mode & 0777U));
