@@ -3,7 +3,9 @@
 
 #include "engine/image/image.h"
 #include "engine/machine.h"
+#include "engine/os/cgroup.h"
 #include "engine/os/fault_point.h"
+#include "engine/rebuild/cgroups.h"
 #include "engine/rebuild/family.h"
 #include "engine/rebuild/fill_husk.h"
 #include "engine/rebuild/namespaces.h"
@@ -148,10 +150,13 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     if (own_pids)
         reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));
     rebuild::Context context(tree, files, TRY(image.pages()));
+    rebuild::Cgroups cgroups;
     rebuild::Family family(tree, shop, reaper ? &reaper->husk() : nullptr);
     TRY(family.make(context));
     for (const model::Task &task : tree.tasks)
         context.pids[task.pid] = family.of(task).pid();
+    const std::string mounts = TRY(read_file("/proc/self/mountinfo"));
+    TRY(cgroups.place(os::cgroup_directory(mounts, os::cgroup_of(::getpid())), tree, context.pids));
     TRY(family.make_groups(context));
     report.figures.forking_time = since(forking);
 
@@ -179,6 +184,7 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     guard.dismiss();
     family.let_go();
     context.released = true;
+    cgroups.keep();
     return {};
 }
 

@@ -52,28 +52,6 @@ Result<std::string> string_property(sd_bus *bus, const std::string &path, const 
     return value;
 }
 
-std::string_view next_word(std::string_view &line) {
-    const size_t end = line.find(' ');
-    const std::string_view word = line.substr(0, end);
-    line.remove_prefix(end == std::string_view::npos ? line.size() : end + 1);
-    return word;
-}
-
-// Blanks, tabs, newlines and backslashes are written as \ooo.
-std::string unescape(std::string_view text) {
-    std::string plain;
-    for (size_t i = 0; i < text.size(); ++i) {
-        const auto digit = [&](size_t at) { return at < text.size() && text[at] >= '0' && text[at] <= '7'; };
-        if (text[i] == '\\' && digit(i + 1) && digit(i + 2) && digit(i + 3)) {
-            plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-            i += 3;
-        } else {
-            plain += text[i];
-        }
-    }
-    return plain;
-}
-
 } // namespace
 
 void Logind::Unref::operator()(sd_bus *bus) const { sd_bus_flush_close_unref(bus); }
@@ -234,32 +212,6 @@ Result<> Logind::terminate(const std::string &id) const {
     if (r < 0)
         return call.is_gone() ? fail(ENXIO, "session {}: there is no such session", id)
                               : call.failed(r, fmt::format("session {}: cannot end it", id));
-    return {};
-}
-
-std::string cgroup_directory(std::string_view mountinfo, std::string_view group) {
-    while (!mountinfo.empty()) {
-        const size_t end = mountinfo.find('\n');
-        std::string_view line = mountinfo.substr(0, end);
-        mountinfo.remove_prefix(end == std::string_view::npos ? mountinfo.size() : end + 1);
-        // id parent device root mount-point options [optional fields] - type source super-options
-        const size_t separator = line.find(" - ");
-        if (separator == std::string_view::npos || !line.substr(separator + 3).starts_with("cgroup2 "))
-            continue;
-        for (int i = 0; i < 3; ++i)
-            next_word(line);
-        const std::string root = unescape(next_word(line));
-        std::string directory = unescape(next_word(line));
-        std::string_view below = group;
-        if (root != "/") {
-            if (!below.starts_with(root) || (below.size() > root.size() && below[root.size()] != '/'))
-                continue;
-            below.remove_prefix(root.size());
-        }
-        if (below != "/")
-            directory += below;
-        return directory;
-    }
     return {};
 }
 

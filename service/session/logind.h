@@ -3,6 +3,7 @@
 // What systemd-logind knows of login sessions (org.freedesktop.login1(5)), and where their processes are.
 #pragma once
 
+#include "engine/os/cgroup.h"
 #include "engine/os/result.h"
 
 #include <memory>
@@ -62,10 +63,6 @@ class Logind {
     std::unique_ptr<sd_bus, Unref> bus_;
 };
 
-// Where a control group of the cgroup v2 hierarchy ("/user.slice/...", as systemd's ControlGroup property and
-// /proc/PID/cgroup name it) lies in the file system, according to a /proc/PID/mountinfo (proc_pid_mountinfo(5)). The
-// hierarchy is found by file system type, so that hybrid set-ups (/sys/fs/cgroup/unified) come out right.
-// Empty when it is mounted nowhere or the mounts do not show this group.
-std::string cgroup_directory(std::string_view mountinfo, std::string_view group);
+using os::cgroup_directory;
 
 } // namespace abey::session

@@ -47,7 +47,9 @@ std::vector<std::string> areas(const Layout &layout) {
         const std::string head(layout.next(at));
         if (head.empty())
             return all;
-        const std::string flags(layout.next(at));
+        std::string flags(layout.next(at));
+        if (const auto mark = flags.find(" gu "); mark != std::string::npos)
+            flags.erase(mark, 3); // that there may once have been guard pages, here or in what was merged with it
         const auto dash = head.find('-');
         const auto space = head.find(' ');
         const std::string begin = head.substr(0, dash);
@@ -96,6 +98,10 @@ int main(int argc, char **argv) {
     char *plain = map(8, both, anonymous);
     std::memset(plain, 'a', 3 * page);
     SYS(::mprotect(plain + 2 * page, page, PROT_READ));
+    char *installed = map(5, both, anonymous);
+    std::memset(installed, 'i', 5 * page);
+    constexpr int guard_install = 102; // MADV_GUARD_INSTALL, Linux 6.13
+    const bool has_guards = ::madvise(installed + page, 2 * page, guard_install) == 0;
     char *guard = map(3, both, anonymous);
     std::memset(guard, 'g', 3 * page);
     SYS(::mprotect(guard + page, page, PROT_NONE)); // has contents behind it
@@ -137,10 +143,14 @@ int main(int argc, char **argv) {
     EQUAL('a', plain[0]);
     EQUAL('a', plain[2 * page + 5]);
     EQUAL(0, plain[3 * page]);
+    EQUAL('i', installed[page - 1]);
+    EQUAL('i', installed[3 * page]);
     EQUAL('g', guard[page - 1]);
     EQUAL('g', guard[2 * page]);
     int pipe_ends[2];
     SYS(::pipe(pipe_ends));
+    for (const size_t i : {page, 2 * page})
+        EQUAL(has_guards ? -1 : 1, ::write(pipe_ends[1], installed + i, 1));
     EQUAL(-1, ::write(pipe_ends[1], guard + page, 1));
     EQUAL(EFAULT, errno);
     SYS(::mprotect(guard + page, page, PROT_READ));

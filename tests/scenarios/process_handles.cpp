@@ -60,6 +60,8 @@ int main(int argc, char **argv) {
     const int same = SYS(::dup(of_child));
     const int of_zombie = open_pidfd(zombie, 0);
     const int of_gone = open_pidfd(gone, 0);
+    const int gone_too = open_pidfd(gone, 0);
+    const bool have_inodes = inode_of(of_gone) != inode_of(of_zombie); // Linux 6.9
 
     const int status = SYS(::open("/proc/self/status", O_RDONLY));
     char start[6] = {};
@@ -87,6 +89,8 @@ int main(int argc, char **argv) {
     EQUAL(false, has_ended(of_child));
     EQUAL(true, has_ended(of_zombie));
     EQUAL(true, has_ended(of_gone));
+    EQUAL(inode_of(of_gone), inode_of(gone_too));
+    EQUAL(have_inodes, inode_of(of_gone) != inode_of(of_zombie));
     EQUAL(0, send_signal(self, 0));
     EQUAL(0, send_signal(same, 0));
     EQUAL(-1, send_signal(of_gone, 0));

@@ -13,6 +13,7 @@ line is `N passed, N failed, N skipped`.
 
 import argparse
 import concurrent.futures
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -203,6 +204,28 @@ def run_outside(mode, program, engine):
         return "failed", "did not end within 400 s"
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        remove_cgroups(os.path.basename(directory))
+
+
+@contextlib.contextmanager
+def huge_pages(wanted):
+    """So many more huge pages for as long as this lasts: the kernel has none of its own accord."""
+    setting = pathlib.Path("/proc/sys/vm/nr_hugepages")
+    before = int(setting.read_text())
+    setting.write_text(f"{before + wanted}\n")
+    try:
+        yield
+    finally:
+        setting.write_text(f"{before}\n")
+
+
+def remove_cgroups(name):
+    """What a program has made below our cgroup under this name; empty once its processes have gone."""
+    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+        if line.split()[2] != "cgroup2":
+            continue
+        for path in sorted(pathlib.Path(line.split()[1]).glob(f"**/{name}/**/"), reverse=True):
+            path.rmdir()
 
 
 def run_program(program, modes, engine):
@@ -257,7 +280,8 @@ def main():
 
     def work(name):
         program = str(build / "tests/scenarios" / f"scenario-{name}")
-        return name, list(run_program(program, options.mode or MODES, engine))
+        with huge_pages(12) if name == "huge_pages" else contextlib.nullcontext():
+            return name, list(run_program(program, options.mode or MODES, engine))
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for name, results in pool.map(work, names):

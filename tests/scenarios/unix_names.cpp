@@ -108,6 +108,24 @@ int main(int argc, char **argv) {
     const int hidden_stream = bound(SOCK_SEQPACKET, abstract + "s");
     SYS(::listen(hidden_stream, 1));
 
+    // names that lead nowhere any more, or to something else, with senders and unread datagrams
+    const std::string taken = scenario::path("taken");
+    const int ghost = bound(SOCK_DGRAM, taken), to_ghost = SYS(::socket(AF_UNIX, SOCK_DGRAM, 0));
+    connect_to(to_ghost, taken);
+    EQUAL(5, ::send(to_ghost, "ghost", 5, 0));
+    SYS(::unlink(taken.c_str()));
+    const int second = bound(SOCK_DGRAM, taken), to_second = SYS(::socket(AF_UNIX, SOCK_DGRAM, 0));
+    connect_to(to_second, taken);
+    SYS(::unlink(taken.c_str()));
+    SYS(::mkfifo(taken.c_str(), 0600));
+    // a relative name
+    SYS(::chdir(scenario::directory.c_str()));
+    const int relative = bound(SOCK_STREAM, "relative");
+    SYS(::listen(relative, 2));
+    const int waiting = SYS(::socket(AF_UNIX, SOCK_STREAM, 0)); // closes before it is accepted
+    connect_to(waiting, "relative");
+    SYS(::close(waiting));
+
     int outer[2], inner[2], core[2];
     SYS(::socketpair(AF_UNIX, SOCK_STREAM, 0, outer));
     SYS(::socketpair(AF_UNIX, SOCK_STREAM, 0, inner));
@@ -140,6 +158,22 @@ int main(int argc, char **argv) {
     const int accepted = SYS(::accept(hidden_stream, nullptr, nullptr));
     EQUAL(6, ::send(packets, "packet", 6, 0));
     EQUAL(std::string("packet"), receive(accepted));
+
+    EQUAL(std::string("ghost"), receive(ghost));
+    EQUAL(3, ::send(to_ghost, "one", 3, 0));
+    EQUAL(3, ::send(to_second, "two", 3, 0));
+    EQUAL(std::string("one"), receive(ghost));
+    EQUAL(std::string("two"), receive(second));
+    EQUAL(taken, name_of(to_second, ::getpeername));
+    struct stat st = {};
+    SYS(::stat(taken.c_str(), &st));
+    CHECK(S_ISFIFO(st.st_mode));
+    EQUAL(std::string("relative"), name_of(relative, ::getsockname));
+    EQUAL(std::string(""), receive(SYS(::accept(relative, nullptr, nullptr))));
+    const int by_name = SYS(::socket(AF_UNIX, SOCK_STREAM, 0));
+    connect_to(by_name, "relative");
+    EQUAL(2, ::send(by_name, "hi", 2, 0));
+    EQUAL(std::string("hi"), receive(SYS(::accept(relative, nullptr, nullptr))));
 
     const int found_inner = receive_descriptor(outer[1]);
     const int found_core = receive_descriptor(found_inner);

@@ -2,6 +2,8 @@
 #include "engine/capture/descriptors.h"
 #include "engine/capture/task.h"
 
+#include <bit>
+
 #include <sys/mman.h>
 
 namespace abey::capture {
@@ -13,6 +15,7 @@ constexpr std::array<std::string_view, 12> kept_flags = {"lo", "lf", "dd", "dc",
                                                          "nh", "mg", "sr", "rr", "nr", "dp"};
 
 constexpr std::string_view anonymous_prefix = "[anon:";
+constexpr std::string_view anonymous_huge = "/anon_hugepage (deleted)"; // MAP_ANONYMOUS | MAP_HUGETLB
 
 bool is_stack_or_heap(std::string_view name) {
     return name.empty() || name == "[heap]" || name == "[stack]" || name.starts_with("[stack:");
@@ -42,12 +45,17 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
         for (const std::string_view flag : kept_flags)
             if (seen.has_flag(flag))
                 mapping.vm_flags.emplace_back(flag);
+        if (seen.has_flag("ht"))
+            mapping.huge_page_shift = static_cast<uint32_t>(std::countr_zero(seen.page_size));
         if (seen.name == "[vdso]") {
             mapping.kind = model::MappingKind::vdso;
         } else if (seen.name == "[vvar]") {
             mapping.kind = model::MappingKind::vvar;
         } else if (seen.name == "[vvar_vclock]") {
             mapping.kind = model::MappingKind::vvar_vclock;
+        } else if (seen.has_flag("ht") && !mapping.shared && seen.name == anonymous_huge) {
+            mapping.kind = model::MappingKind::anonymous; // the file in it is a matter of the kernel's own
+            mapping.file_offset = 0;
         } else if (seen.inode == 0 && is_stack_or_heap(seen.name)) {
             mapping.kind = model::MappingKind::anonymous;
         } else if (seen.inode == 0 && seen.name.starts_with(anonymous_prefix)) {

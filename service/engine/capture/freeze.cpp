@@ -9,6 +9,8 @@
 #include <set>
 #include <utility>
 
+#include <linux/kcmp.h>
+#include <poll.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -147,7 +149,28 @@ bool Target::spares(const os::ProcStat &stat) const {
         spare, [&](const Spared &each) { return each.pid == stat.pid && each.start_time == stat.start_time; });
 }
 
+bool StandStill::has_borrower() const {
+    std::set<int> pids;
+    for (const Stopped &process : processes_)
+        pids.insert(process.pid);
+    return std::ranges::any_of(processes_, [&pids](const Stopped &process) {
+        return !process.threads.empty() && pids.contains(process.stat.parent) &&
+               ::syscall(SYS_kcmp, process.pid, process.stat.parent, KCMP_VM, 0, 0) == 0;
+    });
+}
+
 Result<StandStill> StandStill::of(const Target &target) {
+    constexpr int longest_ms = 512;
+    for (int wait_ms = 2;; wait_ms *= 2) {
+        StandStill all = TRY(try_once(target));
+        if (wait_ms > longest_ms || !all.has_borrower())
+            return all;
+        all = {}; // lets them go on
+        ::poll(nullptr, 0, wait_ms);
+    }
+}
+
+Result<StandStill> StandStill::try_once(const Target &target) {
     StandStill all;
     std::set<int> known;
     std::set<int> held;
@@ -194,6 +217,14 @@ Result<StandStill> StandStill::of(const Target &target) {
         if (const auto root = os::read_stat(target.pid); !root)
             return fail(ESRCH, "there is no process {}", target.pid);
         TRY(take(target.pid, ""));
+        const std::string own = os::cgroup_of(target.pid);
+        const auto cgroup_below = [&own](int pid) -> std::string {
+            const std::string theirs = os::cgroup_of(pid);
+            const std::string start = own == "/" ? own : own + "/";
+            return !own.empty() && theirs.size() > start.size() && theirs.starts_with(start)
+                       ? theirs.substr(start.size())
+                       : std::string();
+        };
         // No freezer holds them: go on until neither a new thread nor a new child appears. A process is only complete
         // when all that could have made children stand.
         bool grew = true;
@@ -210,7 +241,7 @@ Result<StandStill> StandStill::of(const Target &target) {
                     grew |= all.processes_[i].threads.empty(); // on its way to its end: it is a zombie in a moment
                 }
                 for (const int child : TRY(or_none(os::children_of(all.processes_[i].pid))))
-                    grew |= TRY(take(child, ""));
+                    grew |= TRY(take(child, cgroup_below(child)));
             }
         }
     }

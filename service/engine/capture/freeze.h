@@ -52,6 +52,7 @@ class StandStill {
     ~StandStill() = default;
 
     // Processes that cannot be held (kernel threads, under a debugger, gone) are errors; those held so far go on.
+    // A process that borrows its parent's memory until it has started a program (vfork(2)) is given about a second.
     static Result<StandStill> of(const Target &target);
 
     std::vector<Stopped> &processes() { return processes_; }
@@ -62,6 +63,8 @@ class StandStill {
     Result<> kill_all();
 
   private:
+    static Result<StandStill> try_once(const Target &target);
+    [[nodiscard]] bool has_borrower() const;
     std::vector<Stopped> processes_;
 };
 

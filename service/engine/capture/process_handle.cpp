@@ -19,7 +19,7 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
         return fail(0, "it is a descriptor (pidfd) of a process in another pid namespace; end the program that holds "
                        "it");
     if (pid < 0)
-        return model::ProcessHandle{};
+        return model::ProcessHandle{.pid = 0, .number = seen.stat.st_ino};
     if (context.is_inside && !context.is_inside(pid))
         return fail(0,
                     "it is a descriptor (pidfd) of process {}, which is not part of what is suspended; end the program "
@@ -32,7 +32,7 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
                     "it is a descriptor (pidfd) of thread {}, which cannot be brought back; end the program that "
                     "holds it",
                     pid);
-    return model::ProcessHandle{.pid = pid};
+    return model::ProcessHandle{.pid = pid, .number = 0};
 }
 
 } // namespace

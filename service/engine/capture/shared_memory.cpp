@@ -6,7 +6,9 @@
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
 
+#include <bit>
 #include <linux/magic.h>
+
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/vfs.h>
@@ -18,10 +20,12 @@ constexpr std::string_view memfd_prefix = "/memfd:";
 constexpr std::string_view deleted_suffix = " (deleted)";
 constexpr std::string_view anonymous_link = "/dev/zero (deleted)";
 constexpr std::string_view system_v_prefix = "/SYSV";
+constexpr std::string_view anonymous_huge = "/anon_hugepage (deleted)";
 
 bool has_special_name(const Seen &seen) {
-    return seen.link.ends_with(deleted_suffix) && (seen.link.starts_with(memfd_prefix) || seen.link == anonymous_link ||
-                                                   seen.link.starts_with(system_v_prefix));
+    return seen.link.ends_with(deleted_suffix) &&
+           (seen.link.starts_with(memfd_prefix) || seen.link == anonymous_link || seen.link == anonymous_huge ||
+            seen.link.starts_with(system_v_prefix));
 }
 
 // A deleted file on an ordinary tmpfs may have such a name as well; the kernel's own instance has a device of its own.
@@ -69,8 +73,10 @@ Result<> ask_for_segment(Context &context, const Seen &seen, model::SharedMemory
 
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     struct statfs fs = {};
-    if (::fstatfs(seen.file->get(), &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
-        return fail(0, "shared memory of huge pages (hugetlb) cannot be brought back yet; run the program without");
+    const bool huge = ::fstatfs(seen.file->get(), &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
+    if (huge && seen.link.starts_with(system_v_prefix))
+        return fail(0,
+                    "a System V segment of huge pages (hugetlb) cannot be brought back yet; run the program without");
     auto &memories = context.state<SharedMemories>();
     const std::pair<uint64_t, uint64_t> key = {seen.stat.st_dev, seen.stat.st_ino};
     if (const auto known = memories.by_inode.find(key); known != memories.by_inode.end())
@@ -78,6 +84,8 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 
     model::SharedMemory memory;
     memory.size = static_cast<uint64_t>(seen.stat.st_size);
+    memory.huge_pages = huge;
+    memory.huge_page_shift = huge ? static_cast<uint32_t>(std::countr_zero(static_cast<uint64_t>(fs.f_bsize))) : 0;
     memory.mode = seen.stat.st_mode & 07777U;
     memory.uid = seen.stat.st_uid;
     memory.gid = seen.stat.st_gid;

@@ -176,6 +176,12 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
     model::FsContext fs;
     fs.umask = status.umask;
     fs.directory = TRY(capture_link(context, pid, comm, "cwd", O_PATH));
+    const auto *of_process = std::get_if<model::ProcessFile>(&context.tree.open_files.at(fs.directory).payload);
+    if (of_process != nullptr && of_process->dead) // nobody can go there
+        return fail(0,
+                    "process {} ({}), cwd: its working directory is that of an ended process in /proc; change its "
+                    "directory",
+                    pid, comm);
     struct stat own = {};
     struct stat theirs = {};
     if (::stat("/", &own) < 0 || ::stat(fmt::format("/proc/{}/root/", pid).c_str(), &theirs) < 0)
@@ -219,8 +225,10 @@ void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus
     check_apart(context, stat);
     for (const os::ProcMapping &mapping : mappings) {
         const auto at = fmt::format("mapping {:x}-{:x} ({})", mapping.start, mapping.end, mapping.name);
-        if (mapping.has_flag("ht"))
-            refuse(at, "huge-page (hugetlb) memory cannot be restored yet", "");
+        if (mapping.has_flag("ht") && mapping.name != "/anon_hugepage (deleted)" &&
+            !mapping.name.starts_with("/memfd:"))
+            refuse(at, "huge pages (hugetlb) of a file or a System V segment cannot be restored yet",
+                   "run the program without them");
         else if (mapping.has_flag("um") || mapping.has_flag("uw"))
             refuse(at, "memory under userfaultfd cannot be restored", "");
         else if (mapping.has_flag("pf") && !mapping.name.starts_with("[v"))

@@ -60,7 +60,7 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
     if (const auto terminal = controlling_terminal(context, stat.pid, stat.comm); !terminal)
         note("controlling terminal", terminal.error());
     for (const os::ProcMapping &mapping : *mappings) {
-        if (mapping.inode == 0 || mapping.name.starts_with("/[aio]"))
+        if (mapping.inode == 0 || mapping.name.starts_with("/[aio]") || mapping.has_flag("ht"))
             continue;
         const bool writable = mapping.has_flag("sh") && mapping.has_flag("mw");
         if (const auto file = capture_mapped_file(context, stat.pid, stat.comm, mapping.start, mapping.end, writable);

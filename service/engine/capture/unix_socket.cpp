@@ -88,16 +88,24 @@ const OpenFiles::Entry &held(Context &context, model::ObjRef socket) {
     return context.state<OpenFiles>().held(context.state<UnixSockets>().open_file.at(socket));
 }
 
-// Does the bound path still lead to the socket? Paths of unix sockets are those of the process that bound it.
+// Does the bound path still lead to the socket? Paths of unix sockets are those of the process that bound it; where a
+// relative one began is not told, but often enough the process is still there.
 void look_up_name(const Seen &seen, const UnixDiag &diag, model::UnixSocket &socket) {
     socket.name_unlinked = true;
     struct stat st = {};
-    if (diag.name.empty() || diag.name.front() != '/')
+    if (diag.name.empty())
         return;
-    const std::string path = fmt::format("/proc/{}/root{}", seen.pid, diag.name);
+    const bool absolute = diag.name.front() == '/';
+    const std::string path = fmt::format("/proc/{}/{}{}", seen.pid, absolute ? "root" : "cwd/", diag.name);
     if (::lstat(path.c_str(), &st) < 0 || !S_ISSOCK(st.st_mode) ||
         static_cast<uint32_t>(st.st_ino) != diag.vfs_inode.value_or(0))
         return;
+    if (!absolute) {
+        const auto directory = read_link(fmt::format("/proc/{}/cwd", seen.pid));
+        if (!directory || !directory->starts_with('/') || directory->ends_with(" (deleted)"))
+            return;
+        socket.directory = *directory;
+    }
     socket.name_unlinked = false;
     socket.name_mode = st.st_mode & 07777U;
     socket.name_uid = st.st_uid;
@@ -166,7 +174,13 @@ Result<> complete_listener(Context &context, const UnixDiag &diag, const UnixDia
     socket.backlog = diag.write_queue;
     set_owner(socket, TRY(option<ucred>(entry.file, SO_PEERCRED)));
     size_t strangers = 0;
+    size_t closed = 0;
     for (const uint32_t number : diag.pending) {
+        if (number == 0) { // its end shows after accept(2) only
+            ++closed;
+            socket.pending.push_back(0);
+            continue;
+        }
         const auto client = sockets.by_number.find(number);
         if (client == sockets.by_number.end()) {
             ++strangers;
@@ -178,6 +192,11 @@ Result<> complete_listener(Context &context, const UnixDiag &diag, const UnixDia
         TRY(set_owner_of_waiting(context.tree.unix_sockets.at(client->second), held(context, client->second).seen));
         socket.pending.push_back(client->second);
     }
+    if (closed != 0)
+        context.findings.push_back(notice(
+            entry.seen, fmt::format("{} connections wait to be accepted that have been closed at the other end; what "
+                                    "they may have sent is lost",
+                                    closed)));
     if (strangers != 0)
         context.findings.push_back(
             notice(entry.seen,
@@ -235,7 +254,7 @@ Result<> complete_one(Context &context, const UnixDiags &diags, const std::set<u
     socket.write_shut = (diag.shutdown & send_shut) != 0;
     if (diag.vfs_inode) {
         look_up_name(entry.seen, diag, socket);
-        if (!socket.name.starts_with('/') && diag.state != state_connected)
+        if (!socket.name.starts_with('/') && socket.directory.empty() && diag.state != state_connected)
             context.findings.push_back(
                 notice(entry.seen, fmt::format("its name is the relative path {}: after the restore "
                                                "nobody can reach it by that name",

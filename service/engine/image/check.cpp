@@ -13,6 +13,7 @@ namespace abey::image {
 namespace {
 
 constexpr uint64_t page = 4096;
+constexpr uint32_t largest_page_shift = 46;
 constexpr uint64_t end_of_memory = 1ULL << 47U;
 constexpr int largest_pid = 4194304; // PID_MAX_LIMIT, proc(5)
 constexpr size_t signal_count = 64;
@@ -93,8 +94,12 @@ Result<> check_space(const model::Tree &tree, const model::AddressSpace &space, 
             return fail(0, "the mapping {:x}-{:x} is out of place; the checkpoint is damaged", mapping.start,
                         mapping.end);
         last = mapping.end;
+        if (mapping.huge_page_shift > largest_page_shift)
+            return fail(0, "the mapping {:x}-{:x} has pages of 2^{} bytes; the checkpoint is damaged", mapping.start,
+                        mapping.end, mapping.huge_page_shift);
         TRY(refers(tree.open_files, mapping.file, mapping.kind != model::MappingKind::file, "mapped file"));
     }
+    TRY(check_runs(space.guards, end_of_memory, end_of_memory));
     return check_runs(space.pages, end_of_memory, pages_size);
 }
 
@@ -179,7 +184,8 @@ Result<> check_pipe(const model::Tree &tree, const model::Pipe &pipe) {
 Result<> check_socket(const model::Tree &tree, const model::UnixSocket &socket) {
     TRY(refers(tree.unix_sockets, socket.peer, true, "peer"));
     for (const model::ObjRef waiting : socket.pending)
-        TRY(refers(tree.unix_sockets, waiting, false, "waiting connection"));
+        TRY(refers(tree.unix_sockets, waiting, true, "waiting connection"));
+    TRY(check_path(socket.directory));
     for (const model::SocketMessage &message : socket.queue)
         for (const model::ObjRef file : message.rights)
             TRY(refers(tree.open_files, file, false, "file in flight"));
@@ -270,6 +276,8 @@ Result<> check(const model::Tree &tree, uint64_t pages_size) {
     TRY(each(tree.inet_sockets, "internet socket",
              [&](const model::InetSocket &socket) { return check_inet_socket(tree, socket); }));
     return each(tree.shared_memory, "shared memory", [&](const model::SharedMemory &memory) {
+        if (memory.huge_page_shift > largest_page_shift)
+            return Result<>(fail(0, "it has pages of 2^{} bytes; the checkpoint is damaged", memory.huge_page_shift));
         const uint64_t end = memory.size > end_of_memory ? 0 : (memory.size + page - 1) / page * page;
         return check_runs(memory.pages, end, pages_size);
     });

@@ -34,10 +34,14 @@ Result<> get(const pb::FileWatches &from, model::FileWatches &to) {
     return {};
 }
 
-void put(const model::ProcessHandle &from, pb::ProcessHandle &to) { to.set_pid(from.pid); }
+void put(const model::ProcessHandle &from, pb::ProcessHandle &to) {
+    to.set_pid(from.pid);
+    to.set_number(from.number);
+}
 
 Result<> get(const pb::ProcessHandle &from, model::ProcessHandle &to) {
     to.pid = from.pid();
+    to.number = from.number();
     return {};
 }
 

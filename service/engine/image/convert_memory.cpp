@@ -28,6 +28,7 @@ void put(const model::Mapping &from, pb::Mapping &to) {
     for (const auto &each : from.vm_flags)
         to.add_vm_flags(each);
     to.set_anonymous_name(from.anonymous_name);
+    to.set_huge_page_shift(from.huge_page_shift);
 }
 
 Result<> get(const pb::Mapping &from, model::Mapping &to) {
@@ -41,6 +42,7 @@ Result<> get(const pb::Mapping &from, model::Mapping &to) {
     to.file_offset = from.file_offset();
     to.vm_flags.assign(from.vm_flags().begin(), from.vm_flags().end());
     to.anonymous_name = from.anonymous_name();
+    to.huge_page_shift = from.huge_page_shift();
     return {};
 }
 
@@ -83,6 +85,8 @@ void put(const model::AddressSpace &from, pb::AddressSpace &to) {
         put(each, *to.add_mappings());
     for (const auto &each : from.pages)
         put(each, *to.add_pages());
+    for (const auto &each : from.guards)
+        put(each, *to.add_guards());
 }
 
 Result<> get(const pb::AddressSpace &from, model::AddressSpace &to) {
@@ -91,7 +95,7 @@ Result<> get(const pb::AddressSpace &from, model::AddressSpace &to) {
     to.executable = from.executable();
     TRY(get_all(from.mappings(), to.mappings));
     TRY(get_all(from.pages(), to.pages));
-    return {};
+    return get_all(from.guards(), to.guards);
 }
 
 void put(const model::SharedMemory &from, pb::SharedMemory &to) {

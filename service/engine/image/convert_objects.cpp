@@ -82,6 +82,7 @@ void put(const model::UnixSocket &from, pb::UnixSocket &to) {
     to.set_name_uid(from.name_uid);
     to.set_name_gid(from.name_gid);
     to.set_name_unlinked(from.name_unlinked);
+    to.set_directory(from.directory);
     to.set_backlog(from.backlog);
     to.set_peer(from.peer);
     to.set_peer_outside(from.peer_outside);
@@ -111,6 +112,7 @@ Result<> get(const pb::UnixSocket &from, model::UnixSocket &to) {
     to.name_uid = from.name_uid();
     to.name_gid = from.name_gid();
     to.name_unlinked = from.name_unlinked();
+    to.directory = from.directory();
     to.backlog = from.backlog();
     to.peer = from.peer();
     to.peer_outside = from.peer_outside();

@@ -38,7 +38,9 @@ void append(std::vector<model::PageRun> &runs, uint64_t address, uint64_t length
     runs.push_back({address, length, offset});
 }
 
-Result<> scan_by_ioctl(const Fd &pagemap, uint64_t start, uint64_t end, Ranges &ranges) {
+// `guard`: 0 when the kernel does not know guard pages as a category.
+Result<> scan_by_ioctl(const Fd &pagemap, uint64_t start, uint64_t end, uint64_t guard, Ranges &ranges,
+                       std::vector<model::PageRun> &guards) {
     std::array<kernel::PageRegion, 512> regions; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the kernel
     while (start < end) {
         kernel::PagemapScan scan = {};
@@ -51,12 +53,15 @@ Result<> scan_by_ioctl(const Fd &pagemap, uint64_t start, uint64_t end, Ranges &
         scan.category_inverted = kernel::page_is_file | kernel::page_is_pfn_zero;
         scan.category_mask = kernel::page_is_file | kernel::page_is_pfn_zero;
         scan.category_anyof_mask = kernel::page_is_present | kernel::page_is_swapped;
-        scan.return_mask = kernel::page_is_present;
+        scan.return_mask = kernel::page_is_present | guard;
         const int n = ::ioctl(pagemap.get(), kernel::pagemap_scan, &scan);
         if (n < 0)
             return fail(errno, "cannot scan the pages at {:#x}", start);
-        for (int i = 0; i < n; ++i)
-            append(ranges, regions.at(static_cast<size_t>(i)).start, regions.at(static_cast<size_t>(i)).end);
+        for (const kernel::PageRegion &region : std::span(regions).first(static_cast<size_t>(n)))
+            if ((region.categories & guard) != 0) // it looks as if it were swapped
+                guards.push_back({region.start, region.end - region.start, 0});
+            else
+                append(ranges, region.start, region.end);
         if (scan.walk_end <= start)
             return fail(EIO, "scanning the pages at {:#x} makes no progress", start);
         start = scan.walk_end;
@@ -97,6 +102,8 @@ class SlowMemory {
 
 } // namespace
 
+PageWriter::PageWriter(bool several) : several_(several), guard_(kernel::page_is_guard) {}
+
 void PageWriter::add(Piece piece, std::vector<model::PageRun> &runs) {
     piece.offset = size_;
     append(runs, piece.address, piece.length, piece.offset);
@@ -117,7 +124,11 @@ Result<> PageWriter::plan(int pid, model::AddressSpace &space) {
         const bool droppable = std::ranges::find(mapping.vm_flags, "dp") != mapping.vm_flags.end();
         if (mapping.shared || !can_differ || droppable)
             continue;
-        auto scanned = scan_by_ioctl(pagemap, mapping.start, mapping.end, ranges);
+        auto scanned = scan_by_ioctl(pagemap, mapping.start, mapping.end, guard_, ranges, space.guards);
+        if (!scanned && scanned.error().code() == EINVAL && guard_ != 0) {
+            guard_ = 0;
+            scanned = scan_by_ioctl(pagemap, mapping.start, mapping.end, guard_, ranges, space.guards);
+        }
         if (!scanned && (scanned.error().code() == ENOTTY || scanned.error().code() == EINVAL))
             scanned = scan_by_reading(pagemap, mapping.start, mapping.end, ranges);
         TRY_IN(std::move(scanned), "process {}, mapping {:x}-{:x}", pid, mapping.start, mapping.end);

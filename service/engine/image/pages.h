@@ -21,7 +21,7 @@ struct PageFigures {
 class PageWriter {
   public:
     // `several`: there is more than one address space, so pages may be common to them.
-    explicit PageWriter(bool several) : several_(several) {}
+    explicit PageWriter(bool several);
 
     // Finds the private pages that differ from what a new mapping would show (PAGEMAP_SCAN, Linux 6.7, or
     // /proc/PID/pagemap) and fills space.pages; what an earlier process has in common with it is written once. The
@@ -49,6 +49,7 @@ class PageWriter {
     void add(Piece piece, std::vector<model::PageRun> &runs);
 
     bool several_;
+    uint64_t guard_; // the category of guard pages, 0 when the kernel has none
     CommonPages common_;
     std::vector<Piece> pieces_; // by offset, without gaps
     uint64_t size_ = 0;

@@ -11,7 +11,8 @@ namespace abey::model {
 
 // pidfd_open(2)
 struct ProcessHandle {
-    int32_t pid = 0; // 0: a process that has ended and been waited for
+    int32_t pid = 0;     // 0: a process that has ended and been waited for
+    uint64_t number = 0; // then: inode, the same for all handles of one process (Linux 6.9)
 };
 
 // A file or directory of a process in proc(5).

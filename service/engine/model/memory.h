@@ -34,7 +34,8 @@ struct Mapping {
     uint64_t file_offset = 0;
     // Two-letter marks of VmFlags which rebuild must renew: lo, dd, dc, wf, hg, nh, mg, sr, rr, nr.
     std::vector<Bytes> vm_flags;
-    Bytes anonymous_name; // PR_SET_VMA_ANON_NAME
+    Bytes anonymous_name;         // PR_SET_VMA_ANON_NAME
+    uint32_t huge_page_shift = 0; // of hugetlb memory: log2 of the page size
 };
 
 // struct prctl_mm_map of linux/prctl.h
@@ -51,6 +52,7 @@ struct AddressSpace {
     ObjRef executable = 0;         // OpenFile: what /proc/PID/exe shows
     std::vector<Mapping> mappings; // by address
     std::vector<PageRun> pages;    // by address
+    std::vector<PageRun> guards;   // by address, without contents: MADV_GUARD_INSTALL (madvise(2))
 };
 
 // Memory that has an inode but no name that lasts: shared anonymous mappings, memfds, System V segments.

@@ -39,6 +39,7 @@ struct UnixSocket {
     Bytes name;                                         // sun_path: a path, or "\0..." abstract; empty: unbound
     uint32_t name_mode = 0, name_uid = 0, name_gid = 0; // of the bound path's inode
     bool name_unlinked = false;                         // the path does not lead to it any more
+    Bytes directory; // where a relative path leads to it from; empty when nobody knows, or the path is absolute
     uint32_t backlog = 0;
     ObjRef peer = 0;                            // UnixSocket within the tree
     bool peer_outside = false;                  // connected to a socket outside the tree: "hangup" at restore
@@ -46,8 +47,9 @@ struct UnixSocket {
     bool read_shut = false, write_shut = false; // shutdown(2)
     SocketOptions options;
     std::vector<SocketMessage> queue; // unread, oldest first
-    std::vector<ObjRef> pending;      // listening: connected peers (UnixSocket ids) which wait to be accepted
-    int32_t owner_pid = 0;            // whom the peer is told by SO_PEERCRED; of a listener: whom its clients are told
+    std::vector<ObjRef>
+        pending; // listening: connected peers (UnixSocket ids) which wait to be accepted; 0: one that closed again
+    int32_t owner_pid = 0; // whom the peer is told by SO_PEERCRED; of a listener: whom its clients are told
     uint32_t owner_uid = 0, owner_gid = 0;
     int32_t peer_pid = 0; // whom this socket tells by SO_PEERCRED, when the peer has gone or is outside
     uint32_t peer_uid = 0, peer_gid = 0;

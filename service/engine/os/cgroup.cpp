@@ -19,7 +19,65 @@ namespace {
 constexpr int deepest = 64;
 constexpr int patience_ms = 10000;
 constexpr size_t list_limit = 64U << 20U;
+
+std::string_view next_word(std::string_view &text) {
+    const size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    return word;
+}
+
+// mountinfo writes space, tab, newline and backslash as \040 and so on (proc(5))
+std::string unescaped(std::string_view text) {
+    std::string plain;
+    for (size_t i = 0; i < text.size(); ++i) {
+        unsigned value = 0;
+        if (text[i] == '\\' && text.size() - i > 3 &&
+            std::from_chars(text.data() + i + 1, text.data() + i + 4, value, 8).ptr == text.data() + i + 4) {
+            plain += static_cast<char>(value);
+            i += 3;
+        } else {
+            plain += text[i];
+        }
+    }
+    return plain;
+}
 } // namespace
+
+std::string cgroup_directory(std::string_view mountinfo, std::string_view group) {
+    while (!mountinfo.empty()) {
+        const size_t end = mountinfo.find('\n');
+        std::string_view line = mountinfo.substr(0, end);
+        mountinfo.remove_prefix(end == std::string_view::npos ? mountinfo.size() : end + 1);
+        // id parent device root mount-point options [optional fields] - type source super-options
+        const size_t separator = line.find(" - ");
+        if (separator == std::string_view::npos || !line.substr(separator + 3).starts_with("cgroup2 "))
+            continue;
+        for (int i = 0; i < 3; ++i)
+            next_word(line);
+        const std::string root = unescaped(next_word(line));
+        std::string directory = unescaped(next_word(line));
+        std::string_view below = group;
+        if (root != "/") {
+            if (!below.starts_with(root) || (below.size() > root.size() && below[root.size()] != '/'))
+                continue;
+            below.remove_prefix(root.size());
+        }
+        if (below != "/")
+            directory += below;
+        return directory;
+    }
+    return {};
+}
+
+std::string cgroup_of(int pid) {
+    const std::string text = read_file(fmt::format("/proc/{}/cgroup", pid)).value_or("");
+    size_t at = text.starts_with("0::") ? 0 : text.find("\n0::");
+    if (at == std::string::npos)
+        return {};
+    at = text.find("0::", at) + 3;
+    return text.substr(at, text.find('\n', at) - at);
+}
 
 Result<Cgroup> Cgroup::open(const std::string &path) {
     Fd directory = TRY_IN(open_file(path, O_RDONLY | O_DIRECTORY), "cgroup {}", path);

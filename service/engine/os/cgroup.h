@@ -11,6 +11,12 @@
 
 namespace abey::os {
 
+// Where a cgroup is in the file system, by the text of /proc/PID/mountinfo (proc(5)) and its name in /proc/PID/cgroup;
+// empty: in no mounted cgroup v2 hierarchy.
+std::string cgroup_directory(std::string_view mountinfo, std::string_view group);
+// The name of a process's cgroup: the "0::" line of /proc/PID/cgroup; empty when there is no such line.
+std::string cgroup_of(int pid);
+
 class Cgroup {
   public:
     static Result<Cgroup> open(const std::string &path);

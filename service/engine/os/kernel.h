@@ -36,6 +36,10 @@ inline constexpr uint64_t page_is_file = 1U << 2U;
 inline constexpr uint64_t page_is_present = 1U << 3U;
 inline constexpr uint64_t page_is_swapped = 1U << 4U;
 inline constexpr uint64_t page_is_pfn_zero = 1U << 5U;
+inline constexpr uint64_t page_is_guard = 1U << 8U; // Linux 6.15
+
+// include/uapi/asm-generic/mman-common.h, Linux 6.13
+inline constexpr int madv_guard_install = 102;
 
 // include/uapi/linux/prctl.h, Linux 6.16
 inline constexpr int pr_timer_create_restore_ids = 77;

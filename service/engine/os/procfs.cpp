@@ -210,8 +210,16 @@ Result<std::vector<ProcMapping>> parse_smaps(std::string_view text) {
         std::string_view line = next_line(text);
         const std::string_view whole = line;
         // most lines are figures that nobody asks for
-        if (!line.empty() && line.front() >= 'A' && line.front() <= 'Z' && !line.starts_with("VmFlags:"))
+        if (!line.empty() && line.front() >= 'A' && line.front() <= 'Z' && !line.starts_with("VmFlags:") &&
+            !line.starts_with("KernelPageSize:"))
             continue;
+        if (line.starts_with("KernelPageSize:")) {
+            line.remove_prefix(15);
+            uint64_t kilobytes = 0;
+            if (!mappings.empty() && take_number(next_word(line), kilobytes))
+                mappings.back().page_size = kilobytes * 1024;
+            continue;
+        }
         if (line.starts_with("VmFlags:")) {
             line.remove_prefix(8);
             if (mappings.empty())

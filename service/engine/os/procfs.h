@@ -67,6 +67,7 @@ struct ProcMapping {
     uint64_t inode = 0;
     std::string name;               // path, "[heap]", ...; escapes of newlines undone
     std::vector<std::string> flags; // VmFlags, two letters each
+    uint64_t page_size = 0;         // KernelPageSize
     [[nodiscard]] bool has_flag(std::string_view flag) const;
 };
 Result<std::vector<ProcMapping>> parse_smaps(std::string_view text);

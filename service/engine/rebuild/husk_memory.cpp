@@ -144,7 +144,8 @@ using Ranges = std::vector<std::pair<uint64_t, uint64_t>>; // [start, end), by a
 // be the same.
 bool compatible(const model::Mapping &held, const model::Mapping &wanted) {
     return !wanted.shared && held.kind == wanted.kind && held.file == wanted.file &&
-           held.grows_down == wanted.grows_down &&
+           held.huge_page_shift == wanted.huge_page_shift && held.grows_down == wanted.grows_down &&
+           !(held.grows_down && wanted.start < held.start) && // a stack must stay one mapping
            (held.kind != model::MappingKind::file ||
             held.file_offset - held.start == wanted.file_offset - wanted.start) &&
            std::ranges::all_of(std::array{"nr", "hg", "nh", "dp"},
@@ -205,7 +206,9 @@ Result<> map(const model::AddressSpace &space, const model::Mapping &mapping, co
         flags |= MAP_NORESERVE;
     int number = -1;
     if (mapping.kind == model::MappingKind::anonymous)
-        flags |= MAP_ANONYMOUS;
+        flags |= MAP_ANONYMOUS | (mapping.huge_page_shift == 0
+                                      ? 0
+                                      : MAP_HUGETLB | static_cast<int>(mapping.huge_page_shift << MAP_HUGE_SHIFT));
     else
         number = TRY(files.number_of(mapping.file));
     const int protection = mapping.protection | (!mapping.shared && has_pages(space, mapping) ? PROT_WRITE : 0);
@@ -216,8 +219,10 @@ Result<> map(const model::AddressSpace &space, const model::Mapping &mapping, co
     };
     const auto make = [&](uint64_t start, uint64_t end) -> Result<> {
         TRY(calls.room_for());
-        calls.batch().must(fmt::format("cannot map {:x}-{:x}", start, end), SYS_mmap, start, end - start, protection,
-                           flags, number, mapping.file_offset + (start - mapping.start));
+        calls.batch().must(fmt::format("cannot map {:x}-{:x}{}", start, end,
+                                       mapping.huge_page_shift == 0 ? "" : " (huge pages; raise vm.nr_hugepages)"),
+                           SYS_mmap, start, end - start, protection, flags, number,
+                           mapping.file_offset + (start - mapping.start));
         return {};
     };
     return split(mapping.start, mapping.end, kept, protect, make);
@@ -329,10 +334,17 @@ Result<> finish_mappings(const model::AddressSpace &space, Calls &calls) {
         auto &batch = calls.batch();
         if (!mapping.shared && (mapping.protection & PROT_WRITE) == 0 && has_pages(space, mapping))
             batch.must("mprotect", SYS_mprotect, mapping.start, length, mapping.protection);
+        const Runs guards = part_of(space.guards, {{mapping.start, length, 0}}, Match::address, true);
+        for (const model::PageRun &guard : guards) {
+            TRY(calls.room_for(mapping.anonymous_name.size()));
+            batch.must("cannot make guard pages", SYS_madvise, guard.address, guard.length, kernel::madv_guard_install);
+        }
         const bool on_fault = std::ranges::find(mapping.vm_flags, "lf") != mapping.vm_flags.end();
         for (const model::Bytes &flag : mapping.vm_flags) {
             if (const auto known = advice.find(flag); known != advice.end())
                 batch.may(SYS_madvise, mapping.start, length, known->second);
+            else if (flag == "lo" && !guards.empty()) // locked all the same, but the kernel complains of the guards
+                batch.may(SYS_mlock2, mapping.start, length, on_fault ? MLOCK_ONFAULT : 0);
             else if (flag == "lo")
                 batch.must(fmt::format("cannot lock {:x}-{:x} in memory", mapping.start, mapping.end), SYS_mlock2,
                            mapping.start, length, on_fault ? MLOCK_ONFAULT : 0);

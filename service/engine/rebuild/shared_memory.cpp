@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <set>
+#include <vector>
 
+#include <linux/mman.h>
 #include <sys/mman.h>
 
 namespace abey::rebuild {
@@ -43,12 +45,17 @@ class Mapping {
     void *at_;
 };
 
+constexpr const char *more_huge_pages = " in huge pages; raise vm.nr_hugepages";
+
+bool is_zero(std::span<const std::byte> bytes) {
+    return std::ranges::all_of(bytes, [](std::byte one) { return one == std::byte{0}; });
+}
+
 uint64_t page_aligned(uint64_t size) { return (size + page - 1) & ~(page - 1); }
 
 Result<Fd> make_memfd(const model::SharedMemory &memory) {
-    if (memory.huge_pages)
-        return fail(ENOTSUP, "memfd {}: huge pages cannot be brought back yet", memory.name);
-    Fd fd(::memfd_create(memory.name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    const unsigned huge = memory.huge_pages ? MFD_HUGETLB | memory.huge_page_shift << MAP_HUGE_SHIFT : 0;
+    Fd fd(::memfd_create(memory.name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | huge));
     if (!fd)
         return fail(errno, "cannot make the memfd {}", memory.name);
     if (::ftruncate(fd.get(), static_cast<off_t>(memory.size)) < 0)
@@ -61,11 +68,36 @@ Result<Fd> make_memfd(const model::SharedMemory &memory) {
 // The kernel makes the object with the first mapping; map_files is the way from there to a descriptor.
 Result<Fd> make_anonymous(const model::SharedMemory &memory) {
     const uint64_t size = page_aligned(memory.size);
-    const Mapping mapping(-1, 0, size, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE);
+    const int huge = memory.huge_pages ? MAP_HUGETLB | static_cast<int>(memory.huge_page_shift << MAP_HUGE_SHIFT) : 0;
+    const Mapping mapping(-1, 0, size, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | huge);
     if (!mapping)
-        return fail(errno, "cannot make {} bytes of shared memory", size);
+        return fail(errno, "cannot make {} bytes of shared memory{}", size, memory.huge_pages ? more_huge_pages : "");
     const auto start = reinterpret_cast<uint64_t>(mapping.at());
     return abey::open_file(fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + size), O_RDWR);
+}
+
+// Mapped and made page by page: one without contents is not taken from the few that there are.
+Result<> fill_huge(const Fd &fd, const Fd &pages, const model::SharedMemory &memory, const model::PageRun &run) {
+    const uint64_t size = uint64_t{1} << memory.huge_page_shift;
+    std::vector<std::byte> contents(window);
+    TRY(read_at(pages, std::span(contents).first(run.length), run.offset));
+    for (uint64_t done = 0; done < run.length;) {
+        const uint64_t at = run.address + done;
+        const uint64_t start = at / size * size;
+        const uint64_t part = std::min(run.length - done, start + size - at);
+        const auto bytes = std::span(contents).subspan(done, part);
+        done += part;
+        if (is_zero(bytes))
+            continue;
+        const Mapping mapping(fd.get(), start, size, MAP_SHARED);
+        if (!mapping)
+            return fail(errno, "cannot map {} bytes of shared memory{}", size, more_huge_pages);
+        // an access without a page would be a signal, this an error
+        if (::madvise(mapping.at(), size, MADV_POPULATE_WRITE) < 0)
+            return fail(errno, "cannot have {} bytes of shared memory{}", size, more_huge_pages);
+        std::ranges::copy(bytes, mapping.at() + (at - start));
+    }
+    return {};
 }
 
 Result<> fill_run(const Fd &fd, const Fd &pages, const model::SharedMemory &memory, model::PageRun run) {
@@ -74,10 +106,14 @@ Result<> fill_run(const Fd &fd, const Fd &pages, const model::SharedMemory &memo
         return fail(EBADMSG, "the checkpoint has pages beyond the end of a shared memory object");
     while (run.length != 0) {
         const uint64_t part = std::min(run.length, window);
-        const Mapping mapping(fd.get(), run.address, part, MAP_SHARED);
-        if (!mapping)
-            return fail(errno, "cannot map {} bytes of shared memory", part);
-        TRY(read_at(pages, std::span(mapping.at(), part), run.offset));
+        if (memory.huge_pages) {
+            TRY(fill_huge(fd, pages, memory, {run.address, part, run.offset}));
+        } else {
+            const Mapping mapping(fd.get(), run.address, part, MAP_SHARED);
+            if (!mapping)
+                return fail(errno, "cannot map {} bytes of shared memory", part);
+            TRY(read_at(pages, std::span(mapping.at(), part), run.offset));
+        }
         run.address += part;
         run.offset += part;
         run.length -= part;

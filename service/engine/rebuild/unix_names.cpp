@@ -123,8 +123,11 @@ Result<> bind_aside(const Fd &socket, const std::string &name) {
     return {};
 }
 
-Result<> bind_in_place(const Fd &socket, int type, const std::string &path, const NodeAttributes &attributes) {
+Result<> bind_in_place(const Fd &socket, int type, const std::string &directory, const std::string &path,
+                       const NodeAttributes &attributes) {
     const auto address = TRY(to_address(path));
+    if (!directory.empty() && ::chdir(directory.c_str()) < 0)
+        return fail(errno, "cannot enter {}, from where a unix socket has the name {}", directory, path);
     TRY(clear_the_way(type, path, address));
     const FileAccessAs access(attributes.uid, attributes.gid);
     if (::unlink(path.c_str()) < 0 && errno != ENOENT && errno != ENOTDIR)
@@ -132,7 +135,8 @@ Result<> bind_in_place(const Fd &socket, int type, const std::string &path, cons
     // directories in /tmp or below /run go away with a reboot
     std::error_code error;
     ::umask(077);
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+    if (const auto parent = std::filesystem::path(path).parent_path(); !parent.empty())
+        std::filesystem::create_directories(parent, error);
     ::umask(0777U & ~attributes.mode);
     const int failed = ::bind(socket.get(), address.get(), address.size);
     const int code = errno;

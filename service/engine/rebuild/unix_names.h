@@ -43,8 +43,10 @@ struct NodeAttributes {
 };
 
 // Within run_aside(false, ...): binds at the real path, as the owner would, so that no more is allowed than the owner
-// may. What is in the way is removed when it is a socket that nobody listens on; anything else is an error.
-Result<> bind_in_place(const Fd &socket, int type, const std::string &path, const NodeAttributes &attributes);
+// may. What is in the way is removed when it is a socket that nobody listens on; anything else is an error. A relative
+// path leads from `directory`, which becomes the working directory; otherwise that is empty.
+Result<> bind_in_place(const Fd &socket, int type, const std::string &directory, const std::string &path,
+                       const NodeAttributes &attributes);
 
 struct BoundName {
     std::string path;

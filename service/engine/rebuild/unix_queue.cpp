@@ -149,7 +149,7 @@ Result<> fill_queue(Context &context, const UnixSockets &sockets, const UnixSock
     }
     if (socket.name.empty())
         return fail(EBADMSG, "the checkpoint has unread datagrams in a socket that nobody can have reached");
-    const auto address = TRY(to_address(socket.name));
+    const auto address = TRY(way_to(sockets, socket));
     for (const auto &message : socket.queue) {
         Fd temporary;
         const int sender = TRY(named_sender(context.tree, sockets, message.source, temporary));
@@ -189,12 +189,11 @@ Result<> restore_options(int file, const model::SocketOptions &options) {
 Result<> connect_datagrams(const UnixSockets &sockets, const model::Tree &tree, const UnixSocket &socket) {
     if (socket.type != SOCK_DGRAM || socket.state != SocketState::connected || is_socketpair(sockets, tree, socket))
         return {};
-    std::string name = socket.peer_name;
-    if (socket.peer != 0)
-        name = TRY(find(tree.unix_sockets, socket.peer))->name;
+    const UnixSocket *peer = socket.peer == 0 ? nullptr : TRY(find(tree.unix_sockets, socket.peer));
+    const std::string &name = peer == nullptr ? socket.peer_name : peer->name;
     if (name.empty())
         return {};
-    const auto address = TRY(to_address(name));
+    const auto address = TRY(peer == nullptr ? to_address(name) : way_to(sockets, *peer));
     const bool connected = ::connect(sockets.made.at(socket.id).number, address.get(), address.size) == 0;
     // outside the tree nobody may be there: then sending fails, as it does when a peer has gone
     if (!connected && socket.peer != 0)

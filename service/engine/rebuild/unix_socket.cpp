@@ -18,7 +18,8 @@ bool is_abstract(const UnixSocket &socket) { return socket.name.starts_with('\0'
 
 // Does others' way to it lead through the file system?
 bool has_place(const UnixSocket &socket) {
-    return socket.name.starts_with('/') && !socket.name_unlinked && socket.state != SocketState::connected;
+    return (socket.name.starts_with('/') || !socket.directory.empty()) && !socket.name_unlinked &&
+           socket.state != SocketState::connected;
 }
 
 Result<Fd> new_socket(int type) {
@@ -98,15 +99,14 @@ class Builder {
         for (const auto &[id, socket] : tree_.unix_sockets)
             if (!sockets_.made.contains(id) && !pending_.contains(id) && !has_place(socket))
                 TRY_IN(make_alone(socket), "{}", described(socket));
-        // clients that wait at a listener of this root
-        return connect_pending(false);
+        return {};
     }
 
     Result<> build_in_place() {
         for (const auto &[id, socket] : tree_.unix_sockets)
             if (!sockets_.made.contains(id) && has_place(socket))
                 TRY_IN(make_alone(socket), "{}", described(socket));
-        return connect_pending(true);
+        return connect_pending();
     }
 
     [[nodiscard]] bool is_connected_pair(const UnixSocket &socket) const {
@@ -165,11 +165,14 @@ class Builder {
         Fd fd = TRY(new_socket(socket.type));
         if (has_place(socket)) {
             const NodeAttributes attributes = {socket.name_mode, socket.name_uid, socket.name_gid};
-            TRY(bind_in_place(fd, socket.type, socket.name, attributes));
-            sockets_.bound.push_back({socket.name, attributes});
+            TRY(bind_in_place(fd, socket.type, socket.directory, socket.name, attributes));
+            const std::string path = socket.directory.empty() ? socket.name : socket.directory + "/" + socket.name;
+            sockets_.bound.push_back({path, attributes});
         } else {
             TRY(bind_aside(fd, socket.name));
         }
+        if (!socket.name.empty() && !is_abstract(socket))
+            sockets_.made[socket.id].node = TRY(abey::open_file(socket.name, O_PATH | O_NOFOLLOW));
         if (socket.state == SocketState::listening) {
             const ActingAs user(socket.owner_uid, socket.owner_gid);
             if (::listen(fd.get(), static_cast<int>(socket.backlog)) < 0)
@@ -179,20 +182,23 @@ class Builder {
         return {};
     }
 
-    Result<> connect_pending(bool in_place) {
+    Result<> connect_pending() {
         for (const auto &[id, listener] : tree_.unix_sockets)
-            if (!listener.pending.empty() && has_place(listener) == in_place)
-                for (const model::ObjRef client : listener.pending)
-                    TRY_IN(connect_client(client, listener), "{}", described(listener));
+            for (const model::ObjRef client : listener.pending) {
+                UnixSocket gone; // stands for a client that is no more
+                gone.type = listener.type;
+                const UnixSocket *waiting = client == 0 ? &gone : TRY(find(tree_.unix_sockets, client));
+                TRY_IN(connect_client(*waiting, listener), "{}", described(listener));
+            }
+        sockets_.made.erase(0);
         return {};
     }
 
-    Result<> connect_client(model::ObjRef id, const UnixSocket &listener) {
-        const UnixSocket &client = *TRY(find(tree_.unix_sockets, id));
+    Result<> connect_client(const UnixSocket &client, const UnixSocket &listener) {
         Fd fd = TRY(new_socket(client.type));
         if (!client.name.empty())
             TRY(bind_aside(fd, is_abstract(client) ? client.name : std::string()));
-        const auto address = TRY(to_address(listener.name));
+        const auto address = TRY(way_to(sockets_, listener));
         // never waits: the queue was long enough before
         const int flags = ::fcntl(fd.get(), F_GETFL);
         static_cast<void>(::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK));
@@ -240,6 +246,13 @@ UnixSockets::~UnixSockets() {
     if (!finished)
         for (const auto &name : bound)
             remove_name(name);
+}
+
+Result<UnixAddress> way_to(const UnixSockets &sockets, const UnixSocket &socket) {
+    const auto made = sockets.made.find(socket.id);
+    if (made == sockets.made.end() || !made->second.node)
+        return to_address(socket.name);
+    return to_address(fmt::format("/proc/self/fd/{}", made->second.node.get()));
 }
 
 std::string described(const UnixSocket &socket) {

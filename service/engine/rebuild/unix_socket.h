@@ -14,6 +14,7 @@ struct UnixSockets {
         Fd file;         // until the open file is asked for: then it belongs to the context, and
         int number = -1; // only this is known of it
         Fd other;        // the other end, when no process of the tree has it: closed after filling
+        Fd node;         // O_PATH of the path that it is bound to, wherever that is
     };
     bool built = false;
     std::map<model::ObjRef, Made> made;
@@ -26,6 +27,9 @@ struct UnixSockets {
     // The restore was given up: the names go with it.
     ~UnixSockets();
 };
+
+// The way to a bound socket from the ordinary root.
+Result<UnixAddress> way_to(const UnixSockets &sockets, const model::UnixSocket &socket);
 
 // "unix socket @name", for messages
 std::string described(const model::UnixSocket &socket);
