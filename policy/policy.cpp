@@ -68,6 +68,22 @@ Choice Policy::choose(const FileFacts &file) const {
     return {built_in(file), "built-in default"};
 }
 
+ChangedAction Policy::changed(std::string_view path) const {
+    for (const ChangedRule &rule : rules_->changed) {
+        if (any_matches(rule.paths, path))
+            return rule.action.value_or(ChangedAction::fail);
+    }
+    return ChangedAction::fail;
+}
+
+std::vector<model::Strategy> Policy::pin(std::string_view path) const {
+    for (const PinRule &rule : rules_->pins) {
+        if (any_matches(rule.paths, path))
+            return rule.strategies;
+    }
+    return {};
+}
+
 bool Policy::lasts(std::string_view path) const {
     return std::ranges::none_of(rules_->not_lasting, [&](const Glob &glob) { return glob.matches(path); });
 }
@@ -143,6 +159,8 @@ std::string_view strategy_name(model::Strategy strategy) {
         return "empty";
     case model::Strategy::fail:
         return "fail";
+    case model::Strategy::pin:
+        return "pin";
     case model::Strategy::none:
         break;
     }

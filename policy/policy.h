@@ -19,7 +19,7 @@
 namespace abey::policy {
 
 enum class HomeProvider : uint8_t { automatic, btrfs, rsync, tar, reflink, none };
-enum class OnDivergence : uint8_t { rollback, keep, fail };
+enum class OnDivergence : uint8_t { rollback, private_home, keep, fail };
 enum class Pids : uint8_t { automatic, same, in_namespace };
 enum class OnLogin : uint8_t { automatic, ask, never };
 
@@ -61,6 +61,9 @@ struct HomeVerified {
     bool operator==(const HomeVerified &) const = default;
 };
 
+// What becomes at the resume of a file with a lasting name that was written to since the suspend.
+enum class ChangedAction : uint8_t { accept, restore_size, fail };
+
 // A file that holds rules must not be larger, nor hold more rules, patterns longer than this.
 inline constexpr size_t policy_size_limit = 1U << 20U;
 inline constexpr size_t rule_count_limit = 1000;
@@ -82,6 +85,13 @@ class Policy {
     // The first file rule that matches; the built-in one when none does. Rules of a later file are asked before
     // those of an earlier one, in a file from top to bottom.
     [[nodiscard]] Choice choose(const FileFacts &file) const;
+
+    // What becomes of a file of this path that has changed since the suspend; fail when no rule matches.
+    [[nodiscard]] ChangedAction changed(std::string_view path) const;
+
+    // How a copy of a file with a lasting name is made for the case that another one has the name at the resume:
+    // reflink, copy, in this order; empty: there is none.
+    [[nodiscard]] std::vector<model::Strategy> pin(std::string_view path) const;
 
     // Will a file of this name still be there after a reboot? Asked of those whose file system lasts.
     [[nodiscard]] bool lasts(std::string_view path) const;

@@ -180,6 +180,7 @@ constexpr std::array provider_words = {
 };
 constexpr std::array divergence_words = {
     Word{"rollback", OnDivergence::rollback},
+    Word{"private", OnDivergence::private_home},
     Word{"keep", OnDivergence::keep},
     Word{"fail", OnDivergence::fail},
 };
@@ -187,6 +188,15 @@ constexpr std::array pid_words = {
     Word{"auto", Pids::automatic},
     Word{"same", Pids::same},
     Word{"namespace", Pids::in_namespace},
+};
+constexpr std::array pin_words = {
+    Word{"reflink", model::Strategy::reflink},
+    Word{"copy", model::Strategy::copy},
+};
+constexpr std::array changed_words = {
+    Word{"accept", ChangedAction::accept},
+    Word{"restore-size", ChangedAction::restore_size},
+    Word{"fail", ChangedAction::fail},
 };
 constexpr std::array event_words = {
     Word{"pre-suspend", HookEvent::pre_suspend},
@@ -383,6 +393,48 @@ Result<> read_peer_rule(const Reader &reader, const toml::table &table, PeerRule
     if (!rule.action)
         return reader.error(table, "this [[peer]] does not say what to do: add \"action\"");
     rule.origin = reader.origin(table);
+    return {};
+}
+
+constexpr std::array<Key<PinRule>, 2> pin_keys = {{
+    {"path",
+     [](const Reader &reader, const toml::node &value, PinRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
+     }},
+    {"strategies",
+     [](const Reader &reader, const toml::node &value, PinRule &rule) -> Result<> {
+         if (const auto *array = value.as_array(); array != nullptr && array->empty())
+             return {}; // none of these files, whatever later rules say
+         return each(reader, value, [&](const toml::node &entry) -> Result<> {
+             rule.strategies.push_back(TRY(read_word(reader, entry, pin_words)));
+             return {};
+         });
+     }},
+}};
+
+Result<> read_pin_rule(const Reader &reader, const toml::table &table, PinRule &rule) {
+    TRY(read_table(reader, table, "[[pin]]", pin_keys, rule));
+    if (!table.contains("strategies"))
+        return reader.error(table, "this [[pin]] does not say how: add \"strategies\"");
+    return {};
+}
+
+constexpr std::array<Key<ChangedRule>, 2> changed_keys = {{
+    {"path",
+     [](const Reader &reader, const toml::node &value, ChangedRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
+     }},
+    {"action",
+     [](const Reader &reader, const toml::node &value, ChangedRule &rule) -> Result<> {
+         rule.action = TRY(read_word(reader, value, changed_words));
+         return {};
+     }},
+}};
+
+Result<> read_changed_rule(const Reader &reader, const toml::table &table, ChangedRule &rule) {
+    TRY(read_table(reader, table, "[[changed]]", changed_keys, rule));
+    if (!rule.action)
+        return reader.error(table, "this [[changed]] does not say what to do: add \"action\"");
     return {};
 }
 
@@ -621,13 +673,19 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 10> top_keys = {{
+constexpr std::array<Key<Rules>, 12> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "area", rules.areas, read_area_rule); }},
     {"peer", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "peer", rules.peers, read_peer_rule); }},
+    {"pin", [](const Reader &reader, const toml::node &value,
+               Rules &rules) { return read_rule_list(reader, value, "pin", rules.pins, read_pin_rule); }},
+    {"changed",
+     [](const Reader &reader, const toml::node &value, Rules &rules) {
+         return read_rule_list(reader, value, "changed", rules.changed, read_changed_rule);
+     }},
     {"hook", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "hook", rules.hooks, read_hook_rule); }},
     {"not-lasting", [](const Reader &reader, const toml::node &value,

@@ -32,6 +32,18 @@ struct AreaRule {
     std::string directory;
 };
 
+// One [[pin]] table.
+struct PinRule {
+    std::vector<Glob> paths;
+    std::vector<model::Strategy> strategies;
+};
+
+// One [[changed]] table.
+struct ChangedRule {
+    std::vector<Glob> paths;
+    std::optional<ChangedAction> action; // always there once it has been read
+};
+
 // One [[peer]] table. What is empty matches everything.
 struct PeerRule {
     std::vector<AddressRange> addresses;
@@ -43,10 +55,12 @@ struct PeerRule {
 };
 
 struct Policy::Rules {
-    std::vector<FileRule> files; // the first that matches counts
-    std::vector<AreaRule> areas; // the same
-    std::vector<PeerRule> peers; // the same
-    std::vector<HookRule> hooks; // all that match count
+    std::vector<FileRule> files;      // the first that matches counts
+    std::vector<AreaRule> areas;      // the same
+    std::vector<PeerRule> peers;      // the same
+    std::vector<PinRule> pins;        // the same
+    std::vector<ChangedRule> changed; // the same
+    std::vector<HookRule> hooks;      // all that match count
     std::vector<Glob> not_lasting = {Glob::compile("/tmp/**").value()};
     Limits limits;
     HomeProvider home_provider = HomeProvider::automatic;

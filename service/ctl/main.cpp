@@ -86,7 +86,7 @@ int run(int argc, char **argv) {
     command
         ->add_option("--on-divergence", resume.on_divergence,
                      "when the home has changed since; else as the policy says")
-        ->check(CLI::IsMember({"rollback", "keep", "fail"}));
+        ->check(CLI::IsMember({"rollback", "private", "keep", "fail"}));
     command->add_flag("--attach", resume.attach, "join its terminal at once");
 
     ctl::ListCommand list;

@@ -36,6 +36,8 @@ const char *word_of(policy::OnLogin wish) {
 
 const char *word_of(policy::OnDivergence choice) {
     switch (choice) {
+    case policy::OnDivergence::private_home:
+        return "private";
     case policy::OnDivergence::rollback:
         return "rollback";
     case policy::OnDivergence::keep:

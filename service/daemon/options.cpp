@@ -5,20 +5,24 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string_view>
 
 namespace abey::daemon {
 namespace {
 
 struct Words {
-    std::array<std::string_view, 3> all;
+    std::span<const std::string_view> all;
     const char *listed = ""; // for messages
 };
-constexpr Words pids_words{{"same", "namespace", "auto"}, "same, namespace, auto"};
-constexpr Words divergence_words{{"rollback", "keep", "fail"}, "rollback, keep, fail"};
+constexpr std::array<std::string_view, 3> pids{"same", "namespace", "auto"};
+constexpr std::array<std::string_view, 4> divergences{"rollback", "private", "keep", "fail"};
+constexpr std::array<std::string_view, 1> triggers{"timer"};
+constexpr Words pids_words{pids, "same, namespace, auto"};
+constexpr Words divergence_words{divergences, "rollback, private, keep, fail"};
 
 // Others are the daemon's own.
-constexpr Words trigger_words{{"timer", "timer", "timer"}, "timer"};
+constexpr Words trigger_words{triggers, "timer"};
 
 Answer<> take(const std::string &name, const Options::mapped_type &value, bool &result) {
     if (const auto *flag = std::get_if<bool>(&value)) {

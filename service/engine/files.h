@@ -77,6 +77,9 @@ class FileOpener {
     // path as /proc shows it, mode, owner, times and xattrs as they were. Never opens a file whose identity differs.
     virtual Result<Fd> open(const model::Inode &inode, uint32_t flags) = 0;
 
+    // Everything else is ready, nothing runs yet: what changes files that others see, too. The last step that may fail.
+    virtual Result<> settle() { return {}; }
+
     // After release: removes what copy, relink and reflink left in the dedicated area unless the checkpoint stays
     // usable by keeping it (`keep_checkpoint`).
     virtual Result<> finish(bool keep_checkpoint) = 0;

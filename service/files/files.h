@@ -6,13 +6,16 @@
 
 #include "engine/files.h"
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace abey::policy {
 class Policy;
-}
+enum class ChangedAction : uint8_t;
+} // namespace abey::policy
 
 namespace abey::files {
 
@@ -50,10 +53,15 @@ struct HomeTranslation {
     // The state is a copy, whose files are known by what this tells of their names; check() asks only this then,
     // because a copy need not be a tree of files yet. Null: inode numbers are as they were.
     engine::FormerFiles former;
+    bool ahead = false; // the home is not yet what it is going to be: check() only
 };
 
+// What to do about a file that is the saved one, but was written to since. Null: fail.
+using OnChanged = std::function<policy::ChangedAction(const std::string &path)>;
+
 // `images`: the checkpoint's image directory (IMAGES/deleted/ holds embedded contents; it is only read).
-std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<HomeTranslation> homes = {});
+std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<HomeTranslation> homes = {},
+                                                OnChanged on_changed = {});
 
 // A checkpoint is removed, or was never finished because its worker died: takes away what it has in dedicated areas, as
 // IMAGES/deleted/areas tells. To be called before the image is removed. What is not there any more is no error; one

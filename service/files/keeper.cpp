@@ -116,7 +116,7 @@ class Keeper final : public engine::FileKeeper {
             return planned;
         told.use = use;
         told.path = inode.path;
-        told.state = told.rule.empty() ? "named" : naming_word(inode);
+        told.state = told.rule.empty() || planned == Strategy::pin ? "named" : naming_word(inode);
         told.size = inode.size;
         if (const auto status = stat_of(file))
             told.on_disk = static_cast<uint64_t>(status->st_blocks) * 512;
@@ -133,8 +133,19 @@ class Keeper final : public engine::FileKeeper {
     Result<Strategy> make_plan(const model::Inode &inode, const Fd &file, const engine::FileUse &use,
                                Explanation &told) {
         Need need = TRY_IN(need_of(inode, policy_), "{}", printable(inode.path));
-        if (need == Need::none)
+        if (need == Need::none) {
+            for (const Strategy strategy : pins_of(inode, use)) {
+                const auto possible = check(strategy, inode, file);
+                if (possible) {
+                    told.rule = "[[pin]]";
+                    if (strategy == Strategy::copy)
+                        told.cost = inode.size;
+                    return Strategy::pin;
+                }
+                told.tried.emplace_back(policy::strategy_name(strategy), possible.error().message());
+            }
             return Strategy::none;
+        }
         if (need == Need::shape) {
             told.rule = "built-in: it has no contents";
             return Strategy::empty;
@@ -156,7 +167,7 @@ class Keeper final : public engine::FileKeeper {
         inode.kept = {};
         Need need = TRY_IN(need_of(inode, policy_), "{}: {}", use.described(), printable(inode.path));
         if (need == Need::none)
-            return {};
+            return pin(inode, file, use);
         inode.xattrs = TRY_IN(read_xattrs(file), "{}: {}", use.described(), printable(inode.path));
         if (need == Need::shape) {
             inode.kept.strategy = Strategy::empty;
@@ -235,6 +246,29 @@ class Keeper final : public engine::FileKeeper {
                                .writable = use.writable});
     }
 
+    // What can be written to is not what a package brings.
+    [[nodiscard]] std::vector<Strategy> pins_of(const model::Inode &inode, const engine::FileUse &use) const {
+        if (use.writable || !S_ISREG(inode.mode) || inode.naming != model::Naming::named)
+            return {};
+        return policy_.pin(inode.path);
+    }
+
+    Result<> pin(model::Inode &inode, const Fd &file, const engine::FileUse &use) {
+        for (const Strategy strategy : pins_of(inode, use)) {
+            auto done = check(strategy, inode, file);
+            if (done)
+                done = carry_out(strategy, inode, file);
+            if (done) {
+                inode.xattrs = TRY_IN(read_xattrs(file), "{}: {}", use.described(), printable(inode.path));
+                inode.kept.strategy = Strategy::pin;
+                inode.kept.rule = "[[pin]]";
+                return {};
+            }
+            inode.kept.tried.push_back({strategy, done.error().message()});
+        }
+        return {};
+    }
+
     // "reason; advice"
     static std::unexpected<Error> refuse(const model::Inode &inode, const policy::Choice &choice,
                                          const std::vector<model::FailedTry> &tried) {
@@ -259,6 +293,7 @@ class Keeper final : public engine::FileKeeper {
         case Strategy::empty:
             return {};
         case Strategy::fail:
+        case Strategy::pin:
         case Strategy::none:
             return fail(0, "the policy refuses it");
         case Strategy::embed:
@@ -320,6 +355,7 @@ class Keeper final : public engine::FileKeeper {
             });
         case Strategy::empty:
         case Strategy::fail:
+        case Strategy::pin:
         case Strategy::none:
             break;
         }

@@ -8,11 +8,13 @@
 #include "files/ledger.h"
 #include "files/remake.h"
 #include "policy/file_system.h"
+#include "policy/policy.h"
 
 #include <algorithm>
 #include <map>
 #include <ranges>
 #include <set>
+#include <span>
 
 #include <sys/statvfs.h>
 
@@ -33,8 +35,8 @@ constexpr uint32_t finding_flags = O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW;
 
 class Opener final : public engine::FileOpener {
   public:
-    Opener(std::string images, std::vector<HomeTranslation> homes)
-        : images_(std::move(images)), homes_(std::move(homes)) {}
+    Opener(std::string images, std::vector<HomeTranslation> homes, OnChanged on_changed)
+        : images_(std::move(images)), homes_(std::move(homes)), on_changed_(std::move(on_changed)) {}
     Opener(const Opener &) = delete;
     Opener &operator=(const Opener &) = delete;
     ~Opener() override { undo(); }
@@ -48,7 +50,21 @@ class Opener final : public engine::FileOpener {
         return TRY_IN(open_one(inode, flags), "{}", described(inode));
     }
 
+    Result<> settle() override {
+        for (Appended &one : appended_) {
+            const Fd file = TRY(reopen(one.file, O_RDWR));
+            // What is cut off is held until all is done: a resume that fails after this puts it back.
+            one.tail = TRY_IN(open_file(one.directory, O_TMPFILE | O_RDWR, 0600), "{}", printable(one.path));
+            TRY_IN(copy_tail(file, one.size, one.tail), "{}", printable(one.path));
+            if (::ftruncate(file.get(), static_cast<off_t>(one.size)) != 0)
+                return fail(errno, "cannot cut {} to {} bytes", printable(one.path), one.size);
+            one.cut = true;
+        }
+        return {};
+    }
+
     Result<> finish(bool keep_checkpoint) override {
+        appended_.clear();
         made_.clear();
         made_names_.clear();
         made_directories_.clear();
@@ -104,7 +120,7 @@ class Opener final : public engine::FileOpener {
             size_t skip = home->home.size();
             while (skip < path.size() && path[skip] == '/')
                 skip++;
-            return Where{home->place, path.substr(skip), true, home->displaced.empty(), home};
+            return Where{home->place, path.substr(skip), true, home->ahead || home->place != home->home, home};
         }
         return Where{"/", path.substr(path.find_first_not_of('/') == std::string::npos ? path.size() : 1)};
     }
@@ -142,6 +158,46 @@ class Opener final : public engine::FileOpener {
         return {};
     }
 
+    // The same of a file that was found by its lasting name: the policy may take it as it is.
+    [[nodiscard]] Result<> verify_named(const model::Inode &inode, const Fd &file, const Where &where) const {
+        auto verified = verify(inode, file, where);
+        if (verified || !S_ISREG(inode.mode))
+            return verified;
+        model::Inode now;
+        now.path = inode.path;
+        TRY(describe(file, now));
+        model::Inode written = inode;
+        written.size = now.size;
+        written.mtime = now.mtime;
+        written.ctime = now.ctime;
+        if (!verify(written, file, where))
+            return verified; // another file
+        switch (on_changed_ ? on_changed_(inode.path) : policy::ChangedAction::fail) {
+        case policy::ChangedAction::accept:
+            return {};
+        case policy::ChangedAction::restore_size:
+            if (now.size >= inode.size)
+                return {};
+            return within(std::move(verified).error(), "it is smaller, so its size alone cannot be restored");
+        case policy::ChangedAction::fail:
+            break;
+        }
+        return verified;
+    }
+
+    static Result<> copy_tail(const Fd &from, uint64_t offset, const Fd &to) {
+        std::vector<std::byte> buffer(1U << 20U);
+        for (uint64_t at = 0;;) {
+            const auto size = ::pread(from.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset + at));
+            if (size < 0)
+                return fail(errno, "cannot read what was appended");
+            if (size == 0)
+                return {};
+            TRY(write_at(to, std::span(buffer).first(static_cast<size_t>(size)), at));
+            at += static_cast<uint64_t>(size);
+        }
+    }
+
     // An O_PATH descriptor of the file under that name, verified. O_PATH first, so that a fifo or device which may have
     // taken the name is not opened before it has been recognised.
     [[nodiscard]] Result<Fd> locate(const model::Inode &inode, const std::string &path) const {
@@ -151,13 +207,14 @@ class Opener final : public engine::FileOpener {
             return open_file("/dev/null", O_PATH); // nobody looks at it
         }
         Fd file = TRY(open_file(at.full(), O_PATH | O_NOFOLLOW));
-        TRY(verify(inode, file, at));
+        TRY(verify_named(inode, file, at));
         return file;
     }
 
     // Kept although it has a name, which does not outlast a reboot.
     static bool is_kept_by_name(const model::Inode &inode) {
-        return inode.kept.strategy != Strategy::none && inode.naming == Naming::named;
+        return inode.kept.strategy != Strategy::none && inode.kept.strategy != Strategy::pin &&
+               inode.naming == Naming::named;
     }
 
     // The file still has that name, or an empty Fd when nothing has it.
@@ -174,6 +231,8 @@ class Opener final : public engine::FileOpener {
             TRY(locate(inode, inode.naming == Naming::moved ? inode.other_path : inode.path));
             return {};
         }
+        if (inode.kept.strategy == Strategy::pin && locate(inode, inode.path))
+            return {};
         if (is_kept_by_name(inode) && TRY(locate_if_there(inode)))
             return {};
         Fd directory = TRY(find_parent(inode));
@@ -242,9 +301,13 @@ class Opener final : public engine::FileOpener {
         note(inode);
         if (auto made = made_.find(inode.id); made != made_.end())
             return open_again(made->second, inode, flags);
-        if (inode.kept.strategy == Strategy::none && inode.naming != Naming::moved) {
+        const bool by_name = inode.kept.strategy == Strategy::pin ? locate(inode, inode.path).has_value()
+                                                                  : inode.kept.strategy == Strategy::none;
+        if (by_name && inode.naming != Naming::moved) {
             Fd file = TRY(locate(inode, inode.path));
-            return open_again(file, inode, flags);
+            auto opened = TRY(open_again(file, inode, flags));
+            TRY(note_appended(inode, file));
+            return opened;
         }
         Fd file;
         if (inode.kept.strategy == Strategy::none)
@@ -340,8 +403,38 @@ class Opener final : public engine::FileOpener {
         return reopen(path, open_flags);
     }
 
+    // A file that is longer than it was and is to have its old size again.
+    Result<> note_appended(const model::Inode &inode, const Fd &file) {
+        if (!S_ISREG(inode.mode) || !on_changed_ || !noted_.insert(inode.id).second)
+            return {};
+        const auto status = TRY(stat_of(file));
+        if (static_cast<uint64_t>(status.st_size) <= inode.size ||
+            on_changed_(inode.path) != policy::ChangedAction::restore_size)
+            return {};
+        const Where at = TRY(where(inode.path));
+        const auto full = at.full();
+        appended_.push_back({.file = TRY(duplicate(file)),
+                             .directory = full.substr(0, std::max<size_t>(full.rfind('/'), 1)),
+                             .path = inode.path,
+                             .size = inode.size,
+                             .tail = Fd()});
+        return {};
+    }
+
     // The restore failed: names that we made go away again. Files without name go with their descriptors.
     void undo() noexcept {
+        for (Appended &one : appended_) {
+            if (!one.cut)
+                continue;
+            if (const auto file = reopen(one.file, O_RDWR)) {
+                std::vector<std::byte> buffer(1U << 20U);
+                uint64_t at = 0;
+                for (ssize_t size = 0;
+                     (size = ::pread(one.tail.get(), buffer.data(), buffer.size(), static_cast<off_t>(at))) > 0;
+                     at += static_cast<uint64_t>(size))
+                    (void)write_at(*file, std::span(buffer).first(static_cast<size_t>(size)), one.size + at);
+            }
+        }
         for (const Parent::Made &made : std::views::reverse(made_names_)) {
             if (::unlinkat(made.above.get(), made.name.c_str(), 0) != 0 && errno == EISDIR)
                 ::unlinkat(made.above.get(), made.name.c_str(), AT_REMOVEDIR);
@@ -350,8 +443,19 @@ class Opener final : public engine::FileOpener {
             ::unlinkat(made.above.get(), made.name.c_str(), AT_REMOVEDIR);
     }
 
+    struct Appended {
+        Fd file; // O_PATH
+        std::string directory, path;
+        uint64_t size = 0; // that it had
+        Fd tail;           // what was cut off
+        bool cut = false;
+    };
+
     const std::string images_;
     const std::vector<HomeTranslation> homes_;
+    const OnChanged on_changed_;
+    std::vector<Appended> appended_;
+    std::set<model::ObjRef> noted_;
     std::map<model::ObjRef, Fd> made_; // O_PATH
     std::set<std::string> places_;     // kept.place of every inode met
     std::vector<Parent::Made> made_names_;
@@ -360,8 +464,9 @@ class Opener final : public engine::FileOpener {
 
 } // namespace
 
-std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<HomeTranslation> homes) {
-    return std::make_unique<Opener>(std::move(images), std::move(homes));
+std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<HomeTranslation> homes,
+                                                OnChanged on_changed) {
+    return std::make_unique<Opener>(std::move(images), std::move(homes), std::move(on_changed));
 }
 
 Result<> remove_leftovers(const std::string &images) {

@@ -21,7 +21,9 @@
 #include <set>
 
 #include <nlohmann/json.hpp>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -68,6 +70,37 @@ class HomeBack {
     bool kept_ = false;
 };
 
+// The saved state at the home's place, in a mount namespace of the caller and of the processes that it will make.
+class PrivateHome {
+  public:
+    explicit PrivateHome(snapshot::Provider *home) : home_(home) {}
+    PrivateHome(const PrivateHome &) = delete;
+    PrivateHome &operator=(const PrivateHome &) = delete;
+    ~PrivateHome() {
+        if (kept_ || place_.empty())
+            return;
+        if (mounted_)
+            ::umount2(path_.c_str(), MNT_DETACH);
+        (void)home_->drop_copy(place_);
+    }
+    Result<std::string> make(const snapshot::Saved &saved) {
+        path_ = saved.home;
+        place_ = TRY(home_->copy_out(saved));
+        if (::unshare(CLONE_NEWNS) < 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) < 0)
+            return fail(errno, "cannot have a mount namespace for the home");
+        if (::mount(place_.c_str(), path_.c_str(), nullptr, MS_BIND, nullptr) < 0)
+            return fail(errno, "cannot mount {} on {}", place_, path_);
+        mounted_ = true;
+        return place_;
+    }
+    void keep() { kept_ = true; }
+
+  private:
+    snapshot::Provider *home_;
+    std::string path_, place_;
+    bool mounted_ = false, kept_ = false;
+};
+
 void raise_descriptor_limit() {
     rlimit limit = {};
     if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -90,15 +123,26 @@ Result<bool> must_roll_back(const Request &request, const std::optional<snapshot
     if (!TRY(request.home->diverged(*saved)))
         return false;
     if (request.on_divergence == OnDivergence::fail)
-        return fail(0, "{} has changed since the suspend; allow on-divergence = \"rollback\" or \"keep\"", saved->home);
+        return fail(0, "{} has changed since the suspend; allow on-divergence = \"rollback\", \"private\" or \"keep\"",
+                    saved->home);
     TRY(request.home->check(*saved));
     return true;
 }
 
+// All that is wrong, not only the first.
 Result<> check_files(const model::Tree &tree, engine::FileOpener &files) {
+    Result<> first;
+    std::string all;
+    size_t count = 0;
     for (const auto &[id, inode] : tree.inodes)
-        TRY(files.check(inode));
-    return {};
+        if (auto checked = files.check(inode); !checked) {
+            all += (count++ == 0 ? "" : "; ") + checked.error().message();
+            if (first)
+                first = std::move(checked);
+        }
+    if (count < 2)
+        return first;
+    return fail(0, "{} files cannot be brought back: {}", count, all);
 }
 
 Result<> adopt(const model::Tree &tree, rebuild::Context &context, rebuild::Family &family) {
@@ -170,6 +214,7 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     report.roots = family.roots();
     report.terminals = TRY(terminals_of(tree, context));
 
+    TRY(files.settle());
     tell("release", 95);
     auto guard = TRY(rebuild::all_or_nothing(pids_of(tree, context)));
     for (const model::Task &task : tree.tasks) {
@@ -212,16 +257,20 @@ Result<Report> run(const Request &request) {
     engine::FormerFiles former;
     if (roll_back && saved) {
         former = TRY(request.home->former_files(*saved));
-        homes.push_back({saved->home, request.home->view(*saved), {}, former});
+        homes.push_back({saved->home, request.home->view(*saved), {}, former, true});
     }
-    TRY(check_files(tree, *files::make_opener(request.images, homes)));
+    TRY(check_files(tree, *files::make_opener(request.images, homes, request.on_changed)));
     int taken = rebuild::taken_id(tree);
     if (taken != 0 && request.pids == Pids::same)
         return fail(EEXIST, "process id {} is in use by another process; resume with --pids=namespace", taken);
 
     tell("home", 20);
     HomeBack home(request.home);
-    if (roll_back && saved) {
+    PrivateHome private_home(request.home);
+    if (roll_back && saved && request.on_divergence == OnDivergence::private_home) {
+        report.private_home = TRY(private_home.make(*saved));
+        homes = {{saved->home, saved->home, {}, former}};
+    } else if (roll_back && saved) {
         const auto &displaced = home.displaced.emplace(TRY(request.home->roll_back(*saved)));
         homes = {{saved->home, saved->home, displaced.place, former}};
         report.displaced_home = displaced.place;
@@ -236,15 +285,16 @@ Result<Report> run(const Request &request) {
     raise_descriptor_limit();
     const Subreaper subreaper;
     TRY(rebuild::continue_clocks(tree.clocks, tree.machine.boot_id));
-    auto files = files::make_opener(request.images, homes);
+    auto files = files::make_opener(request.images, homes, request.on_changed);
     auto done = rebuild_tree(tree, image, *files, own_pids, report, tell);
     // Ids that were free when we looked may have been taken since, above all while a machine boots.
     if (!done && done.error().code() == EEXIST && request.pids == Pids::automatic && !own_pids) {
-        files = files::make_opener(request.images, homes);
+        files = files::make_opener(request.images, homes, request.on_changed);
         done = rebuild_tree(tree, image, *files, true, report, tell);
     }
     TRY(std::move(done));
     home.keep();
+    private_home.keep();
     // Everything runs: what is left behind is told, and changes nothing about that.
     if (const auto finished = files->finish(request.keep_checkpoint); !finished)
         report.left_behind = finished.error().message();

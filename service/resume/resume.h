@@ -6,6 +6,7 @@
 #include "engine/model/tree.h"
 #include "engine/os/fd.h"
 #include "engine/os/result.h"
+#include "files/files.h"
 
 #include <functional>
 #include <map>
@@ -20,7 +21,7 @@ class Provider;
 namespace abey::resume {
 
 enum class Pids : uint8_t { same, in_namespace, automatic };
-enum class OnDivergence : uint8_t { rollback, keep, fail };
+enum class OnDivergence : uint8_t { rollback, private_home, keep, fail };
 
 struct Progress {
     std::string phase; // "check", "home", "husks", "objects", "adopt", "confirm", "release"
@@ -32,6 +33,7 @@ struct Request {
     Pids pids = Pids::automatic;
     OnDivergence on_divergence = OnDivergence::rollback;
     snapshot::Provider *home = nullptr; // null: the home is left as it is
+    files::OnChanged on_changed;        // null: a file that was written to since ends the resume
     bool keep_checkpoint = false;       // it may be restored again: what it keeps beside the image stays
     std::function<void(const Progress &)> progress;
 };
@@ -60,6 +62,7 @@ struct Report {
     std::vector<int> roots; // pids of the root processes, children of the caller
     std::vector<TerminalMaster> terminals;
     std::string displaced_home; // empty: none
+    std::string private_home;   // where the home lies that only this session sees; empty: it sees that of everybody
     std::string left_behind;    // why kept files could not be removed; empty: they were
     int reaper = 0;             // with a pid namespace: its pid 1, a child of the caller
 };

@@ -72,6 +72,8 @@ class Btrfs final : public Provider {
     Result<Displaced> roll_back(const Saved &saved) override;
     Result<> undo(const Displaced &displaced) override;
     Result<std::vector<Change>> changes(const Saved &saved, size_t limit) override;
+    Result<std::string> copy_out(const Saved &saved) override;
+    Result<> drop_copy(const std::string &place) override;
     Result<std::string> foretell() override {
         TRY(savable());
         return std::string();
@@ -285,6 +287,26 @@ Result<Displaced> Btrfs::roll_back(const Saved &saved) {
     }
     return Displaced{
         .home = home_, .place = Area::displaced_path(parent_) + "/" + *displaced, .state = home.subvolume.uuid};
+}
+
+Result<std::string> Btrfs::copy_out(const Saved &saved) {
+    TRY(check(saved));
+    const auto area = TRY(Area::open(parent_));
+    TRY_IN(area.clean(), "{}", parent_);
+    const auto snapshot = TRY(opened(saved));
+    const auto id = std::filesystem::path(saved.place).filename().string();
+    const auto name = fmt::format("{}-private-{}-{}", name_, now(), id);
+    TRY_IN(make_snapshot(snapshot, area.displaced(), name, false), "home {}", home_);
+    return Area::displaced_path(parent_) + "/" + name;
+}
+
+Result<> Btrfs::drop_copy(const std::string &place) {
+    const auto name = std::filesystem::path(place).filename().string();
+    TRY(checked_name(name));
+    if (place != Area::displaced_path(parent_) + "/" + name)
+        return fail(EINVAL, "{} is not a copy of home {}", place, home_);
+    const auto area = TRY(Area::open(parent_));
+    return delete_subvolume(area.displaced(), name);
 }
 
 Result<> Btrfs::undo(const Displaced &displaced) {

@@ -61,6 +61,13 @@ class Provider {
     // after a kill it goes on, or finds that all is done.
     virtual Result<> undo(const Displaced &displaced) = 0;
 
+    // A copy of the saved state beside the home, writable, which the home itself does not come to know of; its path.
+    virtual Result<std::string> copy_out(const Saved & /*saved*/) {
+        return fail(ENOTSUP, "no state of the home was kept that a copy could be made of");
+    }
+    // Takes such a copy away again. One that is gone is no error.
+    virtual Result<> drop_copy(const std::string & /*place*/) { return {}; }
+
     // What differs from the saved state, by path; at most `limit`. Touches nothing. A directory that is gone stands for
     // all that was in it.
     virtual Result<std::vector<Change>> changes(const Saved &saved, size_t limit) = 0;

@@ -59,6 +59,8 @@ class TreeHome final : public Provider {
     Result<> undo(const Displaced &displaced) override;
     Result<bool> untouched(const Saved &saved) override;
     Result<std::vector<Change>> changes(const Saved &saved, size_t limit) override;
+    Result<std::string> copy_out(const Saved &saved) override;
+    Result<> drop_copy(const std::string &place) override;
     Result<engine::FormerFiles> former_files(const Saved &saved) override;
     [[nodiscard]] std::string view(const Saved &saved) const override {
         return kind_ == TreeKind::tar ? home_ : tree_in(saved.place);
@@ -72,6 +74,7 @@ class TreeHome final : public Provider {
     [[nodiscard]] Result<> verify(const std::string &tree, const Manifest &wanted) const;
     [[nodiscard]] Result<Manifest> manifest_of(const Saved &saved) const;
     [[nodiscard]] Result<> clean(const Area &area) const;
+    [[nodiscard]] Result<Passing> copy_of(const Saved &saved) const;
     [[nodiscard]] Result<> retire(const Area &area, const std::string &incoming) const;
     [[nodiscard]] Result<> exchange(const Area &area, const std::string &incoming) const;
     [[nodiscard]] std::string incoming_path() const { return area_path() + "/incoming"; }
@@ -87,6 +90,15 @@ class TreeHome final : public Provider {
     std::optional<Passing> passing_; // after prepare()
     std::optional<Manifest> copied_; // what the copy in it is one of
 };
+
+std::string timestamp() {
+    const auto seconds = std::time(nullptr);
+    struct tm parts {};
+    ::gmtime_r(&seconds, &parts);
+    std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
+    (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
+    return text.data();
+}
 
 Result<> checked_name(const std::string &id) {
     if (id.empty() || id.front() == '.' || id.starts_with("new-") || id.find('/') != std::string::npos ||
@@ -360,19 +372,9 @@ Result<> TreeHome::clean(const Area &area) const {
     return {};
 }
 
-std::string timestamp() {
-    const auto seconds = std::time(nullptr);
-    struct tm parts {};
-    ::gmtime_r(&seconds, &parts);
-    std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
-    (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
-    return text.data();
-}
-
-Result<Displaced> TreeHome::roll_back(const Saved &saved) {
-    TRY(check(saved));
+// A further copy of the saved state, in incoming/: PATH/tree.
+Result<Passing> TreeHome::copy_of(const Saved &saved) const {
     const auto then = TRY(manifest_of(saved));
-    const auto id = fs::path(saved.place).filename().string();
     std::optional<Passing> passing;
     {
         const auto area = TRY(Area::open(parent_, tree_area));
@@ -383,6 +385,31 @@ Result<Displaced> TreeHome::roll_back(const Saved &saved) {
     const auto tree = tree_in(passing->path());
     TRY_IN(make_tree(kind_, saved.place, tree), "home {}", home_);
     TRY(verify(tree, then));
+    return std::move(*passing);
+}
+
+Result<std::string> TreeHome::copy_out(const Saved &saved) {
+    TRY(check(saved));
+    const auto passing = TRY(copy_of(saved));
+    const auto area = TRY(Area::open(parent_, tree_area));
+    const auto name = fmt::format("{}-private-{}-{}", name_, timestamp(), fs::path(saved.place).filename().string());
+    TRY(move_to(passing.fd(), "tree", area.displaced(), name));
+    return displaced_trees_path(parent_) + "/" + name;
+}
+
+Result<> TreeHome::drop_copy(const std::string &place) {
+    const auto name = fs::path(place).filename().string();
+    TRY(checked_name(name));
+    if (place != displaced_trees_path(parent_) + "/" + name)
+        return fail(EINVAL, "{} is not a copy of home {}", place, home_);
+    return remove_tree(place);
+}
+
+Result<Displaced> TreeHome::roll_back(const Saved &saved) {
+    TRY(check(saved));
+    const auto id = fs::path(saved.place).filename().string();
+    const auto passing = TRY(copy_of(saved));
+    const auto tree = tree_in(passing.path());
     const auto copy = TRY(open_directory(AT_FDCWD, tree));
     const auto place = TRY(open_directory(AT_FDCWD, saved.place));
     const auto brought = TRY(Manifest::of(copy, tree));
@@ -396,7 +423,7 @@ Result<Displaced> TreeHome::roll_back(const Saved &saved) {
     const auto state = number_of(TRY(stat_of(home)));
     const auto wanted = fmt::format("{}-{}-{}", name_, timestamp(), id);
     const auto incoming = Area::incoming_name(number_of(TRY(stat_of(copy))), wanted);
-    TRY(move_to(passing->fd(), "tree", area.incoming(), incoming));
+    TRY(move_to(passing.fd(), "tree", area.incoming(), incoming));
     done("copy named");
     if (const auto exchanged = exchange(area, incoming); !exchanged) {
         (void)remove_tree(incoming_path() + "/" + incoming); // if not now, then at the next call

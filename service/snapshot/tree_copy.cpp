@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 #include <filesystem>
+#include <set>
 
 namespace abey::snapshot {
 namespace {
@@ -70,8 +71,6 @@ std::string doubtful(const Manifest &now, const Manifest &before) {
 const std::vector<std::string> rsync_exactly = {"rsync", "-aHAXSx", "--numeric-ids", "-@-1"};
 
 Result<> rsync_listed(const std::string &home, const std::string &place, std::string paths, const char *how) {
-    if (paths.empty())
-        return {};
     // What is written into the top changes its times; those of other directories on the way rsync sets by itself.
     paths += std::string_view(".\0", 2);
     auto arguments = rsync_exactly;
@@ -89,28 +88,47 @@ Result<> save_by_rsync(const std::string &home, const Manifest &now, const std::
         arguments.push_back("--link-dest=" + tree_in(last->place));
     arguments.insert(arguments.end(), {"--", home + "/", tree_in(place) + "/"});
     TRY(run(std::move(arguments), percents(progress), {0, rsync_vanished}));
-    return last == nullptr ? Result<>() : rsync_listed(home, place, doubtful(now, *last->manifest), "--checksum");
+    const auto paths = last == nullptr ? "" : doubtful(now, *last->manifest);
+    return paths.empty() ? Result<>() : rsync_listed(home, place, paths, "--checksum");
+}
+
+// All that is not as it was, and all below a directory that is not: rsync finds files by their paths, and a directory
+// that was another one for a moment (a symbolic link of the user's to a place of root's) would have given it a file of
+// somebody else's. No directory can be renamed without its ctime telling.
+std::set<std::string_view> to_be_copied(const Manifest &then, const Manifest &now) {
+    std::set<std::string_view> paths;
+    for (const Change &change : differences(then, now, Match::same_tree, SIZE_MAX)) {
+        const auto *after = now.find(change.path);
+        if (after == nullptr)
+            continue;
+        paths.insert(after->path);
+        if (!S_ISDIR(after->mode) || after->path.empty())
+            continue;
+        const auto below = after->path + "/";
+        for (auto entry = std::ranges::lower_bound(now.entries, below, {}, &Entry::path);
+             entry != now.entries.end() && entry->path.starts_with(below); ++entry)
+            paths.insert(entry->path);
+    }
+    return paths;
 }
 
 // What is not as it was goes from the copy, and is copied anew: never changed in place, because earlier copies may have
 // links to it.
 Result<> update_by_rsync(const std::string &home, const Manifest &then, const Manifest &now, const std::string &place) {
-    std::string paths;
-    bool gone = false;
     for (const Change &change : differences(then, now, Match::same_tree, SIZE_MAX)) {
-        const auto *before = then.find(change.path);
         const auto *after = now.find(change.path);
-        if (before != nullptr && (after == nullptr || !S_ISDIR(before->mode) || !S_ISDIR(after->mode)))
+        if (after == nullptr && !change.path.empty())
             TRY(remove_tree(tree_in(place) + "/" + change.path));
-        if (after != nullptr) {
-            paths += change.path.empty() ? "." : change.path;
-            paths += '\0';
-        } else {
-            gone = true;
-        }
     }
-    if (gone && paths.empty())
-        paths = std::string(".\0", 2);
+    std::string paths;
+    for (const auto path : to_be_copied(then, now)) {
+        const auto *before = then.find(path);
+        const auto *after = now.find(path);
+        if (before != nullptr && (!S_ISDIR(before->mode) || !S_ISDIR(after->mode)))
+            TRY(remove_tree(fmt::format("{}/{}", tree_in(place), path)));
+        paths += path.empty() ? std::string_view(".") : path;
+        paths += '\0';
+    }
     return rsync_listed(home, place, std::move(paths), "--whole-file");
 }
 

@@ -29,6 +29,8 @@ class RecordedHome : public snapshot::Provider {
     Result<> check(const snapshot::Saved &saved) override { return provider_->check(saved); }
     Result<snapshot::Displaced> roll_back(const snapshot::Saved &saved) override;
     Result<> undo(const snapshot::Displaced &displaced) override;
+    Result<std::string> copy_out(const snapshot::Saved &saved) override { return provider_->copy_out(saved); }
+    Result<> drop_copy(const std::string &place) override { return provider_->drop_copy(place); }
     Result<std::vector<snapshot::Change>> changes(const snapshot::Saved &saved, size_t limit) override {
         return provider_->changes(saved, limit);
     }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Run the engine's scenarios: each program by itself, then checkpointed and restored in several ways.
 
-    run.py --build DIR [--tap] [--mode MODE]... [NAME...]
+    run.py --build DIR [--tap] [--mode MODE]... [--file-system btrfs|ext4|xfs|tmpfs] [NAME...]
 
 A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
 keep-running (the program goes on after the checkpoint), killed (it was to go on, is killed, and comes back from the
@@ -136,6 +136,22 @@ def raise_loopback():
         fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: IFF_UP, IFF_RUNNING
 
 
+def mount_own(kind, directory):
+    """A file system of the case's own, in its mount namespace: the loop device goes with the mount, and that with the namespace."""
+    if kind == "tmpfs":
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0777", "tmpfs", directory], check=True)
+        return
+    image = f"{directory}.img"
+    try:
+        with open(image, "wb") as file:
+            file.truncate(1 << 30)
+        subprocess.run([f"mkfs.{kind}", "-q", image], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "loop", image, directory], check=True)
+    finally:
+        os.unlink(image)
+    os.chmod(directory, 0o777)
+
+
 def run_case(mode, program, directory, engine):
     pid = start(program, directory)
     time.sleep(0.05)
@@ -172,12 +188,14 @@ def run_case(mode, program, directory, engine):
         raise Failed(result_of(directory).removeprefix("FAIL "))
 
 
-def inside(mode, program, directory, engine):
+def inside(mode, program, directory, engine, kind=""):
     """The part that runs as the first process of the namespaces; prints nothing when all is well."""
     # the case shall not depend on how we were started
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     raise_loopback()
     try:
+        if kind:
+            mount_own(kind, directory)
         run_case(mode, program, pathlib.Path(directory), engine)
         return 0
     except Skipped as reason:
@@ -188,14 +206,14 @@ def inside(mode, program, directory, engine):
         return 1
 
 
-def run_outside(mode, program, engine):
+def run_outside(mode, program, engine, kind=""):
     """'passed', 'failed' or 'skipped', and why."""
     directory = tempfile.mkdtemp(prefix="abey-scenario-")
     os.chmod(directory, 0o777)  # a program may have become somebody else
     try:
         done = subprocess.run(
             ["unshare", "--fork", "--pid", "--mount", "--ipc", "--net", "--mount-proc", "--kill-child", sys.executable, __file__,
-             "--inside", mode, program, directory, engine],
+             "--inside", mode, program, directory, engine, kind],
             capture_output=True, text=True, timeout=400, check=False, stdin=subprocess.DEVNULL)
         text = (done.stdout + done.stderr).strip().replace("\n", " / ")
         verdict = {0: "passed", SKIP: "skipped"}.get(done.returncode, "failed")
@@ -228,9 +246,9 @@ def remove_cgroups(name):
             path.rmdir()
 
 
-def run_program(program, modes, engine):
+def run_program(program, modes, engine, kind=""):
     """Yields (mode, verdict, reason); without a native pass the others would say nothing."""
-    verdict, reason = run_outside("native", program, engine)
+    verdict, reason = run_outside("native", program, engine, kind)
     if "native" in modes or verdict != "passed":
         yield "native", verdict, reason
     for mode in modes:
@@ -239,7 +257,7 @@ def run_program(program, modes, engine):
         if verdict != "passed":
             yield mode, "skipped", "it does not pass without the engine"
         else:
-            yield mode, *run_outside(mode, program, engine)
+            yield mode, *run_outside(mode, program, engine, kind)
 
 
 def tell(tap, counts, name, verdict, reason):
@@ -262,11 +280,13 @@ def closing(tap, counts):
 
 def main():
     if sys.argv[1:2] == ["--inside"]:
-        return inside(*sys.argv[2:6])
+        return inside(*sys.argv[2:7])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True, help="meson's build directory")
     parser.add_argument("--tap", action="store_true", help="speak the Test Anything Protocol (for meson)")
     parser.add_argument("--mode", action="append", choices=MODES)
+    parser.add_argument("--file-system", choices=["btrfs", "ext4", "xfs", "tmpfs"], default="",
+                        help="where the programs' files and the images are; without it, the temporary directory")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
@@ -281,7 +301,7 @@ def main():
     def work(name):
         program = str(build / "tests/scenarios" / f"scenario-{name}")
         with huge_pages(12) if name == "huge_pages" else contextlib.nullcontext():
-            return name, list(run_program(program, options.mode or MODES, engine))
+            return name, list(run_program(program, options.mode or MODES, engine, options.file_system))
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for name, results in pool.map(work, names):

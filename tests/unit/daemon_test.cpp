@@ -45,7 +45,7 @@ TEST(Options, AreRefusedOtherwise) {
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("Same")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", true}})));
-    EXPECT_TRUE(refused(resume_options({{"on-divergence", std::string("private")}})));
+    EXPECT_TRUE(refused(resume_options({{"on-divergence", std::string("merge")}})));
 }
 
 session::Session login(const char *service) {

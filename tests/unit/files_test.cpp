@@ -12,11 +12,11 @@ namespace fs = std::filesystem;
 namespace {
 
 class EachFileSystem : public Files {};
-INSTANTIATE_TEST_SUITE_P(On, EachFileSystem, testing::Values("btrfs", "ext4", "tmpfs"),
+INSTANTIATE_TEST_SUITE_P(On, EachFileSystem, testing::Values("btrfs", "ext4", "xfs", "tmpfs"),
                          [](const auto &param) { return param.param; });
 
 class EachLastingFileSystem : public Files {};
-INSTANTIATE_TEST_SUITE_P(On, EachLastingFileSystem, testing::Values("btrfs", "ext4"),
+INSTANTIATE_TEST_SUITE_P(On, EachLastingFileSystem, testing::Values("btrfs", "ext4", "xfs"),
                          [](const auto &param) { return param.param; });
 
 } // namespace

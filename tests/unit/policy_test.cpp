@@ -190,6 +190,7 @@ TEST(Policy, KnowsEveryWordOfItsLanguage) {
     EXPECT_EQ(home("on-divergence = \"keep\"").on_divergence(), OnDivergence::keep);
     EXPECT_EQ(home("on-divergence = \"fail\"").on_divergence(), OnDivergence::fail);
     EXPECT_EQ(home("on-divergence = \"rollback\"").on_divergence(), OnDivergence::rollback);
+    EXPECT_EQ(home("on-divergence = \"private\"").on_divergence(), OnDivergence::private_home);
     auto resume = [](std::string_view line) { return Policy::parse(fmt::format("[resume]\n{}", line), "p").value(); };
     EXPECT_EQ(resume("on-login = \"never\"").resume_on_login(), OnLogin::never);
     EXPECT_EQ(resume("on-login = \"auto\"").resume_on_login(), OnLogin::automatic);

@@ -183,6 +183,25 @@ TEST_P(TreeTest, SavesTheMomentOfTheSaveNotOfThePreparation) {
     EXPECT_EQ(fs::read_symlink(home_ + "/link"), "note");
 }
 
+// Somebody could have put another directory there while the copy before the freeze was made.
+TEST_P(TreeTest, NothingIsTakenOverFromBelowADirectoryThatWasMoved) {
+    if (GetParam().kind == TreeKind::tar)
+        GTEST_SKIP() << "tar finds files by their directories, not by paths";
+    fs::create_directories(home_ + "/dir/sub");
+    write("dir/sub/file", "mine");
+    ASSERT_OK(provider_->prepare());
+    const auto passing = *names_in(area("snapshots")).begin();
+    const auto copied = area("snapshots/") + passing + "/tree/dir/sub/file";
+    const struct timespec set_back[2] = {{0, UTIME_OMIT}, status_of(copied).st_mtim};
+    ASSERT_OK(write_file(copied, "root"));
+    ASSERT_EQ(::utimensat(AT_FDCWD, copied.c_str(), set_back, 0), 0);
+    fs::rename(home_ + "/dir", home_ + "/away");
+    fs::rename(home_ + "/away", home_ + "/dir");
+    const auto state = provider_->save("one");
+    ASSERT_OK(state);
+    EXPECT_EQ(contents(state->place + "/tree/dir/sub/file"), "mine");
+}
+
 TEST_P(TreeTest, ALaterStateLeavesTheEarlierOneAsItWas) {
     write("same", std::string(100'000, 's'));
     write("mode", "m");

@@ -43,7 +43,7 @@ void put(const model::Kept &from, pb::Kept &to) {
 }
 
 Result<> get(const pb::Kept &from, model::Kept &to) {
-    to.strategy = TRY(enumerator(from.strategy(), model::Strategy::fail, "Kept.strategy"));
+    to.strategy = TRY(enumerator(from.strategy(), model::Strategy::pin, "Kept.strategy"));
     to.rule = from.rule();
     to.blob = from.blob();
     to.place = from.place();

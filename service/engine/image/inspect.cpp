@@ -15,7 +15,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 7> strategies = {"none", "embed", "copy", "relink", "reflink", "empty", "fail"};
+constexpr std::array<std::string_view, 8> strategies = {"none",    "embed", "copy", "relink",
+                                                        "reflink", "empty", "fail", "pin"};
 constexpr std::array<std::string_view, 5> namings = {"named", "deleted", "replaced", "moved", "tmpfile"};
 constexpr std::array<std::string_view, 3> states = {"running", "stopped", "zombie"};
 constexpr std::array<std::string_view, 5> mapping_kinds = {"anonymous", "file", "vdso", "vvar", "vvar_vclock"};

@@ -29,7 +29,8 @@ enum class Naming : uint8_t {
 };
 
 // How the contents are kept (design section 5). `none`: they are not, the file is found again by name and identity.
-enum class Strategy : uint8_t { none, embed, copy, relink, reflink, empty, fail };
+// `pin`: it is to be found by its name, and what is kept stands in for it when another file has the name by then.
+enum class Strategy : uint8_t { none, embed, copy, relink, reflink, empty, fail, pin };
 
 struct FailedTry {
     Strategy strategy = Strategy::none;

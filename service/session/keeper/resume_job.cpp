@@ -34,13 +34,17 @@ Result<resume::Pids> pids_of(const job::Job &job, const policy::Policy &policy) 
 Result<resume::OnDivergence> on_divergence_of(const job::Job &job, const policy::Policy &policy) {
     if (job.on_divergence == "rollback")
         return resume::OnDivergence::rollback;
+    if (job.on_divergence == "private")
+        return resume::OnDivergence::private_home;
     if (job.on_divergence == "keep")
         return resume::OnDivergence::keep;
     if (job.on_divergence == "fail")
         return resume::OnDivergence::fail;
     if (!job.on_divergence.empty())
-        return fail(EINVAL, "on-divergence: \"{}\" is none of rollback, keep, fail", job.on_divergence);
+        return fail(EINVAL, "on-divergence: \"{}\" is none of rollback, private, keep, fail", job.on_divergence);
     switch (policy.on_divergence()) {
+    case policy::OnDivergence::private_home:
+        return resume::OnDivergence::private_home;
     case policy::OnDivergence::keep:
         return resume::OnDivergence::keep;
     case policy::OnDivergence::fail:
@@ -65,6 +69,7 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
     request.images = store.images(job.checkpoint);
     request.pids = TRY(pids_of(job, policy));
     request.on_divergence = TRY(on_divergence_of(job, policy));
+    request.on_changed = [policy](const std::string &path) { return policy.changed(path); };
     // Until it is noted that the session runs, nothing of the checkpoint may go: who is killed in between tries again.
     // The service removes it afterwards, with what it keeps elsewhere.
     request.keep_checkpoint = true;
@@ -100,6 +105,9 @@ job::Outcome outcome_of(const job::Job &job, const std::string &session, const r
         .ok = true, .message = {}, .checkpoint = job.checkpoint, .session = session, .figures = {}, .findings = {}};
     if (!report.displaced_home.empty())
         outcome.message = fmt::format("what the home had become is kept in {}", report.displaced_home);
+    if (!report.private_home.empty())
+        outcome.message =
+            fmt::format("only this session sees the home as it was; for others that home is {}", report.private_home);
     outcome.figures = resume::named(report.figures);
     return outcome;
 }

@@ -64,6 +64,7 @@ void send_report(const Fd &channel, const resume::Report &report) {
                            {"roots", report.roots},
                            {"reaper", report.reaper},
                            {"displaced_home", report.displaced_home},
+                           {"private_home", report.private_home},
                            {"left_behind", report.left_behind},
                            {"forking_time", figures.forking_time},
                            {"restore_time", figures.restore_time},
@@ -117,6 +118,7 @@ Result<resume::Report> listen_to_worker(const Line &line, const ReportProgress &
                 report.roots = message.body.at("roots").get<std::vector<int>>();
                 report.reaper = message.body.at("reaper").get<int>();
                 report.displaced_home = message.body.at("displaced_home").get<std::string>();
+                report.private_home = message.body.at("private_home").get<std::string>();
                 report.left_behind = message.body.at("left_behind").get<std::string>();
                 report.figures.forking_time = message.body.at("forking_time").get<uint64_t>();
                 report.figures.restore_time = message.body.at("restore_time").get<uint64_t>();
