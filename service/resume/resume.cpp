@@ -188,6 +188,7 @@ using Tell = std::function<void(const char *phase, int percent)>;
 Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engine::FileOpener &files, bool own_pids,
                       Report &report, const Tell &tell) {
     const auto forking = Clock::now();
+    TRY(rebuild::continue_clocks(tree.clocks, tree.machine.boot_id));
     Fd pidfd;
     const auto shop = TRY(rebuild::Workshop::open(tree, pidfd));
     std::optional<rebuild::Reaper> reaper;
@@ -202,6 +203,7 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     const std::string mounts = TRY(read_file("/proc/self/mountinfo"));
     TRY(cgroups.place(os::cgroup_directory(mounts, os::cgroup_of(::getpid())), tree, context.pids));
     TRY(family.make_groups(context));
+    TRY(rebuild::end_of_other_clocks());
     report.figures.forking_time = since(forking);
 
     tell("objects", 40);
@@ -284,7 +286,6 @@ Result<Report> run(const Request &request) {
     const auto forking = Clock::now();
     raise_descriptor_limit();
     const Subreaper subreaper;
-    TRY(rebuild::continue_clocks(tree.clocks, tree.machine.boot_id));
     auto files = files::make_opener(request.images, homes, request.on_changed);
     auto done = rebuild_tree(tree, image, *files, own_pids, report, tell);
     // Ids that were free when we looked may have been taken since, above all while a machine boots.

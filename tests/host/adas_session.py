@@ -75,10 +75,11 @@ class AdasSession:
         type_line(f"/usr/bin/python3 {PROGRAMS}/counter.py {HOME} &\n")
         wait_until(lambda: self.host.path(f"{HOME}/{LOG}").exists() and self.log().reports, "the counter's start")
         type_line("clear; vim notes.txt\n")
-        self.terminal.wait_for(r"A line that was saved\.")
+        self.terminal.wait_for(r"1,1 +All *$")  # vim's ruler: what is typed before that, the shell's terminal shows
         type_line("o" + UNSAVED)
         self.terminal.wait_for(re.escape(UNSAVED))
         type_line("\x1b")
+        self.terminal.wait_for(rf"2,{len(UNSAVED)} +All *$")
         # vim may draw it all once more
         self.screen = wait_until(lambda: UNSAVED in (shown := self.terminal.settle(0.5)) and shown, "vim's picture")
 

@@ -18,7 +18,7 @@ struct Ask {
 template <class T> std::optional<T> take(std::span<const std::byte> data) {
     if (data.size() < sizeof(T))
         return std::nullopt;
-    T value;
+    T value = {};
     std::memcpy(&value, data.data(), sizeof value);
     return value;
 }
@@ -29,7 +29,7 @@ InetAddress address_of(int family, const uint32_t (&raw)[4], uint16_t port, uint
         address.sin_family = AF_INET;
         address.sin_port = port;
         address.sin_addr.s_addr = raw[0];
-        return *InetAddress::parse({reinterpret_cast<const char *>(&address), sizeof address});
+        return InetAddress::parse({reinterpret_cast<const char *>(&address), sizeof address}).value_or(InetAddress());
     }
     sockaddr_in6 address = {};
     address.sin6_family = AF_INET6;
@@ -37,7 +37,7 @@ InetAddress address_of(int family, const uint32_t (&raw)[4], uint16_t port, uint
     std::memcpy(&address.sin6_addr, raw, sizeof address.sin6_addr);
     if (IN6_IS_ADDR_LINKLOCAL(&address.sin6_addr))
         address.sin6_scope_id = interface;
-    return *InetAddress::parse({reinterpret_cast<const char *>(&address), sizeof address});
+    return InetAddress::parse({reinterpret_cast<const char *>(&address), sizeof address}).value_or(InetAddress());
 }
 
 Result<Fd> netlink() {
@@ -67,7 +67,7 @@ template <class Function> Result<> receive(const Fd &socket, Function one) {
             return fail(errno, "cannot read about TCP sockets (sock_diag)");
         auto rest = std::span<const std::byte>(buffer).first(static_cast<size_t>(size));
         while (rest.size() >= sizeof(nlmsghdr)) {
-            const auto header = *take<nlmsghdr>(rest);
+            const auto header = take<nlmsghdr>(rest).value_or(nlmsghdr());
             if (header.nlmsg_len < sizeof(nlmsghdr) || header.nlmsg_len > rest.size())
                 return fail(EPROTO, "sock_diag: a message is malformed");
             const auto payload = rest.subspan(sizeof(nlmsghdr), header.nlmsg_len - sizeof(nlmsghdr));

@@ -15,6 +15,10 @@ namespace abey::rebuild {
 // made.
 Result<> continue_clocks(const model::Clocks &saved, const std::string &saved_boot_id);
 
+// Children that are made from now on have our own clocks again. Kernels such as 6.1 start no thread in a process whose
+// children would have others (kernel/fork.c, copy_process).
+Result<> end_of_other_clocks();
+
 // The first id of the tree that somebody else has: a process, thread, group or session. 0: all are free.
 int taken_id(const model::Tree &tree);
 
