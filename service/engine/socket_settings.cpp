@@ -24,7 +24,8 @@ namespace {
 enum class Form : uint8_t { integer, whole, filter }; // whole: as many bytes as there are
 
 struct Option {
-    int level, name;
+    int level = 0;
+    int name = 0;
     Form form = Form::integer;
     Moment moment = Moment::at_end;
 };
@@ -279,7 +280,7 @@ Result<model::SocketSettings> read_settings(const Fd &socket, NewSocketOptions &
     const auto *usual = TRY(of_new_socket(family, type, protocol, new_sockets));
     const auto values = TRY(read_all_options(socket));
     for (size_t i = 0; i < table.size(); ++i)
-        if (!values[i].empty() && values[i] != usual->at(i) && !(type == SOCK_STREAM && is_for_groups(table[i])))
+        if (!values[i].empty() && values[i] != usual->at(i) && (type != SOCK_STREAM || !is_for_groups(table[i])))
             settings.options.push_back({table[i].level, table[i].name, values[i]});
     return settings;
 }

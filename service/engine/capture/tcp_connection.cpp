@@ -142,7 +142,7 @@ class Streams {
         return {};
     }
 
-    [[nodiscard]] bool is_pair(const InetSocket &socket) const { return socket.peer != 0; }
+    [[nodiscard]] static bool is_pair(const InetSocket &socket) { return socket.peer != 0; }
 
     Result<> read_sent(const StreamEnd &end) {
         InetSocket &socket = *end.socket;

@@ -4,6 +4,7 @@
 #include "engine/image/parallel.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <memory>
 
@@ -11,6 +12,16 @@
 #include <xxhash.h>
 
 namespace abey::image {
+
+namespace {
+
+// No data from here on for so many bytes: they read as zeros (lseek(2), SEEK_DATA).
+bool is_hole(const Fd &file, uint64_t offset, uint64_t length) {
+    const off64_t data = ::lseek64(file.get(), static_cast<off64_t>(offset), SEEK_DATA);
+    return data < 0 ? errno == ENXIO : static_cast<uint64_t>(data) >= offset + length;
+}
+
+} // namespace
 
 Digest digest(std::span<const std::byte> data) {
     const XXH128_hash_t hash = XXH3_128bits(data.data(), data.size());
@@ -29,9 +40,16 @@ std::string to_hex(const Digest &digest) { return fmt::format("{:016x}{:016x}", 
 Result<std::vector<Digest>> digest_blocks(const Fd &file, uint64_t size) {
     const size_t count = (size + block_size - 1) / block_size;
     std::vector<Digest> digests(count);
+    const Digest of_zeros = digest(std::vector<std::byte>(block_size));
+    // behind the end is no hole: that the file is too short shall be found by reading
+    const bool whole = static_cast<uint64_t>(TRY(stat_of(file)).st_size) >= size;
     auto done = in_parallel(count, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
         const uint64_t offset = block * block_size;
         const auto data = buffer.first(std::min<uint64_t>(block_size, size - offset));
+        if (whole && data.size() == block_size && is_hole(file, offset, block_size)) {
+            digests[block] = of_zeros;
+            return {};
+        }
         TRY(read_at(file, data, offset));
         digests[block] = digest(data);
         return {};

@@ -50,7 +50,7 @@ void close_all_but(std::span<const int> sorted) noexcept {
     ::close_range(from, ~0U, 0);
 }
 
-Result<Guard> Guard::post(std::vector<int> kept, std::function<void()> act) {
+Result<Guard> Guard::post(std::vector<int> kept, const std::function<void()> &act) {
     std::array<int, 2> line = {};
     if (::pipe2(line.data(), O_CLOEXEC) < 0)
         return fail(errno, "cannot make a pipe");

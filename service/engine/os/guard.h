@@ -22,7 +22,7 @@ class Guard {
   public:
     // `act` runs in the child, which may have been forked by anything: system calls only. `kept` are the descriptors
     // that the child has; all others are closed there when this returns.
-    static Result<Guard> post(std::vector<int> kept, std::function<void()> act);
+    static Result<Guard> post(std::vector<int> kept, const std::function<void()> &act);
     Guard() = default;
     Guard(Guard &&other) noexcept : line_(std::move(other.line_)), child_(std::exchange(other.child_, 0)) {}
     Guard &operator=(Guard &&) = delete;

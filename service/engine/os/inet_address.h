@@ -42,7 +42,7 @@ class InetAddress {
     // IPv4 when it is mapped, otherwise the same; without flow label.
     [[nodiscard]] InetAddress plain() const;
     // For a socket of this family: mapped when it has to be.
-    [[nodiscard]] InetAddress for_family(int family) const;
+    [[nodiscard]] InetAddress for_family(int wanted) const;
 
     // "127.0.0.1:80", "[::1]:80"
     [[nodiscard]] std::string text() const;

@@ -42,11 +42,11 @@ Result<Pipe> make_pipe() {
     return Pipe{.read = Fd(ends[0]), .write = Fd(ends[1])};
 }
 
-std::vector<char *> pointers(const std::vector<std::string> &texts) {
+std::vector<char *> pointers(std::vector<std::string> &texts) {
     std::vector<char *> all;
     all.reserve(texts.size() + 1);
-    for (const auto &text : texts)
-        all.push_back(const_cast<char *>(text.c_str()));
+    for (auto &text : texts)
+        all.push_back(text.data());
     all.push_back(nullptr);
     return all;
 }
@@ -133,8 +133,9 @@ class Talk {
             }
             if (any[0].revents != 0)
                 give();
-            const bool heard = (any[1].revents != 0 && take(out_, false)) | (any[2].revents != 0 && take(err_, true));
-            if (any[3].revents != 0 && !heard)
+            const bool said = any[1].revents != 0 && take(out_, false);
+            const bool complained = any[2].revents != 0 && take(err_, true);
+            if (any[3].revents != 0 && !said && !complained)
                 return true;
         }
     }
@@ -211,7 +212,8 @@ Result<int> run_program(const Program &program, const Output &output, const std:
     auto environment = program.environment;
     if (environment.empty())
         environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
-    auto arguments = pointers(program.arguments);
+    auto words = program.arguments;
+    auto arguments = pointers(words);
     auto variables = pointers(environment);
     auto in = TRY(make_pipe());
     auto out = TRY(make_pipe());
@@ -256,7 +258,7 @@ Result<int> run_program(const Program &program, const Output &output, const std:
     }
     TRY(Result<bool>(listened));
     const auto said = talk.last_error();
-    const auto colon = said.empty() ? "" : ": ";
+    const char *colon = said.empty() ? "" : ": ";
     if (!*listened)
         return fail(ETIMEDOUT, "{} did not end within {} s{}{}", path, (program.limit.count() + 999) / 1000, colon,
                     said);

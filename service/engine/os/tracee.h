@@ -72,7 +72,7 @@ class Tracee {
     };
     // PTRACE_SECCOMP_GET_FILTER (Linux 4.4). The oldest is number 0 (ptrace(2) has it the other way round; tried on
     // Linux 6.18); nothing behind the last.
-    Result<std::optional<SeccompFilter>> seccomp_filter(size_t number) const;
+    Result<std::optional<SeccompFilter>> seccomp_filter(size_t index) const;
 
     // Lets the task run (PTRACE_CONT / PTRACE_SYSCALL) and delivers `signal`; returns at once.
     Result<> go_on(int signal = 0);

@@ -98,7 +98,10 @@ Result<> join(const Fd &fd, const model::GroupMembership &membership) {
     const uint32_t index = ::if_nametoindex(membership.interface.c_str());
     if (index == 0)
         return {}; // it has gone with its interface
-    const int level = InetAddress::parse(membership.group)->family() == AF_INET ? SOL_IP : SOL_IPV6;
+    const auto group = InetAddress::parse(membership.group);
+    if (!group)
+        return fail(EBADMSG, "a multicast group has no address");
+    const int level = group->family() == AF_INET ? SOL_IP : SOL_IPV6;
     group_req request = {};
     request.gr_interface = index;
     std::memcpy(&request.gr_group, membership.group.data(), membership.group.size());
@@ -162,7 +165,7 @@ class Builder {
         return {};
     }
 
-    Result<Fd> new_stream(const InetSocket &socket) {
+    static Result<Fd> new_stream(const InetSocket &socket) {
         Fd fd = TRY(new_socket(socket));
         TRY(engine::apply_settings(fd, socket.settings, Moment::before_bind));
         return fd;
