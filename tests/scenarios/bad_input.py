@@ -258,27 +258,34 @@ for name in ("frozen", "captured", "rescued", "memory"):
     CASES["killed_when_" + name] = lambda bench, point=name: killed_at(bench, point)
 
 
+def session_of(stat):
+    try:
+        return stat.read_text().rpartition(")")[2].split()[3]
+    except OSError:  # it has just ended
+        return "0"
+
+
 @case
 def killed_while_releasing(bench):
     """Nobody finds half a tree: those that run already end, and it can be restored again."""
     family = 4
     with subprocess.Popen(["sh", "-c", "sleep 1000 & sleep 1000 & sleep 1000 & exec sleep 1000"], stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as shell:
-        def alive():
+        def there():
+            """How many of them, zombies whose ids are still in use among them."""
             run.reap()
-            stats = [path.read_text().rpartition(")")[2].split() for path in pathlib.Path("/proc").glob("[0-9]*/stat")]
-            return sum(stat[3] == str(shell.pid) and stat[0] != "Z" for stat in stats)
+            return sum(int(session_of(path)) == shell.pid for path in pathlib.Path("/proc").glob("[0-9]*/stat"))
 
-        run.wait_until(lambda: alive() == family, "the shell's children")
+        run.wait_until(lambda: there() == family, "the shell's children")
         run.engine_run(bench.engine, "checkpoint", "--pid", shell.pid, "--images", bench.images)
-    run.reap()  # their ids are free again
+    run.wait_until(lambda: there() == 0, "their ids to be free again")
     restore = ("restore", "--detach", "--pids", "same", "--images", bench.images)
     done = bench.call(*restore, env=dict(os.environ, ABEY_FAULT="released"))
     if done.returncode != -signal.SIGKILL:
         raise run.Failed(f"was to be killed while it released, status {done.returncode}: {done.stderr}")
-    run.wait_until(lambda: alive() == 0, "the end of those that were released")
+    run.wait_until(lambda: there() == 0, "the end of those that were released")
     run.engine_run(bench.engine, *restore)
-    run.wait_until(lambda: alive() == family, "the whole tree")
+    run.wait_until(lambda: there() == family, "the whole tree")
 
 
 @case
