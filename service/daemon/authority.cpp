@@ -20,7 +20,7 @@ constexpr uint32_t allow_user_interaction = 1; // CheckAuthorizationFlags
 constexpr size_t pending_limit = 128;
 constexpr size_t user_pending_limit = 8;
 // Time to find a password; polkit itself gives up when the asker leaves the bus.
-constexpr uint64_t patience = 10ULL * 60 * 1'000'000; // microseconds
+constexpr uint64_t people_patience = 10ULL * 60 * 1'000'000; // microseconds
 
 // The bus knows nobody of that name and cannot start anybody: there is no polkit on this machine.
 bool means_absent(const sd_bus_error *error) {
@@ -112,7 +112,7 @@ Answer<> Authority::send(Pending &pending) {
     int result = append_question(call->get(), pending.question, sender, pending.interactive);
     sd_bus_slot *slot = nullptr;
     if (result >= 0)
-        result = ::sd_bus_call_async(bus_, &slot, call->get(), on_answer, &pending, patience);
+        result = ::sd_bus_call_async(bus_, &slot, call->get(), on_answer, &pending, people_patience);
     pending.slot.reset(slot);
     if (result < 0)
         return refuse(bus::error::access_denied, "{}", fail(-result, "polkit cannot be asked").error().message());

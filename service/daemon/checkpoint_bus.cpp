@@ -85,25 +85,25 @@ template <class Wanted> int append_properties(sd_bus_message *message, const Che
     return result < 0 ? result : ::sd_bus_message_close_container(message);
 }
 
-int get_property(sd_bus *bus, const char *path, const char * /*interface*/, const char *property, sd_bus_message *reply,
-                 void * /*userdata*/, sd_bus_error *error) {
+int get_checkpoint_property(sd_bus *bus, const char *path, const char * /*interface*/, const char *property,
+                            sd_bus_message *reply, void * /*userdata*/, sd_bus_error *error) {
     const auto found = readable(bus, path);
     return found ? append_property(reply, *found, property) : set_error(error, found.error());
 }
 
 const sd_bus_vtable checkpoint_vtable[] = {
     SD_BUS_VTABLE_START(0),
-    SD_BUS_PROPERTY("Id", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("UID", "u", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("User", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("Session", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("Created", "t", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("Size", "t", get_property, 0, 0),
-    SD_BUS_PROPERTY("State", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-    SD_BUS_PROPERTY("Pinned", "b", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-    SD_BUS_PROPERTY("KeptRunning", "b", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("Trigger", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("Information", "s", get_property, 0, 0),
+    SD_BUS_PROPERTY("Id", "s", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("UID", "u", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("User", "s", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Session", "s", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Created", "t", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Size", "t", get_checkpoint_property, 0, 0),
+    SD_BUS_PROPERTY("State", "s", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Pinned", "b", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("KeptRunning", "b", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Trigger", "s", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Information", "s", get_checkpoint_property, 0, 0),
     SD_BUS_VTABLE_END,
 };
 

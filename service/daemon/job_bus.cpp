@@ -30,8 +30,8 @@ int on_cancel(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return asked ? 1 : set_error(error, asked.error());
 }
 
-int get_property(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char *property,
-                 sd_bus_message *reply, void *userdata, sd_bus_error * /*error*/) {
+int get_job_property(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char *property,
+                     sd_bus_message *reply, void *userdata, sd_bus_error * /*error*/) {
     const auto &running = running_of(userdata);
     const std::string_view name(property);
     const auto text = [&](const std::string &value) { return ::sd_bus_message_append(reply, "s", value.c_str()); };
@@ -59,14 +59,14 @@ int get_property(sd_bus * /*bus*/, const char * /*path*/, const char * /*interfa
 const sd_bus_vtable job_vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_cancel, SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_PROPERTY("Kind", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("UID", "u", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("Session", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-    SD_BUS_PROPERTY("Checkpoint", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-    SD_BUS_PROPERTY("Phase", "s", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-    SD_BUS_PROPERTY("Percent", "u", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-    SD_BUS_PROPERTY("TimeLeft", "t", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-    SD_BUS_PROPERTY("Figures", "a{st}", get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Kind", "s", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("UID", "u", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Session", "s", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Checkpoint", "s", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Phase", "s", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Percent", "u", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("TimeLeft", "t", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Figures", "a{st}", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_VTABLE_END,
 };
 

@@ -12,7 +12,7 @@
 namespace abey::daemon {
 namespace {
 
-constexpr uint64_t patience = 20'000'000; // microseconds
+constexpr uint64_t writer_patience = 20'000'000; // microseconds
 constexpr size_t waiting_limit = 64;
 
 void log_not_told(uid_t owner, const Error &error) { log_info("not told to user {}: {}", owner, error.message()); }
@@ -41,8 +41,8 @@ Result<> Messenger::wait(Waiting &waiting) {
     const auto path = "/dev/" + waiting.tty; // write_to_terminal() has checked the name
     TRY(bus::checked(::sd_event_add_inotify(event_, &source, path.c_str(), IN_ATTRIB, on_change, &waiting), path));
     waiting.change.reset(source);
-    TRY(bus::checked(::sd_event_add_time_relative(event_, &source, CLOCK_MONOTONIC, patience, 0, on_limit, &waiting),
-                     path));
+    TRY(bus::checked(
+        ::sd_event_add_time_relative(event_, &source, CLOCK_MONOTONIC, writer_patience, 0, on_limit, &waiting), path));
     waiting.limit.reset(source);
     return {};
 }

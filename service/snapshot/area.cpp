@@ -3,7 +3,9 @@
 
 #include "snapshot/changes.h"
 
+#include <array>
 #include <cstdio>
+#include <ctime>
 #include <memory>
 #include <vector>
 
@@ -16,10 +18,6 @@ namespace {
 constexpr size_t uuid_length = 36;
 constexpr int name_attempts = 100;
 constexpr size_t leftover_limit = 10'000;
-
-struct CloseDirectory {
-    void operator()(DIR *stream) const { ::closedir(stream); }
-};
 
 Result<> only_roots(const Fd &directory, const std::string &path) {
     const auto status = TRY(stat_of(directory));
@@ -46,9 +44,18 @@ Result<Fd> own_directory(const Fd &parent, const std::string &where, const std::
 
 } // namespace
 
+std::string timestamp() {
+    const auto seconds = std::time(nullptr);
+    struct tm parts {};
+    ::gmtime_r(&seconds, &parts);
+    std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
+    (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
+    return text.data();
+}
+
 Result<std::vector<std::string>> names_in(const Fd &directory) {
     Fd again = TRY(open_directory(directory.get(), "."));
-    const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(again.get()));
+    const std::unique_ptr<DIR, int (*)(DIR *)> stream(::fdopendir(again.get()), ::closedir);
     if (!stream)
         return fail(errno, "cannot list a directory");
     (void)again.release();

@@ -57,6 +57,9 @@ class Area {
 // What a directory holds, in no order.
 Result<std::vector<std::string>> names_in(const Fd &directory);
 
+// "20261123-101502", UTC: names in displaced/ sort by time.
+std::string timestamp();
+
 // renameat2(2) with RENAME_NOREPLACE.
 Result<> move_to(const Fd &from, const std::string &old_name, const Fd &to, const std::string &new_name);
 

@@ -5,8 +5,6 @@
 #include "snapshot/changes.h"
 #include "snapshot/manifest.h"
 
-#include <array>
-#include <ctime>
 #include <filesystem>
 
 #include <sys/statvfs.h>
@@ -38,22 +36,6 @@ Result<> writable(const Fd &directory, const std::string &path) {
         return fail(errno, "cannot look at the file system of {}", path);
     if ((status.f_flag & ST_RDONLY) != 0)
         return fail(EROFS, "{}: its file system is mounted read-only: mount it writable", path);
-    return {};
-}
-
-// "20261123-101502", UTC: names in displaced/ sort by time.
-std::string now() {
-    const auto seconds = std::time(nullptr);
-    struct tm parts {};
-    ::gmtime_r(&seconds, &parts);
-    std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
-    (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
-    return text.data();
-}
-
-Result<> checked_name(const std::string &id) {
-    if (id.empty() || id.front() == '.' || id.find('/') != std::string::npos || id.size() > 128)
-        return fail(EINVAL, "not the id of a checkpoint: \"{}\"", id);
     return {};
 }
 
@@ -148,7 +130,7 @@ Result<> Btrfs::prepare() {
 }
 
 Result<Saved> Btrfs::save(const std::string &id) {
-    TRY(checked_name(id));
+    TRY(checked_id(id));
     const auto home = TRY(live());
     const auto area = TRY(Area::open(parent_));
     TRY_IN(make_snapshot(home.directory, area.snapshots(), id, true), "home {}", home_);
@@ -166,7 +148,7 @@ Result<Saved> Btrfs::save(const std::string &id) {
 }
 
 Result<> Btrfs::discard(const std::string &id) {
-    TRY(checked_name(id));
+    TRY(checked_id(id));
     const auto area = TRY(Area::open(parent_));
     TRY_IN(delete_subvolume(area.snapshots(), id), "{}", Area::snapshots_path(parent_));
     return {};
@@ -174,7 +156,7 @@ Result<> Btrfs::discard(const std::string &id) {
 
 Result<Fd> Btrfs::opened(const Saved &saved) const {
     const auto id = std::filesystem::path(saved.place).filename().string();
-    TRY(checked_name(id));
+    TRY(checked_id(id));
     if (saved.home != home_ || saved.place != snapshot_path(id))
         return fail(EINVAL, "the snapshot {} is not one of home {}", saved.place, home_);
     auto directory = open_directory(AT_FDCWD, saved.place);
@@ -260,7 +242,7 @@ Result<Displaced> Btrfs::roll_back(const Saved &saved) {
     const auto home = TRY(live());
     const auto snapshot = TRY(opened(saved));
     const auto id = std::filesystem::path(saved.place).filename().string();
-    const auto wanted = fmt::format("{}-{}-{}", name_, now(), id);
+    const auto wanted = fmt::format("{}-{}-{}", name_, timestamp(), id);
 
     TRY_IN(make_snapshot(snapshot, area.incoming(), incoming_new, false), "home {}", home_);
     done("copy made");
@@ -295,14 +277,14 @@ Result<std::string> Btrfs::copy_out(const Saved &saved) {
     TRY_IN(area.clean(), "{}", parent_);
     const auto snapshot = TRY(opened(saved));
     const auto id = std::filesystem::path(saved.place).filename().string();
-    const auto name = fmt::format("{}-private-{}-{}", name_, now(), id);
+    const auto name = fmt::format("{}-private-{}-{}", name_, timestamp(), id);
     TRY_IN(make_snapshot(snapshot, area.displaced(), name, false), "home {}", home_);
     return Area::displaced_path(parent_) + "/" + name;
 }
 
 Result<> Btrfs::drop_copy(const std::string &place) {
     const auto name = std::filesystem::path(place).filename().string();
-    TRY(checked_name(name));
+    TRY(checked_id(name));
     if (place != Area::displaced_path(parent_) + "/" + name)
         return fail(EINVAL, "{} is not a copy of home {}", place, home_);
     const auto area = TRY(Area::open(parent_));
@@ -311,7 +293,7 @@ Result<> Btrfs::drop_copy(const std::string &place) {
 
 Result<> Btrfs::undo(const Displaced &displaced) {
     const auto name = std::filesystem::path(displaced.place).filename().string();
-    TRY(checked_name(name));
+    TRY(checked_id(name));
     if (displaced.home != home_ || displaced.place != Area::displaced_path(parent_) + "/" + name)
         return fail(EINVAL, "{} is not a displaced state of home {}", displaced.place, home_);
     TRY(live());

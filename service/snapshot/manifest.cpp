@@ -19,10 +19,6 @@ constexpr std::string_view magic = "abeyance manifest 1\n";
 constexpr size_t depth_limit = 2000; // each level holds a descriptor
 constexpr size_t block = 128U << 10U;
 
-struct CloseDirectory {
-    void operator()(DIR *stream) const { ::closedir(stream); }
-};
-
 Result<uint64_t> hash_of(int directory, const std::string &name) {
     const auto file = TRY(open_at(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_NOATIME));
     const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
@@ -65,7 +61,7 @@ class Walk {
         if (depth > depth_limit)
             return fail(ELOOP, "{}/{}: more than {} directories deep", top_, path, depth_limit);
         auto again = TRY(open_directory(directory.get(), "."));
-        const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(again.get()));
+        const std::unique_ptr<DIR, int (*)(DIR *)> stream(::fdopendir(again.get()), ::closedir);
         if (!stream)
             return fail(errno, "cannot list {}/{}", top_, path);
         (void)again.release();

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t shown = 5;
+constexpr size_t changes_shown = 5;
 
 class None final : public Provider {
   public:
@@ -109,17 +109,17 @@ Result<std::vector<Change>> None::changes(const Saved &saved, size_t limit) {
 }
 
 Result<> None::check(const Saved &saved) {
-    const auto changed = TRY(changes(saved, shown + 1));
+    const auto changed = TRY(changes(saved, changes_shown + 1));
     if (changed.empty())
         return {};
     std::string text;
-    for (size_t i = 0; i < std::min(changed.size(), shown); ++i)
+    for (size_t i = 0; i < std::min(changed.size(), changes_shown); ++i)
         text += fmt::format("{}{}", i == 0 ? "" : ", ", changed[i].path.empty() ? "." : changed[i].path);
     return fail(
         0,
         "home {} has changed in {}{}, and no state of it was kept that it could be brought back to; resume with "
         "on-divergence = \"keep\" to go on with the home as it is",
-        home_, text, changed.size() > shown ? ", ..." : "");
+        home_, text, changed.size() > changes_shown ? ", ..." : "");
 }
 
 } // namespace

@@ -45,6 +45,13 @@ Result<std::string> best_for(const std::string &home) {
 
 } // namespace
 
+Result<> checked_id(const std::string &id) {
+    if (id.empty() || id.front() == '.' || id.starts_with("new-") || id.find('/') != std::string::npos ||
+        id.size() > 128)
+        return fail(EINVAL, "not the id of a checkpoint: \"{}\"", id);
+    return {};
+}
+
 Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home,
                                                 const Verified &verified) {
     const auto real = TRY(real_path(home));

@@ -92,6 +92,9 @@ class Provider {
     CopyProgress progress_;
 };
 
+// Of a checkpoint or a displaced home, before it becomes part of a path. "new-" begins the names of what is being made.
+Result<> checked_id(const std::string &id);
+
 // Trees in the home whose state provider "none" writes down and verifies; paths relative to the home, "." all of it.
 struct Verified {
     std::vector<std::string> trees;

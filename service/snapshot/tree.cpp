@@ -4,9 +4,7 @@
 #include "snapshot/tree_states.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <ctime>
 #include <filesystem>
 
 #include <linux/fs.h>
@@ -19,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int attempts = 3; // to copy a home that others are changing
-constexpr size_t shown = 3;
+constexpr size_t differences_shown = 3;
 constexpr uint64_t entry_cost = 4096; // bytes that a name and an inode take, about
 
 // A path in one line of a message.
@@ -36,9 +34,9 @@ std::string printable(std::string_view bytes) {
 
 std::string list_of(const std::vector<Change> &changes) {
     std::string text;
-    for (size_t i = 0; i < std::min(changes.size(), shown); ++i)
+    for (size_t i = 0; i < std::min(changes.size(), differences_shown); ++i)
         text += fmt::format("{}\"{}\"", i == 0 ? "" : ", ", changes[i].path.empty() ? "." : printable(changes[i].path));
-    return text + (changes.size() > shown ? ", ..." : "");
+    return text + (changes.size() > differences_shown ? ", ..." : "");
 }
 
 std::string number_of(const struct stat &status) { return fmt::format("{}", status.st_ino); }
@@ -90,22 +88,6 @@ class TreeHome final : public Provider {
     std::optional<Passing> passing_; // after prepare()
     std::optional<Manifest> copied_; // what the copy in it is one of
 };
-
-std::string timestamp() {
-    const auto seconds = std::time(nullptr);
-    struct tm parts {};
-    ::gmtime_r(&seconds, &parts);
-    std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
-    (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
-    return text.data();
-}
-
-Result<> checked_name(const std::string &id) {
-    if (id.empty() || id.front() == '.' || id.starts_with("new-") || id.find('/') != std::string::npos ||
-        id.size() > 128)
-        return fail(EINVAL, "not the id of a checkpoint: \"{}\"", id);
-    return {};
-}
 
 Result<Fd> TreeHome::live() const {
     auto home = TRY_IN(open_directory(AT_FDCWD, home_), "home");
@@ -160,7 +142,7 @@ Result<> TreeHome::verify(const std::string &tree, const Manifest &wanted) const
     std::erase_if(found.entries, [&](const Entry &entry) {
         return std::ranges::find(wanted.mounts, entry.path) != wanted.mounts.end();
     });
-    const auto wrong = differences(wanted, found, Match::copy, shown + 1);
+    const auto wrong = differences(wanted, found, Match::copy, differences_shown + 1);
     if (!wrong.empty())
         return fail(EIO, "the copy of home {} by {} is not like it in {}", home_, name_of(kind_), list_of(wrong));
     return {};
@@ -202,7 +184,7 @@ Result<> TreeHome::prepare() {
 }
 
 Result<Saved> TreeHome::save(const std::string &id) {
-    TRY(checked_name(id));
+    TRY(checked_id(id));
     if (!passing_)
         return fail(EINVAL, "home {}: it was not prepared", home_);
     const auto home = TRY(live());
@@ -217,7 +199,7 @@ Result<Saved> TreeHome::save(const std::string &id) {
             TRY_IN(save_tree(kind_, home_, now, place, nullptr, {}), "home {}", home_);
         }
         copied_ = std::exchange(now, TRY(looked_at(home)));
-        const auto changed = differences(*copied_, now, Match::same_tree, shown + 1);
+        const auto changed = differences(*copied_, now, Match::same_tree, differences_shown + 1);
         if (changed.empty())
             break;
         if (attempt == attempts)
@@ -259,7 +241,7 @@ Result<> TreeHome::remove(const Saved &saved) {
 
 Result<Manifest> TreeHome::manifest_of(const Saved &saved) const {
     const auto id = fs::path(saved.place).filename().string();
-    TRY(checked_name(id));
+    TRY(checked_id(id));
     if (saved.provider != name_of(kind_))
         return fail(EINVAL, "home {} was saved by provider {}, not {}", home_, saved.provider, name_of(kind_));
     if (saved.home != home_ || saved.place != states_path(parent_) + "/" + id)
@@ -399,7 +381,7 @@ Result<std::string> TreeHome::copy_out(const Saved &saved) {
 
 Result<> TreeHome::drop_copy(const std::string &place) {
     const auto name = fs::path(place).filename().string();
-    TRY(checked_name(name));
+    TRY(checked_id(name));
     if (place != displaced_trees_path(parent_) + "/" + name)
         return fail(EINVAL, "{} is not a copy of home {}", place, home_);
     return remove_tree(place);
@@ -448,7 +430,7 @@ Result<Displaced> TreeHome::roll_back(const Saved &saved) {
 
 Result<> TreeHome::undo(const Displaced &displaced) {
     const auto name = fs::path(displaced.place).filename().string();
-    TRY(checked_name(name));
+    TRY(checked_id(name));
     if (displaced.home != home_ || displaced.place != displaced_trees_path(parent_) + "/" + name)
         return fail(EINVAL, "{} is not a displaced state of home {}", displaced.place, home_);
     TRY(live());
@@ -494,7 +476,7 @@ std::unique_ptr<Provider> make_tree_provider(TreeKind kind, std::string home, St
 }
 
 Result<> discard_tree(const std::string &home, const std::string &id) {
-    TRY(checked_name(id));
+    TRY(checked_id(id));
     const auto parent = fs::path(home).parent_path().string();
     std::error_code error;
     if (!fs::exists(states_path(parent), error))

@@ -15,7 +15,6 @@ namespace abey::image {
 
 namespace {
 
-constexpr uint64_t page = 4096;
 constexpr uint64_t count = 64;
 constexpr uint64_t own_page = 3;
 

@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct CheckpointOptions {
     int pid = 0;
     std::string cgroup;
     std::string images;
@@ -22,7 +22,7 @@ struct Options {
     bool keep_running = false;
 };
 
-void add_target(CLI::App &command, Options &options) {
+void add_target(CLI::App &command, CheckpointOptions &options) {
     auto *target = command.add_option_group("target", "What to checkpoint");
     target->add_option("--pid", options.pid, "Root of the process tree");
     target->add_option("--cgroup", options.cgroup, "Directory of a cgroup v2: all of its processes");
@@ -57,7 +57,7 @@ Outcome told(const std::vector<capture::Finding> &findings) {
     return outcome;
 }
 
-Result<Outcome> checkpoint(const Options &options) {
+Result<Outcome> checkpoint(const CheckpointOptions &options) {
     TRY(needs_root());
     const auto policy = TRY(policy_from(options.policy));
     suspend::Request request;
@@ -78,7 +78,7 @@ Result<Outcome> checkpoint(const Options &options) {
     return outcome;
 }
 
-Result<Outcome> check(const Options &options) {
+Result<Outcome> check(const CheckpointOptions &options) {
     TRY(needs_root());
     const auto policy = TRY(policy_from(options.policy));
     suspend::Request request;
@@ -99,7 +99,7 @@ Result<Outcome> check(const Options &options) {
 } // namespace
 
 void add_checkpoint(CLI::App &app, Action &action) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<CheckpointOptions>();
     auto *command = app.add_subcommand("checkpoint", "Write processes to an image directory, and end them");
     add_target(*command, *options);
     command->add_option("--images", options->images, "Image directory: made when missing, must be empty")->required();
@@ -108,7 +108,7 @@ void add_checkpoint(CLI::App &app, Action &action) {
 }
 
 void add_check(CLI::App &app, Action &action) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<CheckpointOptions>();
     auto *command = app.add_subcommand("check", "Tell what could not be restored; touches nothing");
     add_target(*command, *options);
     command->callback([&action, options] { action = [options] { return check(*options); }; });

@@ -16,7 +16,7 @@ namespace abey::ctl::engine {
 
 namespace {
 
-struct Options {
+struct RestoreOptions {
     std::string images;
     bool detach = false;
     resume::Pids pids = resume::Pids::automatic;
@@ -44,7 +44,7 @@ Result<int> stay(const resume::Report &report, const Fd &signals) {
     }
 }
 
-Result<Outcome> restore(const Options &options) {
+Result<Outcome> restore(const RestoreOptions &options) {
     if (::geteuid() != 0)
         return fail(EPERM, "processes can only be checkpointed and restored by root");
     resume::Request request;
@@ -73,7 +73,7 @@ Result<Outcome> restore(const Options &options) {
 } // namespace
 
 void add_restore(CLI::App &app, Action &action) {
-    auto options = std::make_shared<Options>();
+    auto options = std::make_shared<RestoreOptions>();
     auto *command = app.add_subcommand("restore", "Bring the processes of an image back");
     command->add_option("--images", options->images, "Image directory")->required();
     command->add_flag("--detach", options->detach, "Do not stay as their parent");

@@ -8,7 +8,7 @@ namespace abey::capture {
 
 namespace {
 
-std::string_view trimmed(std::string_view label) {
+std::string_view without_line_end(std::string_view label) {
     return label.substr(0, label.find_last_not_of(std::string_view("\0\n ", 3)) + 1);
 }
 
@@ -23,8 +23,8 @@ struct Own {
 } // namespace
 
 std::string lost_confinement(std::string_view label, std::string_view own_label) {
-    label = trimmed(label);
-    if (label.empty() || label == "unconfined" || label == trimmed(own_label))
+    label = without_line_end(label);
+    if (label.empty() || label == "unconfined" || label == without_line_end(own_label))
         return {};
     return fmt::format("its confinement \"{}\" by a security module cannot be set again yet", label);
 }

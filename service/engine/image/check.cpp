@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/image/check.h"
 
+#include "engine/image/common_pages.h"
 #include "engine/os/inet_address.h"
 
 #include <csignal>
@@ -12,7 +13,6 @@ namespace abey::image {
 
 namespace {
 
-constexpr uint64_t page = 4096;
 constexpr uint32_t largest_page_shift = 46;
 constexpr uint64_t end_of_memory = 1ULL << 47U;
 constexpr int largest_pid = 4194304; // PID_MAX_LIMIT, proc(5)

@@ -13,7 +13,6 @@ namespace abey::image {
 
 namespace {
 
-constexpr uint64_t page = 4096;
 constexpr uint64_t most_compared = block_size / 2;
 
 // Bit 63 present, 62 swapped, 56 mapped by nobody else (told of present pages only); 0 to 54 the frame, or type and

@@ -14,6 +14,8 @@
 
 namespace abey::image {
 
+inline constexpr uint64_t page = 4096; // bytes
+
 // Private pages as all tasks together have them, by page frame (Documentation/admin-guide/mm/pagemap.rst; the numbers
 // are told to CAP_SYS_ADMIN only, without it nothing is found). The tasks stand still.
 class CommonPages {

@@ -16,8 +16,6 @@ namespace abey::image {
 
 namespace {
 
-constexpr uint64_t page = 4096;
-
 using Ranges = std::vector<std::pair<uint64_t, uint64_t>>; // [start, end)
 
 void append(Ranges &ranges, uint64_t start, uint64_t end) {

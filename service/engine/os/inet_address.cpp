@@ -12,9 +12,9 @@ namespace {
 template <class T> T &as(sockaddr_storage &storage) { return reinterpret_cast<T &>(storage); }
 template <class T> const T &as(const sockaddr_storage &storage) { return reinterpret_cast<const T &>(storage); }
 
-using Ask = int (*)(int, sockaddr *, socklen_t *);
+using AddressCall = int (*)(int, sockaddr *, socklen_t *);
 
-Result<InetAddress> ask(const Fd &socket, Ask call, const char *what) {
+Result<InetAddress> ask(const Fd &socket, AddressCall call, const char *what) {
     sockaddr_storage storage = {};
     socklen_t size = sizeof storage;
     if (call(socket.get(), reinterpret_cast<sockaddr *>(&storage), &size) < 0)

@@ -2,6 +2,7 @@
 #include "engine/os/injection.h"
 
 #include "engine/os/batch_layout.h"
+#include "engine/os/kernel.h"
 #include "engine/os/signal_frame.h"
 
 #include <algorithm>
@@ -53,19 +54,17 @@ Result<std::string> memory_text(int pid, uint64_t start, uint64_t end) {
     return text;
 }
 
-constexpr uint64_t bit_of(int signal) { return 1ULL << static_cast<unsigned>(signal - 1); }
-
 // The signal by which a walk ends: without us it must do nothing, and it must not be on its way already.
 int choose_stop_signal(uint64_t caught, uint64_t ignored, uint64_t pending) {
     for (const int signal : {SIGURG, SIGWINCH, SIGCHLD})
-        if (((caught | pending) & bit_of(signal)) == 0)
+        if (((caught | pending) & kernel::signal_bit(signal)) == 0)
             return signal;
     for (int signal = SIGRTMAX; signal > 0; --signal)
-        if ((ignored & bit_of(signal)) != 0 && (pending & bit_of(signal)) == 0)
+        if ((ignored & kernel::signal_bit(signal)) != 0 && (pending & kernel::signal_bit(signal)) == 0)
             return signal;
     // Everything is caught: should we die in these microseconds, a handler runs once for nothing.
     for (const int signal : {SIGURG, SIGWINCH, SIGCHLD})
-        if ((pending & bit_of(signal)) == 0)
+        if ((pending & kernel::signal_bit(signal)) == 0)
             return signal;
     return SIGRTMAX;
 }
@@ -73,7 +72,7 @@ int choose_stop_signal(uint64_t caught, uint64_t ignored, uint64_t pending) {
 uint64_t bits_of(const std::vector<std::string> &pending) {
     uint64_t bits = 0;
     for (const std::string &info : pending)
-        bits |= bit_of(reinterpret_cast<const siginfo_t *>(info.data())->si_signo);
+        bits |= kernel::signal_bit(reinterpret_cast<const siginfo_t *>(info.data())->si_signo);
     return bits;
 }
 
@@ -208,7 +207,7 @@ Result<> Injection::run(Tracee &thread, int own_tid, Batch &batch) {
     walk.tid = own_tid;
     walk.stop_signal = stop_signal_;
     walk.frame = frame_address;
-    if (!is_leader && (bits_of(TRY(thread.pending(false))) & bit_of(stop_signal_)) != 0)
+    if (!is_leader && (bits_of(TRY(thread.pending(false))) & kernel::signal_bit(stop_signal_)) != 0)
         return fail(EAGAIN, "thread {} has signal {} pending; try again", thread.tid(), stop_signal_);
     auto ran = remote_.run(thread, batch, walk, &deferred_);
     if (!is_leader)

@@ -11,6 +11,9 @@
 
 namespace abey::kernel {
 
+// In a signal set as the kernel has it, signal(7).
+constexpr uint64_t signal_bit(int signal) { return 1ULL << static_cast<unsigned>(signal - 1); }
+
 // include/uapi/linux/fs.h, Linux 6.7: PAGEMAP_SCAN
 struct PageRegion {
     uint64_t start;

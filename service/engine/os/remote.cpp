@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/remote.h"
 
-#include "engine/os/fd.h"
-
 #include "engine/os/batch_layout.h"
+#include "engine/os/fd.h"
+#include "engine/os/kernel.h"
 
 #include <cerrno>
 #include <csignal>
@@ -15,8 +15,6 @@
 namespace abey::os {
 
 namespace {
-
-constexpr uint64_t bit_of(int signal) { return 1ULL << static_cast<unsigned>(signal - 1); }
 
 // The text flags: trap and direction flag off, the rest does not matter to the walker.
 constexpr uint64_t plain_flags = 0x202;
@@ -100,7 +98,7 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
     registers.ss = user_data_segment;
     // First the registers, then the mask: whenever we are killed, a changed mask is healed by the frame.
     TRY(thread.set_registers(registers));
-    TRY(thread.set_signal_mask(~bit_of(walk.stop_signal)));
+    TRY(thread.set_signal_mask(~kernel::signal_bit(walk.stop_signal)));
     TRY(thread.go_on());
     for (;;) {
         const Stop stop = TRY(thread.wait());

@@ -12,11 +12,11 @@ namespace abey::rebuild {
 namespace {
 
 // Context::state: what was made here.
-struct Made {
-    Made() = default;
-    Made(const Made &) = delete;
-    Made &operator=(const Made &) = delete;
-    ~Made() {
+struct MadeSegments {
+    MadeSegments() = default;
+    MadeSegments(const MadeSegments &) = delete;
+    MadeSegments &operator=(const MadeSegments &) = delete;
+    ~MadeSegments() {
         if (context != nullptr && !context->released)
             for (const int identifier : identifiers)
                 ::shmctl(identifier, IPC_RMID, nullptr);
@@ -37,7 +37,7 @@ Result<> make(Context &context, const model::SharedMemory &memory) {
     if (made < 0)
         return fail(errno, "cannot make the segment again (key 0x{:x}, {} bytes){}", memory.key, memory.size,
                     errno == EEXIST ? "; another one has its key now: remove it with ipcrm" : "");
-    auto &state = context.state<Made>();
+    auto &state = context.state<MadeSegments>();
     state.context = &context;
     state.identifiers.push_back(made);
     if (made != memory.identifier)

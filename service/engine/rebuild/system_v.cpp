@@ -19,11 +19,11 @@ namespace abey::rebuild {
 namespace {
 
 // Context::state: what was made here.
-struct Made {
-    Made() = default;
-    Made(const Made &) = delete;
-    Made &operator=(const Made &) = delete;
-    ~Made() {
+struct MadeQueuesAndSets {
+    MadeQueuesAndSets() = default;
+    MadeQueuesAndSets(const MadeQueuesAndSets &) = delete;
+    MadeQueuesAndSets &operator=(const MadeQueuesAndSets &) = delete;
+    ~MadeQueuesAndSets() {
         if (context == nullptr || context->released)
             return;
         for (const int identifier : sets)
@@ -73,7 +73,7 @@ Result<> make(const char *kind, const model::IpcIdentity &identity, std::vector<
 }
 
 Result<> make_set(Context &context, const model::SemaphoreSet &set) {
-    auto &state = context.state<Made>();
+    auto &state = context.state<MadeQueuesAndSets>();
     state.context = &context;
     const int id = set.identity.identifier;
     const size_t count = set.semaphores.size();
@@ -123,7 +123,7 @@ int64_t free_type(const model::IpcQueue &queue) {
 }
 
 Result<> make_queue(Context &context, const model::IpcQueue &queue) {
-    auto &state = context.state<Made>();
+    auto &state = context.state<MadeQueuesAndSets>();
     state.context = &context;
     const int id = queue.identity.identifier;
     msqid_ds there = {};

@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t message_limit = 4096;
+constexpr size_t request_limit = 4096;
 
 // In the new process.
 class Host {
@@ -48,7 +48,7 @@ class Host {
   private:
     static int on_message(sd_event_source * /*source*/, int /*fd*/, uint32_t /*events*/, void *self) {
         auto &host = *static_cast<Host *>(self);
-        auto message = receive_message(host.channel_, message_limit);
+        auto message = receive_message(host.channel_, request_limit);
         // Without the keeper there is no session whose terminals these are.
         if (!message || message->body.is_null())
             return sd_event_exit(host.event_.get(), 0);

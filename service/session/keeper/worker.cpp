@@ -23,7 +23,7 @@ namespace {
 using nlohmann::json;
 
 // The roots of a session are few; a packet must go through a unix socket at once.
-constexpr size_t message_limit = 128U << 10U;
+constexpr size_t report_limit = 128U << 10U;
 constexpr size_t terminal_limit = 256;
 
 // What the caller waits for while the worker works.
@@ -50,7 +50,7 @@ Result<> wait_for_message(const Line &line) {
 
 Result<Message> next_message(const Line &line) {
     TRY(wait_for_message(line));
-    return TRY_IN(receive_message(line.channel, message_limit), "the worker's report");
+    return TRY_IN(receive_message(line.channel, report_limit), "the worker's report");
 }
 
 void send_report(const Fd &channel, const resume::Report &report) {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "policy/values.h"
+
+namespace abey::policy {
+
+std::string_view type_name(const toml::node &node) {
+    switch (node.type()) {
+    case toml::node_type::table:
+        return "a table";
+    case toml::node_type::array:
+        return "an array";
+    case toml::node_type::string:
+        return "a string";
+    case toml::node_type::integer:
+        return "an integer";
+    case toml::node_type::boolean:
+        return "true or false";
+    case toml::node_type::floating_point:
+        return "a fraction";
+    default:
+        return "a date or time";
+    }
+}
+
+std::string in_quotes(std::string_view text) {
+    constexpr size_t shown = 60;
+    std::string out = "\"";
+    for (char c : text.substr(0, shown)) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+            out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+        else
+            out += c;
+    }
+    return out + (text.size() > shown ? "...\"" : "\"");
+}
+Result<std::string_view> read_string(const Reader &reader, const toml::node &value) {
+    if (const auto *text = value.as_string())
+        return std::string_view(text->get());
+    return reader.error(value, "expected a string, found {}", type_name(value));
+}
+
+Result<bool> read_bool(const Reader &reader, const toml::node &value) {
+    if (const auto *flag = value.as_boolean())
+        return flag->get();
+    return reader.error(value, "expected true or false, found {}", type_name(value));
+}
+
+Result<uint64_t> read_size(const Reader &reader, const toml::node &value) {
+    if (const auto *number = value.as_integer()) {
+        if (number->get() < 0)
+            return reader.error(value, "a size is not negative");
+        return static_cast<uint64_t>(number->get());
+    }
+    auto size = parse_size(TRY(read_string(reader, value)));
+    if (!size)
+        return reader.error(value, "{}", size.error());
+    return *size;
+}
+Result<> read_glob(const Reader &reader, const toml::node &value, std::vector<Glob> &into) {
+    auto glob = Glob::compile(TRY(read_string(reader, value)));
+    if (!glob)
+        return reader.error(value, "{}", glob.error());
+    into.push_back(std::move(*glob));
+    return {};
+}
+
+} // namespace abey::policy

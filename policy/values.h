@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// How a policy file is read: a table is described by the list of its keys, and every mistake is told with file, line
+// and column. Of the reader only: what is read is in rules.h.
+#pragma once
+
+#include "policy/rules.h"
+#include "policy/words.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <toml++/toml.h>
+
+namespace abey::policy {
+
+// A place in a policy file, for messages.
+class Reader {
+  public:
+    explicit Reader(const std::string &name) : name_(name) {}
+
+    template <class... Args>
+    [[nodiscard]] std::unexpected<Error> error(const toml::source_region &at, fmt::format_string<Args...> format,
+                                               Args &&...args) const {
+        return fail(0, "{}:{}:{}: {}", name_, at.begin.line, at.begin.column,
+                    fmt::format(format, std::forward<Args>(args)...));
+    }
+    template <class... Args>
+    [[nodiscard]] std::unexpected<Error> error(const toml::node &at, fmt::format_string<Args...> format,
+                                               Args &&...args) const {
+        return error(at.source(), format, std::forward<Args>(args)...);
+    }
+    [[nodiscard]] std::string origin(const toml::node &at) const {
+        return fmt::format("{}:{}", name_, at.source().begin.line);
+    }
+
+  private:
+    const std::string &name_;
+};
+
+// The kind of a value, with its article, for messages.
+std::string_view type_name(const toml::node &node);
+
+// What the file wrote, safe to print in one line.
+std::string in_quotes(std::string_view text);
+
+Result<std::string_view> read_string(const Reader &reader, const toml::node &value);
+Result<bool> read_bool(const Reader &reader, const toml::node &value);
+// Bytes, as a number or a text with a unit.
+Result<uint64_t> read_size(const Reader &reader, const toml::node &value);
+Result<> read_glob(const Reader &reader, const toml::node &value, std::vector<Glob> &into);
+
+template <class T> struct Key {
+    std::string_view name;
+    Result<> (*read)(const Reader &reader, const toml::node &value, T &into);
+};
+
+template <class T, size_t N>
+Result<> read_table(const Reader &reader, const toml::table &table, std::string_view title,
+                    const std::array<Key<T>, N> &keys, T &into) {
+    for (const auto &[key, value] : table) {
+        const auto found = std::ranges::find(keys, key.str(), &Key<T>::name);
+        if (found == keys.end()) {
+            std::array<std::string_view, N> known;
+            std::ranges::transform(keys, known.begin(), &Key<T>::name);
+            std::string_view meant = nearest(key.str(), known);
+            if (meant.empty())
+                return reader.error(key.source(), "unknown key {} in {}", in_quotes(key.str()), title);
+            return reader.error(key.source(), "unknown key {} in {}, did you mean \"{}\"?", in_quotes(key.str()), title,
+                                meant);
+        }
+        TRY(found->read(reader, value, into));
+    }
+    return {};
+}
+// One of a few words.
+template <class T> struct Word {
+    std::string_view word;
+    T meaning;
+};
+
+template <class Words> auto read_word(const Reader &reader, const toml::node &value, const Words &words) {
+    using T = decltype(words.begin()->meaning);
+    auto read = [&]() -> Result<T> {
+        std::string_view text = TRY(read_string(reader, value));
+        std::vector<std::string_view> known;
+        std::string list;
+        for (const auto &word : words) {
+            if (word.word == text)
+                return word.meaning;
+            known.push_back(word.word);
+            list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", word.word);
+        }
+        std::string_view meant = nearest(text, known);
+        if (!meant.empty())
+            return reader.error(value, "unknown value {}, did you mean \"{}\"?", in_quotes(text), meant);
+        return reader.error(value, "unknown value {}, expected one of {}", in_quotes(text), list);
+    };
+    return read();
+}
+
+// A value or an array of values, at least one.
+template <class F> Result<> each(const Reader &reader, const toml::node &value, F &&read) {
+    const auto *array = value.as_array();
+    if (array == nullptr)
+        return read(value);
+    if (array->empty())
+        return reader.error(value, "an empty array: leave the key out, or name at least one");
+    if (array->size() > rule_count_limit)
+        return reader.error(value, "more than {} entries", rule_count_limit);
+    for (const toml::node &entry : *array)
+        TRY(read(entry));
+    return {};
+}
+
+} // namespace abey::policy
