@@ -9,6 +9,7 @@
 #include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <linux/netlink.h>
+#include <linux/userfaultfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -90,6 +91,12 @@ Probe killing() {
                   "processes of a suspended session are ended one by one; needs Linux 5.14");
 }
 
+Probe filling() {
+    const Fd memory(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY)));
+    return judged("userfaultfd(2)", static_cast<bool>(memory), Verdict::lacking, there(static_cast<bool>(memory)),
+                  "large memory takes twice as long to resume; needs Linux 5.11 with CONFIG_USERFAULTFD");
+}
+
 // The bounding set tells what the service can have, whoever runs this.
 Probe capabilities() {
     struct Needed {
@@ -147,6 +154,7 @@ std::vector<Probe> kernel_probes() {
             socket_diagnosis(),
             namespace_of("pid", "a session can only be resumed while its pids are free"),
             namespace_of("time", "after a reboot the clocks of resumed programs go backwards"),
+            filling(),
             capabilities()};
 }
 

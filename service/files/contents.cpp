@@ -2,7 +2,7 @@
 #include "files/contents.h"
 
 #include "engine/image/digest.h"
-#include "engine/image/parallel.h"
+#include "engine/os/parallel.h"
 #include "files/identity.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ constexpr size_t xattrs_limit = 1U << 20U;
 // Block by block with several threads: reading and writing take about the same time.
 Result<> copy_blocks(const Fd &from, const Fd &to, uint64_t start, uint64_t end) {
     const size_t count = (end - start + image::block_size - 1) / image::block_size;
-    return image::in_parallel(count, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
+    return os::in_parallel(count, image::block_size, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
         const uint64_t at = start + block * image::block_size;
         const auto part = buffer.first(std::min<uint64_t>(buffer.size(), end - at));
         TRY_IN(read_at(from, part, at), "cannot read the contents");

@@ -2,7 +2,7 @@
 #include "engine/image/common_pages.h"
 
 #include "engine/image/digest.h"
-#include "engine/image/parallel.h"
+#include "engine/os/parallel.h"
 
 #include <algorithm>
 #include <array>
@@ -72,7 +72,7 @@ Result<std::vector<CommonPages::Stored>> CommonPages::find(int pid, const Fd &pa
         if (!others.contains(candidate.pid))
             others.emplace(candidate.pid, TRY(memory_of(candidate.pid)));
     std::vector<char> same(candidates.size(), 0); // not bool: written by several threads
-    TRY(in_parallel(candidates.size(), [&](size_t i, std::span<std::byte> buffer) -> Result<> {
+    TRY(os::in_parallel(candidates.size(), 2 * most_compared, [&](size_t i, std::span<std::byte> buffer) -> Result<> {
         same[i] = equal(own, others.at(candidates[i].pid), candidates[i], buffer) ? 1 : 0;
         return {};
     }));

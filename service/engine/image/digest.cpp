@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/image/digest.h"
 
-#include "engine/image/parallel.h"
+#include "engine/os/parallel.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -43,7 +43,7 @@ Result<std::vector<Digest>> digest_blocks(const Fd &file, uint64_t size) {
     const Digest of_zeros = digest(std::vector<std::byte>(block_size));
     // behind the end is no hole: that the file is too short shall be found by reading
     const bool whole = static_cast<uint64_t>(TRY(stat_of(file)).st_size) >= size;
-    auto done = in_parallel(count, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
+    auto done = os::in_parallel(count, block_size, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
         const uint64_t offset = block * block_size;
         const auto data = buffer.first(std::min<uint64_t>(block_size, size - offset));
         if (whole && data.size() == block_size && is_hole(file, offset, block_size)) {

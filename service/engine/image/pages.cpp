@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/image/pages.h"
 
-#include "engine/image/parallel.h"
 #include "engine/os/kernel.h"
+#include "engine/os/parallel.h"
 
 #include <algorithm>
 #include <array>
@@ -242,7 +242,7 @@ Result<> PageWriter::fill(std::span<std::byte> block, uint64_t offset) const {
 Result<std::vector<Digest>> PageWriter::write(const Fd &pages) const {
     const size_t count = (size_ + block_size - 1) / block_size;
     std::vector<Digest> digests(count);
-    auto done = in_parallel(count, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
+    auto done = os::in_parallel(count, block_size, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
         const uint64_t offset = block * block_size;
         const auto data = buffer.first(std::min<uint64_t>(block_size, size_ - offset));
         TRY(fill(data, offset));

@@ -3,6 +3,7 @@
 
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
+#include "engine/rebuild/page_copy.h"
 #include "engine/rebuild/page_runs.h"
 
 #include <algorithm>
@@ -310,6 +311,18 @@ Result<> read_pages(const Runs &runs, int pages, Calls &calls) {
     return {};
 }
 
+// `missing`, where the husk has the wrong ones (of `present`) or none.
+Result<> bring_pages(const Context &context, Husk &husk, const std::vector<model::Mapping> &mappings,
+                     const Runs &missing, const Runs &present, Borrowed &files, Calls &calls) {
+    const Runs absent = part_of(missing, present, Match::address, false);
+    const Runs left = united(TRY(copy_pages(context, husk, calls, mappings, absent)),
+                             part_of(missing, present, Match::address, true));
+    if (left.empty())
+        return {};
+    const int pages = TRY(files.take(context.pages.get(), "the image's pages"));
+    return read_pages(left, pages, calls);
+}
+
 // Before the pages are read: whether they are to be huge.
 Result<> advise_sizes(const std::vector<model::Mapping> &mappings, Calls &calls) {
     for (const model::Mapping &mapping : mappings)
@@ -411,8 +424,7 @@ Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
     for (const model::Mapping &mapping : early)
         TRY(map(space, mapping, kept, calls, files));
     TRY(advise_sizes(early, calls));
-    const int pages = TRY(files.take(context.pages.get(), "the image's pages"));
-    TRY(read_pages(common, pages, calls));
+    TRY(bring_pages(context, husk, early, common, held.pages, files, calls));
     TRY(files.close_all());
     TRY(calls.flush());
     held.pages = united(common, pages_in(held.pages, kept));
@@ -437,10 +449,8 @@ Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
         TRY(calls.room_for());
         calls.batch().must("madvise", SYS_madvise, foreign.address, foreign.length, MADV_DONTNEED);
     }
-    if (const Runs missing = part_of(space.pages, present, Match::content, false); !missing.empty()) {
-        const int pages = TRY(files.take(context.pages.get(), "the image's pages"));
-        TRY(read_pages(missing, pages, calls));
-    }
+    TRY(bring_pages(context, husk, space.mappings, part_of(space.pages, present, Match::content, false), present, files,
+                    calls));
     TRY(finish_mappings(space, calls));
 
     const int executable = space.executable == 0 ? -1 : TRY(files.number_of(space.executable));

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/image/parallel.h"
-
-#include "engine/image/digest.h"
+#include "engine/os/parallel.h"
 
 #include <algorithm>
 #include <atomic>
@@ -14,7 +12,7 @@
 
 #include <sys/mman.h>
 
-namespace abey::image {
+namespace abey::os {
 
 namespace {
 
@@ -22,30 +20,32 @@ constexpr size_t most_threads = 4;
 
 class Buffer {
   public:
-    Buffer() : memory_(::mmap(nullptr, block_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
+    explicit Buffer(size_t size)
+        : size_(size), memory_(::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
     Buffer(const Buffer &) = delete;
     Buffer &operator=(const Buffer &) = delete;
     ~Buffer() {
         if (memory_ != MAP_FAILED)
-            ::munmap(memory_, block_size);
+            ::munmap(memory_, size_);
     }
     [[nodiscard]] std::span<std::byte> bytes() const {
-        return memory_ == MAP_FAILED ? std::span<std::byte>()
-                                     : std::span(static_cast<std::byte *>(memory_), block_size);
+        return memory_ == MAP_FAILED ? std::span<std::byte>() : std::span(static_cast<std::byte *>(memory_), size_);
     }
 
   private:
+    size_t size_;
     void *memory_;
 };
 
 } // namespace
 
-Result<> in_parallel(size_t count, const std::function<Result<>(size_t, std::span<std::byte>)> &work) {
+Result<> in_parallel(size_t count, size_t buffer_size,
+                     const std::function<Result<>(size_t, std::span<std::byte>)> &work) {
     std::atomic<size_t> next = 0;
     std::mutex lock;
     std::optional<Error> error;
     const auto run = [&] {
-        const Buffer buffer;
+        const Buffer buffer(buffer_size);
         for (size_t block = next++; block < count; block = next++) {
             auto done = buffer.bytes().empty() ? Result<>(fail(ENOMEM, "no memory for a block buffer"))
                                                : work(block, buffer.bytes());
@@ -74,4 +74,4 @@ Result<> in_parallel(size_t count, const std::function<Result<>(size_t, std::spa
     return {};
 }
 
-} // namespace abey::image
+} // namespace abey::os
