@@ -35,7 +35,7 @@ uint64_t extended_features() {
 }
 
 Result<std::string> vdso_digest() {
-    for (const os::ProcMapping &mapping : TRY(os::read_smaps(::getpid())))
+    for (const os::ProcMapping &mapping : TRY(os::read_maps(::getpid())))
         if (mapping.name == "[vdso]")
             return image::to_hex(
                 image::digest({reinterpret_cast<const std::byte *>(mapping.start), // NOLINT: our own vDSO

@@ -8,6 +8,7 @@
 #include "engine/capture/tree.h"
 #include "engine/image/image.h"
 #include "engine/image/pages.h"
+#include "engine/machine.h"
 #include "engine/os/fault_point.h"
 #include "engine/os/late_close.h"
 #include "files/files.h"
@@ -105,6 +106,8 @@ Result<Report> run(const Request &request) {
     }
     for (const os::ProcStat &process : TRY(capture::list(target_of(request))))
         files::write_back(process.pid);
+    model::Tree tree;
+    tree.machine = TRY(engine::this_machine());
 
     tell("freeze", 5);
     const auto frozen = Clock::now();
@@ -113,7 +116,6 @@ Result<Report> run(const Request &request) {
     os::fault_point("frozen");
 
     tell("capture", 10);
-    model::Tree tree;
     capture::Context context(tree, *files, false);
     context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
     TRY(capture::capture_tree(context, still));

@@ -75,7 +75,6 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
 Result<> capture_tree(Context &context, StandStill &still) {
     const OwnIds ids = TRY(own_ids(still));
     context.is_inside = [&ids](int pid) { return ids.tasks.contains(pid); };
-    context.tree.machine = TRY(engine::this_machine());
     context.tree.clocks = TRY(engine::clocks_of(still.processes().front().pid));
     os::Gadgets gadgets;
     for (Stopped &process : still.processes())

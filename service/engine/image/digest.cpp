@@ -40,13 +40,13 @@ std::string to_hex(const Digest &digest) { return fmt::format("{:016x}{:016x}", 
 Result<std::vector<Digest>> digest_blocks(const Fd &file, uint64_t size) {
     const size_t count = (size + block_size - 1) / block_size;
     std::vector<Digest> digests(count);
-    const Digest of_zeros = digest(std::vector<std::byte>(block_size));
     // behind the end is no hole: that the file is too short shall be found by reading
     const bool whole = static_cast<uint64_t>(TRY(stat_of(file)).st_size) >= size;
     auto done = os::in_parallel(count, block_size, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
         const uint64_t offset = block * block_size;
         const auto data = buffer.first(std::min<uint64_t>(block_size, size - offset));
         if (whole && data.size() == block_size && is_hole(file, offset, block_size)) {
+            static const Digest of_zeros = digest(std::vector<std::byte>(block_size));
             digests[block] = of_zeros;
             return {};
         }

@@ -54,6 +54,27 @@ Result<std::string> memory_text(int pid, uint64_t start, uint64_t end) {
     return text;
 }
 
+// A piece at a time: the tasks stand still meanwhile, and in a C library it lies near the beginning. 0: not there.
+uint64_t find_sigreturn(int pid, uint64_t start, uint64_t end) {
+    constexpr uint64_t piece = 64U << 10U;
+    const uint64_t longest = sigreturn_codes.front().size();
+    end = std::min(end, start + largest_text);
+    for (uint64_t at = start; at < end; at += piece) {
+        const auto text = memory_text(pid, at, std::min(end, at + piece + longest - 1));
+        if (!text)
+            return 0;
+        for (const std::string_view code : sigreturn_codes)
+            if (const size_t place = text->find(code); place != std::string::npos)
+                return at + place;
+    }
+    return 0;
+}
+
+bool is_c_library(std::string_view path) {
+    return path.find("/libc.") != std::string_view::npos || path.find("/libc-") != std::string_view::npos ||
+           path.find("/ld-musl") != std::string_view::npos;
+}
+
 // The signal by which a walk ends: without us it must do nothing, and it must not be on its way already.
 int choose_stop_signal(uint64_t caught, uint64_t ignored, uint64_t pending) {
     for (const int signal : {SIGURG, SIGWINCH, SIGCHLD})
@@ -78,6 +99,18 @@ uint64_t bits_of(const std::vector<std::string> &pending) {
 
 } // namespace
 
+uint64_t Gadgets::sigreturn_in(int pid, const ProcMapping &mapping) {
+    const auto key = std::pair((static_cast<uint64_t>(mapping.major) << 32U) | mapping.minor, mapping.inode);
+    auto known = sigreturn_.find(key);
+    if (known == sigreturn_.end()) {
+        const uint64_t at = find_sigreturn(pid, mapping.start, mapping.end);
+        known = sigreturn_.emplace(key, at == 0 ? 0 : mapping.offset + (at - mapping.start)).first;
+    }
+    const uint64_t offset = known->second;
+    const bool here = offset >= mapping.offset && offset < mapping.offset + (mapping.end - mapping.start);
+    return here && offset != 0 ? mapping.start + (offset - mapping.offset) : 0;
+}
+
 Result<Gadgets::Found> Gadgets::find(int pid, const std::vector<ProcMapping> &mappings) {
     Found found;
     for (const ProcMapping &mapping : mappings) {
@@ -95,22 +128,12 @@ Result<Gadgets::Found> Gadgets::find(int pid, const std::vector<ProcMapping> &ma
                 vdso_call_ = vdso_call_ != 0 ? vdso_call_ : any;
             }
             found.call = vdso_call_ == 0 ? 0 : mapping.start + vdso_call_;
-        } else if (mapping.execute && mapping.inode != 0 && found.sigreturn == 0) {
-            const auto key = std::pair((static_cast<uint64_t>(mapping.major) << 32U) | mapping.minor, mapping.inode);
-            auto known = sigreturn_.find(key);
-            if (known == sigreturn_.end()) {
-                uint64_t offset = 0;
-                if (const auto text = memory_text(pid, mapping.start, mapping.end))
-                    for (const std::string_view code : sigreturn_codes)
-                        if (const size_t at = text->find(code); offset == 0 && at != std::string::npos)
-                            offset = mapping.offset + at;
-                known = sigreturn_.emplace(key, offset).first;
-            }
-            const uint64_t offset = known->second;
-            if (offset >= mapping.offset && offset < mapping.offset + (mapping.end - mapping.start) && offset != 0)
-                found.sigreturn = mapping.start + (offset - mapping.offset);
         }
     }
+    for (const bool likely : {true, false})
+        for (const ProcMapping &mapping : mappings)
+            if (found.sigreturn == 0 && mapping.execute && mapping.inode != 0 && is_c_library(mapping.name) == likely)
+                found.sigreturn = sigreturn_in(pid, mapping);
     if (found.call == 0)
         return fail(ENOTSUP,
                     "process {} has no vDSO with a system call in it; 32-bit and vdso=0 processes cannot be "

@@ -23,6 +23,8 @@ class Gadgets {
     Result<Found> find(int pid, const std::vector<ProcMapping> &mappings);
 
   private:
+    uint64_t sigreturn_in(int pid, const ProcMapping &mapping);
+
     std::map<std::pair<uint64_t, uint64_t>, uint64_t> sigreturn_; // (device, inode) -> file offset, 0: none
     uint64_t vdso_call_ = 0;                                      // offset within the vDSO
 };

@@ -257,6 +257,7 @@ Result<std::vector<ProcMapping>> parse_smaps(std::string_view text) {
 }
 
 Result<std::vector<ProcMapping>> read_smaps(int pid) { return parse_smaps(TRY(read_proc(pid, "smaps"))); }
+Result<std::vector<ProcMapping>> read_maps(int pid) { return parse_smaps(TRY(read_proc(pid, "maps"))); }
 
 Result<std::array<std::pair<uint64_t, uint64_t>, 16>> parse_limits(std::string_view text) {
     // names as fs/proc/base.c prints them, in the order of RLIMIT_* (asm-generic/resource.h)

@@ -72,6 +72,8 @@ struct ProcMapping {
 };
 Result<std::vector<ProcMapping>> parse_smaps(std::string_view text);
 Result<std::vector<ProcMapping>> read_smaps(int pid);
+// Without flags and page sizes, for which the kernel walks all page tables.
+Result<std::vector<ProcMapping>> read_maps(int pid);
 
 // /proc/PID/limits in the order of RLIMIT_* numbers; ~0 is unlimited.
 Result<std::array<std::pair<uint64_t, uint64_t>, 16>> parse_limits(std::string_view text);

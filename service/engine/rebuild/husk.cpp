@@ -50,7 +50,7 @@ Result<uint64_t> free_place(const model::Tree &tree, const std::vector<os::ProcM
 
 Result<Workshop> Workshop::open(const model::Tree &tree, Fd &pidfd) {
     Workshop shop;
-    const auto own = TRY(os::read_smaps(::getpid()));
+    const auto own = TRY(os::read_maps(::getpid()));
     for (const os::ProcMapping &mapping : own)
         if (mapping.name == "[vdso]" || mapping.name == "[vvar]" || mapping.name == "[vvar_vclock]")
             shop.special.push_back(mapping);
