@@ -5,6 +5,7 @@
 #include "engine/machine.h"
 #include "engine/os/cgroup.h"
 #include "engine/os/fault_point.h"
+#include "engine/os/one_cpu.h"
 #include "engine/rebuild/cgroups.h"
 #include "engine/rebuild/family.h"
 #include "engine/rebuild/fill_husk.h"
@@ -191,6 +192,7 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     TRY(rebuild::continue_clocks(tree.clocks, tree.machine.boot_id));
     Fd pidfd;
     const auto shop = TRY(rebuild::Workshop::open(tree, pidfd));
+    const os::OneCpu together; // with the husks, which get their own CPUs in the end
     std::optional<rebuild::Reaper> reaper;
     if (own_pids)
         reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));

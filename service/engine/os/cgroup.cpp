@@ -20,7 +20,7 @@ constexpr int deepest = 64;
 constexpr int patience_ms = 10000;
 constexpr size_t list_limit = 64U << 20U;
 
-std::string_view next_word(std::string_view &text) {
+std::string_view next_field(std::string_view &text) {
     const size_t end = std::min(text.find(' '), text.size());
     const std::string_view word = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
@@ -28,7 +28,7 @@ std::string_view next_word(std::string_view &text) {
 }
 
 // mountinfo writes space, tab, newline and backslash as \040 and so on (proc(5))
-std::string unescaped(std::string_view text) {
+std::string without_octals(std::string_view text) {
     std::string plain;
     for (size_t i = 0; i < text.size(); ++i) {
         unsigned value = 0;
@@ -54,9 +54,9 @@ std::string cgroup_directory(std::string_view mountinfo, std::string_view group)
         if (separator == std::string_view::npos || !line.substr(separator + 3).starts_with("cgroup2 "))
             continue;
         for (int i = 0; i < 3; ++i)
-            next_word(line);
-        const std::string root = unescaped(next_word(line));
-        std::string directory = unescaped(next_word(line));
+            next_field(line);
+        const std::string root = without_octals(next_field(line));
+        std::string directory = without_octals(next_field(line));
         std::string_view below = group;
         if (root != "/") {
             if (!below.starts_with(root) || (below.size() > root.size() && below[root.size()] != '/'))

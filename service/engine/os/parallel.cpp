@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/parallel.h"
 
+#include "engine/os/one_cpu.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -62,7 +64,10 @@ Result<> in_parallel(size_t count, size_t buffer_size,
     std::vector<std::jthread> helpers;
     for (size_t i = 1; i < wanted; ++i) {
         try {
-            helpers.emplace_back(run);
+            helpers.emplace_back([&] {
+                use_all_cpus(); // the caller may be held on one
+                run();
+            });
         } catch (const std::system_error &) {
             break; // no more threads: the others, at least this one, do the work
         }

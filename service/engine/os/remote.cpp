@@ -24,6 +24,10 @@ constexpr unsigned long long max_errno = 4095;
 
 bool is_error(int64_t result) { return static_cast<unsigned long long>(result) >= -max_errno; }
 
+iovec at_address(uint64_t address, size_t size) {
+    return {reinterpret_cast<void *>(address), size}; // NOLINT: an address of the other process
+}
+
 // Is this stop the walker's own signal to itself?
 bool is_final(const Stop &stop, const Remote::Walk &walk) {
     return stop.event == 0 && !stop.syscall && stop.signal == walk.stop_signal;
@@ -78,9 +82,13 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
         return {};
     const int pid = thread.tid();
     const auto entries = std::as_writable_bytes(std::span(batch.entries_));
-    TRY(write_memory(pid, base_ + batch_layout::entries_offset, entries));
-    if (!batch.data_.empty())
-        TRY(write_memory(pid, batch.data_base(), batch.data_));
+    const std::array parts = {iovec{entries.data(), entries.size()}, iovec{batch.data_.data(), batch.data_.size()}};
+    const std::array places = {at_address(base_ + batch_layout::entries_offset, entries.size()),
+                               at_address(batch.data_base(), batch.data_.size())};
+    const auto whole = static_cast<ssize_t>(entries.size() + batch.data_.size());
+    if (const auto n = ::process_vm_writev(pid, parts.data(), parts.size(), places.data(), places.size(), 0);
+        n != whole)
+        return fail(n < 0 ? errno : EFAULT, "process {}: cannot write calls into its memory at {:#x}", pid, base_);
 
     user_regs_struct registers = TRY(thread.registers());
     registers.rip = base_;
@@ -108,7 +116,7 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
             break;
         if (stop.event == PTRACE_EVENT_CLONE || stop.event == PTRACE_EVENT_FORK || stop.event == PTRACE_EVENT_VFORK) {
             Tracee child = Tracee::adopt(static_cast<int>(TRY(thread.event_message())));
-            TRY(child.settle());
+            TRY(child.settle(0)); // it stops before all else
             if (born != nullptr)
                 born->push_back(std::move(child));
         } else if (stop.event == 0 && !stop.syscall) {
@@ -122,9 +130,8 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
         }
         TRY(thread.go_on());
     }
-    TRY(read_memory(pid, base_ + batch_layout::entries_offset, entries));
-    if (!batch.data_.empty())
-        TRY(read_memory(pid, batch.data_base(), batch.data_));
+    if (const auto n = ::process_vm_readv(pid, parts.data(), parts.size(), places.data(), places.size(), 0); n != whole)
+        return fail(n < 0 ? errno : EFAULT, "process {}: cannot read the results of its calls at {:#x}", pid, base_);
     for (size_t i = 0; i < batch.count(); ++i) {
         const Batch::Entry &entry = batch.entries_[i];
         if (entry.must != 0 && is_error(entry.result))

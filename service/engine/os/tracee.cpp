@@ -30,7 +30,6 @@ void *number(unsigned long value) {
     return reinterpret_cast<void *>(value); // NOLINT(performance-no-int-to-ptr): ptrace takes numbers as pointers
 }
 
-constexpr int settle_timeout_ms = 5000;
 constexpr int poll_us = 20;
 constexpr size_t largest_xstate = 64UL << 10U;
 
@@ -99,10 +98,10 @@ Result<Stop> Tracee::wait(int timeout_ms) {
     return stop;
 }
 
-Result<Stop> Tracee::settle() {
+Result<Stop> Tracee::settle(int timeout_ms) {
     const int tid = tid_;
     for (;;) {
-        const Stop stop = TRY(wait(settle_timeout_ms));
+        const Stop stop = TRY(wait(timeout_ms));
         if (stop.gone)
             return fail(ESRCH, "thread {} ended", tid);
         if (stop.event == PTRACE_EVENT_STOP) {

@@ -42,8 +42,8 @@ class Tracee {
     [[nodiscard]] int tid() const { return tid_; }
 
     // Waits for the first stop after seize() or adopt(). Signals that arrive meanwhile are put back for later delivery.
-    // ETIMEDOUT when the task does not stop (it waits for its vfork child, or for a device that hangs).
-    Result<Stop> settle();
+    // ETIMEDOUT when the task does not stop (it waits for its vfork child, or for a device that hangs); 0 for no limit.
+    Result<Stop> settle(int timeout_ms = 5000);
     // The stop was a group-stop (job control): the task is stopped by this signal also without us. 0: it is not.
     [[nodiscard]] int group_stop() const { return group_stop_; }
 

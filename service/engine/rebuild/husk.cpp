@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include <linux/sched.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -105,33 +106,48 @@ Result<Husk> Husk::make_child(int own_pid, uint64_t flags, int exit_signal) {
     return child;
 }
 
-Result<> Husk::add_thread(int own_tid) {
-    auto calls = batch();
-    clone_args arguments = {};
-    const pid_t wanted = own_tid;
-    arguments.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-    arguments.set_tid = calls.put(wanted);
-    arguments.set_tid_size = 1;
-    const uint64_t at = calls.put(arguments);
-    calls.must(fmt::format("cannot make thread {} of process {}", own_tid, own_pid_), SYS_clone3, at, sizeof arguments);
-    std::vector<os::Tracee> born;
-    TRY(run(calls, 0, &born));
-    if (born.size() != 1)
-        return fail(0, "thread {} was made, but not seen", own_tid);
-    threads_.push_back(std::move(born.front()));
-    own_tids_.push_back(own_tid);
+Result<> Husk::add_threads(std::span<const int> own_tids) {
+    constexpr size_t most_at_once = 256;
+    while (!own_tids.empty()) {
+        const auto some = own_tids.first(std::min(own_tids.size(), most_at_once));
+        auto calls = batch();
+        for (const pid_t wanted : some) {
+            clone_args arguments = {};
+            arguments.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+            arguments.set_tid = calls.put(wanted);
+            arguments.set_tid_size = 1;
+            const uint64_t at = calls.put(arguments);
+            calls.must(fmt::format("cannot make thread {} of process {}", wanted, own_pid_), SYS_clone3, at,
+                       sizeof arguments);
+        }
+        std::vector<os::Tracee> born;
+        const auto made = run(calls, 0, &born);
+        // held in any case: nothing may run on in the middle of our calls
+        const size_t seen = born.size();
+        for (size_t i = 0; i < seen; ++i) {
+            threads_.push_back(std::move(born[i]));
+            own_tids_.push_back(some[i]);
+        }
+        TRY(made);
+        if (seen != some.size())
+            return fail(0, "process {}: {} threads were made, but only {} seen", own_pid_, some.size(), seen);
+        own_tids = own_tids.subspan(some.size());
+    }
     return {};
 }
 
 Result<> Husk::end(int exit_code) {
     const int pid = this->pid();
+    auto calls = batch();
+    const std::vector<std::byte> all(sizeof(cpu_set_t), std::byte(0xff));
+    calls.may(SYS_sched_setaffinity, 0, all.size(), calls.put(all)); // what a zombie had can be seen
     if (WIFSIGNALED(exit_code)) {
+        TRY(run(calls));
         os::Tracee &task = threads_.front();
         TRY(task.park());
         TRY(task.set_signal_mask(0));
         (void)::kill(pid, WTERMSIG(exit_code));
     } else {
-        auto calls = batch();
         calls.may(SYS_exit_group, WEXITSTATUS(exit_code));
         const auto gone = run(calls);
         if (gone || gone.error().code() != ESRCH)

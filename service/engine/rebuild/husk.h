@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include <sys/ptrace.h>
@@ -61,8 +62,8 @@ class Husk {
     Result<> run(os::Batch &batch, size_t thread = 0, std::vector<os::Tracee> *born = nullptr);
     // A child made by clone3(2) with a wanted pid; it shares nothing but what `flags` say.
     Result<Husk> make_child(int own_pid, uint64_t flags, int exit_signal);
-    // A further thread.
-    Result<> add_thread(int own_tid);
+    // Further threads, in this order.
+    Result<> add_threads(std::span<const int> own_tids);
     // Its end; it is a zombie afterwards, for its parent to wait for.
     Result<> end(int exit_code);
     // Reaps a child of this husk, whatever its exit signal.
@@ -70,6 +71,7 @@ class Husk {
 
     // The signal that ends a walk must not be pending or about to become so.
     void set_stop_signal(int signal) { stop_signal_ = signal; }
+    [[nodiscard]] int stop_signal() const { return stop_signal_; }
 
   private:
     const Workshop *shop_;

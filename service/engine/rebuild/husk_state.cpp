@@ -78,7 +78,7 @@ Result<> set_descriptors(Context &context, Husk &husk, const model::DescriptorTa
 }
 
 Result<> set_signals(const model::Task &task, Calls &calls) {
-    TRY(calls.flush());
+    TRY(calls.room_for((task.actions.size() + 2) * (sizeof(os::Batch::Entry) + sizeof(model::SignalAction))));
     auto &batch = calls.batch();
     // children that ended while the tree was made have sent SIGCHLD: ignoring it for a moment discards what is pending
     const model::SignalAction ignore{1, 0, 0, 0};
@@ -94,7 +94,7 @@ Result<> set_signals(const model::Task &task, Calls &calls) {
 }
 
 Result<> set_limits(const model::Task &task, Calls &calls) {
-    TRY(calls.room_for(task.limits.size() * sizeof(rlimit64) * 2));
+    TRY(calls.room_for(task.limits.size() * (sizeof(os::Batch::Entry) + sizeof(rlimit64))));
     auto &batch = calls.batch();
     for (size_t i = 0; i < task.limits.size(); ++i) {
         // what is as wanted already is left alone: raising a hard limit needs CAP_SYS_RESOURCE, keeping it does not
@@ -124,7 +124,6 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
     if (!table_done) {
         const auto &table = *TRY(find(context.tree.descriptor_tables, task.descriptors));
         TRY(set_descriptors(context, husk, table, calls));
-        TRY(calls.flush());
     }
     TRY(in_task(context, task, calls.batch(), [&] { return calls.flush(); }));
     TRY(use_system_v(context.tree, task, calls));

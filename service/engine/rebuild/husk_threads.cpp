@@ -52,9 +52,13 @@ void set_scheduling(os::Batch &batch, const model::Scheduling &own) {
     attributes.runtime = own.runtime;
     attributes.deadline = own.deadline;
     attributes.period = own.period;
+    // Its own CPUs may all be gone: then any, not the one on which it was made. A deadline (sched(7)) needs them
+    // before.
+    const std::vector<std::byte> all(sizeof(cpu_set_t), std::byte(0xff));
+    batch.may(SYS_sched_setaffinity, 0, all.size(), batch.put(all));
+    batch.may(SYS_sched_setaffinity, 0, own.affinity.size(), batch.put(std::as_bytes(std::span(own.affinity))));
     if (own.policy != 0 || own.nice != 0 || own.flags != 0)
         batch.must("cannot set the scheduling policy", SYS_sched_setattr, 0, batch.put(attributes), 0);
-    batch.may(SYS_sched_setaffinity, 0, own.affinity.size(), batch.put(std::as_bytes(std::span(own.affinity))));
     if (own.io_priority != 0)
         batch.must("cannot set the I/O priority", SYS_ioprio_set, 1, 0, own.io_priority);
     if (own.timer_slack_ns != default_timer_slack)
@@ -203,8 +207,10 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
     batch.must("sigaltstack", SYS_sigaltstack, batch.put(stack), 0);
     if (leader) {
         TRY(set_timers(task, calls));
-        TRY(calls.flush());
-        husk.set_stop_signal(unused_signal(task));
+        if (const int signal = unused_signal(task); signal != husk.stop_signal()) {
+            TRY(calls.flush());
+            husk.set_stop_signal(signal);
+        }
     }
     // Real-time signals may be many: run whenever there is no more room.
     for (const model::Bytes &info : thread.pending) {
@@ -216,12 +222,12 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
             TRY(calls.room_for(info.size()));
             queue_signals(batch, {info}, task.pid, 0);
         }
-    TRY(calls.flush());
+    TRY(calls.room_for());
     if (leader) // with a shared table another task may have done it
         batch.may(SYS_close, husk.shop().worker_number);
-    TRY(calls.flush());
     TRY(set_own_filters(calls, task, index));
-    TRY(calls.flush());
+    constexpr size_t most_calls = 192; // one for each capability, twice, and some
+    TRY(calls.room_for(most_calls * sizeof(os::Batch::Entry) + thread.credentials.groups.size() * sizeof(gid_t)));
     set_credentials(batch, thread.credentials);
     if (thread.parent_death_signal != 0) // a change of credentials clears it
         batch.must("PR_SET_PDEATHSIG", SYS_prctl, PR_SET_PDEATHSIG, thread.parent_death_signal);
@@ -254,8 +260,10 @@ Result<> fill_threads(Context &context, Husk &husk, const model::Task &task) {
     Calls calls(husk);
     TRY(finish_system_v(context.tree, task, calls));
     TRY(calls.flush());
-    for (size_t i = 1; i < task.threads.size(); ++i)
-        TRY(husk.add_thread(task.threads[i].tid));
+    std::vector<int> tids;
+    for (const model::Thread &thread : task.threads)
+        tids.push_back(thread.tid);
+    TRY(husk.add_threads(std::span(tids).subspan(1)));
     TRY(set_common_filters(husk, task));
     // the leader last: it closes the way to the worker
     for (size_t i = task.threads.size(); i-- > 0;)

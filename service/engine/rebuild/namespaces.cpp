@@ -2,6 +2,7 @@
 #include "engine/rebuild/namespaces.h"
 
 #include "engine/machine.h"
+#include "engine/os/one_cpu.h"
 
 #include <cerrno>
 #include <csignal>
@@ -37,6 +38,7 @@ volatile int reaper_may_go = 0;
         ::nanosleep(&moment, nullptr);
     ::close(worker_number);
     // what the tree sees as /proc must be its own pids
+    os::use_all_cpus();
     (void)::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
     int result = 0;
     for (;;) {

@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint64_t least_run = 256U << 10U;
 constexpr uint64_t least_worth = 4U << 20U; // below, preparing costs more than it saves
-constexpr uint64_t most_at_once = 2U << 20U;
+constexpr uint64_t largest_piece = 2U << 20U;
 
 // Whether all memory may get huge pages: reading into those is as fast, and leaves them huge.
 bool huge_by_default() {
@@ -137,8 +137,8 @@ Result<Runs> copy_pages(const Context &context, Husk &husk, Calls &calls, const 
         if (!prepare(memory, *mapping))
             continue;
         for (const model::PageRun &run : part)
-            for (uint64_t done = 0; done < run.length; done += most_at_once)
-                pieces.push_back({run.address + done, std::min(most_at_once, run.length - done), run.offset + done});
+            for (uint64_t done = 0; done < run.length; done += largest_piece)
+                pieces.push_back({run.address + done, std::min(largest_piece, run.length - done), run.offset + done});
     }
     TRY_IN(os::in_parallel(pieces.size(), 4096,
                            [&](size_t i, std::span<std::byte>) { return copy(memory, context.pages, pieces[i]); }),
