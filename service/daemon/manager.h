@@ -140,7 +140,7 @@ class Manager {
     void emit_busy() const;
     Result<> watch_logins();
     static void answer_request(RunningJob &running, const job::Outcome &outcome);
-    void emit_job_changed(const RunningJob &running, std::initializer_list<const char *> changed) const;
+    void emit_job_changed(const RunningJob &running, std::initializer_list<const char *> properties) const;
     static int on_session_new(sd_bus_message *message, void *userdata, sd_bus_error *error);
 
     sd_bus *bus_;

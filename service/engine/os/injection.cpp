@@ -24,7 +24,7 @@ constexpr size_t largest_text = 64U << 20U;
 // In the lowest part of the main stack nothing lives: signal handlers that may run below the frame have room here, and
 // the stack's real end is far above.
 constexpr uint64_t scratch_distance = 4UL * batch_layout::page;
-constexpr uint64_t least_stack = 96 * 1024;
+constexpr uint64_t least_stack = 96UL * 1024;
 
 constexpr std::array<std::string_view, 2> sigreturn_codes = {
     std::string_view("\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", 9), // mov $15, %rax; syscall
