@@ -2,6 +2,7 @@
 #include "engine/capture/freeze.h"
 
 #include "engine/os/cgroup.h"
+#include "engine/os/one_cpu.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -82,6 +83,8 @@ Result<bool> hold(Stopped &process, std::set<int> &held) {
                 continue; // a thread that has ended but is not yet gone
             return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
         }
+        if (CPU_COUNT(&os::cpus_of_program()) > 1)
+            tracee->watch_closely();
         held.insert(tid);
         if (tid == process.pid)
             process.threads.insert(process.threads.begin(), std::move(*tracee));

@@ -31,6 +31,7 @@ void *number(unsigned long value) {
 }
 
 constexpr int poll_us = 20;
+constexpr int close_looks = 200; // some 50 microseconds
 constexpr size_t largest_xstate = 64UL << 10U;
 
 } // namespace
@@ -44,13 +45,14 @@ Result<Tracee> Tracee::seize(int tid, unsigned long options) {
 }
 
 Tracee::Tracee(Tracee &&other) noexcept
-    : tid_(std::exchange(other.tid_, 0)), group_stop_(std::exchange(other.group_stop_, 0)) {}
+    : tid_(std::exchange(other.tid_, 0)), group_stop_(std::exchange(other.group_stop_, 0)), closely_(other.closely_) {}
 
 Tracee &Tracee::operator=(Tracee &&other) noexcept {
     if (this != &other) {
         (void)detach();
         tid_ = std::exchange(other.tid_, 0);
         group_stop_ = std::exchange(other.group_stop_, 0);
+        closely_ = other.closely_;
     }
     return *this;
 }
@@ -69,12 +71,14 @@ Result<> Tracee::detach() {
 Result<Stop> Tracee::wait(int timeout_ms) {
     Stop stop;
     const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
-    for (;;) {
+    for (int looks = closely_ ? close_looks : 0;; --looks) {
         // waitpid has no time limit of its own: look, and sleep shortly, when one is wanted
-        const int got = ::waitpid(tid_, &stop.status, timeout_ms == 0 ? __WALL : __WALL | WNOHANG);
+        const int got = ::waitpid(tid_, &stop.status, timeout_ms == 0 && looks <= 0 ? __WALL : __WALL | WNOHANG);
         if (got == tid_)
             break;
         if (got == 0) {
+            if (looks > 0)
+                continue;
             if (std::chrono::steady_clock::now() > until)
                 return fail(ETIMEDOUT, "thread {} does not stop", tid_);
             ::usleep(poll_us);

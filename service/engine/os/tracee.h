@@ -79,6 +79,9 @@ class Tracee {
     Result<> go_on_to_syscall();
     Result<> interrupt();
     Result<Stop> wait(int timeout_ms = 0); // 0: as long as it takes
+    // Each wait looks again and again before it sleeps: for a task on another CPU, which stops sooner than we would be
+    // woken.
+    void watch_closely() { closely_ = true; }
 
     // From wherever the task stands in the kernel to a PTRACE_EVENT_STOP, where set registers take effect as after a
     // signal (interrupted system calls are restarted); no instruction of the task runs. Signals must be blocked.
@@ -93,6 +96,7 @@ class Tracee {
     explicit Tracee(int tid) : tid_(tid) {}
     int tid_ = 0;
     int group_stop_ = 0;
+    bool closely_ = false;
 };
 
 } // namespace abey::os
