@@ -48,6 +48,14 @@ class FileKeeper {
     // line that would change it. Who holds the file is for the caller to add; keep() adds it itself.
     virtual Result<model::Strategy> plan(const model::Inode &inode, const Fd &file, const FileUse &use) = 0;
 
+    // Before the processes stand still: takes down what is in the files that a process has mapped, so that
+    // fingerprint() need not read them then. A hint.
+    virtual void look_ahead(int /*pid*/) {}
+
+    // Of a file that is found again by its name: fills inode.content, as far as that can be done by reading `file`,
+    // whose open flags are as its holder has them.
+    virtual void fingerprint(model::Inode & /*inode*/, const Fd & /*file*/, const FileUse & /*use*/) {}
+
     // Carries the plan out and fills inode.kept (and xattrs). Embedded contents go to the image's deleted/ directory.
     // `file` is readable; through it the contents are taken.
     virtual Result<> keep(model::Inode &inode, const Fd &file, const FileUse &use) = 0;

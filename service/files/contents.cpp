@@ -51,6 +51,21 @@ Result<> copy_stretch(const Fd &from, const Fd &to, uint64_t start, uint64_t end
     return copy_blocks(from, to, static_cast<uint64_t>(in), end);
 }
 
+constexpr uint32_t first_flags = FS_NOCOW_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_SYNC_FL;
+constexpr uint32_t last_flags = FS_APPEND_FL | FS_IMMUTABLE_FL;
+
+// ioctl_iflags(2): the kernel takes and gives an int, whatever the number's size says.
+bool change_flags(const Fd &file, uint32_t add, uint32_t remove) {
+    unsigned int flags[2] = {};
+    if (::ioctl(file.get(), FS_IOC_GETFLAGS, flags) != 0)
+        return false;
+    const unsigned int wanted = (flags[0] & ~remove) | add;
+    if (wanted == flags[0])
+        return true;
+    flags[0] = wanted;
+    return ::ioctl(file.get(), FS_IOC_SETFLAGS, flags) == 0;
+}
+
 // Attributes that belong to the layer below, or to keys that we do not have.
 bool is_left_out(std::string_view name) {
     return name.starts_with("trusted.overlay.") || name == "security.ima" || name == "security.evm" ||
@@ -60,14 +75,8 @@ bool is_left_out(std::string_view name) {
 } // namespace
 
 Result<> clone_contents(const Fd &from, const Fd &to) {
-    unsigned int flags[2] = {};
-    if (::ioctl(from.get(), FS_IOC_GETFLAGS, flags) == 0 && (flags[0] & FS_NOCOW_FL) != 0) {
-        unsigned int own[2] = {};
-        if (::ioctl(to.get(), FS_IOC_GETFLAGS, own) == 0) {
-            own[0] |= FS_NOCOW_FL;
-            ::ioctl(to.get(), FS_IOC_SETFLAGS, own); // when it fails the next call says so
-        }
-    }
+    if ((read_flags(from) & FS_NOCOW_FL) != 0)
+        (void)change_flags(to, FS_NOCOW_FL, 0); // when it fails the next call says so
     if (::ioctl(to.get(), FICLONE, from.get()) != 0)
         return fail(errno, "the file system cannot share the data");
     return {};
@@ -154,6 +163,23 @@ Result<std::vector<std::pair<model::Bytes, model::Bytes>>> read_xattrs(const Fd 
         found.emplace_back(name, value.substr(0, static_cast<size_t>(size)));
     }
     return found;
+}
+
+uint32_t read_flags(const Fd &file) {
+    unsigned int flags[2] = {};
+    return ::ioctl(file.get(), FS_IOC_GETFLAGS, flags) == 0 ? flags[0] & (first_flags | last_flags) : 0;
+}
+
+void apply_first_flags(const Fd &file, uint32_t flags) noexcept {
+    // One by one: each file system has some of them.
+    for (uint32_t flag = 1; flag != 0 && flag <= first_flags; flag <<= 1U)
+        if ((flags & first_flags & flag) != 0)
+            (void)change_flags(file, flag, 0);
+}
+
+bool apply_last_flags(const Fd &file, uint32_t flags, bool set) noexcept {
+    const uint32_t wanted = flags & last_flags;
+    return wanted == 0 || change_flags(file, set ? wanted : 0, set ? 0 : wanted);
 }
 
 Result<> apply_attributes(const Fd &file, const model::Inode &inode) {

@@ -28,6 +28,15 @@ Result<> check_space(const Fd &directory, uint64_t bytes);
 // Extended attributes with ACLs (xattr(7)); at most 64 KiB each and 1 MiB together. File systems without any give none.
 Result<std::vector<std::pair<model::Bytes, model::Bytes>>> read_xattrs(const Fd &file);
 
+// Flags of chattr(1) that can be given to a file again (ioctl_iflags(2)); 0 where the file system has none.
+uint32_t read_flags(const Fd &file);
+// Those of them that must be set while a file is empty (no copy-on-write), and that allow everything that is done until
+// the resume ends (no dump, no access times, synchronous). Not possible here is no error: copying does without, too.
+void apply_first_flags(const Fd &file, uint32_t flags) noexcept;
+// Append-only and immutable: a file that has them cannot be opened for writing any more, so they come last of all.
+// `set`: false takes them away, so that a name can be removed. True when there was nothing to do.
+bool apply_last_flags(const Fd &file, uint32_t flags, bool set) noexcept;
+
 // Owner, mode, extended attributes and times as saved, in the order in which none undoes another.
 Result<> apply_attributes(const Fd &file, const model::Inode &inode);
 

@@ -37,9 +37,13 @@ using Explain = std::function<void(const Explanation &)>;
 // directory named by the checkpoint's id (empty: a random one). The policy must outlive the keeper. `keep_running`: the
 // processes go on after the checkpoint and could still write, so an inode itself is never what is kept (no relink). A
 // keeper that is destroyed without sync() having succeeded does not discard by itself: call discard().
+// `pins`: a directory on the images' file system, made when first needed, by which checkpoints share the copies that
+// stand in for system files: one inode for each content, which has a name there and one in each image that uses it.
+// Empty: nothing is shared.
 std::unique_ptr<engine::FileKeeper> make_keeper(const policy::Policy &policy, std::string images,
                                                 std::string checkpoint_id, bool keep_running = false,
-                                                Explain explain = {}); // told of each plan(); may be null
+                                                Explain explain = {}, // told of each plan(); may be null
+                                                std::string pins = {});
 
 // The home was or will be brought back to a saved state: what had a name below `home` is looked for below `place`.
 // There inode numbers are as they were, but subvolume and device are others and are not compared. Before the roll-back,
@@ -67,5 +71,9 @@ std::unique_ptr<engine::FileOpener> make_opener(std::string images, std::vector<
 // IMAGES/deleted/areas tells. To be called before the image is removed. What is not there any more is no error; one
 // that cannot be removed is, after everything else has been.
 Result<> remove_leftovers(const std::string &images);
+
+// Removes the copies that no image uses any more: those with no other name than the one in `pins`. Harmless beside a
+// suspend, which makes a copy anew when the one it wanted has just gone. ENOENT is no error.
+Result<> collect_pins(const std::string &pins);
 
 } // namespace abey::files

@@ -4,9 +4,11 @@
 #include "files/area.h"
 #include "files/contents.h"
 #include "files/files.h"
+#include "files/fingerprint.h"
 #include "files/identity.h"
 #include "files/ledger.h"
 #include "files/naming.h"
+#include "files/pins.h"
 #include "policy/file_system.h"
 #include "policy/policy.h"
 
@@ -97,9 +99,17 @@ std::string random_id() {
 
 class Keeper final : public engine::FileKeeper {
   public:
-    Keeper(const policy::Policy &policy, std::string images, std::string id, bool keep_running, Explain explain)
+    Keeper(const policy::Policy &policy, std::string images, std::string id, bool keep_running, Explain explain,
+           std::string pins)
         : policy_(policy), images_(std::move(images)), id_(id.empty() ? random_id() : std::move(id)),
-          keep_running_(keep_running), explain_(std::move(explain)) {}
+          keep_running_(keep_running), explain_(std::move(explain)), pins_(std::move(pins)) {}
+
+    void look_ahead(int pid) override { fingerprints_.look_ahead(pid); }
+
+    void fingerprint(model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
+        if (!use.writable && S_ISREG(inode.mode) && inode.naming == model::Naming::named)
+            inode.content = fingerprints_.of(file);
+    }
 
     Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root) override {
         model::Inode inode;
@@ -135,7 +145,7 @@ class Keeper final : public engine::FileKeeper {
         Need need = TRY_IN(need_of(inode, policy_), "{}", printable(inode.path));
         if (need == Need::none) {
             for (const Strategy strategy : pins_of(inode, use)) {
-                const auto possible = check(strategy, inode, file);
+                const auto possible = PinnedCopies::check(strategy, inode);
                 if (possible) {
                     told.rule = "[[pin]]";
                     if (strategy == Strategy::copy)
@@ -169,6 +179,8 @@ class Keeper final : public engine::FileKeeper {
         if (need == Need::none)
             return pin(inode, file, use);
         inode.xattrs = TRY_IN(read_xattrs(file), "{}: {}", use.described(), printable(inode.path));
+        if (S_ISREG(inode.mode) || S_ISDIR(inode.mode)) // on a device the call would be another one
+            inode.flags = read_flags(file);
         if (need == Need::shape) {
             inode.kept.strategy = Strategy::empty;
             inode.kept.rule = "built-in: it has no contents";
@@ -197,6 +209,7 @@ class Keeper final : public engine::FileKeeper {
             if (::fsync(file.get()) != 0)
                 return fail(errno, "cannot write {}/{} to disk", printable(placed.area->path), placed.name);
         }
+        TRY(pins_.share(deleted_));
         for (const auto &[key, area] : areas_) {
             struct statfs fs = {};
             if (::fstatfs(area.files.get(), &fs) == 0 && names_follow_files(static_cast<uint32_t>(fs.f_type)))
@@ -217,6 +230,7 @@ class Keeper final : public engine::FileKeeper {
         for (const auto &[key, area] : areas_)
             remove_if_empty(area.above, key.second, area.area, id_);
         areas_.clear();
+        pins_.forget();
         if (deleted_) {
             for (uint64_t i = 1; i <= blob_count_; i++)
                 ::unlinkat(deleted_.get(), fmt::format_int(i).c_str(), 0);
@@ -255,10 +269,13 @@ class Keeper final : public engine::FileKeeper {
 
     Result<> pin(model::Inode &inode, const Fd &file, const engine::FileUse &use) {
         for (const Strategy strategy : pins_of(inode, use)) {
-            auto done = check(strategy, inode, file);
-            if (done)
-                done = carry_out(strategy, inode, file);
+            auto done = PinnedCopies::check(strategy, inode);
             if (done) {
+                TRY(open_deleted());
+                done = pins_.make(strategy, inode, file, deleted_, fmt::format("{}", blob_count_ + 1));
+            }
+            if (done) {
+                inode.kept.blob = fmt::format("{}", ++blob_count_); // from here on discard() removes it
                 inode.xattrs = TRY_IN(read_xattrs(file), "{}: {}", use.described(), printable(inode.path));
                 inode.kept.strategy = Strategy::pin;
                 inode.kept.rule = "[[pin]]";
@@ -420,6 +437,8 @@ class Keeper final : public engine::FileKeeper {
     const std::string id_;
     const bool keep_running_;
     const Explain explain_;
+    PinnedCopies pins_;
+    Fingerprints fingerprints_;
     Fd deleted_; // IMAGES/deleted
     uint64_t blob_count_ = 0;
     uint64_t embedded_ = 0; // bytes
@@ -431,9 +450,10 @@ class Keeper final : public engine::FileKeeper {
 } // namespace
 
 std::unique_ptr<engine::FileKeeper> make_keeper(const policy::Policy &policy, std::string images,
-                                                std::string checkpoint_id, bool keep_running, Explain explain) {
+                                                std::string checkpoint_id, bool keep_running, Explain explain,
+                                                std::string pins) {
     return std::make_unique<Keeper>(policy, std::move(images), std::move(checkpoint_id), keep_running,
-                                    std::move(explain));
+                                    std::move(explain), std::move(pins));
 }
 
 } // namespace abey::files

@@ -3,7 +3,9 @@
 // Restore's side: named files by name and identity, kept ones made again.
 #include "files/area.h"
 #include "files/contents.h"
+#include "files/cut.h"
 #include "files/files.h"
+#include "files/fingerprint.h"
 #include "files/identity.h"
 #include "files/ledger.h"
 #include "files/remake.h"
@@ -51,24 +53,22 @@ class Opener final : public engine::FileOpener {
     }
 
     Result<> settle() override {
-        for (Appended &one : appended_) {
-            const Fd file = TRY(reopen(one.file, O_RDWR));
-            // What is cut off is held until all is done: a resume that fails after this puts it back.
-            one.tail = TRY_IN(open_file(one.directory, O_TMPFILE | O_RDWR, 0600), "{}", printable(one.path));
-            TRY_IN(copy_tail(file, one.size, one.tail), "{}", printable(one.path));
-            if (::ftruncate(file.get(), static_cast<off_t>(one.size)) != 0)
-                return fail(errno, "cannot cut {} to {} bytes", printable(one.path), one.size);
-            one.cut = true;
+        for (Flagged &one : flagged_) {
+            const Fd file = TRY(reopen(one.file, O_RDONLY | O_NONBLOCK));
+            const uint32_t before = read_flags(file);
+            if (!apply_last_flags(file, one.flags, true))
+                return fail(errno, "{}: cannot make it append-only or immutable again", printable(one.path));
+            one.set = read_flags(file) != before;
         }
-        return {};
+        return cut_.cut();
     }
 
     Result<> finish(bool keep_checkpoint) override {
-        appended_.clear();
+        Result<> first = cut_.forget();
+        flagged_.clear();
         made_.clear();
         made_names_.clear();
         made_directories_.clear();
-        Result<> first;
         auto remove = [&](const std::string &path) {
             if (auto removed = remove_kept_file(path); !removed && first)
                 first = std::move(removed);
@@ -153,9 +153,14 @@ class Opener final : public engine::FileOpener {
                 place = Place::copied;
             }
         }
-        if (auto reason = difference(inode, now, place))
-            return fail(ESTALE, "not the one of the checkpoint: {}", *reason);
-        return {};
+        const auto reason = difference(inode, now, place);
+        if (!reason)
+            return {};
+        const auto other = inode.content.known ? other_contents(inode, file) : std::nullopt;
+        if (inode.content.known && !other)
+            return {};
+        return fail(ESTALE, "not the one of the checkpoint: {}{}", *reason,
+                    other ? fmt::format(" ({}); a [[pin]] rule of the policy would have kept a copy", *other) : "");
     }
 
     // The same of a file that was found by its lasting name: the policy may take it as it is.
@@ -183,19 +188,6 @@ class Opener final : public engine::FileOpener {
             break;
         }
         return verified;
-    }
-
-    static Result<> copy_tail(const Fd &from, uint64_t offset, const Fd &to) {
-        std::vector<std::byte> buffer(1U << 20U);
-        for (uint64_t at = 0;;) {
-            const auto size = ::pread(from.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset + at));
-            if (size < 0)
-                return fail(errno, "cannot read what was appended");
-            if (size == 0)
-                return {};
-            TRY(write_at(to, std::span(buffer).first(static_cast<size_t>(size)), at));
-            at += static_cast<uint64_t>(size);
-        }
     }
 
     // An O_PATH descriptor of the file under that name, verified. O_PATH first, so that a fifo or device which may have
@@ -271,7 +263,7 @@ class Opener final : public engine::FileOpener {
     // The kept contents, open for reading, verified as far as they can be.
     [[nodiscard]] Result<Fd> open_source(const model::Inode &inode) const {
         Fd path;
-        if (inode.kept.strategy == Strategy::embed) {
+        if (inode.kept.strategy == Strategy::embed || inode.kept.strategy == Strategy::pin) {
             const std::string &blob = inode.kept.blob;
             if (blob.empty() || blob.find_first_not_of("0123456789") != std::string::npos)
                 return fail(EINVAL, "\"{}\" is not the name of an embedded file", printable(blob));
@@ -318,9 +310,10 @@ class Opener final : public engine::FileOpener {
             file = TRY(make(inode));
         // no writable descriptor stays behind: it would keep others from executing the file
         Fd path = S_ISLNK(inode.mode) ? std::move(file) : TRY(reopen(file, O_PATH));
-        auto opened = open_again(path, inode, flags);
-        if (opened)
-            made_.emplace(inode.id, std::move(path));
+        auto opened = TRY(open_again(path, inode, flags));
+        if (inode.flags != 0 && inode.kept.strategy != Strategy::relink)
+            flagged_.push_back({TRY(duplicate(path)), inode.path, inode.flags, false});
+        made_.emplace(inode.id, std::move(path));
         return opened;
     }
 
@@ -336,8 +329,10 @@ class Opener final : public engine::FileOpener {
     }
 
     Result<Fd> open_or_make_named(const model::Inode &inode) {
-        if (Fd there = TRY(locate_if_there(inode)))
+        if (Fd there = TRY(locate_if_there(inode))) {
+            TRY(note_appended(inode, there));
             return there;
+        }
         Where at = TRY(where(inode.path));
         Parent parent = TRY(Parent::open(at.base, at.path));
         model::Inode directory;
@@ -371,6 +366,7 @@ class Opener final : public engine::FileOpener {
 
     Fill filler(const model::Inode &inode) const {
         return [this, &inode](const Fd &file) -> Result<> {
+            apply_first_flags(file, inode.flags);
             if (inode.kept.strategy == Strategy::empty) {
                 if (::ftruncate(file.get(), static_cast<off_t>(inode.size)) != 0)
                     return fail(errno, "cannot set the size {}", inode.size);
@@ -411,30 +407,17 @@ class Opener final : public engine::FileOpener {
         if (static_cast<uint64_t>(status.st_size) <= inode.size ||
             on_changed_(inode.path) != policy::ChangedAction::restore_size)
             return {};
-        const Where at = TRY(where(inode.path));
-        const auto full = at.full();
-        appended_.push_back({.file = TRY(duplicate(file)),
-                             .directory = full.substr(0, std::max<size_t>(full.rfind('/'), 1)),
-                             .path = inode.path,
-                             .size = inode.size,
-                             .tail = Fd()});
+        cut_.add(TRY(duplicate(file)), inode);
         return {};
     }
 
     // The restore failed: names that we made go away again. Files without name go with their descriptors.
     void undo() noexcept {
-        for (Appended &one : appended_) {
-            if (!one.cut)
-                continue;
-            if (const auto file = reopen(one.file, O_RDWR)) {
-                std::vector<std::byte> buffer(1U << 20U);
-                uint64_t at = 0;
-                for (ssize_t size = 0;
-                     (size = ::pread(one.tail.get(), buffer.data(), buffer.size(), static_cast<off_t>(at))) > 0;
-                     at += static_cast<uint64_t>(size))
-                    (void)write_at(*file, std::span(buffer).first(static_cast<size_t>(size)), one.size + at);
-            }
-        }
+        cut_.undo();
+        for (const Flagged &one : flagged_)
+            if (one.set)
+                if (const auto file = reopen(one.file, O_RDONLY | O_NONBLOCK))
+                    (void)apply_last_flags(*file, one.flags, false);
         for (const Parent::Made &made : std::views::reverse(made_names_)) {
             if (::unlinkat(made.above.get(), made.name.c_str(), 0) != 0 && errno == EISDIR)
                 ::unlinkat(made.above.get(), made.name.c_str(), AT_REMOVEDIR);
@@ -443,18 +426,18 @@ class Opener final : public engine::FileOpener {
             ::unlinkat(made.above.get(), made.name.c_str(), AT_REMOVEDIR);
     }
 
-    struct Appended {
-        Fd file; // O_PATH
-        std::string directory, path;
-        uint64_t size = 0; // that it had
-        Fd tail;           // what was cut off
-        bool cut = false;
+    struct Flagged { // made again, not yet append-only or immutable
+        Fd file;     // O_PATH
+        std::string path;
+        uint32_t flags = 0;
+        bool set = false;
     };
 
     const std::string images_;
     const std::vector<HomeTranslation> homes_;
     const OnChanged on_changed_;
-    std::vector<Appended> appended_;
+    CutFiles cut_{images_};
+    std::vector<Flagged> flagged_;
     std::set<model::ObjRef> noted_;
     std::map<model::ObjRef, Fd> made_; // O_PATH
     std::set<std::string> places_;     // kept.place of every inode met

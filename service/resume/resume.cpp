@@ -11,6 +11,7 @@
 #include "engine/rebuild/fill_husk.h"
 #include "engine/rebuild/namespaces.h"
 #include "engine/rebuild/objects.h"
+#include "files/cut.h"
 #include "files/files.h"
 #include "snapshot/provider.h"
 #include "store/records.h"
@@ -251,6 +252,8 @@ Result<Report> run(const Request &request) {
     const auto image = TRY(image::Reader::open(request.images));
     TRY(image.verify());
     const model::Tree tree = TRY(image.tree());
+    // An earlier resume may have been killed at its last step.
+    TRY(files::put_back(request.images));
     const auto here = TRY(engine::this_machine());
     TRY(engine::check_machine(tree.machine, here));
 

@@ -245,8 +245,11 @@ Result<uint64_t> Store::size_of(const std::string &id) const {
     std::filesystem::recursive_directory_iterator entry(place_of(id), error);
     for (; !error && entry != std::filesystem::recursive_directory_iterator(); entry.increment(error)) {
         struct stat status {};
-        if (::lstat(entry->path().c_str(), &status) == 0)
-            size += static_cast<uint64_t>(status.st_blocks) * block;
+        if (::lstat(entry->path().c_str(), &status) != 0)
+            continue;
+        // one name is among the shared ones
+        const uint64_t users = S_ISREG(status.st_mode) && status.st_nlink > 1 ? status.st_nlink - 1 : 1;
+        size += static_cast<uint64_t>(status.st_blocks) * block / users;
     }
     if (error)
         return fail(error.value(), "cannot measure checkpoint {}", id);

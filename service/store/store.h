@@ -9,6 +9,8 @@
 //   ID/resumed         it was resumed and does not wait any more
 //   ID/pinned          neither retention nor a request removes it
 //   .removing-ID/      on its way out
+//   .pins/             copies of system files that checkpoints share, each with a further name in each image that uses
+//   it
 // There is no index: the directories are the state, and each step is one rename or one new name, so that a crash leaves
 // either what was or what is to be. All paths are the store's own; nothing here follows a symlink out of it.
 #pragma once
@@ -84,6 +86,8 @@ class Store {
     [[nodiscard]] std::string directory(const std::string &id) const;
     // Where the engine writes its image; does not exist before it does. Also of a checkpoint that is being removed.
     [[nodiscard]] std::string images(const std::string &id) const;
+    // Where checkpoints share copies of system files; may not exist.
+    [[nodiscard]] std::string pins() const { return root_ + "/.pins"; }
     // Who makes, resumes or removes a checkpoint holds it, until the descriptor is closed or the holder dies. EBUSY:
     // somebody else does. A begun removal does not end it.
     [[nodiscard]] Result<Fd> hold(const std::string &id) const;
@@ -107,7 +111,7 @@ class Store {
         std::vector<Error> unreadable;
     };
     [[nodiscard]] Result<Listed> list() const;
-    // Bytes on disk, without the home's snapshot.
+    // Bytes on disk, without the home's snapshot. Of what checkpoints share each has its part.
     [[nodiscard]] Result<uint64_t> size_of(const std::string &id) const;
 
     // Two steps, so that what lies elsewhere (snapshot, kept files) can be removed in between, and again after a crash.

@@ -97,15 +97,18 @@ Result<Report> run(const Request &request) {
 
     tell("preflight", 0);
     os::LateClose late;
-    const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
+    const auto files =
+        files::make_keeper(*request.policy, request.images, request.id, request.keep_running, {}, request.pins);
     auto image = TRY(image::Writer::create(request.images));
     Undo undo(*files, request.home);
     if (request.home != nullptr) {
         request.home->on_progress([&](int percent) { tell("home", percent * 5 / 100); });
         TRY(request.home->prepare());
     }
-    for (const os::ProcStat &process : TRY(capture::list(target_of(request))))
+    for (const os::ProcStat &process : TRY(capture::list(target_of(request)))) {
         files::write_back(process.pid);
+        files->look_ahead(process.pid);
+    }
     model::Tree tree;
     tree.machine = TRY(engine::this_machine());
 

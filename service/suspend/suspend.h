@@ -35,6 +35,7 @@ struct Request {
     std::string cgroup;                     // a cgroup v2 directory: everything in it and below, or both empty and
     std::vector<capture::Spared> spare;     // processes of the cgroup which are left alone: the frontend
     std::string images;                     // directory of the image: made when missing, must be empty
+    std::string pins;                       // where images share copies of system files; empty: they do not
     std::string id;                         // the checkpoint's id, for names in dedicated areas and of snapshots
     const policy::Policy *policy = nullptr; // not null
     snapshot::Provider *home = nullptr;     // null: no home is saved

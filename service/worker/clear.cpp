@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/cgroup.h"
 #include "engine/os/fd.h"
+#include "files/cut.h"
 #include "session/frontend.h"
 #include "store/recorded_home.h"
 #include "worker/session_end.h"
@@ -85,7 +86,9 @@ Result<> clear_resume(const job::Job &job) {
     if (const auto checkpoint = store.find(job.checkpoint); checkpoint && checkpoint->state != store::State::waiting)
         return {};
     TRY(end_session_of(job));
-    return store::bring_home_back(store, job.checkpoint, job::invocation());
+    const auto files = files::put_back(store.images(job.checkpoint));
+    TRY(store::bring_home_back(store, job.checkpoint, job::invocation()));
+    return files;
 }
 
 } // namespace

@@ -23,6 +23,7 @@ Result<job::Outcome> remove(const job::Job &job) {
     }
     TRY_IN(files::remove_leftovers(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     TRY(store.remove(job.checkpoint));
+    TRY(files::collect_pins(store.pins()));
     return job::Outcome{.ok = true};
 }
 

@@ -47,6 +47,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     auto provider = TRY(home_provider(policy, target.home));
     store::RecordedHome home(std::move(provider), store, job.checkpoint, job::invocation());
     request.images = store.images(job.checkpoint);
+    request.pins = store.pins();
     request.id = job.checkpoint;
     request.policy = &policy;
     request.home = &home;
@@ -79,8 +80,10 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
 // A snapshot that could not be removed is still known by its record, and removed at the daemon's next start.
 Result<> give_up(const job::Job &job, const store::Store &store) {
     const auto checkpoint = TRY(store.find(job.checkpoint));
-    if (!checkpoint.home)
-        return store.remove(job.checkpoint);
+    if (!checkpoint.home) {
+        TRY(store.remove(job.checkpoint));
+        return files::collect_pins(store.pins());
+    }
     TRY(remove(job));
     return {};
 }

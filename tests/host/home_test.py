@@ -1,26 +1,32 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Homes that are not on btrfs: home_test.py --build DIR ext4|xfs
+"""Homes that are not on btrfs: home_test.py --build DIR ext4|xfs|ext4-tar|tmpfs-rsync|tmpfs-tar|ext4-none|tmpfs-none
 
 A session is suspended, its home is changed, the host reboots, the session is resumed at the next login: the home is what it
-was, what it had become is kept beside it, and the programs go on in it.
+was, what it had become is kept beside it, and the programs go on in it. A home in memory does not outlast a reboot, so there is none
+with it, and the session is resumed by a command. With the provider "none" nothing is brought back: what has changed is found.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
-import time
 
 from adas_session import HOME, LOG, AdasSession, abeyctl, complaint, json_of, still_alive, wait_until
 from checks import Checks, StepFailed, first_line
+from divergence_test import counter_in
 from host import Host, HostError
 from observe import Log
-from session_test import resume_by_login
+from session_test import resume_by_login, set_fault
 from terminal import TerminalError
 
 AREA = "/home/.abeyance-homes"
-KINDS = {"ext4": "rsync", "xfs": "reflink"}
+RESUME = "abeyance-resume@.service"
+# of each test: the file system, the provider, whether the policy names it
+KINDS = {"ext4": ("ext4", "rsync", False), "xfs": ("xfs", "reflink", False), "ext4-tar": ("ext4", "tar", True),
+         "tmpfs-rsync": ("tmpfs", "rsync", False), "tmpfs-tar": ("tmpfs", "tar", True),
+         "ext4-none": ("ext4", "none", True), "tmpfs-none": ("tmpfs", "none", True)}
 PARTS = ("pid", "threads", "scratch", "mapped", "state")
 HOOKS = """
 [[hook]]
@@ -38,14 +44,114 @@ PLAN = ["a failing hook ends the suspend", "and the session runs on", "check tel
         "explain tells how a deleted file is kept", "suspend", "diff tells what has changed", "hooks were run", "the user's hook ran as the user", "nothing is left of the session", "the copy is root's alone", "counted on",
         "holds what it held", "the home is as it was", "the displaced home is kept", "it runs on in the home that was brought back",
         "nothing is left on its way", "suspended again", "the second copy shares what did not change", "removed, the copy goes"]
+PLAN_OF_NONE = ["the list is root's alone", "unchanged: resumed", "unchanged: counted on", "unchanged: holds what it held",
+                "changed: diff names it, although size and time are the same", "changed: refused, the file is named", "changed: it waits on",
+                "a file that the session holds was changed: refused with keep, too", "killed while it cuts: not resumed",
+                "killed while it cuts: what was cut off is put back", "cut to its old size: resumed with keep", "cut to its old size: counted on",
+                "the home stayed as it was", "nothing was displaced", "removed, the list goes"]
 
 
 def names(host, path):
     return sorted(entry.name for entry in host.path(path).iterdir())
 
 
+def resume(host, session, file_system, count, *options):
+    """The session's processes; its id and terminal are new ones."""
+    if file_system != "tmpfs":
+        host.reboot()
+        session.terminal, session.id, processes = resume_by_login(host, count)
+        return processes
+    result = abeyctl(host, "resume", *options)
+    if result.returncode != 0:
+        raise StepFailed(complaint(result))
+    session.id, _ = wait_until(lambda: session.log().counts[-1] > count and counter_in(host, []), "the resumed session", 60)
+    return session.processes()
+
+
+def write_policy(host, provider, more=""):
+    policies = host.path("etc/abeyance/policy.d")
+    policies.mkdir(parents=True, exist_ok=True)
+    (policies / "00-home.toml").write_text(f'[home]\nprovider = "{provider}"\n{more}')
+
+
+def shared_inodes(host, provider, states):
+    """Of all states, the inodes that hold the file that did not change; of archives, the first."""
+    name = "0.tar" if provider == "tar" else "tree/large"
+    return {host.path(f"{AREA}/snapshots/{state}/{name}").stat().st_ino for state in states}
+
+
+def verify_only(host, checks, file_system):
+    """The provider "none": what it is told to verify it verifies, and so it does what the session holds."""
+    write_policy(host, "none", 'verify = ["papers"]\nverify-contents = true\n')
+    session = AdasSession(host)
+    session.start_programs()
+    paper = host.path(f"{HOME}/papers/one.txt")
+    paper.parent.mkdir()
+    paper.write_text("first version\n")
+    report = session.ask(session.counter())
+
+    def suspend():
+        watched = session.watch()
+        result = abeyctl(host, "suspend", session.id, "--json")
+        if result.returncode != 0:
+            raise StepFailed(f"no checkpoint to go on with: {complaint(result)}")
+        still_alive(watched, 60)
+        session.terminal.close()
+        return json_of(result)["checkpoint"]
+
+    def counted_on(name):
+        log = session.log()
+        checks.check(name, (None, None, []), (Log.gap(log.counts), Log.gap(log.beats), log.broken[:2]))
+
+    checkpoint = suspend()
+    checks.check("the list is root's alone", "0o40700", oct(host.path(f"{AREA}/snapshots").stat().st_mode))
+    processes = resume(host, session, file_system, session.log().counts[-1], checkpoint)
+    checks.check("unchanged: resumed", "the counter", "the counter" if any("counter.py" in process.command for process in processes) else processes)
+    now = session.ask(session.counter(processes))
+    counted_on("unchanged: counted on")
+    checks.check("unchanged: holds what it held", {part: report[part] for part in PARTS}, {part: now[part] for part in PARTS})
+
+    checkpoint = suspend()
+    count = session.log().counts[-1]
+    paper = host.path(f"{HOME}/papers/one.txt")  # of the host as it is booted now
+    status = paper.stat()
+    paper.write_text("other version\n")
+    os.utime(paper, ns=(status.st_atime_ns, status.st_mtime_ns))
+    changed = {one["path"] for one in json_of(abeyctl(host, "diff", checkpoint, "--json")).get("changes", [])}
+    checks.check("changed: diff names it, although size and time are the same", {"papers/one.txt"}, changed)
+    result = abeyctl(host, "resume", checkpoint)
+    checks.check("changed: refused, the file is named", "papers/one.txt", complaint(result),
+                 result.returncode != 0 and "papers/one.txt" in result.stderr)
+    states = {one["id"]: one["state"] for one in json_of(abeyctl(host, "list", "--json"))["list"]}
+    checks.check("changed: it waits on", "waiting", states.get(checkpoint))
+    with open(host.path(f"{HOME}/{LOG}"), "ab") as file:
+        file.write(b"of somebody else\n")
+    result = abeyctl(host, "resume", checkpoint, "--on-divergence", "keep")
+    checks.check("a file that the session holds was changed: refused with keep, too", LOG, complaint(result),
+                 result.returncode != 0 and LOG in result.stderr)
+    write_policy(host, "none", f'[[changed]]\npath = "{HOME}/{LOG}"\naction = "restore-size"\n')
+    set_fault(host, "cut", RESUME)
+    result = abeyctl(host, "resume", checkpoint, "--on-divergence", "keep")
+    checks.check("killed while it cuts: not resumed", "status not 0", complaint(result), result.returncode != 0)
+    checks.attempt("killed while it cuts: what was cut off is put back", "yes", lambda: wait_until(
+        lambda: host.path(f"{HOME}/{LOG}").read_bytes().endswith(b"of somebody else\n") and "yes", "the file's old end", 60))
+    set_fault(host, "", RESUME)
+    before = set(session.home())
+    result = abeyctl(host, "resume", checkpoint, "--on-divergence", "keep")
+    checks.check("cut to its old size: resumed with keep", "status 0", "status 0" if result.returncode == 0 else complaint(result))
+    wait_until(lambda: counter_in(host, []) and session.log().counts[-1] > count, "the resumed session", 60)
+    counted_on("cut to its old size: counted on")
+    checks.check("the home stayed as it was", (set(), "other version\n"), (before ^ set(session.home()), paper.read_text()))
+    checks.check("nothing was displaced", [], names(host, f"{AREA}/displaced"))
+    # A resumed checkpoint is removed by the service.
+    checks.attempt("removed, the list goes", "yes", lambda: wait_until(
+        lambda: checkpoint not in names(host, f"{AREA}/snapshots") and "yes", "the removal", 60))
+
+
 def roll_back(host, checks, kind):
-    provider = KINDS[kind]
+    file_system, provider, named = KINDS[kind]
+    if named:
+        write_policy(host, provider)
     session = AdasSession(host)
     session.start_programs()
     host.path(f"{HOME}/large").write_bytes(b"large" * 100_000)
@@ -67,7 +173,7 @@ def roll_back(host, checks, kind):
                  f"are copied by {provider} before the freeze" in told.stdout)
     explained = json_of(abeyctl(host, "explain", session.id, "--json")).get("files", [])
     kept = {one["strategy"] for one in explained if one["state"] == "deleted" and one["path"].startswith(HOME)}
-    strategy = "reflink" if kind == "xfs" else "embed"
+    strategy = "reflink" if file_system == "xfs" else "embed"
     checks.check("explain tells how a deleted file is kept", {strategy}, kept)
     report = session.ask(session.counter())
     watched = session.watch()
@@ -89,9 +195,7 @@ def roll_back(host, checks, kind):
                  changed | {("changed", ".")})
     of_user = host.path("tmp/hooks-of-ada")
     checks.check("the user's hook ran as the user", f"post-suspend ada {HOME}\n", of_user.read_text() if of_user.exists() else "none")
-    host.reboot()
-    session.terminal, session.id, processes = resume_by_login(host, count)
-    time.sleep(0.3)
+    processes = resume(host, session, file_system, count)
     events = wait_until(lambda: (found := [json.loads(line)["event"] for line in host.path("var/log/hooks").read_text().splitlines() if line])
                         and len(found) >= 4 and found, "the hooks", 60)
     checks.check("hooks were run", EVENTS, events)
@@ -113,9 +217,8 @@ def roll_back(host, checks, kind):
     result = abeyctl(host, "suspend", session.id, "--keep-running", "--json")
     checks.check("suspended again", "status 0", "status 0" if result.returncode == 0 else complaint(result))
     states = names(host, f"{AREA}/snapshots")
-    sharing = {host.path(f"{AREA}/snapshots/{state}/tree/large").stat().st_ino for state in states}
     wanted = len(states) if provider == "reflink" else 1
-    checks.check("the second copy shares what did not change", wanted, len(sharing))
+    checks.check("the second copy shares what did not change", wanted, len(shared_inodes(host, provider, states)))
     checkpoint = json_of(result).get("checkpoint", "")
     result = abeyctl(host, "remove", checkpoint)
     checks.check("removed, the copy goes", (0, False), (result.returncode, checkpoint in names(host, f"{AREA}/snapshots")))
@@ -127,14 +230,19 @@ def main():
     parser.add_argument("--tap", action="store_true")
     parser.add_argument("kind", choices=KINDS)
     options = parser.parse_args()
-    checks = Checks(PLAN, options.tap)
+    file_system, provider, _ = KINDS[options.kind]
+    plan = PLAN_OF_NONE if provider == "none" else PLAN
+    checks = Checks(plan, options.tap)
     try:
-        with Host(build=options.build, home=options.kind) as host:
+        with Host(build=options.build, home=file_system) as host:
             try:
-                roll_back(host, checks, options.kind)
+                if provider == "none":
+                    verify_only(host, checks, file_system)
+                else:
+                    roll_back(host, checks, options.kind)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
                 checks.step(f"stopped: {first_line(error)}")
-            if len(checks.results) < len(PLAN) or not all(checks.results.values()):
+            if len(checks.results) < len(plan) or not all(checks.results.values()):
                 journal = host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40", "-u", "abey*"])
                 checks.say(journal.stdout)
     except HostError as error:

@@ -26,9 +26,9 @@ FAULTS = ("frozen", "captured", "memory")
 WORKER = "abeyance-suspend@.service"
 
 
-def set_fault(host, point):
+def set_fault(host, point, worker=WORKER):
     """The worker's unit gets, or loses, the request to kill itself at a point."""
-    folder = host.path(f"run/systemd/system/{WORKER}.d")
+    folder = host.path(f"run/systemd/system/{worker}.d")
     if point:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "fault.conf").write_text(f"[Service]\nEnvironment=ABEY_FAULT={point}\n")

@@ -357,7 +357,10 @@ def boot(directory, options):
     mount("-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={disk}/upper,workdir={disk}/work", root)
     (root / "home").mkdir(exist_ok=True)
     home = options.get("home", "btrfs")
-    mount_image(directory / "home.img", root / "home", *MAKE_HOME[home])
+    if home == "tmpfs":
+        mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", root / "home")
+    else:
+        mount_image(directory / "home.img", root / "home", *MAKE_HOME[home])
     prepare_system(root)
     make_users(root, home == "btrfs")
     if package:

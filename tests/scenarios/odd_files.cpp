@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr off_t apparent = 4LL << 30; // bytes
+constexpr off_t apparent = 100LL << 30; // bytes
 constexpr size_t data_size = 1U << 20U;
 
 std::string link_of(int fd) {

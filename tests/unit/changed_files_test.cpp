@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Files that were written to between checkpoint and resume, and what the policy makes of them.
+#include "engine/image/image.h"
+#include "files/cut.h"
 #include "files_fixture.h"
+
+#include <nlohmann/json.hpp>
 
 namespace abey::test {
 namespace {
@@ -87,6 +91,81 @@ TEST_P(ChangedFiles, AreWhatTheyWereWhenTheResumeFailsAfterAll) {
     }
     EXPECT_EQ(now(), "first" + more);
 }
+
+// Two files, of which a resume that was killed has cut one only.
+class CutFiles : public ChangedFiles {
+  protected:
+    void kill_a_resume() {
+        for (const auto *name : {"one", "two"}) {
+            const auto inode = known(disk_->path() + "/" + name);
+            paths_.push_back(path_);
+            tree_.inodes[inode.id] = inode;
+        }
+        tree_.tasks.push_back({.pid = 1000, .state = model::TaskState::zombie, .comm = "gone"});
+        images_ = disk_->base() + "/image";
+        {
+            auto image = must(image::Writer::create(images_));
+            must(image.write(tree_));
+            must(image.commit({}));
+        }
+        for (const auto &path : paths_) {
+            path_ = path;
+            append(" more");
+        }
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::setenv("ABEY_FAULT", "cut", 1);
+            const auto restore = opener_with(ChangedAction::restore_size);
+            std::vector<Fd> files;
+            for (const auto &[id, inode] : tree_.inodes)
+                files.push_back(must(restore->open(inode, O_RDWR)));
+            (void)restore->settle();
+            ::_exit(0);
+        }
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFSIGNALED(status));
+        ASSERT_EQ(must(read_file(paths_[0])), "first");
+        ASSERT_EQ(must(read_file(paths_[1])), "first more");
+    }
+    std::vector<std::string> paths_;
+    model::Tree tree_;
+};
+
+TEST_P(CutFiles, AreWhatTheyWereAfterAResumeThatWasKilled) {
+    NEED_DISK(GetParam());
+    kill_a_resume();
+    must(files::put_back(images_));
+    for (const auto &path : paths_)
+        EXPECT_EQ(must(read_file(path)), "first more");
+    EXPECT_FALSE(std::filesystem::exists(images_ + "/cut"));
+    must(files::put_back(images_)); // nothing left to do
+    const auto restore = opener_with(ChangedAction::restore_size);
+    for (const auto &[id, inode] : tree_.inodes)
+        must(restore->open(inode, O_RDWR));
+    must(restore->settle());
+    must(restore->finish(false));
+    for (const auto &path : paths_)
+        EXPECT_EQ(must(read_file(path)), "first");
+    EXPECT_FALSE(std::filesystem::exists(images_ + "/cut"));
+}
+
+TEST_P(CutFiles, ThatSomebodyHasWrittenToSinceAreNamedAndNothingIsLost) {
+    NEED_DISK(GetParam());
+    kill_a_resume();
+    path_ = paths_[0];
+    append("!");
+    const auto reason = why(files::put_back(images_));
+    EXPECT_NE(reason.find(paths_[0]), std::string::npos) << reason;
+    EXPECT_EQ(reason.find(paths_[1]), std::string::npos) << reason;
+    EXPECT_EQ(must(read_file(paths_[0])), "first!");
+    EXPECT_EQ(must(read_file(paths_[1])), "first more");
+    ASSERT_EQ(listed(images_ + "/cut").size(), 1U);
+    EXPECT_EQ(must(read_file(images_ + "/cut/" + listed(images_ + "/cut")[0])), " more");
+}
+
+INSTANTIATE_TEST_SUITE_P(On, CutFiles, testing::Values("btrfs", "ext4", "xfs"),
+                         [](const auto &each) { return each.param; });
 
 TEST_P(ChangedFiles, ThatAreSmallerCannotHaveTheirSizeBack) {
     NEED_DISK(GetParam());

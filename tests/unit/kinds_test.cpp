@@ -489,6 +489,29 @@ TEST_F(Kinds, RefusedByName) {
     }
 }
 
+// Below so many directories that its path cannot be told.
+TEST_F(Kinds, AFileWhosePathIsTooLongIsRefused) {
+    std::string top = std::filesystem::temp_directory_path() / "abeyance-deep-XXXXXX";
+    ASSERT_NE(::mkdtemp(top.data()), nullptr);
+    Child child([&] {
+        must_call(::chdir(top.c_str()), "chdir");
+        const std::string name(250, 'd');
+        for (int i = 0; i < 20; ++i) {
+            must_call(::mkdir(name.c_str(), 0700), "mkdir");
+            must_call(::chdir(name.c_str()), "chdir");
+        }
+        put(::open("file", O_RDWR | O_CREAT, 0600), a);
+        must_call(::chdir("/"), "chdir");
+    });
+    EXPECT_FALSE(child.failed());
+    capture::Context context(tree_, files_, false);
+    const auto refused = capture::capture_descriptors(context, child.pid(), "test", child.pidfd().get());
+    std::filesystem::remove_all(top); // goes down by descriptors
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message().find("(test), descriptor 10: its path is longer than"), std::string::npos)
+        << refused.error().message();
+}
+
 // Remembers what it was given to keep.
 class KeepingFiles : public NamedFiles {
   public:

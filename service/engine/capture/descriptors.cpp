@@ -73,6 +73,10 @@ class ProcDescriptors {
     [[nodiscard]] Result<std::string> link(int number) const {
         std::array<char, PATH_MAX> target; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by readlinkat
         const ssize_t size = ::readlinkat(links_.get(), std::to_string(number).c_str(), target.data(), target.size());
+        if (size < 0 && errno == ENAMETOOLONG)
+            return fail(0,
+                        "its path is longer than the 4095 bytes that the kernel tells, so it could not be found again; "
+                        "close it, or give a directory above it a shorter name");
         if (size < 0)
             return fail(errno, "cannot see what it is");
         return std::string(target.data(), static_cast<size_t>(size));

@@ -181,6 +181,8 @@ Result<model::ObjRef> Context::inode(const Seen &seen) {
     const auto strategy = TRY(files.plan(inode, *seen.file, use));
     inode.id = tree.next_id();
     const model::ObjRef id = inode.id;
+    if (!preflight && (strategy == model::Strategy::none || strategy == model::Strategy::pin))
+        files.fingerprint(inode, *seen.file, use);
     if (strategy != model::Strategy::none && !preflight)
         inodes.keep.push_back({id, TRY(duplicate(*seen.file)), std::move(use)});
     tree.inodes.emplace(id, std::move(inode));

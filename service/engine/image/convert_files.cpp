@@ -51,6 +51,19 @@ Result<> get(const pb::Kept &from, model::Kept &to) {
     return {};
 }
 
+void put(const model::Content &from, pb::Content &to) {
+    to.set_known(from.known);
+    to.set_build_id(from.build_id);
+    to.set_digest(from.digest);
+}
+
+Result<> get(const pb::Content &from, model::Content &to) {
+    to.known = from.known();
+    to.build_id = from.build_id();
+    to.digest = from.digest();
+    return {};
+}
+
 void put(const model::Inode &from, pb::Inode &to) {
     to.set_id(from.id);
     put(from.identity, *to.mutable_identity());
@@ -72,6 +85,8 @@ void put(const model::Inode &from, pb::Inode &to) {
         each.set_value(value);
     }
     put(from.kept, *to.mutable_kept());
+    put(from.content, *to.mutable_content());
+    to.set_flags(from.flags);
 }
 
 Result<> get(const pb::Inode &from, model::Inode &to) {
@@ -92,6 +107,8 @@ Result<> get(const pb::Inode &from, model::Inode &to) {
     for (const auto &each : from.xattrs())
         to.xattrs.emplace_back(each.name(), each.value());
     TRY(get(from.kept(), to.kept));
+    TRY(get(from.content(), to.content));
+    to.flags = from.flags();
     return {};
 }
 

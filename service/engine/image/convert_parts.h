@@ -74,6 +74,8 @@ Result<> get(const pb::FileIdentity &from, model::FileIdentity &to);
 void put(const model::FailedTry &from, pb::FailedTry &to);
 Result<> get(const pb::FailedTry &from, model::FailedTry &to);
 void put(const model::Kept &from, pb::Kept &to);
+void put(const model::Content &from, pb::Content &to);
+Result<> get(const pb::Content &from, model::Content &to);
 Result<> get(const pb::Kept &from, model::Kept &to);
 void put(const model::Inode &from, pb::Inode &to);
 Result<> get(const pb::Inode &from, model::Inode &to);

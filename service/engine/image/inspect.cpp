@@ -123,6 +123,7 @@ json to_json(const model::Inode &inode) {
             {"rule", inode.kept.rule},
             {"place", inode.kept.place},
             {"blob", inode.kept.blob},
+            {"digest", inode.content.digest},
             {"tried", std::move(tried)}};
 }
 

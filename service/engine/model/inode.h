@@ -45,6 +45,14 @@ struct Kept {
     std::vector<FailedTry> tried;
 };
 
+// What is in a file that has a lasting name and is only read: by this it is known again when another inode has the
+// name.
+struct Content {
+    bool known = false;
+    Bytes build_id; // of an ELF file that has one
+    Bytes digest;   // XXH3-128 as engine/image/digest.h computes it, hex; empty: the file was too large for that
+};
+
 struct Inode {
     ObjRef id = 0;
     FileIdentity identity;
@@ -58,7 +66,9 @@ struct Inode {
     uint64_t rdev = 0;
     Time atime, mtime, ctime;
     std::vector<std::pair<Bytes, Bytes>> xattrs; // only with Kept
+    uint32_t flags = 0;                          // ioctl_iflags(2), those of chattr(1); only with Kept
     Kept kept;
+    Content content;
 };
 
 } // namespace abey::model

@@ -2,6 +2,7 @@
 //
 // abey-keeper JOB: the main process of abeyance-resume@JOB.service. Carries out a resume job and stays with the session
 // until it ends. Exit status 0: the session was there and has ended; 1: it was never there.
+#include "files/cut.h"
 #include "session/keeper/keeper.h"
 #include "session/keeper/resume_job.h"
 #include "store/recorded_home.h"
@@ -43,10 +44,13 @@ Result<> run(uint32_t number, bool &answered) {
     };
     request.complain = [](const Error &error) { complain(error.message()); };
     auto kept = session::keep(request);
-    // A resume that fails puts the home back itself; one that was killed could not.
+    // A resume that fails puts the home and all files back itself; one that was killed could not.
     if (!kept && !answered) {
+        const auto files = files::put_back(store.images(job.checkpoint));
         if (auto back = store::bring_home_back(store, job.checkpoint, job::invocation()); !back)
             return within(std::move(kept).error(), "{}; and then", back.error().message());
+        if (!files)
+            return within(std::move(kept).error(), "{}; and then", files.error().message());
     }
     return kept;
 }
