@@ -146,7 +146,7 @@ using Ranges = std::vector<std::pair<uint64_t, uint64_t>>; // [start, end), by a
 bool compatible(const model::Mapping &held, const model::Mapping &wanted) {
     return !wanted.shared && held.kind == wanted.kind && held.file == wanted.file &&
            held.huge_page_shift == wanted.huge_page_shift && held.grows_down == wanted.grows_down &&
-           !(held.grows_down && wanted.start < held.start) && // a stack must stay one mapping
+           (!held.grows_down || wanted.start >= held.start) && // a stack must stay one mapping
            (held.kind != model::MappingKind::file ||
             held.file_offset - held.start == wanted.file_offset - wanted.start) &&
            std::ranges::all_of(std::array{"nr", "hg", "nh", "dp"},

@@ -232,7 +232,7 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
     if (thread.parent_death_signal != 0) // a change of credentials clears it
         batch.must("PR_SET_PDEATHSIG", SYS_prctl, PR_SET_PDEATHSIG, thread.parent_death_signal);
     for (size_t i = 0; i < thread.speculation.size(); ++i) {
-        const int state = thread.speculation.at(i) & ~PR_SPEC_PRCTL;
+        const int state = thread.speculation.at(i) & ~static_cast<int>(PR_SPEC_PRCTL);
         const int usual = i == PR_SPEC_L1D_FLUSH ? PR_SPEC_DISABLE : PR_SPEC_ENABLE;
         if (state != 0 && state != usual)
             batch.must("cannot set how it may speculate", SYS_prctl, PR_SET_SPECULATION_CTRL, i, state, 0, 0);
@@ -261,6 +261,7 @@ Result<> fill_threads(Context &context, Husk &husk, const model::Task &task) {
     TRY(finish_system_v(context.tree, task, calls));
     TRY(calls.flush());
     std::vector<int> tids;
+    tids.reserve(task.threads.size());
     for (const model::Thread &thread : task.threads)
         tids.push_back(thread.tid);
     TRY(husk.add_threads(std::span(tids).subspan(1)));
