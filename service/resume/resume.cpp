@@ -27,7 +27,6 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
 namespace abey::resume {
 
@@ -102,14 +101,6 @@ class PrivateHome {
     std::string path_, place_;
     bool mounted_ = false, kept_ = false;
 };
-
-void raise_descriptor_limit() {
-    rlimit limit = {};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)::setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
 
 Result<std::optional<snapshot::Saved>> saved_home(const image::Reader &image) {
     const auto &about = image.about();
@@ -289,7 +280,7 @@ Result<Report> run(const Request &request) {
         taken = rebuild::taken_id(tree);
     const bool own_pids = request.pids == Pids::in_namespace || (request.pids == Pids::automatic && taken != 0);
     const auto forking = Clock::now();
-    raise_descriptor_limit();
+    TRY(raise_descriptor_limit()); // the worker holds every open file of the tree at once
     const Subreaper subreaper;
     auto files = files::make_opener(request.images, homes, request.on_changed);
     auto done = rebuild_tree(tree, image, *files, own_pids, report, tell);

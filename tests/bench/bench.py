@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import shutil
 import signal
 import statistics
@@ -219,6 +220,12 @@ def prepare():
     subprocess.run(["mount", "-o", "loop,discard", image, AREA / "disk"], check=True)
 
 
+def open_files(arguments):
+    """How many a worker has at once that checkpoints this load."""
+    each = {"tree": 14, "descriptors": 1}.get(arguments[0], 0)
+    return 100 + each * int(arguments[1]) if each else 0
+
+
 def machine():
     with open("/proc/meminfo", encoding="ascii") as info:
         memory = int(info.readline().split()[1]) / (1 << 20)
@@ -249,6 +256,10 @@ class Table:
             line += "   " + ", ".join(ratios)
         self.rows.append([name, *cells])
         print(line, flush=True)
+
+    def skip(self, name, reason):
+        self.rows.append([name, f"skipped: {reason}"])
+        print(f"{name:24} skipped: {reason}", flush=True)
 
     def fail(self, name, error):
         self.rows.append([name, f"failed: {error}"])
@@ -295,7 +306,11 @@ def run(options):
                         *(["--realtime"] if options.realtime else []),
                         *([f"--rounds {options.rounds}"] if options.rounds != 5 else [])])
     failed = False
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     for name in options.cases or cases:
+        if (wanted := open_files(cases[name][0])) > limit:
+            table.skip(name, f"needs {wanted} open files at once, this machine allows {limit}")
+            continue
         results = {tool.name: [] for tool in contestants}
         for tool in contestants * options.rounds:
             try:

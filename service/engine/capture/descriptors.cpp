@@ -12,7 +12,6 @@
 
 #include <dirent.h>
 #include <linux/kcmp.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 namespace abey::capture {
@@ -26,17 +25,6 @@ struct Tables {
     std::map<int, model::ObjRef, Order> by_pid;
     bool limit_raised = false;
 };
-
-// The worker holds every open file of the session at once.
-Result<> raise_limit() {
-    rlimit limit = {};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return fail(errno, "cannot ask for the limit of open files");
-    limit.rlim_cur = limit.rlim_max;
-    if (::setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return fail(errno, "cannot raise the limit of open files to {}", limit.rlim_max);
-    return {};
-}
 
 // /proc/PID/fd and fdinfo, held open: a look-up by path costs as much as all the rest of looking at a descriptor.
 class ProcDescriptors {
@@ -163,7 +151,7 @@ Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, in
 Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::string &comm, int pidfd) {
     auto &tables = context.state<Tables>();
     if (!tables.limit_raised) {
-        TRY(raise_limit());
+        TRY(raise_descriptor_limit()); // the worker holds every open file of the session at once
         tables.limit_raised = true;
     }
     if (const auto known = tables.by_pid.find(pid); known != tables.by_pid.end()) {

@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <climits>
 
+#include <sys/resource.h>
+
 namespace abey {
 
 Result<Fd> open_at(int dir, const std::string &path, int flags, mode_t mode) {
@@ -95,6 +97,16 @@ Result<> read_at(const Fd &fd, std::span<std::byte> data, uint64_t offset) {
 Result<> write_file(const std::string &path, std::string_view data) {
     const Fd fd = TRY(open_file(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
     TRY_IN(write_all(fd, data), "{}", path);
+    return {};
+}
+
+Result<> raise_descriptor_limit() {
+    rlimit limit = {};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return fail(errno, "cannot ask for the limit of open files");
+    limit.rlim_cur = limit.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return fail(errno, "cannot raise the limit of open files to {}", limit.rlim_max);
     return {};
 }
 

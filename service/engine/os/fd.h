@@ -67,6 +67,9 @@ Result<> write_at(const Fd &fd, std::span<const std::byte> data, uint64_t offset
 Result<> read_at(const Fd &fd, std::span<std::byte> data, uint64_t offset);
 Result<> write_file(const std::string &path, std::string_view data);
 
+// To the hard limit (RLIMIT_NOFILE, setrlimit(2)).
+Result<> raise_descriptor_limit();
+
 // readlink(2)/readlinkat(2); bytes, not characters.
 Result<std::string> read_link(const std::string &path);
 

@@ -7,7 +7,6 @@
 
 #include <set>
 
-#include <sys/resource.h>
 
 namespace abey::rebuild {
 namespace {
@@ -33,20 +32,9 @@ std::string described(const model::Tree &tree, model::ObjRef id) {
     return fmt::format("open file {}", id);
 }
 
-Result<> raise_limit() {
-    rlimit limit = {};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return fail(errno, "cannot ask for the limit of open files");
-    limit.rlim_cur = limit.rlim_max;
-    if (::setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return fail(errno, "cannot raise the limit of open files to {}", limit.rlim_max);
-    return {};
-}
-
 } // namespace
 
 Result<> fill(Context &context) {
-    TRY(raise_limit()); // the worker holds every open file of the tree at once
     for (const auto &[id, file] : context.tree.open_files)
         if (auto made = context.open_file(id); !made)
             return within(std::move(made).error(), "{}", described(context.tree, id));
