@@ -99,7 +99,7 @@ std::string Policy::area(std::string_view path) const {
 engine::PeerChoice Policy::peer(const os::InetAddress &remote) const {
     for (const PeerRule &rule : rules_->peers) {
         if (rule.matches(remote))
-            return {rule.action.value_or(model::PeerAction::hangup), rule.origin};
+            return {rule.action.value_or(model::PeerAction::hangup), rule.otherwise, rule.origin};
     }
     return {};
 }

@@ -186,6 +186,7 @@ namespace {
 constexpr std::array action_words = {
     Word{"hangup", model::PeerAction::hangup},
     Word{"reconnect", model::PeerAction::reconnect},
+    Word{"keep", model::PeerAction::keep},
     Word{"fail", model::PeerAction::fail},
 };
 
@@ -212,7 +213,18 @@ constexpr std::array<Key<PeerRule>, 3> peer_keys = {{
      }},
     {"action",
      [](const Reader &reader, const toml::node &value, PeerRule &rule) -> Result<> {
-         rule.action = TRY(read_word(reader, value, action_words));
+         std::vector<model::PeerAction> actions;
+         const auto read = [&](const toml::node &entry) -> Result<> {
+             actions.push_back(TRY(read_word(reader, entry, action_words)));
+             return {};
+         };
+         TRY(each(reader, value, read));
+         const bool several = actions.size() == 2 && actions[0] == model::PeerAction::keep;
+         if (actions.size() != 1 && !several)
+             return reader.error(value, "there is one action, or \"keep\" and what is done when that is not possible");
+         rule.action = actions.front();
+         if (several)
+             rule.otherwise = actions.back();
          return {};
      }},
 }};

@@ -12,7 +12,8 @@ namespace abey::engine {
 
 struct PeerChoice {
     model::PeerAction action = model::PeerAction::hangup;
-    std::string rule; // for people: "/etc/abeyance/policy.toml:12"
+    model::PeerAction otherwise = model::PeerAction::fail; // when it is `keep`, and that is not possible
+    std::string rule;                                      // for people: "/etc/abeyance/policy.toml:12"
 };
 
 // By the address of the other end.

@@ -5,12 +5,14 @@
 #include "engine/machine.h"
 #include "engine/os/cgroup.h"
 #include "engine/os/fault_point.h"
+#include "engine/os/network_lock.h"
 #include "engine/os/one_cpu.h"
 #include "engine/rebuild/cgroups.h"
 #include "engine/rebuild/family.h"
 #include "engine/rebuild/fill_husk.h"
 #include "engine/rebuild/namespaces.h"
 #include "engine/rebuild/objects.h"
+#include "engine/rebuild/tcp_connection.h"
 #include "files/cut.h"
 #include "files/files.h"
 #include "snapshot/provider.h"
@@ -175,6 +177,13 @@ std::vector<int> pids_of(const model::Tree &tree, const rebuild::Context &contex
     return pids;
 }
 
+// The packets of its connections have been held back since the suspend: by the lock, or because the machine was off.
+Result<bool> held_back(const std::string &lock, const std::string &boot_id) {
+    if (lock.empty())
+        return false;
+    return TRY(engine::this_machine()).boot_id != boot_id || TRY(os::is_locked(lock));
+}
+
 using Tell = std::function<void(const char *phase, int percent)>;
 
 // From nothing to running processes; an error leaves nothing of them.
@@ -189,6 +198,8 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     if (own_pids)
         reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));
     rebuild::Context context(tree, files, TRY(image.pages()));
+    const std::string lock = store::network_lock_of(image.about());
+    context.keeps_connections = TRY(held_back(lock, tree.machine.boot_id));
     rebuild::Cgroups cgroups;
     rebuild::Family family(tree, shop, reaper ? &reaper->husk() : nullptr);
     TRY(family.make(context));
@@ -211,6 +222,7 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     report.terminals = TRY(terminals_of(tree, context));
 
     TRY(files.settle());
+    TRY(rebuild::let_connections_go(context));
     tell("release", 95);
     auto guard = TRY(rebuild::all_or_nothing(pids_of(tree, context)));
     for (const model::Task &task : tree.tasks) {
@@ -222,6 +234,8 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
         report.reaper = reaper->pid();
         TRY(reaper->let_go());
     }
+    if (context.keeps_connections)
+        TRY(os::lift_lock(lock));
     guard.dismiss();
     family.let_go();
     context.released = true;

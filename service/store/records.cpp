@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "store/records.h"
 
+#include "engine/image/image.h"
+#include "engine/os/network_lock.h"
+
 #include <nlohmann/json.hpp>
 
 namespace abey::store {
@@ -49,6 +52,19 @@ Result<About> about_from_json(std::string_view text) {
                      .trigger = json.value("trigger", ""),
                      .boot = json.value("boot", "")};
     });
+}
+
+std::string network_lock_of(const nlohmann::json &about) {
+    const auto name = about.is_object() ? about.value(network_lock, nlohmann::json()) : nlohmann::json();
+    return name.is_string() && os::is_lock_name(name.get<std::string>()) ? name.get<std::string>() : std::string();
+}
+
+Result<> unlock(const std::string &images) {
+    const auto image = image::Reader::open(images);
+    if (!image)
+        return {}; // locks are made for checkpoints that are complete
+    const std::string lock = network_lock_of(image->about());
+    return lock.empty() ? Result<>() : os::lift_lock(lock);
 }
 
 std::string to_json(const snapshot::Saved &saved) {

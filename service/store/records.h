@@ -5,9 +5,20 @@
 
 #include "store/store.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace abey::store {
 
 inline constexpr size_t record_limit = 1U << 20U; // bytes
+
+// In the image's description: the name of the lock that holds back packets of connections until the resume.
+inline constexpr const char *network_lock = "network_lock";
+// Empty when there is none, or what stands there is no name of a lock.
+std::string network_lock_of(const nlohmann::json &about);
+
+// A checkpoint that will not be resumed: packets of connections that it has held back pass again, so that their peers
+// learn that nobody is here any more. `images`: its directory, which need not be complete.
+Result<> unlock(const std::string &images);
 
 std::string to_json(const snapshot::Saved &saved);
 Result<snapshot::Saved> saved_from_json(std::string_view text);

@@ -11,6 +11,7 @@
 #include "engine/machine.h"
 #include "engine/os/fault_point.h"
 #include "engine/os/late_close.h"
+#include "engine/os/network_lock.h"
 #include "files/files.h"
 #include "files/write_back.h"
 #include "policy/policy.h"
@@ -84,6 +85,31 @@ void add_home(snapshot::Provider &home, std::vector<capture::Finding> &findings)
         findings.push_back({.pid = 0, .comm = "", .object = "home", .reason = *foretold, .advice = "", .fatal = false});
 }
 
+// Processes that go on use their connections: the checkpoint's state of them is soon a former one.
+engine::PeerPolicy kept_by_themselves(engine::PeerPolicy policy) {
+    return [policy = std::move(policy)](const os::InetAddress &remote) {
+        auto choice = policy(remote);
+        if (choice.action == model::PeerAction::keep) {
+            choice.action = model::PeerAction::hangup;
+            choice.rule += "; the program that runs on keeps it";
+        }
+        return choice;
+    };
+}
+
+// The checkpoint is durable: without the lock it loses connections, nothing else.
+void hold_back(const std::string &lock, capture::Context &context) {
+    const auto locked = os::lock_for_good(lock, capture::kept_connections(context));
+    if (!locked)
+        context.findings.push_back(
+            {.pid = 0,
+             .comm = "",
+             .object = "connections",
+             .reason = fmt::format("their packets cannot be held back until the restore: {}", locked.error().message()),
+             .advice = "",
+             .fatal = false});
+}
+
 } // namespace
 
 Result<Report> run(const Request &request) {
@@ -121,6 +147,8 @@ Result<Report> run(const Request &request) {
     tell("capture", 10);
     capture::Context context(tree, *files, false);
     context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
+    if (request.keep_running)
+        context.peers = kept_by_themselves(std::move(context.peers));
     TRY(capture::capture_tree(context, still));
     os::fault_point("captured");
 
@@ -165,13 +193,22 @@ Result<Report> run(const Request &request) {
         figures.descriptors += table.descriptors.size();
     TRY(image.write(tree));
     TRY(files->sync());
-    const auto description = TRY(about(request, undo.saved));
+    auto description = TRY(about(request, undo.saved));
+    std::string lock;
+    if (!capture::kept_connections(context).empty())
+        description[store::network_lock] = lock = TRY(os::new_lock_name());
     TRY(image.commit(description));
     undo.nothing();
     os::fault_point("committed");
 
     tell("end", 95);
     if (!request.keep_running) {
+        // A lock that stays must not be one of processes that live on.
+        if (!lock.empty()) {
+            still.doom();
+            hold_back(lock, context);
+        }
+        os::fault_point("locked");
         TRY(still.kill_all());
         capture::close_silently(context);
         figures.frozen_time = since(frozen);

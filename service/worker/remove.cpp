@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "files/files.h"
 #include "snapshot/provider.h"
+#include "store/records.h"
 #include "store/store.h"
 #include "worker/worker.h"
 
@@ -21,6 +22,7 @@ Result<job::Outcome> remove(const job::Job &job) {
         // The worker may have died between the snapshot and the record of it. No home any more: no snapshot to find.
         TRY_IN(snapshot::discard_saved(checkpoint.about.home, job.checkpoint), "checkpoint {}", job.checkpoint);
     }
+    TRY_IN(store::unlock(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     TRY_IN(files::remove_leftovers(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     TRY(store.remove(job.checkpoint));
     TRY(files::collect_pins(store.pins()));

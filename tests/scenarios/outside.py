@@ -10,9 +10,11 @@ The program (outside_peer.cpp) is connected to us. Runs in namespaces of its own
 import argparse
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -53,12 +55,12 @@ class Bench:
                 self.connection.shutdown(socket.SHUT_WR)
             if program.wait(run.PATIENCE) != 0:
                 raise run.Failed(f"not ready: {run.result_of(self.directory)}")
-        if self.connection.recv(100) != b"hello":
+        if self.connection.recv(5) != b"hello":
             raise run.Failed("the program does not greet")
         self.pid = int((self.directory / "pid").read_text())
 
     def rule(self, action, more=""):
-        self.policy.write_text(f"[[peer]]\naddress = '127.0.0.0/8'\nport = 6001\naction = '{action}'\n{more}")
+        self.policy.write_text(f"[[peer]]\naddress = ['127.0.0.0/8', '::1']\nport = 6001\naction = {action!r}\n{more}")
 
     def suspend(self):
         """The engine's own words about it."""
@@ -141,10 +143,14 @@ def reconnect(bench):
     bench.farewell()
 
 
-def goes_on(bench):
+def says_hello_again(bench):
     bench.tell_and_wait()
     if bench.connection.recv(100) != b"hello again":
         raise run.Failed("the connection does not work any more")
+
+
+def goes_on(bench):
+    says_hello_again(bench)
     bench.connection.sendall(b"welcome")
 
 
@@ -166,6 +172,175 @@ def refused_by_policy(bench):
 def keep_running(bench):
     bench.start("untouched")
     run.engine_run(bench.engine, "checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images)
+    goes_on(bench)
+
+
+def locks():
+    """The tables of nftables that hold packets back."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as kernel:  # NETLINK_NETFILTER
+        # NFT_MSG_GETTABLE, NLM_F_REQUEST | NLM_F_DUMP, all families
+        kernel.send(struct.pack("=IHHIIBBH", 20, 10 << 8 | 1, 0x301, 1, 0, 0, 0, 0))
+        kernel.settimeout(run.PATIENCE)
+        return set(re.findall(rb"abeyance-[0-9a-f]{16}", kernel.recv(1 << 16)))
+
+
+def expect_locks(count):
+    if len(locks()) != count:
+        raise run.Failed(f"expected {count} locks, found {locks()}")
+
+
+def kept(bench, mode, before=None, during=None):
+    bench.rule("keep")
+    bench.start(mode)
+    if before:
+        before()
+    told = bench.suspend()
+    if "6001 outside" not in told or "goes on" not in told:
+        raise run.Failed(f"what becomes of the connection is not told: {told!r}")
+    expect_locks(1)
+    if during:
+        during()
+    bench.resume()
+    expect_locks(0)
+
+
+@case
+def keep(bench):
+    kept(bench, "untouched")
+    goes_on(bench)
+
+
+@case
+def keep_six(bench):
+    kept(bench, "kept-six")
+    goes_on(bench)
+
+
+@case
+def keep_with_data_both_ways(bench):
+    def send_meanwhile():
+        bench.connection.sendall(b"meanwhile")
+
+    kept(bench, "kept-busy", during=send_meanwhile)
+    bench.tell_and_wait()
+    text = b""
+    while len(text) < 4000000:
+        text += bench.connection.recv(1 << 20)
+    if text != bytes(i * 7 % 251 for i in range(4000000)):
+        raise run.Failed("what the program has sent is not what came")
+
+
+@case
+def keep_ended_by_the_peer(bench):
+    kept(bench, "kept-half-ended", before=lambda: end_of(bench))
+    says_hello_again(bench)
+
+
+def end_of(bench):
+    bench.connection.shutdown(socket.SHUT_WR)
+
+
+@case
+def keep_ended_meanwhile(bench):
+    kept(bench, "kept-half-ended", during=lambda: end_of(bench))
+    says_hello_again(bench)
+
+
+@case
+def keep_ended_by_the_program(bench):
+    kept(bench, "kept-shut")
+    if bench.connection.recv(100) != b"":
+        raise run.Failed("the program's end is not seen")
+    bench.tell_and_wait()
+    bench.connection.sendall(b"welcome")
+
+
+@case
+def keep_needs_a_lock(bench):
+    bench.rule(["keep", "reconnect"])
+    bench.start("untouched")
+    told = subprocess.run([bench.engine, "check", "--pid", str(bench.pid), "--policy", bench.policy], capture_output=True,
+                          text=True, timeout=60, check=True).stdout
+    if "then it goes on" not in told:
+        raise run.Failed(f"the check does not tell about it: {told!r}")
+    expect_locks(0)
+    goes_on(bench)
+
+
+@case
+def keep_and_fail(bench):
+    """A checkpoint that fails, and one whose worker is killed, leave the connection alone."""
+    bench.rule("keep")
+    bench.start("untouched")
+    for fault in ("captured", "memory", "committed"):
+        killed = subprocess.run([bench.engine, "checkpoint", "--pid", str(bench.pid), "--images", bench.images, "--policy",
+                                 bench.policy], env=os.environ | {"ABEY_FAULT": fault}, capture_output=True, timeout=60,
+                                check=False)
+        if killed.returncode != -signal.SIGKILL:
+            raise run.Failed(f"the engine was not killed at '{fault}': {killed.returncode}")
+        expect_locks(0)
+        shutil.rmtree(bench.images)
+    goes_on(bench)
+
+
+@case
+def keep_and_die_late(bench):
+    """Once the lock stays, the processes do not live on."""
+    bench.rule("keep")
+    bench.start("untouched")
+    subprocess.run([bench.engine, "checkpoint", "--pid", str(bench.pid), "--images", bench.images, "--policy",
+                    bench.policy], env=os.environ | {"ABEY_FAULT": "locked"}, capture_output=True, timeout=60, check=False)
+    deadline = time.monotonic() + run.PATIENCE
+    while bench.pid in run.processes():
+        if time.monotonic() > deadline:
+            raise run.Failed("the program lives on")
+        run.reap()
+        time.sleep(0.01)
+    expect_locks(1)
+    bench.resume()
+    expect_locks(0)
+    goes_on(bench)
+
+
+@case
+def keep_and_retry(bench):
+    """A resume that is killed at its last step leaves the connection to the next one."""
+    bench.rule("keep")
+    bench.start("untouched")
+    bench.suspend()
+    subprocess.run([bench.engine, "restore", "--detach", "--images", bench.images],
+                   env=os.environ | {"ABEY_FAULT": "released"}, capture_output=True, timeout=60, check=False)
+    deadline = time.monotonic() + run.PATIENCE
+    while bench.pid in run.processes():
+        if time.monotonic() > deadline:
+            raise run.Failed("half of a resume lives on")
+        run.reap()
+        time.sleep(0.01)
+    expect_locks(1)
+    bench.resume()
+    expect_locks(0)
+    goes_on(bench)
+
+
+@case
+def keep_after_the_lock(bench):
+    """Without the lock the peer may have been told anything."""
+    bench.rule("keep")
+    bench.start("hangup")
+    bench.suspend()
+    subprocess.run([bench.engine, "unlock", "--images", bench.images], timeout=60, check=True)
+    expect_locks(0)
+    bench.resume()
+    bench.tell_and_wait()
+
+
+@case
+def keep_running_keeps_by_itself(bench):
+    bench.rule("keep")
+    bench.start("untouched")
+    run.engine_run(bench.engine, "checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images, "--policy",
+                   bench.policy)
+    expect_locks(0)
     goes_on(bench)
 
 

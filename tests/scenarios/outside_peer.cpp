@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
     const std::string mode = scenario::read_file(scenario::path("mode"));
     const int listener = scenario::bound(SOCK_STREAM, {"127.0.0.1", 6002});
     SYS(::listen(listener, 5));
-    Address address(mode == "hangup-six" ? "::1" : "127.0.0.1", 6001);
+    Address address(mode == "hangup-six" || mode == "kept-six" ? "::1" : "127.0.0.1", 6001);
     const int fd = SYS(::socket(address.family(), SOCK_STREAM, 0));
     SYS(::connect(fd, address.get(), address.size));
     scenario::set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -25,6 +25,15 @@ int main(int argc, char **argv) {
         pollfd ask = {fd, POLLRDHUP, 0};
         EQUAL(1, SYS(::poll(&ask, 1, 10000)));
     }
+    std::string much(4000000, '\0');
+    for (size_t i = 0; i < much.size(); ++i)
+        much[i] = static_cast<char>(i * 7 % 251);
+    size_t sent = 0;
+    if (mode == "kept-busy") // until nobody has room for more
+        for (ssize_t n = 0; n >= 0 && sent<much.size(); sent += n> 0 ? static_cast<size_t>(n) : 0)
+            n = ::send(fd, much.data() + sent, much.size() - sent, MSG_DONTWAIT);
+    if (mode == "kept-shut")
+        SYS(::shutdown(fd, SHUT_WR));
     scenario::ready();
     scenario::wait();
 
@@ -39,8 +48,18 @@ int main(int argc, char **argv) {
         scenario::pass();
     }
     EQUAL(std::string("unread"), receive(fd, 6));
-    if (mode == "untouched") {
+    if (mode == "untouched" || mode == "kept-six") {
         send_text(fd, "hello again");
+        EQUAL(std::string("welcome"), receive(fd));
+    } else if (mode == "kept-busy") {
+        EQUAL(std::string("meanwhile"), receive(fd, 9));
+        for (ssize_t n = 0; sent < much.size(); sent += static_cast<size_t>(n))
+            n = SYS(::send(fd, much.data() + sent, much.size() - sent, 0));
+    } else if (mode == "kept-half-ended") {
+        EQUAL(std::string(), receive(fd));
+        send_text(fd, "hello again");
+    } else if (mode == "kept-shut") {
+        EQUAL(-1, ::send(fd, "x", 1, MSG_NOSIGNAL));
         EQUAL(std::string("welcome"), receive(fd));
     } else if (mode == "ended") {
         EQUAL(std::string(), receive(fd));

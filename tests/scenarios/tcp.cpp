@@ -76,6 +76,14 @@ int main(int argc, char **argv) {
     set(listener_six, IPPROTO_TCP, TCP_DEFER_ACCEPT, 0);
     SYS(::listen(listener_six, 5));
 
+    int first = SYS(::socket(AF_INET, SOCK_STREAM, 0)), second = SYS(::socket(AF_INET, SOCK_STREAM, 0));
+    for (const int shared : {first, second}) { // a port that two listen at, one of which has given up the right since
+        set(shared, SOL_SOCKET, SO_REUSEPORT, 1);
+        SYS(::bind(shared, Address("127.0.0.1", 5004).get(), sizeof(sockaddr_in)));
+        SYS(::listen(shared, 5));
+    }
+    set(first, SOL_SOCKET, SO_REUSEPORT, 0);
+
     const Pair plain = connected(listener, "127.0.0.1", 5002);
     const std::string client_name = local_of(plain.client);
     set(plain.client, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -132,6 +140,8 @@ int main(int argc, char **argv) {
     EQUAL(std::string("127.0.0.1 5001"), local_of(named));
     EQUAL(0, get(named, SOL_SOCKET, SO_ACCEPTCONN));
     EQUAL(1, get(listener, SOL_SOCKET, SO_ACCEPTCONN));
+    EQUAL(0, get(first, SOL_SOCKET, SO_REUSEPORT));
+    EQUAL(1, get(second, SOL_SOCKET, SO_REUSEPORT));
     EQUAL(0, get(listener, SOL_SOCKET, SO_REUSEADDR));
     tcp_info info = {};
     socklen_t size = sizeof info;

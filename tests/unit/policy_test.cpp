@@ -209,9 +209,21 @@ action = "fail"
 address = ["10.0.0.0/9", "2001:db8::/33", "192.0.2.128/25"]
 port = [443, 22]
 action = "reconnect"
+[[peer]]
+address = "198.51.100.1"
+action = "keep"
+[[peer]]
+address = "198.51.100.2"
+action = ["keep", "hangup"]
 )",
                                       "p");
     ASSERT_TRUE(policy) << policy.error().message();
+    const auto keeps = [&](const std::string &host, PeerAction otherwise) {
+        const auto choice = policy->peer(*abey::os::InetAddress::of(host, 1));
+        return choice.action == PeerAction::keep && choice.otherwise == otherwise;
+    };
+    EXPECT_TRUE(keeps("198.51.100.1", PeerAction::fail));
+    EXPECT_TRUE(keeps("198.51.100.2", PeerAction::hangup));
     const auto action = [&](const std::string &host, uint16_t port) {
         const auto remote = abey::os::InetAddress::of(host, port);
         EXPECT_TRUE(remote) << host;
@@ -232,6 +244,8 @@ action = "reconnect"
         EXPECT_NE(refused.error().message().find(reason), std::string::npos) << refused.error().message();
     };
     wrong("port = 1", "add \"action\"");
+    wrong("action = [\"hangup\", \"keep\"]", "or \"keep\" and what is done when that is not possible");
+    wrong("action = []", "there is one action");
     wrong("action = \"hangpu\"", "did you mean \"hangup\"");
     wrong("address = \"example.org\"\naction = \"fail\"", "p:2:11: not an address");
     wrong("address = \"10.0.0.0/33\"\naction = \"fail\"", "between 0 and 32");

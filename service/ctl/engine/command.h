@@ -27,6 +27,7 @@ void add_checkpoint(CLI::App &app, Action &action);
 void add_check(CLI::App &app, Action &action);
 void add_restore(CLI::App &app, Action &action);
 void add_inspect(CLI::App &app, Action &action);
+void add_unlock(CLI::App &app, Action &action);
 
 // The built-in policy, or that of a file.
 Result<policy::Policy> policy_from(const std::string &file);

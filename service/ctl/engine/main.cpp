@@ -22,6 +22,7 @@ int run(int argc, char **argv) {
     add_restore(app, action);
     add_check(app, action);
     add_inspect(app, action);
+    add_unlock(app, action);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError &error) {

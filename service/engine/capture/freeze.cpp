@@ -273,6 +273,12 @@ bool StandStill::contains(int pid) const {
                        [&](const Stopped &process) { return process.pid == pid; });
 }
 
+void StandStill::doom() noexcept {
+    for (const Stopped &process : processes_)
+        for (const os::Tracee &thread : process.threads)
+            static_cast<void>(::ptrace(PTRACE_SETOPTIONS, thread.tid(), 0, trace_options | PTRACE_O_EXITKILL));
+}
+
 Result<> StandStill::kill_all() {
     // Children first would let parents see their ends; nobody sees anything when all die while they stand.
     for (const Stopped &process : processes_)

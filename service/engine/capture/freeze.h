@@ -59,6 +59,9 @@ class StandStill {
     [[nodiscard]] const std::vector<Stopped> &processes() const { return processes_; }
     [[nodiscard]] bool contains(int pid) const;
 
+    // From now on they die with us, however we end (PTRACE_O_EXITKILL).
+    void doom() noexcept;
+
     // Ends them all by SIGKILL and waits until they are dead; they never run again.
     Result<> kill_all();
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include <poll.h>
 
@@ -30,6 +31,12 @@ unsigned poll_now(const Fd &file) {
 
 InetAddress address(const model::Bytes &bytes) { return InetAddress::parse(bytes).value_or(InetAddress()).plain(); }
 
+// Context::state: connections to peers outside that are to go on
+struct Kept {
+    std::vector<os::Connection> connections;
+    std::optional<os::NetworkLock> lock;
+};
+
 // Local and remote end
 using Ends = std::pair<std::string, std::string>;
 Ends ends_of(const InetSocket &socket) { return {address(socket.local).bytes(), address(socket.remote).bytes()}; }
@@ -49,6 +56,10 @@ class Streams {
             TRY_IN(tell_waiting(end), "{}", end.entry->seen.described());
         if (context_.preflight)
             return {};
+        TRY(hold_back_packets());
+        for (const StreamEnd &end : all_)
+            if (is_kept(*end.socket))
+                TRY_IN(read_kept(end), "{}", end.entry->seen.described());
         // What has been acknowledged by the time that it is read here is in the peer's queue later.
         for (const StreamEnd &end : all_)
             TRY_IN(read_sent(end), "{}", end.entry->seen.described());
@@ -106,16 +117,31 @@ class Streams {
         InetSocket &socket = *end.socket;
         const InetAddress remote = address(socket.remote);
         const auto choice = context_.peers ? context_.peers(remote) : engine::PeerChoice();
+        std::string why = choice.rule.empty() ? "" : fmt::format(" ({})", choice.rule);
         socket.action = choice.action;
-        const std::string why = choice.rule.empty() ? "" : fmt::format(" ({})", choice.rule);
-        if (choice.action == PeerAction::fail)
+        if (choice.action == PeerAction::keep && !possible()) {
+            socket.action = choice.otherwise;
+            why += fmt::format("; to `keep` it is not possible: {}", possible_->error().message());
+        }
+        if (socket.action == PeerAction::fail && choice.action == PeerAction::keep)
+            context_.findings.push_back(
+                socket_finding(end.entry->seen, fmt::format("it is connected to {} outside{}", remote.text(), why),
+                               "close the connection, or choose another action in a [[peer]] rule, such as "
+                               "[\"keep\", \"hangup\"]",
+                               true));
+        else if (socket.action == PeerAction::fail)
             context_.findings.push_back(socket_finding(
                 end.entry->seen,
                 fmt::format("it is connected to {} outside, and the policy says `fail`{}", remote.text(), why),
                 "close the connection, or choose another action in a [[peer]] rule", true));
         else if (socket.state == InetState::connecting)
             return {}; // it begins again
-        else if (choice.action == PeerAction::reconnect)
+        else if (socket.action == PeerAction::keep)
+            context_.findings.push_back(socket_finding(
+                end.entry->seen, fmt::format("it is connected to {} outside: until the restore its packets are "
+                                             "dropped, then it goes on{}",
+                                             remote.text(), why)));
+        else if (socket.action == PeerAction::reconnect)
             context_.findings.push_back(socket_finding(
                 end.entry->seen, fmt::format("it is connected to {} outside: after the restore it will be a "
                                              "new connection to there{}",
@@ -127,6 +153,55 @@ class Streams {
                                            remote.text(), why),
                                "the program must connect again by itself"));
         return {};
+    }
+
+    bool possible() {
+        if (!possible_)
+            possible_ = os::can_lock();
+        return possible_->has_value();
+    }
+
+    // A connection of which only one end is here, and which is to go on.
+    [[nodiscard]] static bool is_kept(const InetSocket &socket) {
+        return socket.state == InetState::connected && socket.peer == 0 && socket.listener == 0 &&
+               socket.action == PeerAction::keep;
+    }
+
+    Result<> hold_back_packets() {
+        auto &kept = context_.state<Kept>();
+        for (const StreamEnd &end : all_)
+            if (is_kept(*end.socket))
+                kept.connections.push_back({address(end.socket->local), address(end.socket->remote)});
+        if (!kept.connections.empty())
+            kept.lock = TRY(os::NetworkLock::of(kept.connections));
+        return {};
+    }
+
+    // Nothing comes any more; but what had come before may still have been on its way through the kernel.
+    Result<> read_kept(const StreamEnd &end) {
+        InetSocket &socket = *end.socket;
+        const Fd &file = end.entry->file;
+        do {
+            TRY(look_at_stream(file, socket));
+            if (socket.state != InetState::connected)
+                return {}; // it has been reset meanwhile
+            socket.unread = TRY(peek_stream_data(file));
+            const auto repair = TRY(RepairMode::of(file));
+            socket.repair = TRY(repair.parameters());
+            socket.repair.state = static_cast<uint32_t>(TRY(stream_info(file)).state);
+            socket.repair.unsent = static_cast<uint32_t>(TRY(waiting_to_be_sent(file)));
+            socket.unacknowledged = TRY(repair.unacknowledged());
+            socket.repair.send_sequence = TRY(repair.end_of_sent()) - (socket.write_shut ? 1U : 0U) -
+                                          static_cast<uint32_t>(socket.unacknowledged.size());
+            socket.repair.receive_sequence = TRY(repair.end_of_received()) - (socket.end_received ? 1U : 0U);
+        } while (TRY(received(end)) != socket.repair.receive_sequence || TRY(queue_changed(file, socket)));
+        return {};
+    }
+
+    static Result<bool> queue_changed(const Fd &file, const InetSocket &socket) {
+        const bool state = static_cast<uint32_t>(TRY(stream_info(file)).state) != socket.repair.state;
+        const size_t unread = TRY(peek_stream_data(file)).size();
+        return state || unread != socket.unread.size();
     }
 
     Result<> tell_waiting(const StreamEnd &end) {
@@ -164,6 +239,8 @@ class Streams {
     Result<> read_received(const StreamEnd &end) {
         InetSocket &socket = *end.socket;
         if (socket.state != InetState::connected && socket.state != InetState::dead)
+            return {};
+        if (is_kept(socket))
             return {};
         if (!is_pair(socket)) {
             socket.unread = TRY(peek_stream_data(end.entry->file));
@@ -217,6 +294,7 @@ class Streams {
     std::span<const StreamEnd> all_;
     std::map<Ends, const StreamEnd *> connected_;
     std::map<model::ObjRef, uint32_t> waiting_; // inside, by listener
+    std::optional<Result<>> possible_;          // is `keep`?
     std::vector<os::TcpDiag> diags_;
     bool dumped_ = false;
 };
@@ -265,6 +343,8 @@ Result<> look_at_stream(const Fd &file, InetSocket &socket) {
 Result<> complete_streams(Context &context, std::span<const StreamEnd> streams) {
     return Streams(context, streams).complete();
 }
+
+std::span<const os::Connection> kept_connections(Context &context) { return context.state<Kept>().connections; }
 
 void close_silently(Context &context) noexcept {
     for (const auto &[id, file] : context.tree.open_files) {

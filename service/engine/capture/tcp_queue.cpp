@@ -104,6 +104,8 @@ Result<model::TcpRepair> RepairMode::parameters() const {
 
 Result<size_t> waiting_to_be_acknowledged(const Fd &socket) { return queued(socket.get(), SIOCOUTQ); }
 
+Result<size_t> waiting_to_be_sent(const Fd &socket) { return queued(socket.get(), SIOCOUTQNSD); }
+
 Result<model::Bytes> peek_stream_data(const Fd &socket) {
     const size_t size = TRY(queued(socket.get(), SIOCINQ));
     model::Bytes data(size, '\0');

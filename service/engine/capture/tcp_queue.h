@@ -40,6 +40,8 @@ class RepairMode {
 
 // Bytes that wait for an acknowledgement, FIN included.
 Result<size_t> waiting_to_be_acknowledged(const Fd &socket);
+// Of these, those that have never been sent.
+Result<size_t> waiting_to_be_sent(const Fd &socket);
 
 // What the program has not read yet; out-of-band data is an error.
 Result<model::Bytes> peek_stream_data(const Fd &socket);

@@ -74,6 +74,8 @@ void put(const model::TcpRepair &from, pb::TcpRepair &to) {
     to.set_receive_scale(from.receive_scale);
     to.set_timestamp(from.timestamp);
     to.set_window(from.window);
+    to.set_state(from.state);
+    to.set_unsent(from.unsent);
 }
 
 Result<> get(const pb::TcpRepair &from, model::TcpRepair &to) {
@@ -87,6 +89,8 @@ Result<> get(const pb::TcpRepair &from, model::TcpRepair &to) {
     to.receive_scale = from.receive_scale();
     to.timestamp = from.timestamp();
     to.window = from.window();
+    to.state = from.state();
+    to.unsent = from.unsent();
     return {};
 }
 

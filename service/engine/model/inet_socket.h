@@ -53,7 +53,9 @@ struct TcpRepair {
     bool window_scaling = false, selective_acknowledgement = false, timestamps = false;
     uint32_t send_scale = 0, receive_scale = 0;
     uint32_t timestamp = 0;
-    Bytes window; // struct tcp_repair_window; empty: not known
+    uint32_t state = 0;  // os::TcpState: who has ended its direction first
+    uint32_t unsent = 0; // how much of what is not acknowledged the peer cannot have seen, FIN included
+    Bytes window;        // struct tcp_repair_window; empty: not known
 };
 
 // An internet socket: UDP, ICMP, raw, TCP; an open file of it refers to it by id.

@@ -8,7 +8,9 @@
 #include "engine/rebuild/unix_names.h"
 #include "engine/socket_settings.h"
 
+#include <algorithm>
 #include <cstring>
+#include <set>
 
 #include <net/if.h>
 
@@ -23,6 +25,7 @@ using os::InetAddress;
 // Context::state
 struct InetSockets {
     std::map<model::ObjRef, Fd> made;
+    std::set<model::ObjRef> kept; // connections to peers outside that go on
     bool built = false;
 };
 
@@ -125,12 +128,14 @@ Result<> join(const Fd &fd, const model::GroupMembership &membership) {
 
 class Builder {
   public:
-    Builder(const model::Tree &tree, InetSockets &sockets) : tree_(tree), made_(sockets.made) {}
+    Builder(const Context &context, InetSockets &sockets)
+        : tree_(context.tree), keeps_(context.keeps_connections), made_(sockets.made), kept_(sockets.kept) {}
 
     Result<> build() {
         // All are bound before one listens: then they share a port as they did.
         TRY(each(is_bound_stream, &Builder::make_stream));
         TRY(each(is_listener, &Builder::listen));
+        TRY(each(is_bound_stream, &Builder::give_up_port));
         TRY(each(is_datagram, &Builder::make_datagram));
         TRY(each(is_other_stream, &Builder::make_connection));
         for (const auto &[id, socket] : tree_.inet_sockets)
@@ -160,9 +165,33 @@ class Builder {
     Result<> make_stream(const InetSocket &socket) {
         Fd fd = TRY(new_socket(socket));
         TRY(engine::apply_settings(fd, socket.settings, Moment::before_bind));
+        if (shares_port(socket))
+            TRY(set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1));
         TRY(bind_to(fd, socket));
         made_[socket.id] = std::move(fd);
         return {};
+    }
+
+    static bool may_share(const InetSocket &socket) {
+        return std::ranges::any_of(socket.settings.options, [](const auto &option) {
+            return option.level == SOL_SOCKET && option.name == SO_REUSEPORT;
+        });
+    }
+
+    // Some of those that share a port may have given up the right to it since.
+    [[nodiscard]] bool shares_port(const InetSocket &socket) const {
+        const auto port = [](const InetSocket &each) {
+            return InetAddress::parse(each.local).value_or(InetAddress()).port();
+        };
+        return port(socket) != 0 && std::ranges::any_of(tree_.inet_sockets, [&](const auto &other) {
+                   return other.first != socket.id && is_bound_stream(other.second) &&
+                          port(other.second) == port(socket) && may_share(other.second);
+               });
+    }
+
+    Result<> give_up_port(const InetSocket &socket) {
+        return may_share(socket) || !shares_port(socket) ? Result<>()
+                                                         : set_int(made_.at(socket.id), SOL_SOCKET, SO_REUSEPORT, 0);
     }
 
     static Result<Fd> new_stream(const InetSocket &socket) {
@@ -183,11 +212,24 @@ class Builder {
         } else if (connects_again(socket)) {
             if (socket.state == InetState::connecting)
                 TRY(bind_to(fd, socket));
+        } else if (keeps_ && socket.state == InetState::connected && socket.action == model::PeerAction::keep) {
+            TRY(make_kept(socket, fd));
         } else {
             TRY(hang_up(fd, socket));
         }
         made_[socket.id] = std::move(fd);
         return {};
+    }
+
+    Result<> make_kept(const InetSocket &socket, Fd &fd) {
+        auto made = resume_kept(fd, socket);
+        if (made)
+            kept_.insert(socket.id);
+        if (made || made.error().code() != EADDRNOTAVAIL)
+            return made;
+        // somebody has it, or the address is not ours any more: told at the suspend
+        fd = TRY(new_stream(socket));
+        return hang_up(fd, socket);
     }
 
     Result<> make_pair(const InetSocket &socket, const Fd &fd) {
@@ -223,13 +265,15 @@ class Builder {
     }
 
     const model::Tree &tree_;
+    const bool keeps_;
     std::map<model::ObjRef, Fd> &made_;
+    std::set<model::ObjRef> &kept_;
 };
 
 Result<Fd> create(Context &context, const model::OpenFile &file) {
     auto &sockets = context.state<InetSockets>();
     if (!std::exchange(sockets.built, true))
-        TRY(Builder(context.tree, sockets).build());
+        TRY(Builder(context, sockets).build());
     const model::ObjRef id = std::get<model::InetSocketFile>(file.payload).socket;
     const auto made = sockets.made.find(id);
     if (made == sockets.made.end() || !made->second)
@@ -253,6 +297,20 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+
+Result<> let_connections_go(Context &context) {
+    const auto &kept = context.state<InetSockets>().kept;
+    for (const auto &[id, file] : context.tree.open_files) {
+        const auto *payload = std::get_if<model::InetSocketFile>(&file.payload);
+        if (payload == nullptr || !kept.contains(payload->socket))
+            continue;
+        const InetSocket &socket = *TRY(find(context.tree.inet_sockets, payload->socket));
+        const Fd fd(::fcntl(TRY(context.open_file(id)), F_DUPFD_CLOEXEC, 0));
+        TRY_IN(let_go(fd, socket), "{}", described(socket));
+        TRY_IN(engine::apply_settings(fd, socket.settings, Moment::at_end), "{}", described(socket));
+    }
+    return {};
+}
 
 Kind inet_socket_kind() {
     return {.name = "internet socket",

@@ -59,6 +59,9 @@ class Context {
     // The tree has been let go: what was made for it in the system (queues, segments) stays.
     bool released = false;
 
+    // Nobody but us has been told that connections to peers outside are away: those that are to be kept go on.
+    bool keeps_connections = false;
+
     // Masters of terminals whose master was outside the tree, by terminal id: for the keeper. Filled by the terminal
     // kind.
     std::map<model::ObjRef, Fd> masters;

@@ -2,6 +2,7 @@
 #include "engine/rebuild/tcp_connection.h"
 
 #include "engine/os/inet_diag.h"
+#include "engine/rebuild/tcp_packet.h"
 
 #include <algorithm>
 #include <array>
@@ -16,6 +17,7 @@ using model::InetSocket;
 using model::InetState;
 using model::PeerAction;
 using os::InetAddress;
+using os::TcpState;
 
 // For the time of filling: whatever the queues held must fit again.
 constexpr int large_buffer = 256 << 20;
@@ -152,6 +154,34 @@ template <class Call> int without_waiting(int socket, Call call) {
 
 InetAddress address(const model::Bytes &bytes) { return InetAddress::parse(bytes).value_or(InetAddress()); }
 
+Result<> wait_for_state(const Fd &socket, TcpState wanted) {
+    for (int waited = 0; waited < patience_ms; ++waited) {
+        tcp_info info = {};
+        socklen_t size = sizeof info;
+        if (::getsockopt(socket.get(), IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+            return fail(errno, "cannot ask for the connection's state");
+        if (info.tcpi_state == static_cast<uint8_t>(wanted))
+            return {};
+        ::poll(nullptr, 0, 1);
+    }
+    return fail(ETIMEDOUT, "the connection does not come into its state again; is the loopback device up?");
+}
+
+Result<> receive_end(const Fd &socket, const FromPeer &peer, const model::TcpRepair &repair, TcpState then) {
+    TRY(send_from_peer(peer, repair.receive_sequence, repair.send_sequence, PeerSends::end));
+    return wait_for_state(socket, then);
+}
+
+// What the peer may have seen of the data that it has not acknowledged.
+std::string_view sent_part(const InetSocket &saved) {
+    const bool end_unsent = saved.write_shut && saved.repair.unsent != 0;
+    const size_t unsent = saved.repair.unsent - (end_unsent ? 1U : 0U);
+    const std::string_view all = saved.unacknowledged;
+    return all.substr(0, all.size() - std::min(unsent, all.size()));
+}
+
+bool end_was_sent(const InetSocket &saved) { return saved.write_shut && saved.repair.unsent == 0; }
+
 // Both are in repair mode afterwards, connected to each other over the loopback device.
 Result<> join_loopback(const Fd &socket, const InetSocket &saved, const Fd &other) {
     const bool mapped = saved.family == AF_INET6 && address(saved.remote).is_mapped();
@@ -210,6 +240,48 @@ Result<> connect_waiting(const Fd &socket, const InetSocket &saved) {
         return fail(errno, "cannot connect it to {} again", remote.text());
     TRY(wait_for(socket, POLLOUT, "cannot put it into the listener's queue again"));
     return go_on(socket, saved);
+}
+
+Result<> resume_kept(const Fd &socket, const InetSocket &saved) {
+    const auto &repair = saved.repair;
+    const auto state = static_cast<TcpState>(repair.state);
+    const InetAddress local = address(saved.local), remote = address(saved.remote);
+    TRY(bind_repaired(socket, local));
+    TRY(establish({socket, local, remote, repair.send_sequence, repair.receive_sequence, saved.unread, repair}));
+    if (repair.timestamps)
+        TRY(set(socket, IPPROTO_TCP, TCP_TIMESTAMP, static_cast<int>(repair.timestamp), "set the connection's clock"));
+    const FromPeer peer{.peer = remote.plain(), .us = local.plain()};
+    // Whose direction ended first makes a difference, but to nobody while our end waits behind data.
+    const bool end_came_first = state == TcpState::close_wait || state == TcpState::last_ack ||
+                                (state == TcpState::closing && !end_was_sent(saved));
+    if (end_came_first)
+        TRY(receive_end(socket, peer, repair, TcpState::close_wait));
+    TRY(set(socket, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE, "choose a queue of the connection"));
+    TRY(send_pieces(socket, sent_part(saved), "unsent data"));
+    if (end_was_sent(saved) && ::shutdown(socket.get(), SHUT_WR) < 0)
+        return fail(errno, "cannot shut the connection's sending side again");
+    TRY(set(socket, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_NO_QUEUE, "choose a queue of the connection"));
+    if (state == TcpState::fin_wait_2) {
+        TRY(send_from_peer(peer, repair.receive_sequence, repair.send_sequence + 1, PeerSends::acknowledgement));
+        TRY(wait_for_state(socket, TcpState::fin_wait_2));
+    }
+    if (state == TcpState::closing && !end_came_first)
+        TRY(receive_end(socket, peer, repair, TcpState::closing));
+    if (::setsockopt(socket.get(), IPPROTO_TCP, TCP_REPAIR_WINDOW, repair.window.data(),
+                     static_cast<socklen_t>(repair.window.size())) < 0)
+        return fail(errno, "cannot set the connection's windows again");
+    return {};
+}
+
+Result<> let_go(const Fd &socket, const InetSocket &saved) {
+    TRY(make_room(socket));
+    TRY(leave_repair(socket, saved));
+    TRY(send_pieces(socket, std::string_view(saved.unacknowledged).substr(sent_part(saved).size()), "unsent data"));
+    if (saved.write_shut && !end_was_sent(saved) && ::shutdown(socket.get(), SHUT_WR) < 0)
+        return fail(errno, "cannot shut the connection's sending side again");
+    if (saved.read_shut && ::shutdown(socket.get(), SHUT_RD) < 0)
+        return fail(errno, "cannot shut the connection's receiving side again");
+    return {};
 }
 
 Result<> hang_up(const Fd &socket, const InetSocket &saved) {

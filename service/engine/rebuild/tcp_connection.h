@@ -10,6 +10,8 @@
 
 namespace abey::rebuild {
 
+class Context;
+
 // What an earlier life of the session has left behind at a local port (TIME_WAIT, orphans that wait for their end) and
 // would keep us from binding to it is ended.
 Result<> clear_leftovers(const os::InetAddress &local);
@@ -21,6 +23,14 @@ Result<> connect_to_itself(const Fd &socket, const model::InetSocket &saved);
 
 // A connection that waits at a listener of the tree, which listens already. The socket is bound.
 Result<> connect_waiting(const Fd &socket, const model::InetSocket &saved);
+
+// A connection to a peer outside that goes on. It stays in repair mode until let_go(), after which its packets must be
+// allowed to pass. EADDRNOTAVAIL: the address is not ours, or there is such a connection already.
+Result<> resume_kept(const Fd &socket, const model::InetSocket &saved);
+Result<> let_go(const Fd &socket, const model::InetSocket &saved);
+
+// All of these, just before the tasks run.
+Result<> let_connections_go(Context &context);
 
 // A connection that is over, or whose peer we have lost: what was unread can be read, then comes the end or, when the
 // peer had not ended it, ECONNRESET.
