@@ -22,6 +22,8 @@ std::string lock_on(const std::string &path) {
     return "";
 }
 
+volatile sig_atomic_t asked = 0;
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -30,7 +32,8 @@ int main(int argc, char **argv) {
     const std::string range = scenario::path("range");
     const std::string description = scenario::path("description");
     const std::string leased = scenario::path("leased");
-    for (const auto &name : {whole, range, description, leased})
+    const std::string broken = scenario::path("broken");
+    for (const auto &name : {whole, range, description, leased, broken})
         scenario::write_file(name, "0123456789");
     const int one = SYS(::open(whole.c_str(), O_RDWR));
     int ends[2];
@@ -58,6 +61,14 @@ int main(int argc, char **argv) {
     SYS(::fcntl(three, F_OFD_SETLK, &part));
     const int four = SYS(::open(leased.c_str(), O_RDONLY));
     SYS(::fcntl(four, F_SETLEASE, F_RDLCK));
+    // a lease that somebody else waits for: its holder has been told already
+    SYS(::signal(SIGIO, [](int /*signal*/) { asked = asked + 1; }) == SIG_ERR ? -1 : 0);
+    const int five = SYS(::open(broken.c_str(), O_RDONLY));
+    SYS(::fcntl(five, F_SETLEASE, F_RDLCK));
+    EQUAL(-1, ::open(broken.c_str(), O_WRONLY | O_NONBLOCK));
+    EQUAL(EWOULDBLOCK, errno);
+    EQUAL(1, asked);
+    EQUAL(F_UNLCK, ::fcntl(five, F_GETLEASE));
     const std::string locks[] = {lock_on(whole), lock_on(range), lock_on(description), lock_on(leased)};
     const std::string pid = std::to_string(child);
     EQUAL("FLOCK WRITE " + pid + " 0 EOF", locks[0]);
@@ -71,6 +82,10 @@ int main(int argc, char **argv) {
     const int other = SYS(::open(whole.c_str(), O_RDWR));
     EQUAL(-1, ::flock(other, LOCK_EX | LOCK_NB));
     EQUAL(F_RDLCK, ::fcntl(four, F_GETLEASE));
+    EQUAL(F_UNLCK, ::fcntl(five, F_GETLEASE));
+    EQUAL(1, asked);
+    SYS(::fcntl(five, F_SETLEASE, F_UNLCK));
+    ::close(SYS(::open(broken.c_str(), O_WRONLY | O_NONBLOCK)));
     SYS(::kill(child, SIGTERM));
     EQUAL(5, scenario::exit_status(child));
     EQUAL(-1, ::flock(other, LOCK_EX | LOCK_NB)); // we still have the open file

@@ -33,11 +33,21 @@ TEST(Fdinfo, ParsesLocks) {
     EXPECT_EQ((*locks)[3].kind, model::FileLock::Kind::lease);
 }
 
+TEST(Fdinfo, KnowsWhatABrokenLeaseHasBeen) {
+    const auto locks = parse_locks("lock:\t1: LEASE  BREAKING  READ 814 00:2a:99 0 EOF\n"
+                                   "lock:\t2: LEASE  BREAKING  UNLCK 814 00:2a:99 0 EOF\n");
+    ASSERT_TRUE(locks) << locks.error().message();
+    EXPECT_TRUE((*locks)[0].breaking);
+    EXPECT_TRUE((*locks)[0].write);
+    EXPECT_TRUE((*locks)[1].breaking);
+    EXPECT_FALSE((*locks)[1].write);
+}
+
 TEST(Fdinfo, RefusesLocksItDoesNotKnow) {
     EXPECT_FALSE(parse_locks("lock:\t1: DELEG  ACTIVE    READ 814 00:2a:99 0 EOF\n"));
     EXPECT_FALSE(parse_locks("lock:\t1: FLOCK  ADVISORY  WRITE 814 08:01:4711 0\n"));
     EXPECT_FALSE(parse_locks("lock:\t1: FLOCK  ADVISORY  WRITE 814 08:01:4711 x EOF\n"));
-    EXPECT_FALSE(parse_locks("lock:\t1: LEASE  BREAKING  READ 814 00:2a:99 0 EOF\n"));
+    EXPECT_FALSE(parse_locks("lock:\t1: LEASE  ACTIVE    UNLCK 814 00:2a:99 0 EOF\n"));
 }
 
 TEST(Fdinfo, CountsRepeatedEpollNumbers) {

@@ -245,7 +245,7 @@ action = ["keep", "hangup"]
     };
     wrong("port = 1", "add \"action\"");
     wrong("action = [\"hangup\", \"keep\"]", "or \"keep\" and what is done when that is not possible");
-    wrong("action = []", "there is one action");
+    wrong("action = []", "an empty array");
     wrong("action = \"hangpu\"", "did you mean \"hangup\"");
     wrong("address = \"example.org\"\naction = \"fail\"", "p:2:11: not an address");
     wrong("address = \"10.0.0.0/33\"\naction = \"fail\"", "between 0 and 32");

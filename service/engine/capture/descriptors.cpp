@@ -228,8 +228,9 @@ namespace {
 Result<> refuse_leased(const Context &context, model::ObjRef inode) {
     for (const auto &[id, file] : context.tree.open_files) {
         const auto *disk = std::get_if<model::DiskFile>(&file.payload);
-        const auto is_write_lease = [](const model::FileLock &lock) {
-            return lock.kind == model::FileLock::Kind::lease && lock.write;
+        const bool readable_only = (file.flags & O_ACCMODE) == O_RDONLY;
+        const auto is_write_lease = [readable_only](const model::FileLock &lock) {
+            return lock.kind == model::FileLock::Kind::lease && (lock.write || (lock.breaking && !readable_only));
         };
         if (disk != nullptr && disk->inode == inode && std::ranges::any_of(file.locks, is_write_lease))
             return fail(0, "its contents cannot be saved while a program has a write lease on it");

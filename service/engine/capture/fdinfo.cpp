@@ -58,11 +58,10 @@ Result<model::FileLock> parse_lock(std::string_view text) {
         lock.kind = model::FileLock::Kind::lease;
     else
         return fail(0, "a lock of the kind {} cannot be brought back", parts[1]);
-    if (parts[2] == "BREAKING")
-        return fail(EAGAIN, "a lease on it is just being broken; try again");
-    if (parts[3] != "READ" && parts[3] != "WRITE")
+    lock.breaking = parts[2] == "BREAKING"; // then the mode is what it will be
+    if (parts[3] != "READ" && parts[3] != "WRITE" && !(lock.breaking && parts[3] == "UNLCK"))
         return fail(0, "a lock of the mode {} cannot be brought back", parts[3]);
-    lock.write = parts[3] == "WRITE";
+    lock.write = parts[3] == (lock.breaking ? "READ" : "WRITE");
     // Who took it, for locks that do not belong to a process by what it holds; -1 where the kernel does not know.
     (void)std::from_chars(parts[4].data(), parts[4].data() + parts[4].size(), lock.pid);
     if (!to_number(parts[6], lock.start) || (parts[7] != "EOF" && !to_number(parts[7], lock.end)))

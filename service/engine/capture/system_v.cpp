@@ -162,7 +162,7 @@ Result<> capture_queue(Context &context, Search &search, int id) {
     return {};
 }
 
-Result<> complete(Context &context) {
+Result<> complete_segments(Context &context) {
     if (!context.is_inside)
         return {};
     Search search(context);
@@ -183,6 +183,8 @@ Result<> complete(Context &context) {
 
 } // namespace
 
-Kind system_v_kind() { return {.name = "System V IPC", .matches = matches, .capture = nullptr, .complete = complete}; }
+Kind system_v_kind() {
+    return {.name = "System V IPC", .matches = matches, .capture = nullptr, .complete = complete_segments};
+}
 
 } // namespace abey::capture

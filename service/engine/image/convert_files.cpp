@@ -243,6 +243,7 @@ void put(const model::FileLock &from, pb::FileLock &to) {
     to.set_pid(from.pid);
     to.set_start(from.start);
     to.set_end(from.end);
+    to.set_breaking(from.breaking);
 }
 
 Result<> get(const pb::FileLock &from, model::FileLock &to) {
@@ -251,6 +252,7 @@ Result<> get(const pb::FileLock &from, model::FileLock &to) {
     to.pid = from.pid();
     to.start = from.start();
     to.end = from.end();
+    to.breaking = from.breaking();
     return {};
 }
 

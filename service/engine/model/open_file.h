@@ -77,7 +77,8 @@ struct SignalOwner {
 struct FileLock {
     enum class Kind : uint8_t { flock, posix, ofd, lease } kind = Kind::flock;
     bool write = false;
-    int32_t pid = 0; // POSIX: the holder; else who took it, 0 or -1 when nobody knows
+    bool breaking = false; // lease: somebody waits for its end, or (`write`) until it is one for reading
+    int32_t pid = 0;       // POSIX: the holder; else who took it, 0 or -1 when nobody knows
     uint64_t start = 0;
     uint64_t end = ~0ULL; // inclusive, ~0: to the end of the file
 };

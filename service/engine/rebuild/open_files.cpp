@@ -32,6 +32,15 @@ struct flock to_flock(const model::FileLock &lock) {
     return range;
 }
 
+// Of a lease that is being broken only what it will be is known, and so whether it was one for writing.
+int lease_type(const model::FileLock &lock, uint32_t file_flags) {
+    const bool readable_only = (file_flags & O_ACCMODE) == O_RDONLY;
+    return lock.write || (lock.breaking && !readable_only) ? F_WRLCK : F_RDLCK;
+}
+
+// How to open a file so that its lease becomes one for reading, or has to be given up.
+int breaking_flags(const model::FileLock &lock) { return (lock.write ? O_RDONLY : O_WRONLY) | O_NONBLOCK | O_CLOEXEC; }
+
 Result<> restore_lock(int fd, const model::FileLock &lock) {
     using Kind = model::FileLock::Kind;
     int failed = 0;
@@ -46,7 +55,9 @@ Result<> restore_lock(int fd, const model::FileLock &lock) {
         failed = ::fcntl(fd, F_OFD_SETLK, &range);
         break;
     case Kind::lease:
-        failed = ::fcntl(fd, F_SETLEASE, lock.write ? F_WRLCK : F_RDLCK);
+        failed = ::fcntl(fd, F_SETLEASE, lease_type(lock, static_cast<uint32_t>(::fcntl(fd, F_GETFL))));
+        if (failed == 0 && lock.breaking && ::fcntl(fd, F_SETOWN, 0) == 0)
+            Fd(::open(fmt::format("/proc/self/fd/{}", fd).c_str(), breaking_flags(lock))).reset();
         break;
     }
     if (failed < 0)
@@ -79,6 +90,17 @@ bool holds(const model::Tree &tree, model::ObjRef table, model::ObjRef file) {
                found->second.descriptors.end();
 }
 
+void append_lease(const model::OpenFile &file, const model::FileLock &lock, int number, const std::string &what,
+                  os::Batch &batch) {
+    batch.must(what, SYS_fcntl, number, F_SETLEASE, lease_type(lock, file.flags));
+    if (!lock.breaking)
+        return;
+    // The signal has been sent already: now there is nobody for it.
+    batch.must(what, SYS_fcntl, number, F_SETOWN, 0);
+    // Cannot be opened without waiting, EWOULDBLOCK.
+    batch.may(SYS_openat, AT_FDCWD, batch.put_string(fmt::format("/proc/self/fd/{}", number)), breaking_flags(lock));
+}
+
 // Locks that belong to the open file. /proc/locks tells who took them: that task does it again when it still has the
 // file, else the first that has.
 void append_own_locks(Context &context, const model::Task &task, const model::Descriptor &descriptor,
@@ -99,7 +121,7 @@ void append_own_locks(Context &context, const model::Task &task, const model::De
         else if (lock.kind == Kind::ofd)
             batch.must(what, SYS_fcntl, descriptor.number, F_OFD_SETLK, batch.put(to_flock(lock)));
         else
-            batch.must(what, SYS_fcntl, descriptor.number, F_SETLEASE, lock.write ? F_WRLCK : F_RDLCK);
+            append_lease(file, lock, descriptor.number, what, batch);
     }
 }
 
