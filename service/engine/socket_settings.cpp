@@ -38,6 +38,7 @@ constexpr int ipv6_multicast_all = 29, ipv6_recverr_rfc4884 = 31, ipv6_flowinfo_
               ipv6_recvfragsize = 77, ipv6_freebind = 78;
 constexpr int so_buf_lock = 72, so_rcvmark = 75;
 constexpr int sol_udp = 17, udp_no_check6_tx = 101, udp_no_check6_rx = 102, udp_segment = 103, udp_gro = 104;
+constexpr int sol_udplite = 136, udplite_send_coverage = 10, udplite_receive_coverage = 11;
 
 // In the order in which they are set: IP_TOS changes SO_PRIORITY, the packet filter's lock comes after the filter.
 constexpr std::array table = {
@@ -105,6 +106,8 @@ constexpr std::array table = {
     Option{sol_udp, udp_no_check6_rx},
     Option{sol_udp, udp_segment},
     Option{sol_udp, udp_gro},
+    Option{sol_udplite, udplite_send_coverage},
+    Option{sol_udplite, udplite_receive_coverage},
     Option{SOL_TCP, TCP_NODELAY},
     Option{SOL_TCP, TCP_KEEPIDLE},
     Option{SOL_TCP, TCP_KEEPINTVL},

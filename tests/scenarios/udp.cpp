@@ -99,8 +99,33 @@ int main(int argc, char **argv) {
     const int ping = SYS(::socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP));
     SYS(::bind(ping, Address("127.0.0.1", 321).get(), sizeof(sockaddr_in)));
 
+    const int mute = bound(SOCK_DGRAM, {"127.0.0.1", 4020}), deaf = bound(SOCK_DGRAM, {"127.0.0.1", 4021});
+    SYS(::connect(mute, Address("127.0.0.1", 4021).get(), sizeof(sockaddr_in)));
+    SYS(::connect(deaf, Address("127.0.0.1", 4020).get(), sizeof(sockaddr_in)));
+    SYS(::shutdown(mute, SHUT_WR));
+    SYS(::shutdown(deaf, SHUT_RD));
+    const int light = ::socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE); // not in every kernel
+    if (light >= 0) {
+        SYS(::bind(light, Address("127.0.0.1", 4022).get(), sizeof(sockaddr_in)));
+        set(light, IPPROTO_UDPLITE, 10 /* UDPLITE_SEND_CSCOV */, 12);
+    }
+
     scenario::ready();
     scenario::wait();
+
+    EQUAL(-1, ::send(mute, "x", 1, MSG_NOSIGNAL));
+    EQUAL(EPIPE, errno);
+    EQUAL(3, ::send(deaf, "yes", 3, 0));
+    EQUAL(std::string("yes"), receive(mute));
+    pollfd shut = {deaf, POLLRDHUP, 0};
+    EQUAL(1, SYS(::poll(&shut, 1, 10000)));
+    if (light >= 0) {
+        EQUAL(12, get(light, IPPROTO_UDPLITE, 10));
+        EQUAL(std::string("127.0.0.1 4022"), local_of(light));
+        Address itself("127.0.0.1", 4022);
+        EQUAL(5, ::sendto(light, "light", 5, 0, itself.get(), itself.size));
+        EQUAL(std::string("light"), receive(light));
+    }
 
     EQUAL(std::string("0.0.0.0 0"), local_of(unbound));
     EQUAL(O_NONBLOCK, SYS(::fcntl(unbound, F_GETFL)) & O_NONBLOCK);

@@ -8,6 +8,7 @@
 #include "engine/capture/open_files.h"
 #include "engine/capture/tcp_connection.h"
 #include "engine/os/inet_address.h"
+#include "engine/os/inet_diag.h"
 #include "engine/socket_settings.h"
 
 #include <algorithm>
@@ -23,7 +24,10 @@ namespace {
 struct InetSockets {
     engine::NewSocketOptions new_sockets;
     std::optional<std::vector<JoinedGroup>> groups;
+    std::map<int, std::map<uint32_t, uint8_t>> shut; // by protocol, then as os::shut_directions() has it
 };
+
+bool is_udp(int protocol) { return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE; }
 
 bool matches(const Seen &seen) {
     if (!S_ISSOCK(seen.stat.st_mode) || (seen.flags & O_PATH) != 0)
@@ -37,7 +41,7 @@ bool matches(const Seen &seen) {
     case SOCK_STREAM:
         return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
     case SOCK_DGRAM:
-        return protocol == IPPROTO_UDP || protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+        return is_udp(protocol) || protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
     default:
         return type == SOCK_RAW;
     }
@@ -48,6 +52,17 @@ Result<> add_groups(Context &context, const Fd &file, model::InetSocket &socket)
     if (!groups)
         groups = TRY(joined_groups());
     socket.groups = TRY(memberships(file, socket.family, *groups));
+    return {};
+}
+
+Result<> add_shut(Context &context, model::InetSocket &socket) {
+    auto &known = context.state<InetSockets>().shut;
+    if (!known.contains(socket.protocol))
+        known[socket.protocol] = TRY(os::shut_directions(socket.protocol));
+    const auto &shut = known[socket.protocol];
+    const auto found = shut.find(static_cast<uint32_t>(socket.number));
+    socket.read_shut = found != shut.end() && (found->second & 1U) != 0;
+    socket.write_shut = found != shut.end() && (found->second & 2U) != 0;
     return {};
 }
 
@@ -71,10 +86,12 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
     if (socket.type == SOCK_STREAM) {
         TRY(look_at_stream(file, socket));
     } else {
-        if (!remote && (socket.type == SOCK_RAW || socket.protocol != IPPROTO_UDP))
+        if (!remote && (socket.type == SOCK_RAW || !is_udp(socket.protocol)))
             socket.remote = TRY(peer_without_port(socket.family, socket.type, socket.number));
         socket.state = !socket.remote.empty() ? model::InetState::connected : model::InetState::idle;
         TRY(add_groups(context, file, socket));
+        if (socket.type == SOCK_DGRAM && is_udp(socket.protocol))
+            TRY(add_shut(context, socket));
     }
     socket.id = context.tree.next_id();
     const model::ObjRef id = socket.id;

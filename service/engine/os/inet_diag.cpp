@@ -116,6 +116,35 @@ Result<std::vector<TcpDiag>> dump_tcp() {
     return all;
 }
 
+Result<std::map<uint32_t, uint8_t>> shut_directions(int protocol) {
+    std::map<uint32_t, uint8_t> all;
+    for (const int family : {AF_INET, AF_INET6}) {
+        const Fd socket = TRY(netlink());
+        Ask ask = {};
+        ask.request.sdiag_family = static_cast<uint8_t>(family);
+        ask.request.sdiag_protocol = static_cast<uint8_t>(protocol);
+        ask.request.idiag_states = ~0U;
+        TRY(send(socket, ask, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP));
+        auto done = receive(socket, [&](std::span<const std::byte> payload) {
+            const auto message = take<inet_diag_msg>(payload);
+            if (!message)
+                return;
+            auto rest = payload.subspan(sizeof *message);
+            while (const auto attribute = take<nlattr>(rest)) {
+                if (attribute->nla_len < sizeof(nlattr) || attribute->nla_len > rest.size())
+                    return;
+                const auto value = take<uint8_t>(rest.subspan(sizeof(nlattr))).value_or(0);
+                if (attribute->nla_type == INET_DIAG_SHUTDOWN && attribute->nla_len > sizeof(nlattr) && value != 0)
+                    all[message->idiag_inode] = value;
+                rest = rest.subspan(std::min<size_t>((attribute->nla_len + 3U) & ~3U, rest.size()));
+            }
+        });
+        if (!done && done.error().code() != ENOENT) // a kernel without the protocol, or without CONFIG_INET_UDP_DIAG
+            return std::unexpected(std::move(done).error());
+    }
+    return all;
+}
+
 Result<> destroy_tcp(const TcpDiag &diag) {
     const Fd socket = TRY(netlink());
     Ask ask = {};

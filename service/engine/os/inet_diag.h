@@ -5,6 +5,7 @@
 
 #include "engine/os/inet_address.h"
 
+#include <map>
 #include <vector>
 
 namespace abey::os {
@@ -35,6 +36,10 @@ struct TcpDiag {
 
 // All of our network namespace.
 Result<std::vector<TcpDiag>> dump_tcp();
+
+// Which directions of UDP sockets are shut (shutdown(2)), by socket inode: 1 receiving, 2 sending. Only those of which
+// one is. `protocol`: IPPROTO_UDP or IPPROTO_UDPLITE.
+Result<std::map<uint32_t, uint8_t>> shut_directions(int protocol);
 
 // Ends one (CONFIG_INET_DIAG_DESTROY); it may have gone meanwhile.
 Result<> destroy_tcp(const TcpDiag &diag);

@@ -260,6 +260,8 @@ class Builder {
         TRY(put_back(fd, socket));
         for (const auto &membership : socket.groups)
             TRY(join(fd, membership));
+        if (socket.read_shut || socket.write_shut) // ENOTCONN: it is shut all the same
+            (void)::shutdown(fd.get(), !socket.write_shut ? SHUT_RD : !socket.read_shut ? SHUT_WR : SHUT_RDWR);
         made_[socket.id] = std::move(fd);
         return {};
     }
