@@ -217,6 +217,11 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     tell("adopt", 50);
     TRY(adopt(tree, context, family));
 
+    for (const model::Task &task : tree.tasks)
+        for (size_t i = 0; i < task.threads.size(); ++i)
+            TRY_IN(cgroups.place_in_named(task.threads[i], family.of(task).threads().at(i).tid()), "process {} ({})",
+                   task.pid, task.comm);
+
     tell("confirm", 90);
     report.roots = family.roots();
     report.terminals = TRY(terminals_of(tree, context));

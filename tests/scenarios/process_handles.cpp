@@ -56,6 +56,7 @@ int main(int argc, char **argv) {
     scenario::begin(argc, argv);
     const pid_t child = sleeper(), zombie = sleeper(), gone = sleeper();
     const int self = open_pidfd(::getpid(), 0);
+    const int first = SYS(::open("/proc/1/comm", O_RDONLY)); // outside, but there always is one
     const int of_child = open_pidfd(child, O_NONBLOCK);
     const int same = SYS(::dup(of_child));
     const int of_zombie = open_pidfd(zombie, 0);
@@ -98,6 +99,7 @@ int main(int argc, char **argv) {
     EQUAL(O_NONBLOCK, ::fcntl(of_child, F_GETFL) & O_NONBLOCK);
     EQUAL(0, ::fcntl(self, F_GETFL) & O_NONBLOCK);
 
+    EQUAL(scenario::read_file("/proc/1/comm"), text_of(first));
     EQUAL(0, text_of(status).find("\tscenario"));
     EQUAL(0, SYS(::lseek(status, 0, SEEK_SET)));
     CHECK(text_of(status).find("\nPid:\t" + std::to_string(::getpid()) + "\n") != std::string::npos);

@@ -223,6 +223,7 @@ def run_outside(mode, program, engine, kind=""):
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         remove_cgroups(os.path.basename(directory))
+        remove_hierarchy(os.path.basename(directory))
 
 
 @contextlib.contextmanager
@@ -244,6 +245,25 @@ def remove_cgroups(name):
             continue
         for path in sorted(pathlib.Path(line.split()[1]).glob(f"**/{name}/**/"), reverse=True):
             path.rmdir()
+
+
+def remove_hierarchy(name):
+    """A hierarchy of cgroups (version 1) of this name. It ends with its last mount, when its cgroups have really gone,
+    which is a while after their directories."""
+    deadline = time.monotonic() + PATIENCE
+    while f":name={name}:" in pathlib.Path("/proc/self/cgroup").read_text():
+        if time.monotonic() > deadline:
+            raise Failed(f"the cgroup hierarchy {name} does not go away")
+        place = pathlib.Path(tempfile.mkdtemp(prefix="abey-hierarchy-"))
+        subprocess.run(["mount", "-t", "cgroup", "-o", f"none,name={name}", "none", place], check=True)
+        for path in sorted(place.glob("*/**/"), reverse=True):
+            path.rmdir()
+        time.sleep(0.05)
+        subprocess.run(["umount", place], check=True)
+        place.rmdir()
+        for _ in range(50):
+            if f":name={name}:" in pathlib.Path("/proc/self/cgroup").read_text():
+                time.sleep(0.02)
 
 
 def run_program(program, modes, engine, kind=""):

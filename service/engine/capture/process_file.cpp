@@ -17,6 +17,7 @@ namespace abey::capture {
 namespace {
 
 constexpr std::string_view proc = "/proc/";
+constexpr int first_process = 1; // there always is one, and its files tell of the one that there is
 constexpr std::string_view deleted_mark = " (deleted)";
 
 // "/proc/12/task/12/comm": 12 and "task/12/comm"
@@ -67,7 +68,7 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
     // in a pid namespace of its own, the path names ids of that: complete() looks there
     const auto holder = os::read_status(seen.pid);
     const bool own_ids = holder && holder->namespaces_deep > 1;
-    if (context.is_inside && !own_ids && !context.is_inside(file.pid))
+    if (context.is_inside && !own_ids && !context.is_inside(file.pid) && file.pid != first_process)
         return fail(0, "it is a file of process {} in /proc, which is not part of what is suspended; close it",
                     file.pid);
     return file;
@@ -78,7 +79,7 @@ Result<> complete(Context &context) {
         return {};
     for (const auto &[id, file] : context.tree.open_files) {
         const auto *of_process = std::get_if<model::ProcessFile>(&file.payload);
-        if (of_process == nullptr || of_process->dead)
+        if (of_process == nullptr || of_process->dead || of_process->pid == first_process)
             continue;
         if (std::ranges::none_of(context.tree.tasks,
                                  [&](const model::Task &task) { return task.pid == of_process->pid; }))

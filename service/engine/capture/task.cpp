@@ -3,12 +3,14 @@
 #include "engine/capture/apart.h"
 #include "engine/capture/descriptors.h"
 
+#include "engine/os/cgroup.h"
 #include "engine/os/critical_section.h"
 #include "engine/os/kernel.h"
 
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <optional>
 
 #include <linux/futex.h>
 #include <linux/kcmp.h>
@@ -19,6 +21,11 @@
 namespace abey::capture {
 
 namespace {
+
+// Context::state: are there cgroup hierarchies without controllers?
+struct NamedHierarchies {
+    std::optional<bool> exist;
+};
 
 model::Credentials credentials_of(const os::ProcStatus &status) {
     model::Credentials own;
@@ -144,10 +151,15 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
     const int stopped_by = process.threads.front().group_stop();
     task.state = stopped_by != 0 ? model::TaskState::stopped : model::TaskState::running;
     task.stop_signal = stopped_by;
+    auto &has_named = context.state<NamedHierarchies>().exist;
+    if (!has_named)
+        has_named = read_file("/proc/self/cgroup").value_or("").find(":name=") != std::string::npos;
     for (os::Tracee &tracee : process.threads) {
         const bool leader = tracee.tid() == process.pid;
         const os::ProcStatus own = leader ? status : TRY(os::read_status(process.pid, tracee.tid()));
         task.threads.push_back(TRY(capture_thread(tracee, process.pid, own)));
+        if (*has_named)
+            task.threads.back().named_cgroups = os::named_cgroups(process.pid, tracee.tid());
     }
     task.pending = TRY(process.threads.front().pending(true));
     const std::string limits_text = TRY(os::read_proc(process.pid, "limits"));

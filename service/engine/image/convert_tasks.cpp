@@ -194,6 +194,8 @@ void put(const model::Thread &from, pb::Thread &to) {
     to.set_machine_checks(from.machine_checks);
     for (const auto each : from.speculation)
         to.add_speculation(each);
+    for (const auto &each : from.named_cgroups)
+        to.add_named_cgroups(each);
 }
 
 Result<> get(const pb::Thread &from, model::Thread &to) {
@@ -216,6 +218,7 @@ Result<> get(const pb::Thread &from, model::Thread &to) {
     to.machine_checks = from.machine_checks();
     for (int i = 0; i < std::min(from.speculation_size(), static_cast<int>(to.speculation.size())); ++i)
         to.speculation.at(static_cast<size_t>(i)) = from.speculation(i);
+    to.named_cgroups.assign(from.named_cgroups().begin(), from.named_cgroups().end());
     return {};
 }
 

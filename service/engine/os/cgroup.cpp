@@ -79,6 +79,26 @@ std::string cgroup_of(int pid) {
     return text.substr(at, text.find('\n', at) - at);
 }
 
+std::vector<std::string> named_cgroups(int pid, int tid) {
+    constexpr std::string_view named = ":name=", systemd = "name=systemd:", deleted = " (deleted)";
+    const std::string text = read_file(fmt::format("/proc/{}/task/{}/cgroup", pid, tid)).value_or("");
+    std::vector<std::string> all;
+    for (size_t at = 0; at < text.size();) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        std::string_view line = std::string_view(text).substr(at, end - at);
+        at = end + 1;
+        const size_t start = line.find(named);
+        if (start == std::string_view::npos || line.find(':') != start)
+            continue;
+        line.remove_prefix(start + 1);
+        if (line.ends_with(deleted))
+            line.remove_suffix(deleted.size());
+        if (!line.starts_with(systemd) && !line.ends_with(":/"))
+            all.emplace_back(line);
+    }
+    return all;
+}
+
 Result<Cgroup> Cgroup::open(const std::string &path) {
     Fd directory = TRY_IN(open_file(path, O_RDONLY | O_DIRECTORY), "cgroup {}", path);
     struct statfs fs = {};

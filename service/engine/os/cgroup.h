@@ -16,6 +16,9 @@ namespace abey::os {
 std::string cgroup_directory(std::string_view mountinfo, std::string_view group);
 // The name of a process's cgroup: the "0::" line of /proc/PID/cgroup; empty when there is no such line.
 std::string cgroup_of(int pid);
+// Where a thread is in hierarchies without controllers that programs have made (cgroups(7), version 1), as
+// "name=x:/path"; not that of systemd, and none when it is at the top.
+std::vector<std::string> named_cgroups(int pid, int tid);
 
 class Cgroup {
   public:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/model/tree.h"
+#include "engine/os/fd.h"
 #include "engine/os/result.h"
 
 #include <map>
@@ -21,11 +22,19 @@ class Cgroups {
     // Moves each task that was in a cgroup below into one of that name below `own`, the directory of the worker's.
     // `pids`: the tasks' ids by what they are to themselves.
     Result<> place(const std::string &own, const model::Tree &tree, const std::map<int, int> &pids);
-    void keep() { made_.clear(); }
+    // Moves a thread to where it was in hierarchies without controllers, which are made again when they have gone.
+    Result<> place_in_named(const model::Thread &saved, int tid);
+    void keep() {
+        made_.clear();
+        made_named_.clear();
+    }
 
   private:
+    Result<const Fd *> hierarchy(const std::string &name);
     Result<> make(const std::string &own, const std::string &below);
-    std::vector<std::string> made_; // the outer before the inner
+    std::vector<std::string> made_;                               // the outer before the inner
+    std::map<std::string, Fd> hierarchies_;                       // their top directories, by name
+    std::vector<std::pair<std::string, std::string>> made_named_; // hierarchy and path, the outer before the inner
 };
 
 } // namespace abey::rebuild

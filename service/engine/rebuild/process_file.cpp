@@ -23,7 +23,10 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
     const auto &of_process = std::get<model::ProcessFile>(file.payload);
     const auto flags = static_cast<int>(reopen_flags(file.flags));
     if (!of_process.dead)
-        return abey::open_file(path_of(of_process, TRY(context.pid_here(of_process.pid))), flags);
+        return abey::open_file(path_of(of_process, of_process.pid == 1 && !context.pids.contains(1)
+                                                       ? 1
+                                                       : TRY(context.pid_here(of_process.pid))),
+                               flags);
     const auto other = TRY(ShortLife::begin(of_process.pid)); // ends when we leave here
     return abey::open_file(path_of(of_process, other.pid()), flags);
 }
