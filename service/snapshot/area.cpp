@@ -47,7 +47,7 @@ Result<Fd> own_directory(const Fd &parent, const std::string &where, const std::
 std::string timestamp() {
     const auto seconds = std::time(nullptr);
     struct tm parts {};
-    ::gmtime_r(&seconds, &parts);
+    (void)::gmtime_r(&seconds, &parts);
     std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
     (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
     return text.data();

@@ -74,7 +74,7 @@ class Walk {
                 return {};
             const std::string name = found->d_name;
             if (name != "." && name != "..")
-                TRY(one(directory, path.empty() ? name : path + "/" + name, name, depth));
+                TRY(one(directory, path.empty() ? name : fmt::format("{}/{}", path, name), name, depth));
         }
     }
 

@@ -16,7 +16,7 @@ Result<std::string> real_path(const std::string &home) {
     if (!home.starts_with('/'))
         return fail(EINVAL, "home \"{}\" is not an absolute path", home);
     std::error_code error;
-    const auto real = std::filesystem::canonical(home, error).string();
+    auto real = std::filesystem::canonical(home, error).string();
     if (error)
         return fail(error.value(), "home {}", home);
     return real;

@@ -67,7 +67,7 @@ Result<> sweep(const Fd &directory, const std::string &path) {
         const auto left = open_directory(directory.get(), name);
         if (!left || ::flock(left->get(), LOCK_EX | LOCK_NB) < 0)
             continue;
-        TRY(remove_tree(path + "/" + name));
+        TRY(remove_tree(fmt::format("{}/{}", path, name)));
     }
     return {};
 }
@@ -82,7 +82,7 @@ std::optional<Former> last_state(const std::string &states, const std::string &h
     std::string best;
     fs::file_time_type newest;
     for (const auto &name : *names) {
-        const auto place = states + "/" + name;
+        const auto place = fmt::format("{}/{}", states, name);
         std::error_code error;
         const auto time = fs::last_write_time(place + "/manifest", error);
         if (error || name.starts_with(passing_prefix) || (!best.empty() && time <= newest))

@@ -91,6 +91,7 @@ Result<> make_set(Context &context, const model::SemaphoreSet &set) {
             return fail(errno, "cannot ask for its owner");
     }
     std::vector<unsigned short> values;
+    values.reserve(set.semaphores.size());
     for (const model::Semaphore &semaphore : set.semaphores)
         values.push_back(static_cast<unsigned short>(semaphore.value));
     if (::semctl(id, 0, SETALL, values.data()) < 0)
