@@ -17,7 +17,9 @@ std::string lock_on(const std::string &path) {
             std::istringstream words(line);
             std::string number, kind, type, mode, pid, place, start, end;
             words >> number >> kind >> type >> mode >> pid >> place >> start >> end;
-            return kind + " " + mode + " " + pid + " " + start + " " + end;
+            for (const auto &word : {mode, pid, start, end})
+                kind.append(" ").append(word);
+            return kind;
         }
     return "";
 }

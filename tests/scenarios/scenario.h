@@ -124,6 +124,8 @@ inline void begin(int argc, char **argv) {
     ready_pipe = ::fcntl(ends[1], F_DUPFD_CLOEXEC, 900);
     ::close(ends[1]);
     const int null = ::open("/dev/null", O_RDWR);
+    if (null < 0)
+        ::_exit(3);
     for (int fd = 0; fd < 3; ++fd)
         ::dup2(null, fd);
     if (null > 2)

@@ -121,6 +121,7 @@ class Streams {
         socket.action = choice.action;
         if (choice.action == PeerAction::keep && !possible()) {
             socket.action = choice.otherwise;
+            // NOLINTNEXTLINE(bugprone-unchecked-optional-access): possible() has set it
             why += fmt::format("; to `keep` it is not possible: {}", possible_->error().message());
         }
         if (socket.action == PeerAction::fail && choice.action == PeerAction::keep)
@@ -178,7 +179,7 @@ class Streams {
     }
 
     // Nothing comes any more; but what had come before may still have been on its way through the kernel.
-    Result<> read_kept(const StreamEnd &end) {
+    static Result<> read_kept(const StreamEnd &end) {
         InetSocket &socket = *end.socket;
         const Fd &file = end.entry->file;
         do {
@@ -219,7 +220,7 @@ class Streams {
 
     [[nodiscard]] static bool is_pair(const InetSocket &socket) { return socket.peer != 0; }
 
-    Result<> read_sent(const StreamEnd &end) {
+    static Result<> read_sent(const StreamEnd &end) {
         InetSocket &socket = *end.socket;
         if (!is_pair(socket))
             return {};

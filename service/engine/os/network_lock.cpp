@@ -223,8 +223,8 @@ Result<> make_table(const Fd &socket, std::string_view name, uint32_t flags, std
     messages.begin(of_tables(NFT_MSG_NEWTABLE), NLM_F_CREATE | NLM_F_EXCL, NFPROTO_INET);
     messages.text(NFTA_TABLE_NAME, name);
     messages.number(NFTA_TABLE_FLAGS, flags);
-    chain(messages, name, coming, NF_INET_LOCAL_IN);
-    chain(messages, name, going, NF_INET_LOCAL_OUT);
+    chain(messages, name, coming, NF_INET_LOCAL_IN); // NOLINT(readability-suspicious-call-argument): of this table
+    chain(messages, name, going, NF_INET_LOCAL_OUT); // NOLINT(readability-suspicious-call-argument)
     for (const auto &[local, remote] : connections) {
         rule(messages, name, coming, remote.plain(), local.plain());
         rule(messages, name, going, local.plain(), remote.plain());

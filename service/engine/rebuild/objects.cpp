@@ -7,7 +7,6 @@
 
 #include <set>
 
-
 namespace abey::rebuild {
 namespace {
 

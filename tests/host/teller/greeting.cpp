@@ -14,5 +14,5 @@ asm(".section .rodata\n"
 extern "C" const unsigned char greeting_table[1048576];
 
 extern "C" [[gnu::visibility("default")]] int greeting_version(unsigned page) {
-    return greeting_table[page % 256 * 4096];
+    return greeting_table[page % 256 * 4096UL];
 }
