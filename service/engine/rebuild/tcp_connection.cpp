@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <poll.h>
 
@@ -117,6 +118,37 @@ Result<> establish(const End &end) {
     return set(end.socket, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_NO_QUEUE, "choose a queue of the connection");
 }
 
+struct ReceiveBuffer {
+    uint32_t greatest_window = 0, window = 0; // that it can offer: when it is empty; now
+};
+
+// SO_MEMINFO: socket(7). The window that connections begin with is enough: it grows by itself.
+Result<ReceiveBuffer> shrink_receive_buffer(const Fd &socket, const InetSocket &saved) {
+    TRY(set(socket, SOL_SOCKET, SO_RCVBUFFORCE, static_cast<int>(saved.settings.receive_buffer / 2),
+            "set the size of its receive buffer"));
+    std::array<uint32_t, SK_MEMINFO_VARS> memory = {};
+    socklen_t size = sizeof memory;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_MEMINFO, memory.data(), &size) < 0)
+        return fail(errno, "cannot ask how full its receive buffer is");
+    const uint32_t all = memory.at(SK_MEMINFO_RCVBUF), used = memory.at(SK_MEMINFO_RMEM_ALLOC);
+    const auto window = [](uint32_t space) { return std::min<uint32_t>(space / 2, UINT16_MAX); };
+    return ReceiveBuffer{.greatest_window = window(all), .window = window(all - std::min(all, used))};
+}
+
+// Filling has made the windows as large as its buffers. What a full end would then be sent it would have to drop, and
+// who sends would wait for as large a window again, sending a piece at each tick of a timer only (RFC 9293, 3.8.6.2.1).
+Result<> set_windows(const Fd &socket, uint32_t receive_sequence, const ReceiveBuffer &ours,
+                     const ReceiveBuffer &theirs) {
+    const tcp_repair_window windows = {.snd_wl1 = receive_sequence,
+                                       .snd_wnd = theirs.window,
+                                       .max_window = theirs.greatest_window,
+                                       .rcv_wnd = ours.window,
+                                       .rcv_wup = receive_sequence};
+    if (::setsockopt(socket.get(), IPPROTO_TCP, TCP_REPAIR_WINDOW, &windows, sizeof windows) < 0)
+        return fail(errno, "cannot set the connection's windows again");
+    return {};
+}
+
 // From here on the ordinary rules hold: what the other end has no room for yet waits, and the end of the stream comes
 // after all data.
 Result<> go_on(const Fd &socket, const InetSocket &saved) {
@@ -217,6 +249,10 @@ Result<> connect_pair(const Fd &a, const InetSocket &saved_a, const Fd &b, const
     constexpr uint32_t from_a = 0x10000000, from_b = 0x50000000;
     TRY(establish({a, at_a, address(saved_a.remote), from_a, from_b, saved_a.unread, saved_a.repair}));
     TRY(establish({b, at_b, address(saved_b.remote), from_b, from_a, saved_b.unread, saved_b.repair}));
+    const auto buffer_a = TRY(shrink_receive_buffer(a, saved_a));
+    const auto buffer_b = TRY(shrink_receive_buffer(b, saved_b));
+    TRY(set_windows(a, from_b, buffer_a, buffer_b));
+    TRY(set_windows(b, from_a, buffer_b, buffer_a));
     TRY(leave_repair(a, saved_a));
     TRY(leave_repair(b, saved_b));
     TRY(go_on(a, saved_a));
@@ -228,6 +264,8 @@ Result<> connect_to_itself(const Fd &socket, const InetSocket &saved) {
     constexpr uint32_t sequence = 0x10000000;
     TRY(establish(
         {socket, address(saved.local), address(saved.remote), sequence, sequence, saved.unread, saved.repair}));
+    const auto buffer = TRY(shrink_receive_buffer(socket, saved));
+    TRY(set_windows(socket, sequence, buffer, buffer));
     TRY(leave_repair(socket, saved));
     return go_on(socket, saved);
 }
