@@ -12,6 +12,7 @@
 #include "engine/rebuild/fill_husk.h"
 #include "engine/rebuild/namespaces.h"
 #include "engine/rebuild/objects.h"
+#include "engine/rebuild/own_namespaces.h"
 #include "engine/rebuild/tcp_connection.h"
 #include "files/cut.h"
 #include "files/files.h"
@@ -209,6 +210,10 @@ Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engin
     TRY(cgroups.place(os::cgroup_directory(mounts, os::cgroup_of(::getpid())), tree, context.pids));
     TRY(family.make_groups(context));
     TRY(rebuild::end_of_other_clocks());
+    TRY(rebuild::make_namespaces(context));
+    for (const model::Task &task : tree.tasks)
+        if (task.state != model::TaskState::zombie)
+            TRY_IN(rebuild::enter_namespaces(context, family.of(task), task), "process {} ({})", task.pid, task.comm);
     report.figures.forking_time = since(forking);
 
     tell("objects", 40);

@@ -3,6 +3,7 @@
 // POSIX message queues (mq_overview(7)). Messages can only be seen by taking them. So that a kill of the engine in
 // between does not lose them, a process of its own takes them and puts them back, in the order in which they came out.
 #include "engine/capture/kinds.h"
+#include "engine/capture/namespaces.h"
 #include "engine/capture/open_files.h"
 
 #include <algorithm>
@@ -37,7 +38,7 @@ Result<bool> is_notifying(const Seen &seen) {
     return text.find("NOTIFY_PID:0") == std::string::npos;
 }
 
-Result<model::Payload> capture(Context & /*context*/, const Seen &seen) {
+Result<model::Payload> capture(Context &context, const Seen &seen) {
     mq_attr attributes = {};
     if (::syscall(SYS_mq_getsetattr, seen.file->get(), nullptr, &attributes) < 0)
         return fail(errno, "cannot ask for the message queue's attributes");
@@ -55,6 +56,7 @@ Result<model::Payload> capture(Context & /*context*/, const Seen &seen) {
     queue.mode = seen.stat.st_mode & 07777U;
     queue.uid = seen.stat.st_uid;
     queue.gid = seen.stat.st_gid;
+    queue.ipc_namespace = context.state<Namespaces>().of_queue_device(seen.stat.st_dev);
     return queue;
 }
 
@@ -143,7 +145,28 @@ Result<> read_messages(const Fd &seen, model::MessageQueue &queue) {
     return {};
 }
 
+// Those of an ipc namespace of the tree's own end with it: all of them have to be saved, but only who has one open can
+// tell its contents.
+void refuse_unopened(Context &context) {
+    for (const auto &[ns, held] : context.state<Namespaces>().held) {
+        auto names = held.queue_names;
+        for (const auto &[id, file] : context.tree.open_files)
+            if (const auto *queue = std::get_if<model::MessageQueue>(&file.payload);
+                queue && queue->ipc_namespace == ns)
+                names.erase(queue->name.substr(1));
+        for (const std::string &name : names)
+            context.findings.push_back(
+                {.pid = held.pid,
+                 .comm = held.comm,
+                 .object = fmt::format("POSIX message queue /{}", name),
+                 .reason = "one that no process has open, in an ipc namespace of its own, cannot be restored yet",
+                 .advice = "remove it, or end this process before the suspend",
+                 .fatal = true});
+    }
+}
+
 Result<> complete(Context &context) {
+    refuse_unopened(context);
     if (context.preflight)
         return {};
     std::set<uint64_t> done;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Files of /proc/PID/ns (namespaces(7)), of the namespaces that their holder itself is in.
+// Files of /proc/PID/ns (namespaces(7)), of the namespaces that their holder itself or a process of the tree is in.
 #include "engine/capture/kinds.h"
+#include "engine/capture/namespaces.h"
 
 #include <algorithm>
 #include <array>
@@ -20,7 +21,11 @@ bool matches(const Seen &seen) {
     });
 }
 
-Result<model::Payload> capture(Context & /*context*/, const Seen &seen) {
+Result<model::Payload> capture(Context &context, const Seen &seen) {
+    const auto &all = context.state<Namespaces>();
+    if (const auto known = all.by_link.find(seen.link); known != all.by_link.end())
+        return model::NamespaceFile{
+            .pid = seen.pid, .name = all.held.at(known->second).type, .own_namespace = known->second};
     for (const std::string_view name : names) {
         const auto own = read_link(fmt::format("/proc/{}/ns/{}", seen.pid, name));
         if (own && *own == seen.link)

@@ -4,7 +4,9 @@
 // They belong to no process; the kernel only knows who used them last. What nobody but the session uses is kept, the
 // rest is told.
 #include "engine/capture/kinds.h"
+#include "engine/capture/namespaces.h"
 #include "engine/os/kernel.h"
+#include "engine/os/namespace.h"
 #include "engine/os/procfs.h"
 
 #include <cerrno>
@@ -91,14 +93,14 @@ model::IpcIdentity identity_of(int identifier, const ipc_perm &there) {
             .mode = there.mode & 0777U};
 }
 
-Result<> capture_set(Context &context, Search &search, int id) {
+Result<> capture_set(Context &context, Search &search, int id, model::ObjRef ns) {
     semid_ds there = {};
     if (::semctl(id, 0, IPC_STAT, &there) < 0)
         return {}; // it has gone, or is another namespace's
     std::vector<int> last(there.sem_nsems);
     for (size_t i = 0; i < last.size(); ++i)
         last[i] = ::semctl(id, static_cast<int>(i), GETPID);
-    const auto users = search.users(last);
+    const auto users = ns == 0 ? search.users(last) : Users{.inside = context.state<Namespaces>().held.at(ns).pid};
     if (!users)
         return {};
     const auto name = fmt::format("semaphores {}", id);
@@ -116,6 +118,7 @@ Result<> capture_set(Context &context, Search &search, int id) {
     model::SemaphoreSet set;
     set.id = context.tree.next_id();
     set.identity = identity_of(id, there.sem_perm);
+    set.ipc_namespace = ns;
     for (size_t i = 0; i < last.size(); ++i)
         set.semaphores.push_back({.value = values[i], .last_user = search.inside_or_none(last[i])});
     context.tree.semaphore_sets.emplace(set.id, std::move(set));
@@ -138,11 +141,11 @@ Result<> copy_messages(int id, const msqid_ds &there, model::IpcQueue &queue) {
     return {};
 }
 
-Result<> capture_queue(Context &context, Search &search, int id) {
+Result<> capture_queue(Context &context, Search &search, int id, model::ObjRef ns) {
     msqid_ds there = {};
     if (::msgctl(id, IPC_STAT, &there) < 0)
         return {};
-    const auto users = search.users(std::array{there.msg_lspid, there.msg_lrpid});
+    const auto users = ns == 0 ? search.users(std::array{there.msg_lspid, there.msg_lrpid}) : Users();
     if (!users)
         return {};
     if (users->outside != 0) {
@@ -154,12 +157,41 @@ Result<> capture_queue(Context &context, Search &search, int id) {
     model::IpcQueue queue;
     queue.id = context.tree.next_id();
     queue.identity = identity_of(id, there.msg_perm);
+    queue.ipc_namespace = ns;
     queue.most_bytes = there.msg_qbytes;
     queue.last_sender = search.inside_or_none(there.msg_lspid);
     queue.last_receiver = search.inside_or_none(there.msg_lrpid);
     TRY(copy_messages(id, there, queue));
     context.tree.ipc_queues.emplace(queue.id, std::move(queue));
     return {};
+}
+
+// Those of an ipc namespace in which we are now; `ns` 0: of the session's, which others use, too.
+Result<> capture_queues_and_sets(Context &context, Search &search, model::ObjRef ns) {
+    int id = 0;
+    for (const std::string &row : rows("msg"))
+        if (std::sscanf(row.c_str(), "%*d %d", &id) == 1)
+            TRY(capture_queue(context, search, id, ns));
+    for (const std::string &row : rows("sem"))
+        if (std::sscanf(row.c_str(), "%*d %d", &id) == 1)
+            TRY(capture_set(context, search, id, ns));
+    return {};
+}
+
+// All that is in an ipc namespace of the tree's own is the tree's.
+Result<> capture_own(Context &context, Search &search, model::ObjRef ns) {
+    const auto &held = context.state<Namespaces>().held.at(ns);
+    const auto inside = TRY(os::Inside::of(held.file, held.type));
+    int id = 0;
+    for (const std::string &row : rows("shm"))
+        if (std::sscanf(row.c_str(), "%*d %d", &id) == 1)
+            context.findings.push_back({.pid = held.pid,
+                                        .comm = held.comm,
+                                        .object = fmt::format("System V shared memory {}", id),
+                                        .reason = "segments in an ipc namespace of its own cannot be restored yet",
+                                        .advice = "end this process before the suspend",
+                                        .fatal = true});
+    return capture_queues_and_sets(context, search, ns);
 }
 
 Result<> complete_segments(Context &context) {
@@ -172,12 +204,10 @@ Result<> complete_segments(Context &context) {
         if (std::sscanf(row.c_str(), "%*d %d %*o %*u %d %d %lu", &id, &first, &second, &count) == 4 && count == 0)
             if (const auto users = search.users(std::array{first, second}))
                 search.tell_left(*users, fmt::format("shared memory {}", id));
-    for (const std::string &row : rows("msg"))
-        if (std::sscanf(row.c_str(), "%*d %d", &id) == 1)
-            TRY(capture_queue(context, search, id));
-    for (const std::string &row : rows("sem"))
-        if (std::sscanf(row.c_str(), "%*d %d", &id) == 1)
-            TRY(capture_set(context, search, id));
+    TRY(capture_queues_and_sets(context, search, 0));
+    for (const auto &[ns, held] : context.state<Namespaces>().held)
+        if (held.type == "ipc")
+            TRY(capture_own(context, search, ns));
     return {};
 }
 

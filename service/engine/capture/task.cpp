@@ -2,6 +2,7 @@
 #include "engine/capture/task.h"
 #include "engine/capture/apart.h"
 #include "engine/capture/descriptors.h"
+#include "engine/capture/namespaces.h"
 
 #include "engine/os/cgroup.h"
 #include "engine/os/critical_section.h"
@@ -104,20 +105,6 @@ Result<uint32_t> proc_number(int pid, std::string_view name, int base) {
     return static_cast<uint32_t>(value);
 }
 
-// Context::state: what the worker's own links in /proc/self/ns say.
-class OwnNamespaces {
-  public:
-    const std::string &link(const char *name) {
-        const auto [found, added] = links_.try_emplace(name);
-        if (added)
-            found->second = read_link(fmt::format("/proc/self/ns/{}", name)).value_or("");
-        return found->second;
-    }
-
-  private:
-    std::map<std::string, std::string, std::less<>> links_;
-};
-
 // Context::state: directories and umasks, found again by kcmp(2) of one process that has each (CLONE_FS shares them).
 struct FsContexts {
     struct Order {
@@ -172,7 +159,9 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
         task.coredump_filter = *filter;
     if (const auto login = proc_number(process.pid, "loginuid", 10)) // absent without CONFIG_AUDIT
         task.login_uid = *login;
-    (void)context;
+    if (const auto &all = context.state<Namespaces>().by_pid; !all.empty())
+        if (const auto own = all.find(process.pid); own != all.end())
+            task.namespaces = own->second;
     return task;
 }
 
@@ -216,20 +205,6 @@ void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus
     if (status.tracer != 0 && status.tracer != static_cast<int>(::getpid()))
         refuse("debugger", fmt::format("it is being debugged by process {}", status.tracer),
                "detach the debugger first");
-    // a pid or time namespace of its own is what restore gives a session; the others would need their contents restored
-    auto &own_namespaces = context.state<OwnNamespaces>();
-    const auto differs = [&](const char *name) {
-        const auto theirs = read_link(fmt::format("/proc/{}/ns/{}", stat.pid, name));
-        return theirs && own_namespaces.link(name) != *theirs;
-    };
-    for (const char *name : {"user", "mnt", "net", "ipc", "uts", "cgroup"}) {
-        if (std::string_view(name) == "mnt" && differs("pid"))
-            continue; // a restored session with pids of its own has its /proc in a mount namespace of its own
-
-        if (differs(name))
-            refuse(fmt::format("{} namespace", name), "namespaces of its own cannot be restored yet",
-                   "end this process before the suspend");
-    }
     if (stat.parent != 0 && context.is_inside && context.is_inside(stat.parent) &&
         ::syscall(SYS_kcmp, stat.pid, stat.parent, KCMP_VM, 0, 0) == 0)
         refuse("memory", fmt::format("it shares its memory with its parent {} (vfork)", stat.parent),

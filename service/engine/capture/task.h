@@ -42,7 +42,7 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
 // the calls that it is made to make.
 Result<> capture_seccomp(os::Tracee &thread, int mode, model::Seccomp &seccomp);
 
-// What cannot be restored, by looking from outside alone: foreign namespaces, 32-bit code, special
+// What cannot be restored, by looking from outside alone: 32-bit code, special
 // mappings. Each finding names the object.
 void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus &status,
                 const std::vector<os::ProcMapping> &mappings);

@@ -2,6 +2,7 @@
 #include "engine/capture/tree.h"
 
 #include "engine/capture/descriptors.h"
+#include "engine/capture/namespaces.h"
 #include "engine/capture/task.h"
 #include "engine/machine.h"
 
@@ -76,9 +77,14 @@ Result<> capture_tree(Context &context, StandStill &still) {
     const OwnIds ids = TRY(own_ids(still));
     context.is_inside = [&ids](int pid) { return ids.tasks.contains(pid); };
     context.tree.clocks = TRY(engine::clocks_of(still.processes().front().pid));
+    for (const Stopped &process : still.processes())
+        TRY_IN(capture_namespaces(context, process.stat), "process {} ({})", process.pid, process.stat.comm);
+    TRY(refuse_fatal(context.findings));
     os::Gadgets gadgets;
     for (Stopped &process : still.processes())
         TRY_IN(capture_process(context, process, ids, gadgets), "process {} ({})", process.pid, process.stat.comm);
+    if (!context.tree.namespaces.empty())
+        check_user_namespaces(context);
     TRY(complete(context));
     translate_ids(context.tree, ids);
     context.is_inside = {};
@@ -91,6 +97,8 @@ Result<> preflight(Context &context, const Target &target) {
     for (const os::ProcStat &stat : processes)
         inside.insert(stat.pid);
     context.is_inside = [&inside](int pid) { return inside.contains(pid); };
+    for (const os::ProcStat &stat : processes)
+        TRY(capture_namespaces(context, stat));
     for (const os::ProcStat &stat : processes)
         TRY(preflight_process(context, stat));
     TRY(complete(context));

@@ -80,7 +80,34 @@ Result<> check_task(const model::Tree &tree, const model::Task &task, const std:
     TRY(refers(tree.address_spaces, task.address_space, false, "address space"));
     TRY(refers(tree.descriptor_tables, task.descriptors, false, "descriptor table"));
     TRY(refers(tree.fs_contexts, task.fs, false, "file system context"));
+    for (const model::ObjRef ns : task.namespaces)
+        TRY(refers(tree.namespaces, ns, false, "namespace"));
     return refers(tree.terminals, task.terminal, true, "terminal");
+}
+
+// Settings are written below /proc/sys. Owners come first.
+Result<> check_namespace(const model::Tree &tree, const model::Namespace &ns) {
+    TRY(refers(tree.namespaces, ns.owner, true, "owner"));
+    if (ns.owner != 0 && (tree.namespaces.at(ns.owner).type != "user" || ns.owner >= ns.id))
+        return fail(0, "its owner {} is not a user namespace; the checkpoint is damaged", ns.owner);
+    if (ns.type != "uts" && ns.type != "ipc" && ns.type != "user")
+        return fail(0, "\"{}\" is not a kind of namespace that can be made; the checkpoint is damaged", ns.type);
+    constexpr size_t most_ranges = 340; // UID_GID_MAP_MAX_EXTENTS
+    if (ns.uids.size() > most_ranges || ns.gids.size() > most_ranges)
+        return fail(0, "it has {} ranges of ids; the checkpoint is damaged", std::max(ns.uids.size(), ns.gids.size()));
+    for (const model::NamespaceSetting &setting : ns.settings)
+        if (!(setting.name.starts_with("kernel/") || setting.name.starts_with("fs/mqueue/")) ||
+            setting.name.find("..") != model::Bytes::npos || setting.name.find('\0') != model::Bytes::npos)
+            return fail(0, "\"{}\" is not a setting of a namespace; the checkpoint is damaged", setting.name);
+    return {};
+}
+
+// Where System V objects and message queues are.
+Result<> check_ipc_namespace(const model::Tree &tree, model::ObjRef id) {
+    TRY(refers(tree.namespaces, id, true, "ipc namespace"));
+    if (id != 0 && tree.namespaces.at(id).type != "ipc")
+        return fail(0, "its namespace {} is not one of ipc; the checkpoint is damaged", id);
+    return {};
 }
 
 Result<> check_space(const model::Tree &tree, const model::AddressSpace &space, uint64_t pages_size) {
@@ -126,9 +153,12 @@ struct PayloadCheck {
     Result<> operator()(const model::NamespaceFile &file) const {
         if (file.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") != model::Bytes::npos)
             return fail(0, "\"{}\" is not the name of a namespace; the checkpoint is damaged", file.name);
-        return {};
+        return refers(tree.namespaces, file.own_namespace, true, "namespace");
     }
-    Result<> operator()(const model::MessageQueue &queue) const { return check_path(queue.name); }
+    Result<> operator()(const model::MessageQueue &queue) const {
+        TRY(check_ipc_namespace(tree, queue.ipc_namespace));
+        return check_path(queue.name);
+    }
     Result<> operator()(const model::FileWatches &file) const {
         for (const model::Watch &watch : file.watches) {
             TRY(refers(tree.inodes, watch.inode, true, "watched file"));
@@ -217,7 +247,8 @@ Result<> check_inet_socket(const model::Tree &tree, const model::InetSocket &soc
     return {};
 }
 
-Result<> check_semaphores(const model::SemaphoreSet &set) {
+Result<> check_semaphores(const model::Tree &tree, const model::SemaphoreSet &set) {
+    TRY(check_ipc_namespace(tree, set.ipc_namespace));
     constexpr size_t most = 65535;      // GETALL and SETALL take no larger sets' indexes (semget(2))
     constexpr uint32_t largest = 32767; // SEMVMX
     if (set.semaphores.empty() || set.semaphores.size() > most)
@@ -228,7 +259,8 @@ Result<> check_semaphores(const model::SemaphoreSet &set) {
     return {};
 }
 
-Result<> check_ipc_queue(const model::IpcQueue &queue) {
+Result<> check_ipc_queue(const model::Tree &tree, const model::IpcQueue &queue) {
+    TRY(check_ipc_namespace(tree, queue.ipc_namespace));
     constexpr size_t most = 1U << 24U;
     for (const model::IpcMessage &message : queue.messages)
         if (message.type <= 0 || message.text.size() > most)
@@ -271,8 +303,11 @@ Result<> check(const model::Tree &tree, uint64_t pages_size) {
     TRY(each(tree.pipes, "pipe", [&](const model::Pipe &pipe) { return check_pipe(tree, pipe); }));
     TRY(each(tree.unix_sockets, "unix socket",
              [&](const model::UnixSocket &socket) { return check_socket(tree, socket); }));
-    TRY(each(tree.semaphore_sets, "System V semaphore set", check_semaphores));
-    TRY(each(tree.ipc_queues, "System V message queue", check_ipc_queue));
+    TRY(each(tree.namespaces, "namespace", [&](const model::Namespace &ns) { return check_namespace(tree, ns); }));
+    TRY(each(tree.semaphore_sets, "System V semaphore set",
+             [&](const model::SemaphoreSet &set) { return check_semaphores(tree, set); }));
+    TRY(each(tree.ipc_queues, "System V message queue",
+             [&](const model::IpcQueue &queue) { return check_ipc_queue(tree, queue); }));
     TRY(each(tree.inet_sockets, "internet socket",
              [&](const model::InetSocket &socket) { return check_inet_socket(tree, socket); }));
     return each(tree.shared_memory, "shared memory", [&](const model::SharedMemory &memory) {

@@ -59,6 +59,7 @@ Result<Encoded> encode(const model::Tree &tree) {
     put_all(tree.terminals, [&] { return objects.add_terminals(); });
     put_all(tree.semaphore_sets, [&] { return objects.add_semaphore_sets(); });
     put_all(tree.ipc_queues, [&] { return objects.add_ipc_queues(); });
+    put_all(tree.namespaces, [&] { return objects.add_namespaces(); });
     objects.set_last_id(tree.last_id);
     Encoded encoded;
     if (!tasks.SerializeToString(&encoded.tasks) || !objects.SerializeToString(&encoded.objects))
@@ -87,6 +88,7 @@ Result<model::Tree> decode(std::string_view tasks_bytes, std::string_view object
     TRY(get_objects(objects.terminals(), tree.terminals, "terminal"));
     TRY(get_objects(objects.semaphore_sets(), tree.semaphore_sets, "System V semaphore set"));
     TRY(get_objects(objects.ipc_queues(), tree.ipc_queues, "System V message queue"));
+    TRY(get_objects(objects.namespaces(), tree.namespaces, "namespace"));
     tree.last_id = objects.last_id();
     TRY(check(tree, pages_size));
     return tree;

@@ -61,11 +61,13 @@ Result<> get(const pb::ProcessFile &from, model::ProcessFile &to) {
 void put(const model::NamespaceFile &from, pb::NamespaceFile &to) {
     to.set_pid(from.pid);
     to.set_name(from.name);
+    to.set_own_namespace(from.own_namespace);
 }
 
 Result<> get(const pb::NamespaceFile &from, model::NamespaceFile &to) {
     to.pid = from.pid();
     to.name = from.name();
+    to.own_namespace = from.own_namespace();
     return {};
 }
 
@@ -89,6 +91,7 @@ void put(const model::MessageQueue &from, pb::MessageQueue &to) {
     to.set_mode(from.mode);
     to.set_uid(from.uid);
     to.set_gid(from.gid);
+    to.set_ipc_namespace(from.ipc_namespace);
     for (const auto &each : from.messages)
         put(each, *to.add_messages());
 }
@@ -102,6 +105,7 @@ Result<> get(const pb::MessageQueue &from, model::MessageQueue &to) {
     to.mode = from.mode();
     to.uid = from.uid();
     to.gid = from.gid();
+    to.ipc_namespace = from.ipc_namespace();
     return get_all(from.messages(), to.messages);
 }
 

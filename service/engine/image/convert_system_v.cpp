@@ -40,11 +40,13 @@ void put(const model::SemaphoreSet &from, pb::SemaphoreSet &to) {
     put(from.identity, *to.mutable_identity());
     for (const auto &each : from.semaphores)
         put(each, *to.add_semaphores());
+    to.set_ipc_namespace(from.ipc_namespace);
 }
 
 Result<> get(const pb::SemaphoreSet &from, model::SemaphoreSet &to) {
     to.id = from.id();
     TRY(get(from.identity(), to.identity));
+    to.ipc_namespace = from.ipc_namespace();
     return get_all(from.semaphores(), to.semaphores);
 }
 
@@ -67,6 +69,7 @@ void put(const model::IpcQueue &from, pb::IpcQueue &to) {
     to.set_last_receiver(from.last_receiver);
     for (const auto &each : from.messages)
         put(each, *to.add_messages());
+    to.set_ipc_namespace(from.ipc_namespace);
 }
 
 Result<> get(const pb::IpcQueue &from, model::IpcQueue &to) {
@@ -75,6 +78,7 @@ Result<> get(const pb::IpcQueue &from, model::IpcQueue &to) {
     to.most_bytes = from.most_bytes();
     to.last_sender = from.last_sender();
     to.last_receiver = from.last_receiver();
+    to.ipc_namespace = from.ipc_namespace();
     return get_all(from.messages(), to.messages);
 }
 

@@ -270,6 +270,8 @@ void put(const model::Task &from, pb::Task &to) {
     to.set_memory_deny_write_execute(from.memory_deny_write_execute);
     to.set_memory_merge(from.memory_merge);
     to.set_cgroup(from.cgroup);
+    for (const auto each : from.namespaces)
+        to.add_namespaces(each);
 }
 
 Result<> get(const pb::Task &from, model::Task &to) {
@@ -303,6 +305,7 @@ Result<> get(const pb::Task &from, model::Task &to) {
     to.memory_deny_write_execute = from.memory_deny_write_execute();
     to.memory_merge = from.memory_merge();
     to.cgroup = from.cgroup();
+    to.namespaces.assign(from.namespaces().begin(), from.namespaces().end());
     return {};
 }
 

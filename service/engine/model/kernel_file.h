@@ -25,7 +25,8 @@ struct ProcessFile {
 // A file of /proc/PID/ns (namespaces(7)) of a process of the tree.
 struct NamespaceFile {
     int32_t pid = 0;
-    Bytes name; // "net"
+    Bytes name;               // "net"
+    ObjRef own_namespace = 0; // not the session's: the namespace itself
 };
 
 struct PosixMessage {
@@ -41,6 +42,7 @@ struct MessageQueue {
     int64_t most_messages = 0, message_size = 0;
     uint32_t mode = 0, uid = 0, gid = 0;
     std::vector<PosixMessage> messages; // as they would be received; with one of the open files that share a queue
+    ObjRef ipc_namespace = 0;           // 0: the session's
 };
 
 } // namespace abey::model

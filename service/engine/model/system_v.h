@@ -24,6 +24,7 @@ struct SemaphoreSet {
     ObjRef id = 0;
     IpcIdentity identity;
     std::vector<Semaphore> semaphores;
+    ObjRef ipc_namespace = 0; // 0: the session's
 };
 
 struct IpcMessage {
@@ -38,6 +39,7 @@ struct IpcQueue {
     uint64_t most_bytes = 0;                    // msg_qbytes
     int32_t last_sender = 0, last_receiver = 0; // 0: no task of the tree
     std::vector<IpcMessage> messages;           // oldest first
+    ObjRef ipc_namespace = 0;                   // 0: the session's
 };
 
 } // namespace abey::model

@@ -49,6 +49,7 @@ struct Task {
     int32_t memory_deny_write_execute = 0; // PR_GET_MDWE (prctl(2))
     bool memory_merge = false;             // PR_GET_MEMORY_MERGE
     Bytes cgroup;                          // below the checkpointed cgroup, "" for the cgroup itself
+    std::vector<ObjRef> namespaces;        // that are not the session's
 };
 
 } // namespace abey::model

@@ -4,6 +4,7 @@
 #include "engine/model/inet_socket.h"
 #include "engine/model/inode.h"
 #include "engine/model/memory.h"
+#include "engine/model/namespace.h"
 #include "engine/model/open_file.h"
 #include "engine/model/pipe.h"
 #include "engine/model/socket.h"
@@ -48,6 +49,7 @@ struct Tree {
     std::map<ObjRef, Terminal> terminals;
     std::map<ObjRef, SemaphoreSet> semaphore_sets;
     std::map<ObjRef, IpcQueue> ipc_queues;
+    std::map<ObjRef, Namespace> namespaces;
     ObjRef last_id = 0;
 
     ObjRef next_id() { return ++last_id; }

@@ -2,6 +2,8 @@
 #include "engine/rebuild/fill_husk.h"
 
 #include "engine/os/kernel.h"
+#include "engine/rebuild/kinds.h"
+#include "engine/rebuild/own_namespaces.h"
 #include "engine/rebuild/seccomp.h"
 #include "engine/rebuild/system_v.h"
 
@@ -12,6 +14,7 @@
 #include <linux/capability.h>
 #include <linux/prctl.h>
 #include <linux/securebits.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -66,16 +69,9 @@ void set_scheduling(os::Batch &batch, const model::Scheduling &own) {
 }
 
 // The order of capabilities(7): while uids change, SECBIT_NO_SETUID_FIXUP keeps the capabilities that the rest needs.
-void set_credentials(os::Batch &batch, const model::Credentials &own) {
-    const auto capabilities = [&batch](uint64_t effective, uint64_t permitted, uint64_t inheritable) {
-        const __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-        const std::array<__user_cap_data_struct, 2> data = {{
-            {static_cast<__u32>(effective), static_cast<__u32>(permitted), static_cast<__u32>(inheritable)},
-            {static_cast<__u32>(effective >> 32U), static_cast<__u32>(permitted >> 32U),
-             static_cast<__u32>(inheritable >> 32U)},
-        }};
-        batch.must("cannot set the capabilities", SYS_capset, batch.put(header), batch.put(data));
-    };
+// Ids are those that the session's user namespace has for them, and may have none in the task's: so it is entered in
+// between.
+void set_ids(os::Batch &batch, const model::Credentials &own) {
     batch.must("PR_SET_SECUREBITS", SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP);
     batch.must("PR_CAP_AMBIENT_CLEAR_ALL", SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     batch.must("cannot set the groups", SYS_setgroups, own.groups.size(),
@@ -86,6 +82,18 @@ void set_credentials(os::Batch &batch, const model::Credentials &own) {
         batch.may(SYS_setfsgid, own.fsgid);
     if (own.fsuid != own.euid)
         batch.may(SYS_setfsuid, own.fsuid);
+}
+
+void set_capabilities(os::Batch &batch, const model::Credentials &own) {
+    const auto capabilities = [&batch](uint64_t effective, uint64_t permitted, uint64_t inheritable) {
+        const __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+        const std::array<__user_cap_data_struct, 2> data = {{
+            {static_cast<__u32>(effective), static_cast<__u32>(permitted), static_cast<__u32>(inheritable)},
+            {static_cast<__u32>(effective >> 32U), static_cast<__u32>(permitted >> 32U),
+             static_cast<__u32>(inheritable >> 32U)},
+        }};
+        batch.must("cannot set the capabilities", SYS_capset, batch.put(header), batch.put(data));
+    };
     for (unsigned capability = 0; capability < 64; ++capability)
         if ((own.bounding >> capability & 1U) == 0)
             batch.may(SYS_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0); // those above the kernel's last do not exist
@@ -192,7 +200,25 @@ Result<> set_timers(const model::Task &task, Calls &calls) {
     return {};
 }
 
-Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
+// Leaves a descriptor of the user namespace in the place of the way to the worker. pidfd_getfd(2) gives the lowest free
+// number.
+Result<> take_user_namespace(Husk &husk, const model::DescriptorTable &table, const Fd &file, Calls &calls) {
+    int lowest = 0;
+    for (const model::Descriptor &descriptor : table.descriptors)
+        if (descriptor.number == lowest)
+            ++lowest;
+    TRY(calls.room_for());
+    auto &batch = calls.batch();
+    const int number = husk.shop().worker_number;
+    const size_t taken = batch.must("cannot take the user namespace", SYS_pidfd_getfd, number, file.get(), 0);
+    calls.expect(taken, lowest, "the user namespace");
+    batch.must("dup3", SYS_dup3, lowest, number, O_CLOEXEC);
+    batch.must("close", SYS_close, lowest);
+    return {};
+}
+
+// `user_namespace` of the task, where it is not the session's.
+Result<> fill_thread(Context &context, Husk &husk, const model::Task &task, size_t index, const Fd *user_namespace) {
     const model::Thread &thread = task.threads[index];
     Calls calls(husk, index);
     auto &batch = calls.batch();
@@ -223,12 +249,21 @@ Result<> fill_thread(Husk &husk, const model::Task &task, size_t index) {
             queue_signals(batch, {info}, task.pid, 0);
         }
     TRY(calls.room_for());
-    if (leader) // with a shared table another task may have done it
+    if (user_namespace != nullptr) {
+        const auto *table = TRY(find(context.tree.descriptor_tables, task.descriptors));
+        TRY(take_user_namespace(husk, *table, *user_namespace, calls));
+    } else if (leader) { // with a shared table another task may have done it
         batch.may(SYS_close, husk.shop().worker_number);
+    }
     TRY(set_own_filters(calls, task, index));
     constexpr size_t most_calls = 192; // one for each capability, twice, and some
     TRY(calls.room_for(most_calls * sizeof(os::Batch::Entry) + thread.credentials.groups.size() * sizeof(gid_t)));
-    set_credentials(batch, thread.credentials);
+    set_ids(batch, thread.credentials);
+    if (user_namespace != nullptr) {
+        batch.must("cannot enter the user namespace", SYS_setns, husk.shop().worker_number, CLONE_NEWUSER);
+        batch.must("close", SYS_close, husk.shop().worker_number);
+    }
+    set_capabilities(batch, thread.credentials);
     if (thread.parent_death_signal != 0) // a change of credentials clears it
         batch.must("PR_SET_PDEATHSIG", SYS_prctl, PR_SET_PDEATHSIG, thread.parent_death_signal);
     for (size_t i = 0; i < thread.speculation.size(); ++i) {
@@ -266,9 +301,15 @@ Result<> fill_threads(Context &context, Husk &husk, const model::Task &task) {
         tids.push_back(thread.tid);
     TRY(husk.add_threads(std::span(tids).subspan(1)));
     TRY(set_common_filters(husk, task));
+    const Fd *users = nullptr;
+    if (const model::ObjRef id = namespace_of(context.tree, task, "user"); id != 0) {
+        if (task.threads.size() > 1)
+            return fail(ENOTSUP, "a program with several threads in a user namespace of its own");
+        users = TRY(own_namespace(context, id));
+    }
     // the leader last: it closes the way to the worker
     for (size_t i = task.threads.size(); i-- > 0;)
-        TRY_IN(fill_thread(husk, task, i), "thread {}", task.threads[i].tid);
+        TRY_IN(fill_thread(context, husk, task, i, users), "thread {}", task.threads[i].tid);
     return {};
 }
 

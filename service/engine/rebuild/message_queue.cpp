@@ -3,6 +3,7 @@
 // POSIX message queues (mq_overview(7)), by the system calls: their names have no leading slash.
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/open_files.h"
+#include "engine/rebuild/own_namespaces.h"
 
 #include <map>
 #include <vector>
@@ -63,13 +64,14 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
     queues.context = &context;
     auto known = queues.open.find(queue.number);
     if (known == queues.open.end()) {
+        const auto inside = TRY(inside_namespace(context, queue.ipc_namespace));
         std::string name = queue.name.substr(1);
         if (queue.unlinked) // the name may be another's by now
             name += fmt::format(".abeyance-{}", ::getpid());
         auto there = queue.unlinked ? Result<Fd>(fail(ENOENT, "it has no name")) : open_existing(queue, name.c_str());
         if (!there && there.error().code() == ENOENT) {
             there = make(queue, name.c_str());
-            if (there && !queue.unlinked)
+            if (there && !queue.unlinked && queue.ipc_namespace == 0)
                 queues.names.push_back(name);
         }
         known = queues.open.emplace(queue.number, TRY(std::move(there))).first;

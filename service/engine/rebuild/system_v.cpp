@@ -2,6 +2,7 @@
 #include "engine/rebuild/system_v.h"
 
 #include "engine/rebuild/ipc_identity.h"
+#include "engine/rebuild/own_namespaces.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -32,7 +33,7 @@ struct MadeQueuesAndSets {
             ::msgctl(identifier, IPC_RMID, nullptr);
     }
     const Context *context = nullptr;
-    std::vector<int> sets, queues;
+    std::vector<int> sets, queues; // in the session's ipc namespace: another one takes them along
 };
 
 bool is_same(const ipc_perm &there, const model::IpcIdentity &identity) {
@@ -73,6 +74,7 @@ Result<> make(const char *kind, const model::IpcIdentity &identity, std::vector<
 }
 
 Result<> make_set(Context &context, const model::SemaphoreSet &set) {
+    const auto inside = TRY(inside_namespace(context, set.ipc_namespace));
     auto &state = context.state<MadeQueuesAndSets>();
     state.context = &context;
     const int id = set.identity.identifier;
@@ -87,6 +89,8 @@ Result<> make_set(Context &context, const model::SemaphoreSet &set) {
     } else {
         TRY(make("sem", set.identity, state.sets,
                  [&](int flags) { return ::semget(set.identity.key, static_cast<int>(count), flags); }));
+        if (set.ipc_namespace != 0)
+            state.sets.pop_back();
         if (::semctl(id, 0, IPC_STAT, &there) < 0)
             return fail(errno, "cannot ask for its owner");
     }
@@ -124,6 +128,7 @@ int64_t free_type(const model::IpcQueue &queue) {
 }
 
 Result<> make_queue(Context &context, const model::IpcQueue &queue) {
+    const auto inside = TRY(inside_namespace(context, queue.ipc_namespace));
     auto &state = context.state<MadeQueuesAndSets>();
     state.context = &context;
     const int id = queue.identity.identifier;
@@ -138,6 +143,8 @@ Result<> make_queue(Context &context, const model::IpcQueue &queue) {
         }
     } else {
         TRY(make("msg", queue.identity, state.queues, [&](int flags) { return ::msgget(queue.identity.key, flags); }));
+        if (queue.ipc_namespace != 0)
+            state.queues.pop_back();
         if (::msgctl(id, IPC_STAT, &there) < 0)
             return fail(errno, "cannot ask for its owner");
     }
@@ -164,15 +171,16 @@ Result<> make_system_v(Context &context) {
 }
 
 Result<> use_system_v(const model::Tree &tree, const model::Task &task, Calls &calls) {
+    const model::ObjRef ns = namespace_of(tree, task, "ipc");
     for (const auto &[id, set] : tree.semaphore_sets)
         for (size_t i = 0; i < set.semaphores.size(); ++i) {
-            if (set.semaphores[i].last_user != task.pid)
+            if (set.semaphores[i].last_user != task.pid || set.ipc_namespace != ns)
                 continue;
             TRY(calls.room_for());
             calls.batch().may(SYS_semctl, set.identity.identifier, i, SETVAL, set.semaphores[i].value);
         }
     for (const auto &[id, queue] : tree.ipc_queues) {
-        if (queue.last_sender != task.pid)
+        if (queue.last_sender != task.pid || queue.ipc_namespace != ns)
             continue;
         TRY(calls.room_for());
         const uint64_t at = calls.batch().put(std::span<const std::byte>(buffer_of(free_type(queue), {})));
@@ -184,7 +192,7 @@ Result<> use_system_v(const model::Tree &tree, const model::Task &task, Calls &c
 Result<> finish_system_v(const model::Tree &tree, const model::Task &task, Calls &calls) {
     for (const auto &[id, queue] : tree.ipc_queues) {
         const int receiver = queue.last_receiver != 0 ? queue.last_receiver : queue.last_sender;
-        if (receiver != task.pid)
+        if (receiver != task.pid || queue.ipc_namespace != namespace_of(tree, task, "ipc"))
             continue;
         TRY(calls.room_for());
         const uint64_t at = calls.batch().reserve(sizeof(long));

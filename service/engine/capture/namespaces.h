@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Namespaces (namespaces(7)) that processes of the tree are in and the session is not.
+#pragma once
+
+#include "engine/capture/freeze.h"
+#include "engine/capture/kind.h"
+
+#include <set>
+
+namespace abey::capture {
+
+// Context::state
+struct Namespaces {
+    struct Held {
+        std::string type;
+        Fd file;
+        int pid = 0; // the first process that was found in it
+        std::string comm;
+        uint64_t queue_device = 0;         // ipc: of its POSIX message queues
+        std::set<std::string> queue_names; // without the slash
+    };
+    std::map<std::string, std::string, std::less<>> own; // the session's links, by name
+    std::map<std::string, model::ObjRef> by_link;        // "uts:[4026532201]"
+    std::map<model::ObjRef, Held> held;
+    std::map<int, std::vector<model::ObjRef>> by_pid; // where there are any
+
+    // The ipc namespace with this device of message queues; 0: the session's.
+    [[nodiscard]] model::ObjRef of_queue_device(uint64_t device) const;
+};
+
+// Before anything else is captured, for every process; the first one's pid, time and mount namespaces are the
+// session's. What cannot be restored becomes a finding.
+Result<> capture_namespaces(Context &context, const os::ProcStat &stat);
+
+// When all tasks are known: setns(2) wants a process alone in its directory, and the restore a table of its own.
+void check_user_namespaces(Context &context);
+
+} // namespace abey::capture

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/image/convert_parts.h"
+
+namespace abey::image {
+
+void put(const model::NamespaceSetting &from, pb::NamespaceSetting &to) {
+    to.set_name(from.name);
+    to.set_value(from.value);
+}
+
+Result<> get(const pb::NamespaceSetting &from, model::NamespaceSetting &to) {
+    to.name = from.name();
+    to.value = from.value();
+    return {};
+}
+
+void put(const model::IdRange &from, pb::IdRange &to) {
+    to.set_inside(from.inside);
+    to.set_outside(from.outside);
+    to.set_count(from.count);
+}
+
+Result<> get(const pb::IdRange &from, model::IdRange &to) {
+    to.inside = from.inside();
+    to.outside = from.outside();
+    to.count = from.count();
+    return {};
+}
+
+void put(const model::Namespace &from, pb::Namespace &to) {
+    to.set_id(from.id);
+    to.set_type(from.type);
+    for (const auto &each : from.settings)
+        put(each, *to.add_settings());
+    to.set_host_name(from.host_name);
+    to.set_domain_name(from.domain_name);
+    to.set_owner(from.owner);
+    to.set_creator(from.creator);
+    for (const auto &each : from.uids)
+        put(each, *to.add_uids());
+    for (const auto &each : from.gids)
+        put(each, *to.add_gids());
+    to.set_setgroups_denied(from.setgroups_denied);
+}
+
+Result<> get(const pb::Namespace &from, model::Namespace &to) {
+    to.id = from.id();
+    to.type = from.type();
+    TRY(get_all(from.settings(), to.settings));
+    to.host_name = from.host_name();
+    to.domain_name = from.domain_name();
+    to.owner = from.owner();
+    to.creator = from.creator();
+    TRY(get_all(from.uids(), to.uids));
+    TRY(get_all(from.gids(), to.gids));
+    to.setgroups_denied = from.setgroups_denied();
+    return {};
+}
+
+} // namespace abey::image

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/rebuild/own_namespaces.h"
+
+#include "engine/os/outpost.h"
+#include "engine/rebuild/kinds.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace abey::rebuild {
+
+namespace {
+
+// Context::state
+struct OwnNamespaces {
+    std::map<model::ObjRef, Fd> files;
+};
+
+// In the namespace.
+Result<> fill_namespace(const model::Namespace &ns) {
+    if (ns.type == "uts" && (::sethostname(ns.host_name.data(), ns.host_name.size()) < 0 ||
+                             ::setdomainname(ns.domain_name.data(), ns.domain_name.size()) < 0))
+        return fail(errno, "cannot set the host's name to \"{}\"", ns.host_name);
+    for (const model::NamespaceSetting &setting : ns.settings) {
+        const std::string path = "/proc/sys/" + setting.name;
+        if (const auto now = read_file(path); now && *now == setting.value)
+            continue;
+        TRY_IN(write_file(path, setting.value), "cannot set {} again", setting.name);
+    }
+    return {};
+}
+
+Result<Fd> namespace_file(int pid, std::string_view type) {
+    return abey::open_file(fmt::format("/proc/{}/ns/{}", pid, type), O_RDONLY);
+}
+
+// As the namespace above has the ids, `above` being its own ranges; none: it is the session's.
+Result<std::string> map_text(const std::vector<model::IdRange> &ranges, const std::vector<model::IdRange> *above) {
+    std::string text;
+    for (const model::IdRange &range : ranges) {
+        uint32_t outside = range.outside;
+        if (above != nullptr) {
+            const auto within = std::ranges::find_if(*above, [&](const model::IdRange &candidate) {
+                return range.outside >= candidate.outside && range.outside - candidate.outside < candidate.count;
+            });
+            if (within == above->end())
+                return fail(EBADMSG, "id {} is not known in the user namespace above", range.outside);
+            outside = within->inside + (range.outside - within->outside);
+        }
+        text += fmt::format("{} {} {}\n", range.inside, outside, range.count);
+    }
+    return text;
+}
+
+// The kernel takes maps only from a process of the namespace above (user_namespaces(7)).
+Result<Fd> make_users(const model::Namespace &ns, const model::Namespace *above, int above_file) {
+    const auto outpost =
+        TRY(os::Outpost::send({.user = ns.creator, .user_namespace = above_file, .make = CLONE_NEWUSER}));
+    const auto proc = [&](const char *name) { return fmt::format("/proc/{}/{}", outpost.pid(), name); };
+    if (ns.setgroups_denied)
+        TRY(write_file(proc("setgroups"), "deny"));
+    const std::string uids = TRY(map_text(ns.uids, above ? &above->uids : nullptr));
+    const std::string gids = TRY(map_text(ns.gids, above ? &above->gids : nullptr));
+    if (!uids.empty())
+        TRY(os::write_as_of(above_file, proc("uid_map"), uids));
+    if (!gids.empty())
+        TRY(os::write_as_of(above_file, proc("gid_map"), gids));
+    return namespace_file(outpost.pid(), ns.type);
+}
+
+Result<Fd> make_namespace(Context &context, const model::Namespace &ns) {
+    const model::Namespace *owner = nullptr;
+    int owner_file = -1;
+    if (ns.owner != 0) {
+        owner = TRY(find(context.tree.namespaces, ns.owner));
+        const Fd *file = TRY(own_namespace(context, ns.owner));
+        owner_file = file->get();
+    }
+    if (ns.type == "user")
+        return make_users(ns, owner, owner_file);
+    if (owner == nullptr) {
+        const auto inside = TRY(os::Inside::of_new(ns.type));
+        TRY(fill_namespace(ns));
+        return inside.file();
+    }
+    const auto outpost = TRY(os::Outpost::send({.user_namespace = owner_file, .make = os::namespace_flag(ns.type)}));
+    Fd file = TRY(namespace_file(outpost.pid(), ns.type));
+    const auto inside = TRY(os::Inside::of(file, ns.type));
+    TRY(fill_namespace(ns));
+    return file;
+}
+
+} // namespace
+
+// Owners have smaller ids than what they own, so they are there.
+Result<> make_namespaces(Context &context) {
+    for (const auto &[id, ns] : context.tree.namespaces) {
+        Fd file = TRY_IN(make_namespace(context, ns), "{} namespace", ns.type);
+        context.state<OwnNamespaces>().files.insert_or_assign(id, std::move(file));
+    }
+    return {};
+}
+
+Result<> enter_namespaces(Context &context, Husk &husk, const model::Task &task) {
+    if (task.namespaces.empty())
+        return {};
+    Calls calls(husk);
+    for (const model::ObjRef id : task.namespaces) {
+        const model::Namespace &ns = *TRY(find(context.tree.namespaces, id));
+        if (ns.type == "user")
+            continue;
+        const Fd *file = TRY(own_namespace(context, id));
+        TRY(calls.room_for());
+        auto &batch = calls.batch();
+        batch.must(fmt::format("cannot take the {} namespace", ns.type), SYS_pidfd_getfd, husk.shop().worker_number,
+                   file->get(), 0);
+        batch.must(fmt::format("cannot enter the {} namespace", ns.type), SYS_setns, 0, os::namespace_flag(ns.type));
+        batch.must("close", SYS_close, 0);
+    }
+    return calls.flush();
+}
+
+Result<const Fd *> own_namespace(Context &context, model::ObjRef id) {
+    const auto &files = context.state<OwnNamespaces>().files;
+    const auto file = files.find(id);
+    if (file == files.end())
+        return fail(EBADMSG, "namespace {} of the checkpoint has not been made", id);
+    return &file->second;
+}
+
+Result<std::optional<os::Inside>> inside_namespace(Context &context, model::ObjRef id) {
+    if (id == 0)
+        return std::nullopt;
+    const model::Namespace &ns = *TRY(find(context.tree.namespaces, id));
+    const Fd *file = TRY(own_namespace(context, id));
+    return std::optional<os::Inside>(TRY(os::Inside::of(*file, ns.type)));
+}
+
+model::ObjRef namespace_of(const model::Tree &tree, const model::Task &task, std::string_view type) {
+    for (const model::ObjRef id : task.namespaces)
+        if (const auto ns = tree.namespaces.find(id); ns != tree.namespaces.end() && ns->second.type == type)
+            return id;
+    return 0;
+}
+
+} // namespace abey::rebuild
