@@ -91,6 +91,16 @@ Result<std::string> checkpoint_id(std::string_view path) {
     return fail(EINVAL, "not the object path of a checkpoint: \"{}\"", path);
 }
 
+bool is_utf8(std::string_view bytes) {
+    while (!bytes.empty()) {
+        const auto length = sequence_length(bytes);
+        if (length == 0)
+            return false;
+        bytes.remove_prefix(length);
+    }
+    return true;
+}
+
 std::string printable(std::string_view bytes) {
     std::string text;
     while (!bytes.empty()) {

@@ -43,6 +43,8 @@ std::string checkpoint_path(std::string_view id);
 Result<uint32_t> job_number(std::string_view path);
 Result<std::string> checkpoint_id(std::string_view path);
 
+bool is_utf8(std::string_view bytes);
+
 // Text fit for a bus message or a terminal: what is no valid UTF-8 and what would steer a terminal is shown as "\xNN".
 std::string printable(std::string_view bytes);
 

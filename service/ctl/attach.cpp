@@ -14,13 +14,13 @@ namespace {
 Result<std::string> only_session() {
     const auto sessions = TRY(session::attachable_sessions(::getuid()));
     if (sessions.empty())
-        return fail(0, "there is no resumed session to attach to; `abeyctl list` shows what waits");
+        return fail(0, "there is no session to attach to; `abeyctl list` shows what waits, `abeyctl run` starts one");
     if (sessions.size() == 1)
         return sessions.front();
     std::string listed;
     for (const auto &id : sessions)
         listed += (listed.empty() ? "" : ", ") + id;
-    return fail(0, "{} resumed sessions could be meant ({}); name one", sessions.size(), listed);
+    return fail(0, "{} sessions could be meant ({}); name one", sessions.size(), listed);
 }
 
 Result<int> list_terminals() {

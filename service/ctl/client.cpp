@@ -77,6 +77,24 @@ Result<std::string> Client::resume_checkpoint(const std::string &checkpoint, con
     return start_job("ResumeCheckpoint", checkpoint, options);
 }
 
+Result<std::string> Client::run_session(const RunRequest &request) {
+    constexpr const char *member = "RunSession";
+    auto message = TRY(method(member));
+    auto *raw = message.get();
+    for (const auto *strings : {&request.command, &request.environment}) {
+        TRY(bus::checked(::sd_bus_message_open_container(raw, 'a', "s"), member));
+        for (const auto &text : *strings)
+            TRY(bus::checked(::sd_bus_message_append(raw, "s", text.c_str()), member));
+        TRY(bus::checked(::sd_bus_message_close_container(raw), member));
+    }
+    TRY(bus::checked(::sd_bus_message_append(raw, "sqq", request.directory.c_str(), request.rows, request.columns),
+                     member));
+    const auto reply = TRY(ask(message));
+    const char *job = nullptr;
+    TRY(bus::checked(::sd_bus_message_read(reply.get(), "o", &job), member));
+    return std::string(job);
+}
+
 Result<std::string> Client::ask_document(const char *member, const std::string &id) {
     auto message = TRY(method(member));
     TRY(bus::checked(::sd_bus_message_append(message.get(), "s", id.c_str()), member));

@@ -31,6 +31,14 @@ struct CheckpointEntry {
 // String and boolean options of a call.
 using CallOptions = std::map<std::string, std::string>;
 
+// A session that is to begin: UTF-8 throughout.
+struct RunRequest {
+    std::vector<std::string> command;     // empty: the login shell
+    std::vector<std::string> environment; // "NAME=value"
+    std::string directory;                // empty: the home
+    uint16_t rows = 0, columns = 0;       // 0: not known
+};
+
 class Client {
   public:
     static Result<Client> connect();
@@ -40,6 +48,7 @@ class Client {
     // The object path of the job. An empty value in `options` stands for `true`.
     Result<std::string> suspend_session(const std::string &session, const CallOptions &options);
     Result<std::string> resume_checkpoint(const std::string &checkpoint, const CallOptions &options);
+    Result<std::string> run_session(const RunRequest &request);
     Result<std::vector<capture::Finding>> check_session(const std::string &session);
     // JSON documents, as dbus/org.abeyance1.xml tells.
     Result<std::string> explain_session(const std::string &session);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace abey::ctl {
 
@@ -66,6 +67,14 @@ struct AttachCommand {
     bool json = false;  // list what could be attached to
 };
 Result<int> attach(const AttachCommand &command);
+
+struct RunCommand {
+    std::vector<std::string> command; // empty: the login shell
+    bool join = false;                // rather a session that was left behind
+    bool detach = false;              // start it only
+    bool json = false;                // as detach
+};
+Result<int> run(const RunCommand &command);
 
 struct RemoveCommand {
     std::string checkpoint;

@@ -70,7 +70,7 @@ class CommandLine {
     bool json_ = false;
 };
 
-int run(int argc, char **argv) {
+int call(int argc, char **argv) {
     CommandLine line;
 
     ctl::SuspendCommand suspend;
@@ -108,10 +108,16 @@ int run(int argc, char **argv) {
     command = line.add("diff", "tell what has changed in the home since a checkpoint", diff, ctl::diff);
     command->add_option("CHECKPOINT", diff.checkpoint, "its id; without it, the only one that waits");
 
+    ctl::RunCommand run;
+    command = line.add("run", "start a session that outlives this connection, and join it", run, ctl::run);
+    command->add_flag("--join", run.join, "rather join one of yours that nobody is attached to, if there is one");
+    command->add_flag("--detach", run.detach, "only start it");
+    command->add_option("COMMAND", run.command, "after --; without it, your login shell");
+
     ctl::AttachCommand attach;
-    command =
-        line.add("attach", "join the terminal of a resumed session; Ctrl-\\ Ctrl-D leaves it", attach, ctl::attach);
-    command->add_option("SESSION", attach.session, "logind's id of the resumed session; without it, the only one");
+    command = line.add("attach", "join the terminal of a resumed or run session; Ctrl-\\ Ctrl-D leaves it", attach,
+                       ctl::attach);
+    command->add_option("SESSION", attach.session, "logind's id of the session; without it, the only one");
     command->add_option("--terminal", attach.terminal, "N of its /dev/pts/N, when it has several");
     command->add_flag("--watch,--read-only", attach.watch,
                       "only look: what is typed is not sent, who is attached stays so");
@@ -152,7 +158,7 @@ int run(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     try {
-        return run(argc, argv);
+        return call(argc, argv);
     } catch (const std::exception &error) {
         (void)std::fprintf(stderr, "abeyctl: %s\n", error.what());
         return 1;

@@ -15,9 +15,9 @@ namespace abey::daemon {
 namespace {
 
 // PAM services whose sessions nobody sits at, or in which somebody else does.
-constexpr std::array<std::string_view, 12> not_a_person{"abeyance", "cron",      "crond",        "atd",
-                                                        "su",       "su-l",      "sudo",         "sudo-i",
-                                                        "runuser",  "runuser-l", "systemd-user", "polkit-1"};
+constexpr std::array<std::string_view, 13> not_a_person{"abeyance",  "abeyance-run", "cron",    "crond",  "atd",
+                                                        "su",        "su-l",         "sudo",    "sudo-i", "runuser",
+                                                        "runuser-l", "systemd-user", "polkit-1"};
 
 std::string local_time(uint64_t microseconds) {
     const auto seconds = static_cast<std::time_t>(microseconds / 1'000'000);

@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t job_limit = 64;
 constexpr size_t user_job_limit = 4;
+constexpr size_t user_session_limit = 64;
 
 uint64_t monotonic_now() {
     using namespace std::chrono;
@@ -148,6 +149,23 @@ Answer<uint32_t> Manager::resume(const Permit &permit, const std::string &id, co
     auto *running = TRY(make_job(std::move(job), nullptr));
     TRY(start_job(*running));
     return running->job.number;
+}
+
+Answer<uint32_t> Manager::run(const Permit &permit, job::Job wanted) {
+    const auto sessions = logind_.sessions_of(permit.owner);
+    if (!sessions)
+        return failed(sessions.error());
+    // logind serves so many sessions and no more: nobody may take them all
+    if (permit.caller != 0 && sessions->size() >= user_session_limit)
+        return refuse(bus::error::too_many_jobs, "user {} has {} sessions already: end one of them", permit.owner,
+                      user_session_limit);
+    wanted.kind = job::Kind::run;
+    wanted.uid = permit.owner;
+    TRY(admit(permit.caller, wanted));
+    auto *running = TRY(make_job(std::move(wanted), nullptr));
+    const auto number = running->job.number;
+    TRY(start_job(*running));
+    return number;
 }
 
 Answer<> Manager::check(const Permit &permit, const std::string &id, sd_bus_message *request, const char *question) {

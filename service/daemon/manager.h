@@ -76,6 +76,8 @@ class Manager {
     Answer<uint32_t> suspend(const Permit &permit, const std::string &id, const SuspendOptions &options,
                              sd_bus_message *request);
     Answer<uint32_t> resume(const Permit &permit, const std::string &id, const ResumeOptions &options);
+    // Starts a command, or login shell, of the permit's owner in a session of its own (job::Job says of what).
+    Answer<uint32_t> run(const Permit &permit, job::Job wanted);
     Answer<> check(const Permit &permit, const std::string &id, sd_bus_message *request, const char *question = "");
     Answer<> diff(const Permit &permit, const std::string &id, sd_bus_message *request);
     Answer<> remove(const Permit &permit, const std::string &id, sd_bus_message *request);

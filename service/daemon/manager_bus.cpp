@@ -8,6 +8,7 @@
 #include "policy/policy.h"
 
 #include <array>
+#include <climits>
 
 #include <pwd.h>
 
@@ -72,6 +73,63 @@ int on_resume_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *
                                 });
         return {};
     });
+}
+
+Answer<std::vector<std::string>> read_strings(sd_bus_message *message, const char *what, size_t &size) {
+    const auto malformed = [&] {
+        return refuse(bus::error::invalid_argument, "{}: {} strings and {} bytes are the most", what,
+                      job::command_count_limit, job::command_size_limit);
+    };
+    std::vector<std::string> strings;
+    if (::sd_bus_message_enter_container(message, 'a', "s") < 0)
+        return malformed();
+    const char *text = nullptr;
+    int more = 0;
+    while ((more = ::sd_bus_message_read(message, "s", &text)) > 0) {
+        size += std::string_view(text).size();
+        if (size > job::command_size_limit || strings.size() == job::command_count_limit)
+            return malformed();
+        strings.emplace_back(text);
+    }
+    if (more < 0 || ::sd_bus_message_exit_container(message) < 0)
+        return malformed();
+    return strings;
+}
+
+Answer<job::Job> read_run(sd_bus_message *message) {
+    job::Job wanted;
+    size_t size = 0;
+    wanted.command = TRY(read_strings(message, "command", size));
+    wanted.environment = TRY(read_strings(message, "environment", size));
+    const char *directory = nullptr;
+    if (::sd_bus_message_read(message, "sqq", &directory, &wanted.rows, &wanted.columns) < 0)
+        return refuse(bus::error::invalid_argument, "malformed arguments");
+    wanted.directory = directory;
+    if (wanted.directory.size() >= PATH_MAX || (!wanted.directory.empty() && !wanted.directory.starts_with('/')))
+        return refuse(bus::error::invalid_argument, "the directory is no absolute path");
+    if (!wanted.command.empty() && wanted.command.front().empty())
+        return refuse(bus::error::invalid_argument, "the command has no name");
+    for (const auto &variable : wanted.environment)
+        if (const auto equals = variable.find('='); equals == std::string::npos || equals == 0)
+            return refuse(bus::error::invalid_argument, "environment: \"{}\" is not NAME=value",
+                          bus::printable(std::string_view(variable).substr(0, 64)));
+    return wanted;
+}
+
+// Everybody's own: nobody starts a session for somebody else.
+int on_run_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    auto &manager = manager_of(userdata);
+    const auto asked = [&]() -> Answer<> {
+        const auto caller = TRY(caller_of(message));
+        manager.clients().remember(message, caller);
+        auto wanted = TRY(read_run(message));
+        manager.authority().ask(message, {"run", {caller, caller}, "a session", {}},
+                                [&manager, wanted](const Permit &permit, sd_bus_message *request) -> Answer<> {
+                                    return answer_with_job(request, TRY(manager.run(permit, wanted)));
+                                });
+        return {};
+    }();
+    return asked ? 1 : set_error(error, asked.error());
 }
 
 // These answer when the work is done.
@@ -255,6 +313,9 @@ const sd_bus_vtable manager_vtable[] = {
                             on_suspend_session, open),
     SD_BUS_METHOD_WITH_ARGS("ResumeCheckpoint", SD_BUS_ARGS("s", checkpoint_id, "a{sv}", options),
                             SD_BUS_RESULT("o", job), on_resume_checkpoint, open),
+    SD_BUS_METHOD_WITH_ARGS("RunSession",
+                            SD_BUS_ARGS("as", command, "as", environment, "s", directory, "q", rows, "q", columns),
+                            SD_BUS_RESULT("o", job), on_run_session, open),
     SD_BUS_METHOD_WITH_ARGS("CheckSession", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("a(issssb)", findings),
                             on_check_session, open),
     SD_BUS_METHOD_WITH_ARGS("ExplainSession", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("s", files),

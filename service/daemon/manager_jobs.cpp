@@ -28,7 +28,9 @@ uint64_t now() {
 
 } // namespace
 
-bool is_public(job::Kind kind) { return kind == job::Kind::suspend || kind == job::Kind::resume; }
+bool is_public(job::Kind kind) {
+    return kind == job::Kind::suspend || kind == job::Kind::resume || kind == job::Kind::run;
+}
 
 Answer<RunningJob *> Manager::make_job(job::Job job, sd_bus_message *request) {
     const auto refused = [](const Error &error) { return refuse(bus::error::failed, "{}", error.message()); };
@@ -95,9 +97,12 @@ void Manager::announce(RunningJob &running) {
     const auto &job = running.job;
     if (!is_public(job.kind))
         return;
-    log_info("job {}: {} of {}{} for user {}", job.number, job::name_of(job.kind),
-             job.kind == job::Kind::suspend ? "session " : "checkpoint ",
-             job.kind == job::Kind::suspend ? job.session : job.checkpoint, job.uid);
+    if (job.kind == job::Kind::run)
+        log_info("job {}: {} for user {}", job.number, job.command.empty() ? "a login shell" : "a command", job.uid);
+    else
+        log_info("job {}: {} of {}{} for user {}", job.number, job::name_of(job.kind),
+                 job.kind == job::Kind::suspend ? "session " : "checkpoint ",
+                 job.kind == job::Kind::suspend ? job.session : job.checkpoint, job.uid);
     clients_.send("JobNew", job.uid, [&](sd_bus_message *signal) {
         return ::sd_bus_message_append(signal, "osss", bus::job_path(job.number).c_str(),
                                        std::string(job::name_of(job.kind)).c_str(), job.session.c_str(),
@@ -195,7 +200,7 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     const auto job = running.job;
     if (is_public(job.kind)) {
         running.figures = outcome.figures;
-        if (job.kind == job::Kind::resume && bus::is_session_id(outcome.session))
+        if ((job.kind == job::Kind::resume || job.kind == job::Kind::run) && bus::is_session_id(outcome.session))
             running.job.session = outcome.session;
         if (outcome.ok)
             running.percent = 100;

@@ -23,7 +23,7 @@ struct Named {
     std::string_view name;
 };
 constexpr std::array kinds{Named{Kind::suspend, "suspend"}, Named{Kind::resume, "resume"}, Named{Kind::check, "check"},
-                           Named{Kind::remove, "remove"}};
+                           Named{Kind::remove, "remove"}, Named{Kind::run, "run"}};
 
 std::string job_file(uint32_t number, const std::string &directory) {
     return fmt::format("{}/{}.json", directory, number);
@@ -102,6 +102,11 @@ std::string to_json(const Job &job) {
                  {"tty", job.tty},
                  {"automatic", job.automatic},
                  {"trigger", job.trigger},
+                 {"command", job.command},
+                 {"environment", job.environment},
+                 {"directory", job.directory},
+                 {"rows", job.rows},
+                 {"columns", job.columns},
                  {"question", job.question}});
 }
 
@@ -120,6 +125,11 @@ Result<Job> job_from_json(std::string_view text) {
         job.tty = text_member(json, "tty");
         job.automatic = member<bool>(json, "automatic");
         job.trigger = text_member(json, "trigger");
+        job.command = member<std::vector<std::string>>(json, "command");
+        job.environment = member<std::vector<std::string>>(json, "environment");
+        job.directory = text_member(json, "directory");
+        job.rows = member<uint16_t>(json, "rows");
+        job.columns = member<uint16_t>(json, "columns");
         job.question = text_member(json, "question");
         return job;
     } catch (const nlohmann::json::exception &error) {

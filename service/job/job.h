@@ -19,7 +19,11 @@ namespace abey::job {
 // Holds NUMBER.json (what is to be done) and NUMBER.result (what came of it), mode 0700, root's.
 inline constexpr const char *jobs_directory = "/run/abeyance/jobs";
 
-enum class Kind : uint8_t { suspend, resume, check, remove };
+// Of a run job: bytes of command, environment and directory together, and the number of strings in each.
+inline constexpr size_t command_size_limit = 256U << 10U;
+inline constexpr size_t command_count_limit = 2048;
+
+enum class Kind : uint8_t { suspend, resume, check, remove, run };
 
 std::string_view name_of(Kind kind);
 Result<Kind> kind_of(std::string_view name);
@@ -36,14 +40,19 @@ struct Job {
     std::string tty;           // terminal of the user who waits for it ("pts/3"), for a message; may be empty
     bool automatic = false;    // started by a trigger, not by a call
     std::string trigger;       // suspend: which, as store::About has it
-    std::string question;      // check: "explain" (of the session), "diff" (of the checkpoint); empty: the findings
+    // run: what is started, for whom the caller waits
+    std::vector<std::string> command;     // empty: the user's login shell
+    std::vector<std::string> environment; // "NAME=value"
+    std::string directory;                // where; empty: the home
+    uint16_t rows = 0, columns = 0;       // of its terminal; 0: as is usual
+    std::string question; // check: "explain" (of the session), "diff" (of the checkpoint); empty: the findings
 };
 
 struct Outcome {
     bool ok = false;
     std::string message;                     // one line for people: what is wrong, or what there is to know
     std::string checkpoint;                  // suspend: the new one
-    std::string session;                     // resume: the new logind session
+    std::string session;                     // resume, run: the new logind session
     std::map<std::string, uint64_t> figures; // the field's names (design section 9)
     std::vector<capture::Finding> findings;
     std::string answer; // check: to its question, a JSON document

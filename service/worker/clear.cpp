@@ -101,6 +101,8 @@ Result<> clear(const job::Job &job) {
         result = clear_suspend(job);
     if (said_nothing && job.kind == job::Kind::resume)
         result = clear_resume(job);
+    if (said_nothing && job.kind == job::Kind::run)
+        result = end_session_of(job);
     clear_mark(job.number);
     return result;
 }

@@ -22,9 +22,10 @@ Result<job::Outcome> carry_out(const job::Job &job) {
     case job::Kind::remove:
         return remove(job);
     case job::Kind::resume:
+    case job::Kind::run:
         break;
     }
-    return fail(EINVAL, "a resume is the keeper's work");
+    return fail(EINVAL, "resumes and runs are the keeper's work");
 }
 
 Result<> run(std::string_view verb, std::string_view text) {

@@ -59,13 +59,14 @@ class Polkit(Service):
 
 def actions(service):
     known = {line.strip() for line in service.host.run(["pkaction"], check=True).stdout.splitlines()}
-    expected = {f"org.abeyance1.{verb}-{whose}" for verb in VERBS for whose in ("own", "other")} | {"org.abeyance1.prune-own"}
+    expected = {f"org.abeyance1.{verb}-{whose}" for verb in VERBS for whose in ("own", "other")} | {
+        "org.abeyance1.prune-own", "org.abeyance1.run-own"}
     service.checks.check("polkit knows the actions", set(), expected - known)
     shown = xml.etree.ElementTree.parse(service.host.path("usr/share/polkit-1/actions/org.abeyance1.policy")).getroot()
     defaults = {action.get("id").removeprefix("org.abeyance1."): tuple(node.text for node in action.find("defaults"))
                 for action in shown.iter("action")}
     want = {f"{verb}-{whose}": ("yes",) * 3 if whose == "own" else ("auth_admin", "auth_admin", "auth_admin_keep")
-            for verb in VERBS for whose in ("own", "other")} | {"prune-own": ("yes",) * 3}
+            for verb in VERBS for whose in ("own", "other")} | {"prune-own": ("yes",) * 3, "run-own": ("yes",) * 3}
     service.checks.check("actions are the documented ones", [], sorted(set(want.items()) ^ set(defaults.items())))
 
 

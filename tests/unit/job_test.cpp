@@ -45,7 +45,12 @@ TEST_F(JobFiles, ComeBackAsWritten) {
                   .pids = "same",
                   .on_divergence = "fail",
                   .tty = "pts/4",
-                  .automatic = true};
+                  .automatic = true,
+                  .command = {"ls", "-l", ""},
+                  .environment = {"A=b=c", "EMPTY="},
+                  .directory = "/tmp",
+                  .rows = 30,
+                  .columns = 90};
     ASSERT_TRUE(store(job, directory_));
     const auto again = load(7, directory_);
     ASSERT_TRUE(again) << again.error().message();

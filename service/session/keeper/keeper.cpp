@@ -178,17 +178,19 @@ Result<> block_signals() {
 Result<> keep(const Keep &request) {
     // From here on SIGTERM is looked for where it can be obeyed, so that nothing is left half done.
     TRY(block_signals());
-    const auto [user, group] = TRY(account(request.uid));
-    const PamSession pam = TRY(PamSession::open(request.pam_service, user));
+    const Account user = TRY(account(request.uid));
+    const PamSession pam = TRY(PamSession::open(request.pam_service, user.name));
     const std::string session = pam.variable("XDG_SESSION_ID");
     if (session.empty())
-        return fail(0, "user {}: PAM made no login session; /etc/pam.d/{} must call pam_systemd.so", user,
+        return fail(0, "user {}: PAM made no login session; /etc/pam.d/{} must call pam_systemd.so", user.name,
                     request.pam_service);
 
     SessionWatch watch(request);
-    TRY_IN(watch.prepare(session, group), "session {}", session);
+    TRY_IN(watch.prepare(session, user.group), "session {}", session);
     if (request.opened)
         TRY_IN(request.opened(session), "session {}", session);
+    if (request.environment)
+        request.environment(pam.environment());
     resume::Report report = TRY(in_worker(request.work, request.progress));
     if (auto noted = request.ready(session, report); !noted) {
         end_children();

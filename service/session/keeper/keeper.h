@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -20,6 +21,8 @@ struct Keep {
     std::string sockets = sockets_directory;
     // The session is there, with nobody in it. On error nothing is brought back.
     std::function<Result<>(const std::string &session)> opened;
+    // What PAM gives to the environment of the session's programs ("NAME=value"); before the work. May be empty.
+    std::function<void(std::vector<std::string> variables)> environment;
     Work work;               // brings the processes back; runs in a child, within the new session
     ReportProgress progress; // how far that is
     // The session runs and can be attached to: whoever calls takes note of it. On error it is ended again.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// abey-keeper JOB: the main process of abeyance-resume@JOB.service. Carries out a resume job and stays with the session
-// until it ends. Exit status 0: the session was there and has ended; 1: it was never there.
+// abey-keeper JOB: the main process of abeyance-resume@JOB.service and abeyance-run@JOB.service. Carries out a resume
+// job, or starts a command in a session of its own, and stays with the session until it ends. Exit status 0: the
+// session was there and has ended; 1: it was never there.
 #include "files/cut.h"
 #include "session/keeper/keeper.h"
 #include "session/keeper/resume_job.h"
+#include "session/keeper/run_job.h"
 #include "store/recorded_home.h"
 
 #include <cstdio>
@@ -18,11 +20,36 @@ using namespace abey;
 
 void complain(std::string_view what) { fmt::print(stderr, SD_ERR "abey-keeper: {}\n", what); }
 
+// A session that begins here.
+Result<> run_command(const job::Job &job, bool &answered) {
+    std::vector<std::string> variables;
+    session::Keep request;
+    request.uid = job.uid;
+    request.pam_service = "abeyance-run";
+    request.progress = [](const resume::Progress &progress) { job::report_progress(progress.phase, progress.percent); };
+    request.opened = [&](const std::string &session) { return job::note_session(job.number, session); };
+    request.environment = [&](std::vector<std::string> given) {
+        variables = std::move(given);
+        variables.emplace_back("ABEYANCE_RUN=1"); // for profiles: do not start another one within
+    };
+    request.work = [&](const session::ReportProgress & /*progress*/) { return session::start_command(job, variables); };
+    request.ready = [&](const std::string &session, const resume::Report & /*report*/) -> Result<> {
+        TRY(job::store_outcome(job.number, {.ok = true, .session = session}));
+        answered = true;
+        (void)::sd_notifyf(0, "READY=1\nSTATUS=Session %s runs", session.c_str());
+        return {};
+    };
+    request.complain = [](const Error &error) { complain(error.message()); };
+    return session::keep(request);
+}
+
 // Carries the job out; `answered` once the service has had its answer.
 Result<> run(uint32_t number, bool &answered) {
     const auto job = TRY(job::load(number));
+    if (job.kind == job::Kind::run)
+        return run_command(job, answered);
     if (job.kind != job::Kind::resume)
-        return fail(0, "job {}: not a resume", number);
+        return fail(0, "job {}: neither a resume nor a run", number);
     const store::Store store;
     auto held = TRY(store.hold(job.checkpoint));
     session::Keep request;
@@ -79,7 +106,7 @@ int keep(const char *argument) {
 
 int main(int argc, char **argv) {
     if (argc != 2) {
-        fmt::print(stderr, "usage: abey-keeper JOB\nStarted by systemd for a resume job of abeyd.\n");
+        fmt::print(stderr, "usage: abey-keeper JOB\nStarted by systemd for a job of abeyd.\n");
         return 2;
     }
     try {

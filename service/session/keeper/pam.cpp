@@ -2,6 +2,7 @@
 #include "session/keeper/pam.h"
 
 #include <cerrno>
+#include <cstdlib>
 #include <vector>
 
 #include <pwd.h>
@@ -59,6 +60,17 @@ std::string PamSession::variable(const char *name) const {
     return value == nullptr ? "" : value;
 }
 
+std::vector<std::string> PamSession::environment() const {
+    std::vector<std::string> variables;
+    char **list = pam_getenvlist(pam_.get());
+    for (char **each = list; each != nullptr && *each != nullptr; ++each) {
+        variables.emplace_back(*each);
+        std::free(*each);
+    }
+    std::free(static_cast<void *>(list));
+    return variables;
+}
+
 Result<Account> account(uid_t uid) {
     std::vector<char> buffer(16384);
     passwd entry = {};
@@ -71,7 +83,10 @@ Result<Account> account(uid_t uid) {
         return fail(code, "user {}: cannot look it up", uid);
     if (found == nullptr)
         return fail(ENOENT, "user {}: not in the user database", uid);
-    return Account{.name = found->pw_name, .group = found->pw_gid};
+    return Account{.name = found->pw_name,
+                   .group = found->pw_gid,
+                   .home = found->pw_dir,
+                   .shell = *found->pw_shell == '\0' ? "/bin/sh" : found->pw_shell};
 }
 
 } // namespace abey::session

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -22,6 +23,8 @@ class PamSession {
 
     // What a module has put into the session's environment; empty: nothing.
     [[nodiscard]] std::string variable(const char *name) const;
+    // All of it, "NAME=value".
+    [[nodiscard]] std::vector<std::string> environment() const;
 
   private:
     struct Close {
@@ -34,6 +37,8 @@ class PamSession {
 struct Account {
     std::string name;
     gid_t group = 0; // the primary one
+    std::string home;
+    std::string shell;
 };
 // Of the user database; ENOENT when there is none by this id.
 Result<Account> account(uid_t uid);
