@@ -1,0 +1,65 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a desktop finds: the installed entry, and the samples in Python and JavaScript against the real service and engine."""
+
+import configparser
+import sys
+
+from adas_session import abeyctl, json_of, sessions_of
+from service_test import main_of
+from terminal import Terminal
+from worker_test import said
+
+SAMPLES = "/usr/share/doc/abeyance/examples"
+LANGUAGES = {"Python": ["/usr/bin/python3", f"{SAMPLES}/suspend_session.py"],
+             "JavaScript": ["/usr/bin/gjs", "-m", f"{SAMPLES}/suspend_session.js"]}
+
+PLAN = ["the entry is valid", "its action suspends"] + [
+    f"{language}: {what}" for language in LANGUAGES
+    for what in ("a checkpoint is made, the session runs on", "a session that is none is told", "the session is suspended")]
+
+
+def entry(host, checks):
+    path = "/usr/share/applications/org.abeyance1.desktop"
+    result = host.run(["desktop-file-validate", path])
+    checks.check("the entry is valid", (0, ""), (result.returncode, result.stdout))
+    parsed = configparser.ConfigParser(interpolation=None)
+    parsed.optionxform = str
+    parsed.read_string(host.path(path).read_text())
+    action = parsed["Desktop Action suspend-session"]
+    checks.check("its action suspends", "Suspend this session: abeyctl suspend", f"{action['Name']}: {action['Exec']}",
+                 action["Name"] == "Suspend this session" and "abeyctl suspend" in action["Exec"])
+
+
+def checkpoints(host):
+    return {one["id"]: one["state"] for one in json_of(abeyctl(host, "list", "--json"))["list"]}
+
+
+def sample(host, checks, language, command):
+    terminal = Terminal.login(host, "ada")
+    session = next(iter(sessions_of(host)))
+    result = host.run([*command, session, "--keep-running"], user="ada")
+    checks.check(f"{language}: a checkpoint is made, the session runs on", "its id", said(result),
+                 result.returncode == 0 and checkpoints(host) == {result.stdout.strip(): "waiting"} and session in sessions_of(host))
+    result = host.run([*command, "nosuch"], user="ada")
+    checks.check(f"{language}: a session that is none is told", "there is no session nosuch", said(result),
+                 result.returncode == 1 and "there is no session nosuch" in result.stderr)
+    result = host.run([*command, session], user="ada")
+    ended = terminal.wait_end()
+    checks.check(f"{language}: the session is suspended", "its id, and the login has ended", f"{said(result)}, {ended}",
+                 result.returncode == 0 and result.stdout.strip() in checkpoints(host))
+    terminal.close()
+    for name in checkpoints(host):
+        abeyctl(host, "remove", name)
+
+
+def run(host, checks):
+    host.path("etc/abeyance").mkdir(parents=True, exist_ok=True)
+    host.path("etc/abeyance/policy.toml").write_text('[resume]\non-login = "never"\n')
+    entry(host, checks)
+    for language, command in LANGUAGES.items():
+        sample(host, checks, language, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(__doc__, PLAN, run))
