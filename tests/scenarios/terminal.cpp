@@ -24,6 +24,9 @@ int main(int argc, char **argv) {
         const int slave = SYS(::open(name.c_str(), O_RDWR));
         SYS(::ioctl(slave, TIOCSCTTY, 0));
         const int held = SYS(::open("/dev/tty", O_RDWR)); // as pagers and shells do
+        // The kernel then shows O_CLOEXEC of the open file, and so of its every descriptor (ioctl_tty(2))
+        const int peer = SYS(::ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+        const int inherited = SYS(::dup(peer));
         termios settings = {};
         SYS(::tcgetattr(slave, &settings));
         ::cfmakeraw(&settings);
@@ -34,6 +37,8 @@ int main(int argc, char **argv) {
         EQUAL(1, ::write(ends[1], "r", 1));
         while (!scenario::told(100)) {
         }
+        EQUAL(FD_CLOEXEC, ::fcntl(peer, F_GETFD));
+        EQUAL(0, ::fcntl(inherited, F_GETFD));
         termios now = {};
         SYS(::tcgetattr(slave, &now));
         EQUAL(settings.c_lflag, now.c_lflag);

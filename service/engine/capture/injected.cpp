@@ -6,6 +6,7 @@
 #include <array>
 #include <csignal>
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -80,6 +81,31 @@ struct ThreadCalls {
     }
 };
 
+// Of a terminal that was opened by TIOCGPTPEER with O_CLOEXEC (ioctl_tty(2)), Linux keeps that as a flag of the open
+// file and shows it in fdinfo of each descriptor, whatever the descriptor's own flag is: only the task can tell.
+Result<> ask_close_on_exec(os::Injection &injection, os::Batch &batch, os::Tracee &thread, int own_tid,
+                           const model::Tree &tree, model::DescriptorTable &table) {
+    std::vector<model::Descriptor *> doubtful;
+    for (auto &descriptor : table.descriptors) {
+        const auto file = tree.open_files.find(descriptor.open_file);
+        if (descriptor.close_on_exec && file != tree.open_files.end() &&
+            std::holds_alternative<model::TerminalEnd>(file->second.payload))
+            doubtful.push_back(&descriptor);
+    }
+    for (size_t first = 0; first < doubtful.size();) {
+        batch.clear();
+        std::vector<size_t> answers;
+        size_t next = first;
+        for (; next < doubtful.size() && batch.room() > 4 * sizeof(os::Batch::Entry); ++next)
+            answers.push_back(batch.must("F_GETFD", SYS_fcntl, doubtful[next]->number, F_GETFD));
+        TRY(injection.run(thread, own_tid, batch));
+        for (size_t i = first; i < next; ++i)
+            doubtful[i]->close_on_exec = (batch.result(answers[i - first]) & FD_CLOEXEC) != 0;
+        first = next;
+    }
+    return {};
+}
+
 } // namespace
 
 Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
@@ -131,6 +157,8 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
     task.memory_merge = batch.result(merge) == 1;
     tree.address_spaces.at(task.address_space).layout.brk = static_cast<uint64_t>(batch.result(brk));
 
+    if (const auto table = tree.descriptor_tables.find(task.descriptors); table != tree.descriptor_tables.end())
+        TRY(ask_close_on_exec(injection, batch, process.threads.front(), status.own_tid, tree, table->second));
     for (size_t first = 0; first < timers.size();) {
         batch.clear();
         std::vector<uint64_t> values;
