@@ -35,6 +35,27 @@ def bash(bench):
     expect(bench.status(), 7, "exit status")
 
 
+@app("unshare", ["unshare", "--version"], "a shell in user, uts, ipc and network namespaces of its own, on a terminal")
+def unshare(bench):
+    bench.start_in_terminal("unshare --user --map-root-user --uts --ipc --net --fork bash --norc --noprofile")
+    bench.send("PS1='ready> '\n")
+    bench.wait_for(r"^ready>$")
+    bench.send("hostname inner; ip link set lo up; ipcmk --semaphore 3; clear; id -u; hostname\n")
+    bench.wait_for(r"^inner$")
+    bench.send("sleep 1000 &\n")
+    bench.wait_for(r"^\[1\] \d+$")
+    bench.suspend_and_resume()
+    bench.send("clear; echo $(hostname) $(id -u) $(cat /proc/self/uid_map)\n")
+    bench.wait_for(r"^inner 0 0 0 1$")
+    bench.send("clear; ipcs --semaphores | tail -2; ip -oneline address show up | wc -l; hostname changed && hostname\n")
+    bench.wait_for(r" 644 +3$")
+    bench.wait_for(r"^2$")
+    bench.wait_for(r"^changed$")
+    bench.send("kill %1; wait %1; echo ended $?; exit 8\n")
+    bench.wait_for(r"^ended 143$")
+    expect(bench.status(), 8, "exit status")
+
+
 DASH = """
 trap 'echo trapped >>log' USR1
 count=0

@@ -40,8 +40,8 @@ class Bench:
         self.images = self.directory / "images"
         self.pid = 0
 
-    def victim(self, mebibytes=1):
-        done = subprocess.run([self.program, self.directory, str(mebibytes)], timeout=run.PATIENCE, check=False)
+    def victim(self, mebibytes=1, before=()):
+        done = subprocess.run([*before, self.program, self.directory, str(mebibytes)], timeout=run.PATIENCE, check=False)
         if done.returncode != 0:
             raise run.Failed("the victim did not get ready")
         self.pid = int((self.directory / "pid").read_text())
@@ -124,6 +124,54 @@ def under_a_debugger(bench):
         if libc.ptrace(0x4207, bench.pid, None, None) == 0:  # PTRACE_INTERRUPT: only a stopped task can be left
             os.waitpid(bench.pid, 0x40000000)
             libc.ptrace(17, bench.pid, None, None)
+
+
+def refused_in_namespace(bench, before, *says):
+    """The victim in a namespace of its own that cannot be restored, made and filled by the command `before` it."""
+    bench.victim(before=before)
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, says=[f"process {bench.pid} (", *says])
+    if bench.call("check", "--pid", bench.pid).returncode == 0:
+        raise run.Failed("check finds nothing")
+
+
+@case
+def mount_namespace(bench):
+    refused_in_namespace(bench, ["unshare", "--mount"], "mnt namespace")
+
+
+@case
+def network_with_addresses(bench):
+    refused_in_namespace(bench, ["unshare", "--net", "sh", "-c", 'ip link set lo up; ip addr add 10.9.8.7/32 dev lo; exec "$@"', "sh"],
+                         "net namespace", "addresses and routes")
+
+
+@case
+def network_with_rules(bench):
+    refused_in_namespace(bench, ["unshare", "--net", "sh", "-c", 'ip rule add to 10.9.8.7 lookup 77; exec "$@"', "sh"],
+                         "net namespace", "routing rules")
+
+
+@case
+def segment_in_ipc_namespace(bench):
+    refused_in_namespace(bench, ["unshare", "--ipc", "sh", "-c", 'ipcmk --shmem 4096 >/dev/null; exec "$@"', "sh"],
+                         "System V shared memory", "ipc namespace")
+
+
+@case
+def threads_in_user_namespace(bench):
+    refused_in_namespace(bench, ["unshare", "--user", "--map-root-user"], "user namespace", "several threads")
+
+
+@case
+def pid_namespace(bench):
+    with subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "1000"]) as process:
+        try:
+            run.wait_until(pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text, "its child")
+            bench.refused("checkpoint", "--pid", process.pid, "--images", bench.images, says=[f"process {process.pid} (", "pid"])
+            if process.poll() is not None:
+                raise run.Failed("it has ended")
+        finally:
+            process.kill()
 
 
 @case

@@ -3,6 +3,7 @@
 
 #include "engine/os/kernel.h"
 #include "engine/os/namespace.h"
+#include "engine/os/network.h"
 #include "engine/os/outpost.h"
 #include "engine/os/procfs.h"
 
@@ -102,7 +103,36 @@ Result<> look_into_users(const Namespaces::Held &held, model::Namespace &ns) {
     return {};
 }
 
+// A new one with the same settings must be the same in everything else.
+Result<> look_into_network(const Namespaces::Held &held, model::Namespace &ns) {
+    os::Network theirs;
+    {
+        const auto inside = TRY(os::Inside::of(held.file, ns.type));
+        theirs = TRY(os::Network::look());
+    }
+    const auto fresh = TRY(os::Inside::of_new(ns.type));
+    const auto usual = TRY(os::Network::look());
+    for (const auto &[name, value] : theirs.settings)
+        if (const auto same = usual.settings.find(name); same == usual.settings.end() || same->second != value) {
+            ns.settings.push_back({name, value});
+            (void)write_file("/proc/sys/" + name, value); // looked at below
+        }
+    ns.loopback_up = theirs.loopback_up;
+    if (ns.loopback_up)
+        TRY(os::raise_loopback());
+    const auto made = TRY(os::Network::look());
+    for (const auto &[part, value] : theirs.parts)
+        if (made.parts.at(part) != value)
+            return fail(0, "it has more than a loopback device: its {} cannot be restored yet", part);
+    for (const auto &[name, value] : theirs.settings)
+        if (const auto same = made.settings.find(name); same == made.settings.end() || same->second != value)
+            return fail(0, "its setting {} cannot be restored", name);
+    return {};
+}
+
 Result<> look_into(Namespaces::Held &held, model::Namespace &ns) {
+    if (ns.type == "net")
+        return look_into_network(held, ns);
     if (ns.type == "user")
         return look_into_users(held, ns);
     const auto inside = TRY(os::Inside::of(held.file, ns.type));
@@ -191,7 +221,7 @@ Result<> capture_namespaces(Context &context, const os::ProcStat &stat) {
             refuse("a program with several threads in a user namespace of its own cannot be restored yet");
         if (known != all.by_link.end()) {
             all.by_pid[stat.pid].push_back(known->second);
-        } else if (name == "uts" || name == "ipc" || name == "user") {
+        } else if (name == "uts" || name == "ipc" || name == "user" || name == "net") {
             const auto id = capture_of(context, stat, name, link);
             if (id)
                 all.by_pid[stat.pid].push_back(*id);

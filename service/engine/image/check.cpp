@@ -90,13 +90,14 @@ Result<> check_namespace(const model::Tree &tree, const model::Namespace &ns) {
     TRY(refers(tree.namespaces, ns.owner, true, "owner"));
     if (ns.owner != 0 && (tree.namespaces.at(ns.owner).type != "user" || ns.owner >= ns.id))
         return fail(0, "its owner {} is not a user namespace; the checkpoint is damaged", ns.owner);
-    if (ns.type != "uts" && ns.type != "ipc" && ns.type != "user")
+    if (ns.type != "uts" && ns.type != "ipc" && ns.type != "user" && ns.type != "net")
         return fail(0, "\"{}\" is not a kind of namespace that can be made; the checkpoint is damaged", ns.type);
     constexpr size_t most_ranges = 340; // UID_GID_MAP_MAX_EXTENTS
     if (ns.uids.size() > most_ranges || ns.gids.size() > most_ranges)
         return fail(0, "it has {} ranges of ids; the checkpoint is damaged", std::max(ns.uids.size(), ns.gids.size()));
     for (const model::NamespaceSetting &setting : ns.settings)
-        if (!(setting.name.starts_with("kernel/") || setting.name.starts_with("fs/mqueue/")) ||
+        if (!(setting.name.starts_with("kernel/") || setting.name.starts_with("fs/mqueue/") ||
+              setting.name.starts_with("net/")) ||
             setting.name.find("..") != model::Bytes::npos || setting.name.find('\0') != model::Bytes::npos)
             return fail(0, "\"{}\" is not a setting of a namespace; the checkpoint is damaged", setting.name);
     return {};

@@ -41,6 +41,7 @@ void put(const model::Namespace &from, pb::Namespace &to) {
     for (const auto &each : from.gids)
         put(each, *to.add_gids());
     to.set_setgroups_denied(from.setgroups_denied);
+    to.set_loopback_up(from.loopback_up);
 }
 
 Result<> get(const pb::Namespace &from, model::Namespace &to) {
@@ -54,6 +55,7 @@ Result<> get(const pb::Namespace &from, model::Namespace &to) {
     TRY(get_all(from.uids(), to.uids));
     TRY(get_all(from.gids(), to.gids));
     to.setgroups_denied = from.setgroups_denied();
+    to.loopback_up = from.loopback_up();
     return {};
 }
 

@@ -29,6 +29,8 @@ struct Namespace {
     uint32_t creator = 0; // user id
     std::vector<IdRange> uids, gids;
     bool setgroups_denied = false;
+    // net: of those that have nothing but a loopback device
+    bool loopback_up = false;
 };
 
 } // namespace abey::model

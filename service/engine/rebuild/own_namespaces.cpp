@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/own_namespaces.h"
 
+#include "engine/os/network.h"
 #include "engine/os/outpost.h"
 #include "engine/rebuild/kinds.h"
 
@@ -31,6 +32,8 @@ Result<> fill_namespace(const model::Namespace &ns) {
             continue;
         TRY_IN(write_file(path, setting.value), "cannot set {} again", setting.name);
     }
+    if (ns.loopback_up)
+        return os::raise_loopback();
     return {};
 }
 
