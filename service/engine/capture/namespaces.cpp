@@ -208,10 +208,12 @@ Result<> capture_namespaces(Context &context, const os::ProcStat &stat) {
         return {};
     if (all.own.empty())
         look_at_session(all, stat.pid);
+    std::string before;
     for (const auto &[name, own] : all.own) {
         const std::string link = link_of(stat.pid, name);
-        if (link.empty() || link == own)
+        if (link.empty() || link == own || link == before) // that of the children has been told with its own
             continue;
+        before = link;
         const auto refuse = [&](std::string reason) {
             context.findings.push_back({stat.pid, stat.comm, fmt::format("{} namespace", name), std::move(reason),
                                         "end this process before the suspend", true});
