@@ -88,12 +88,12 @@ bool OpenFiles::Order::operator()(const EpollSlot &a, const Entry &b) const {
     return compare(self, b.file.get(), a) == 2;
 }
 
-const OpenFiles::Entry *OpenFiles::find(const Fd &file, uint64_t inode) const {
-    const auto bucket = buckets_.find(inode);
-    if (bucket == buckets_.end())
-        return nullptr;
-    const auto entry = bucket->second.find(file.get());
-    return entry == bucket->second.end() ? nullptr : &*entry;
+OpenFiles::Place OpenFiles::look_for(const Fd &file, uint64_t inode) {
+    Place place;
+    place.bucket_ = &buckets_[inode]; // stays where it is when others are added
+    place.at_ = place.bucket_->lower_bound(file.get());
+    place.found_ = place.at_ != place.bucket_->end() && !Order()(file.get(), *place.at_);
+    return place;
 }
 
 const OpenFiles::Entry *OpenFiles::find(const EpollSlot &slot, uint64_t inode) const {
@@ -104,11 +104,13 @@ const OpenFiles::Entry *OpenFiles::find(const EpollSlot &slot, uint64_t inode) c
     return entry == bucket->second.end() ? nullptr : &*entry;
 }
 
-Result<> OpenFiles::add(model::ObjRef id, const Seen &seen) {
-    if (compare(::getpid(), seen.file->get(), seen.file->get()) != 0)
+Result<> OpenFiles::add(model::ObjRef id, const Seen &seen, const Place &place) {
+    if (!comparable_ && compare(::getpid(), seen.file->get(), seen.file->get()) != 0)
         return fail(errno, "cannot compare open files by kcmp(2); the kernel needs CONFIG_KCMP");
-    const auto [entry, added] = buckets_[seen.stat.st_ino].emplace(id, TRY(duplicate(*seen.file)), seen);
-    if (!added)
+    comparable_ = true;
+    const size_t before = place.bucket_->size();
+    const auto entry = place.bucket_->emplace_hint(place.at_, id, TRY(duplicate(*seen.file)), seen);
+    if (place.bucket_->size() == before)
         return fail(EEXIST, "this open file has been seen before");
     if (id != 0)
         by_id_[id] = &*entry;
@@ -135,7 +137,8 @@ std::expected<uint64_t, std::monostate> Seen::info_number(std::string_view name,
 
 Result<model::ObjRef> intern(Context &context, const Seen &seen) {
     auto &files = context.state<OpenFiles>();
-    if (const auto *known = files.find(*seen.file, seen.stat.st_ino)) {
+    const auto place = files.look_for(*seen.file, seen.stat.st_ino);
+    if (const auto *known = place.found()) {
         if (known->id != 0)
             TRY(add_locks(context.tree.open_files.at(known->id), seen, true));
         return known->id;
@@ -143,11 +146,11 @@ Result<model::ObjRef> intern(Context &context, const Seen &seen) {
     auto file = capture_file(context, seen);
     if (!file) {
         if (context.preflight) // told once, however many descriptors there are
-            TRY(files.add(0, seen));
+            TRY(files.add(0, seen, place));
         return std::unexpected(std::move(file).error());
     }
     file->id = context.tree.next_id();
-    TRY(files.add(file->id, seen));
+    TRY(files.add(file->id, seen, place));
     const model::ObjRef id = file->id;
     context.tree.open_files.emplace(id, std::move(*file));
     return id;

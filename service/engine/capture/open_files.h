@@ -36,12 +36,15 @@ class OpenFiles {
         Seen seen; // where it was met first
     };
 
+    // Where an open file is, or belongs: to search costs a dozen system calls, so it is done once.
+    class Place;
+    [[nodiscard]] Place look_for(const Fd &file, uint64_t inode);
     // Null when it has not been met yet.
-    [[nodiscard]] const Entry *find(const Fd &file, uint64_t inode) const;
     [[nodiscard]] const Entry *find(const EpollSlot &slot, uint64_t inode) const;
     [[nodiscard]] const Entry &held(model::ObjRef id) const { return *by_id_.at(id); }
 
-    Result<> add(model::ObjRef id, const Seen &seen);
+    // `place`: what look_for() has told; others may have been added since.
+    Result<> add(model::ObjRef id, const Seen &seen, const Place &place);
 
   private:
     // kcmp(2) tells an order of open files; the buckets keep the number of comparisons small in the usual case, the
@@ -58,6 +61,19 @@ class OpenFiles {
     using Bucket = std::set<Entry, Order>;
     std::unordered_map<uint64_t, Bucket> buckets_; // by inode number
     std::unordered_map<model::ObjRef, const Entry *> by_id_;
+    bool comparable_ = false; // kcmp(2) has worked
+
+  public:
+    class Place {
+      public:
+        [[nodiscard]] const Entry *found() const { return found_ ? &*at_ : nullptr; }
+
+      private:
+        friend class OpenFiles;
+        Bucket *bucket_ = nullptr;
+        Bucket::iterator at_; // or the one that comes after it
+        bool found_ = false;
+    };
 };
 
 // Context::state: inodes by device and number.
