@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A terminal whose master is inside the tree: its settings, size, session and foreground group, and that both ends
-// still belong together. (What is on its way at the checkpoint is told, and lost.)
+// still belong together.
 #include "scenario.h"
 
 #include <sys/ioctl.h>

@@ -5,6 +5,9 @@
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
 #include "engine/os/procfs.h"
+#include "engine/os/unread_terminal.h"
+
+#include <set>
 
 #include <asm/termbits.h>
 #include <sys/ioctl.h>
@@ -156,24 +159,64 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
                               .by_dev_tty = seen.stat.st_rdev == makedev(tty_major, dev_tty_minor)};
 }
 
-// What was typed or printed and not read yet cannot be looked at without taking it out, and what is taken out is lost
-// when the worker dies before putting it back. So it is left where it is, and the user is told.
-Result<> tell_unread(Context &context) {
+// An open file of our own, that does not wait.
+Result<Fd> own_slave(const Terminals::Known &known, const model::Terminal &terminal) {
+    if (known.is_master) {
+        const int open = 0;
+        const int locked = 1;
+        if (terminal.locked)
+            (void)::ioctl(known.some_end.get(), TIOCSPTLCK, &open);
+        Fd slave(::ioctl(known.some_end.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+        const int error = errno;
+        if (terminal.locked)
+            (void)::ioctl(known.some_end.get(), TIOCSPTLCK, &locked);
+        if (!slave)
+            return fail(error, "cannot open the slave");
+        return slave;
+    }
+    // not by the descriptor: /dev/tty is another terminal for us
+    Fd slave = TRY(abey::open_file(fmt::format("/proc/{}/root/dev/pts/{}", known.seen.pid, terminal.index),
+                                   O_RDWR | O_NOCTTY | O_NONBLOCK));
+    const struct stat st = TRY(stat_of(slave));
+    const struct stat ours = TRY(stat_of(known.some_end));
+    if (!is_pts(st.st_rdev) || (is_pts(ours.st_rdev) && (st.st_rdev != ours.st_rdev || st.st_dev != ours.st_dev)))
+        return fail(ENXIO, "its name leads to another one");
+    return slave;
+}
+
+Result<> capture_unread(const Terminals::Known &known, bool has_slave, model::Terminal &terminal) {
+    if (known.is_master)
+        terminal.output = TRY(os::look_at_output(known.some_end));
+    // Nobody has the slave open: to open it would be seen by the master when it closes again.
+    if (!has_slave)
+        return {};
+    const Fd slave = TRY(own_slave(known, terminal));
+    auto input = TRY(os::look_at_input(slave));
+    terminal.lines = std::move(input.lines);
+    terminal.input = std::move(input.rest);
+    return {};
+}
+
+Result<> look_at_all(Context &context) {
     if (context.preflight)
         return {};
+    std::set<model::ObjRef> with_slave;
+    for (const auto &[id, file] : context.tree.open_files)
+        if (const auto *end = std::get_if<model::TerminalEnd>(&file.payload); end != nullptr && !end->master)
+            with_slave.insert(end->terminal);
     for (const auto &[index, known] : context.state<Terminals>().by_index) {
-        int unread = 0;
-        if (::ioctl(known.some_end.get(), FIONREAD, &unread) < 0 || unread == 0)
+        auto &terminal = context.tree.terminals.at(known.id);
+        if (terminal.settings.empty())
             continue;
-        context.findings.push_back(
-            {.pid = known.seen.pid,
-             .comm = known.seen.comm,
-             .object = fmt::format("terminal /dev/pts/{}", index),
-             .reason = fmt::format("{} bytes of its {} have not been read yet and will be missing "
-                                   "after the restore",
-                                   unread, known.is_master ? "output" : "input"),
-             .advice = {},
-             .fatal = false});
+        const auto done = capture_unread(known, !known.is_master || with_slave.contains(known.id), terminal);
+        if (!done)
+            context.findings.push_back(
+                {.pid = known.seen.pid,
+                 .comm = known.seen.comm,
+                 .object = fmt::format("terminal /dev/pts/{}", index),
+                 .reason = "what has not been read yet will be missing after the restore: " + done.error().message(),
+                 .advice = {},
+                 .fatal = false});
     }
     return {};
 }
@@ -217,6 +260,6 @@ Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std:
     return terminal.id;
 }
 
-Kind terminal_kind() { return {.name = "terminal", .matches = matches, .capture = capture, .complete = tell_unread}; }
+Kind terminal_kind() { return {.name = "terminal", .matches = matches, .capture = capture, .complete = look_at_all}; }
 
 } // namespace abey::capture

@@ -149,6 +149,8 @@ void put(const model::Terminal &from, pb::Terminal &to) {
     to.set_mode(from.mode);
     to.set_uid(from.uid);
     to.set_gid(from.gid);
+    for (const auto &line : from.lines)
+        to.add_lines(line);
     to.set_input(from.input);
     to.set_output(from.output);
 }
@@ -171,6 +173,7 @@ Result<> get(const pb::Terminal &from, model::Terminal &to) {
     to.mode = from.mode();
     to.uid = from.uid();
     to.gid = from.gid();
+    to.lines.assign(from.lines().begin(), from.lines().end());
     to.input = from.input();
     to.output = from.output();
     return {};

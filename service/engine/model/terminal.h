@@ -3,6 +3,8 @@
 
 #include "engine/model/base.h"
 
+#include <vector>
+
 namespace abey::model {
 
 // A pseudo-terminal: master and slave together.
@@ -17,8 +19,11 @@ struct Terminal {
     int32_t foreground = 0; // process group
     bool packet_mode = false, exclusive = false, locked = false;
     uint32_t mode = 0, uid = 0, gid = 0; // of the slave's device node
-    Bytes input;                         // written by the master, not yet read by the slave
-    Bytes output;                        // written by the slave, not yet read by the master
+    // Written by the master, not yet read by the slave: in canonical mode what each read(2) gives (an end by VEOF is
+    // not part of it), then what is not ended yet, or all of it in other modes.
+    std::vector<Bytes> lines;
+    Bytes input;
+    Bytes output; // written by the slave, not yet read by the master
 };
 
 } // namespace abey::model

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Pseudo-terminals: slaves, masters, /dev/tty.
+#include "engine/os/unread_terminal.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
 
@@ -143,31 +144,20 @@ template <class T> Result<T> from_bytes(const model::Bytes &bytes, const char *w
     return value;
 }
 
-// What was on its way, through settings that neither echo nor change anything.
-Result<> refill(const model::Terminal &terminal, const Terminals::Made &made) {
-    if (terminal.input.empty() && terminal.output.empty())
+// What was on its way.
+Result<> refill(const model::Terminal &terminal, const struct termios2 &settings, const Terminals::Made &made) {
+    if (!terminal.output.empty())
+        TRY(os::put_output(made.number, terminal.output));
+    if (terminal.input.empty() && terminal.lines.empty())
         return {};
-    struct termios2 raw = {};
-    if (::ioctl(made.number, TCGETS2, &raw) < 0)
-        return fail(errno, "cannot ask for its settings");
-    raw.c_iflag = 0;
-    raw.c_oflag = 0;
-    raw.c_lflag = 0;
-    if (::ioctl(made.number, TCSETS2, &raw) < 0)
-        return fail(errno, "cannot set its settings");
-    if (!terminal.output.empty()) {
-        const Fd slave = TRY(open_slave(made.number, O_RDWR));
-        TRY(write_all(slave, terminal.output));
-    }
-    if (!terminal.input.empty())
-        TRY(write_all(made.master, terminal.input));
-    return {};
+    const Fd slave = TRY(open_slave(made.number, O_RDWR));
+    return os::put_input(slave, settings, {.lines = terminal.lines, .rest = terminal.input});
 }
 
 Result<> set_up(const model::Terminal &terminal, const Terminals::Made &made) {
-    TRY(refill(terminal, made));
     // asked of the master, these are answered for the slave
     const auto settings = TRY(from_bytes<struct termios2>(terminal.settings, "settings"));
+    TRY(refill(terminal, settings, made));
     if (::ioctl(made.number, TCSETS2, &settings) < 0)
         return fail(errno, "cannot set its settings");
     const auto locked = TRY(from_bytes<struct termios>(terminal.locked_settings, "locked settings"));
