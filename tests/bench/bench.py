@@ -16,6 +16,7 @@ Needs root, and about 8 GiB of memory for the largest case.
 import argparse
 import datetime
 import json
+import math
 import os
 import pathlib
 import platform
@@ -48,11 +49,11 @@ CASES = {
     "dirty 1 GiB, reflink": (["file", FILE, str(1024 * MIB), "dirty"], "reflink"),
     "dirty 1 GiB, embed": (["file", FILE, str(1024 * MIB), "dirty"], "embed"),
 }
+FAMILIES = {"processes": ("tree", (10, 100, 1000, 5000)),
+            "threads": ("threads", (10, 100, 1000, 5000)),
+            "descriptors": ("descriptors", (10, 100, 1000, 10000, 100000))}
 GROWTH = {f"{count:,} {what}": ([kind, str(count)], None)
-          for kind, what, counts in (("tree", "processes", (10, 100, 1000, 5000)),
-                                     ("threads", "threads", (10, 100, 1000, 5000)),
-                                     ("descriptors", "descriptors", (10, 100, 1000, 10000, 100000)))
-          for count in counts}
+          for what, (kind, counts) in FAMILIES.items() for count in counts}
 COLUMNS = ("checkpoint", "frozen", "restore", "peak")
 
 
@@ -239,6 +240,7 @@ class Table:
         self.beside = beside
         self.rounds = rounds
         self.rows = []
+        self.medians = {}  # by name: of ours, and of what is beside it
         head = f"{'median, least':24}" + "".join(f"{column:>19}" for column in COLUMNS[:3]) + f"{'peak MiB':>10}"
         print(f"{machine()}; milliseconds, {rounds} rounds\n{head}"
               + ("   CRIU/ours: checkpoint, frozen, restore, peak" if beside else ""), flush=True)
@@ -255,7 +257,25 @@ class Table:
             cells += [f"{other[column]:.1f} ({ratio})" for column, ratio in zip(COLUMNS, ratios)]
             line += "   " + ", ".join(ratios)
         self.rows.append([name, *cells])
+        self.medians[name] = [middle, *([other] if theirs else [])]
         print(line, flush=True)
+
+    def add_exponent(self, what, counts):
+        """Time as a power of the number, by the slope of medians in a log-log plot: 1 is linear. Below a hundred most of
+        the time is what any command takes."""
+        measured = {count: self.medians[f"{count:,} {what}"] for count in counts
+                    if count >= 100 and f"{count:,} {what}" in self.medians}
+        if len(measured) < 2:
+            return
+        sides = min(len(medians) for medians in measured.values())
+        slopes = [[statistics.linear_regression([math.log(count) for count in measured],
+                                                [math.log(medians[side][column]) for medians in measured.values()]).slope
+                   for column in COLUMNS[:3]] for side in range(sides)]
+        name = f"exponent, {min(measured):,} to {max(measured):,} {what}"
+        cells = [cell for side in slopes for cell in [*(f"{slope:.2f}" for slope in side), ""]]
+        self.rows.append([name, *cells])
+        print(f"{name}: " + ", ".join(f"{slope:.2f}" for slope in slopes[0])
+              + (" (CRIU: " + ", ".join(f"{slope:.2f}" for slope in slopes[1]) + ")" if sides > 1 else ""), flush=True)
 
     def skip(self, name, reason):
         self.rows.append([name, f"skipped: {reason}"])
@@ -324,6 +344,11 @@ def run(options):
             table.add(name, results)
         if options.markdown:
             replace_section(options.markdown, "growth" if options.growth else "cases", table.markdown(command))
+    if options.growth:
+        for what, (_, counts) in FAMILIES.items():
+            table.add_exponent(what, counts)
+        if options.markdown:
+            replace_section(options.markdown, "growth", table.markdown(command))
     return 1 if failed else 0
 
 

@@ -65,7 +65,8 @@ check("Arch builds and installs", ["function", "function"], pkgbuild('$(type -t 
 units = {path.name.removesuffix(".in") for path in (source / "units").iterdir()}
 check("the RPM's scripts name units that there are", [], [unit for line in re.findall(r"^%systemd_\w+ (.*)$", spec, re.MULTILINE)
                                                         for unit in line.split() if unit not in units])
-check("each PAM file calls for one stack", {"abeyance": "common-session", "abeyance.redhat": "password-auth", "abeyance.arch": "system-login"},
+check("each PAM file calls for one stack", {"abeyance": "common-session", "abeyance.redhat": "password-auth", "abeyance.arch": "system-login",
+                                             "abeyance-run": "abeyance"},
       {path.name: re.search(r"^(?:@include|session +include) +(common-session|\S+)$", path.read_text(), re.MULTILINE).group(1)
        if path.name != "abeyance" else re.findall(r"^@include (\S+)$", path.read_text(), re.MULTILINE)[-1]
        for path in (packaging / "pam.d").iterdir()})

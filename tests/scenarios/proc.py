@@ -47,6 +47,7 @@ DIFFERS = {
     ("status", "FDSize"),  # size of the table of descriptors, not its contents
     ("autogroup", ""),  # number of the scheduler's group
     ("fdinfo", "ino"), ("fd", ""), ("fdinfo", "tfd"), ("maps", ""), ("timers", ""),  # see same_but_for()
+    ("fdinfo", "flags"),  # see same_but_for_mark()
 }
 # And of zombies: nobody can see what they blocked, or what ended them.
 DIFFERS_ZOMBIE = {("status", "SigBlk"), ("status", "ShdPnd"), ("stat", 32)}
@@ -64,6 +65,13 @@ def same_but_for(name, field, old, new):
     if name == "timers":
         return sorted(old.split("ID: ")) == sorted(new.split("ID: "))  # one after the other, in no order
     return True
+
+
+def same_but_for_mark(descriptor, old, new):
+    """Of a terminal opened by TIOCGPTPEER with O_CLOEXEC Linux shows this flag with every descriptor, whatever the descriptor's own is.
+    Restored, each shows its own."""
+    old, new = (int(flags.rstrip(";"), 8) for flags in (old, new))
+    return descriptor.startswith("/dev/pts/") and old == new | os.O_CLOEXEC
 
 
 def merged(maps):
@@ -195,6 +203,8 @@ def compare(mode, program, directory, build):
         kind = (name, re.sub(r"^\d+ ?", "", field) if name in ("fd", "fdinfo") else field)
         zombie = before[pid, tid or pid, "state", ""] == "Z"
         allowed = kind in DIFFERS and same_but_for(name, str(field), old, new) or zombie and kind in DIFFERS_ZOMBIE
+        if kind == ("fdinfo", "flags"):
+            allowed = same_but_for_mark(before[pid, 0, "fd", field.split()[0]], old, new)
         if mode != "restored" or not allowed:
             yield f"{name} {field} of {pid}/{tid}: {first_difference(old, new)}"
 
