@@ -17,20 +17,30 @@
 namespace abey::worker {
 namespace {
 
+// systemd removes the group of a session as soon as nothing runs in it.
+bool is_gone(const Error &error) { return error.code() == ENOENT || error.code() == ENODEV; }
+
 // A worker killed between freezing and thawing leaves all of the session standing. Its tasks are no longer traced.
 Result<> thaw(const std::string &cgroup) {
     const auto path = cgroup + "/cgroup.freeze";
-    TRY(write_file(path, "0"));
+    if (auto thawed = write_file(path, "0"); !thawed && !is_gone(thawed.error()))
+        return thawed;
     return {};
 }
 
 // The worker had begun to end the session, so it is suspended: the rest is ended too.
 Result<> finish_ending(const Target &target) {
     std::map<pid_t, Fd> held;
-    for (const auto &process : TRY(session::processes_in(target.session.cgroup)))
+    auto first = session::processes_in(target.session.cgroup);
+    if (!first && is_gone(first.error()))
+        return {};
+    for (const auto &process : TRY(std::move(first)))
         held[process.pid] = Fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
     // Looked at again: an id that was used anew before it was held is killed only if it is the session's, too.
-    const auto processes = TRY(session::processes_in(target.session.cgroup));
+    auto second = session::processes_in(target.session.cgroup);
+    if (!second && is_gone(second.error()))
+        return {};
+    const auto processes = TRY(std::move(second));
     const auto spare = session::frontend(processes, target.session.leader);
     for (const auto &process : processes) {
         if (std::ranges::find(spare, process.pid) != spare.end())
@@ -75,8 +85,10 @@ Result<> end_session_of(const job::Job &job) {
         return session.error().code() == ENXIO ? Result<>() : std::unexpected(session.error());
     if (session->cgroup.empty() || session->uid != job.uid)
         return {};
-    const auto cgroup = TRY(os::Cgroup::open(session->cgroup));
-    return cgroup.kill();
+    const auto cgroup = os::Cgroup::open(session->cgroup);
+    if (!cgroup)
+        return is_gone(cgroup.error()) ? Result<>() : std::unexpected(cgroup.error());
+    return cgroup->kill();
 }
 
 // The keeper died before it could say that the session runs: the home is what it was before, and the checkpoint can be

@@ -24,7 +24,8 @@ FAULTS = ("error", "rolled-back", "stopped", "keeper killed", "released", "not n
 PLAN = ["a session is suspended"] + [
     f"{fault}: {what}" for fault in FAULTS for what in ("resume fails", "the home is what it was", "the checkpoint waits",
                                                         "no session is left")] + [
-    "what was done after a power failure is not undone", "resume is done", "the home is rolled back", "the displaced home is kept", "the checkpoint is used up",
+    "a resume first gives back the home that another has left", "what was done after a power failure is not undone",
+    "resume is done", "the home is rolled back", "the displaced home is kept", "the checkpoint is used up",
     "it cannot be resumed again", "attach joins the shell", "the resumed session can be suspended", "its keeper has ended well",
     "a login brings it back", "the login's shell is told"]
 
@@ -110,6 +111,22 @@ def failures(host, checks, checkpoint):
     set_fault(host, None)
 
 
+def after_one_that_was_not_cleared(host, checkpoint):
+    """Nobody cleans up after a killed resume; the next one fails in its turn and gives the home back."""
+    override = host.path("etc/systemd/system/abeyance-resume@.service.d/not-cleared.conf")
+    override.write_text("[Service]\nExecStopPost=\n")
+    host.run(["systemctl", "daemon-reload"], check=True)
+    set_fault(host, "hang")
+    interrupted(host, checkpoint, lambda: host.run(["systemctl", "kill", "--signal=KILL", UNIT]))
+    left = home(host)
+    override.unlink()
+    host.run(["systemctl", "daemon-reload"], check=True)
+    set_fault(host, "error")
+    abeyctl(host, "resume", checkpoint)
+    set_fault(host, None)
+    return left, home(host)
+
+
 def suspended(host, session):
     host.run(["systemctl", "reset-failed"])
     result = abeyctl(host, "suspend", session, "--json")
@@ -126,6 +143,8 @@ def run(host, checks):
     login.terminal.close()
     host.run(["sh", "-c", "cd /home/ada && rm hers.txt && touch stranger.txt"], check=True)
     failures(host, checks, checkpoint)
+    checks.check("a resume first gives back the home that another has left", ((False, True), (True, False)),
+                 after_one_that_was_not_cleared(host, checkpoint))
     expected = (1, True), (True, True)
     checks.attempt("what was done after a power failure is not undone", expected, lambda: (
         found := work_after_a_power_failure(host, checkpoint), found == expected))

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <fstream>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -81,6 +82,26 @@ TEST_F(Freezing, KillsAllAndWaitsForTheirEnds) {
     const pid_t process = process_;
     EXPECT_EQ(::waitpid(std::exchange(process_, 0), &status, 0), process);
     EXPECT_TRUE(WIFSIGNALED(status));
+}
+
+// systemd removes the directory of a scope as soon as nothing runs in it.
+TEST_F(Freezing, KillsAllInOneThatIsRemovedMeanwhile) {
+    for (int round = 0; round < 50; ++round) {
+        const auto cgroup = Cgroup::open(path_);
+        ASSERT_TRUE(cgroup);
+        std::jthread remover([this](const std::stop_token &stop) {
+            while (!stop.stop_requested() && ::rmdir(path_.c_str()) < 0) {
+            }
+        });
+        const auto killed = cgroup->kill();
+        EXPECT_TRUE(killed) << killed.error().message();
+        remover.request_stop();
+        remover.join();
+        ::waitpid(std::exchange(process_, 0), nullptr, 0);
+        EXPECT_TRUE(::rmdir(path_.c_str()) == 0 || errno == ENOENT);
+        EXPECT_TRUE(cgroup->kill()) << "nothing is left to be killed in what is gone";
+        SetUp();
+    }
 }
 
 TEST_F(Freezing, OfOneselfIsRefused) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <csignal>
 #include <memory>
 
@@ -17,7 +18,8 @@ namespace abey::os {
 
 namespace {
 constexpr int deepest = 64;
-constexpr int patience_ms = 10000;
+constexpr auto patience = std::chrono::seconds(10);
+constexpr int look_again_ms = 20;
 constexpr size_t list_limit = 64U << 20U;
 
 std::string_view next_field(std::string_view &text) {
@@ -152,6 +154,7 @@ Result<> Cgroup::set(const char *name, std::string_view value) const {
 
 Result<> Cgroup::wait_for(std::string_view event, std::string_view failure) const {
     const Fd events = TRY(open_at(directory_.get(), "cgroup.events", O_RDONLY));
+    const auto deadline = std::chrono::steady_clock::now() + patience;
     for (;;) {
         std::string text(4096, '\0');
         const ssize_t n = ::pread(events.get(), text.data(), text.size(), 0);
@@ -160,10 +163,13 @@ Result<> Cgroup::wait_for(std::string_view event, std::string_view failure) cons
         text.resize(static_cast<size_t>(n));
         if (text.find(event) != std::string::npos)
             return {};
-        pollfd changed{events.get(), POLLPRI, 0};
-        if (::poll(&changed, 1, patience_ms) == 0)
+        if (std::chrono::steady_clock::now() > deadline)
             return fail(ETIMEDOUT, "cgroup {}: {} after {} s; a process in it is stuck in the kernel", path_, failure,
-                        patience_ms / 1000);
+                        patience.count());
+        // Nobody is woken when the directory is removed, and then the last event may be missed, too: the kernel holds
+        // back one that follows another within 10 ms (cgroup_file_notify() in kernel/cgroup/cgroup.c).
+        pollfd changed{events.get(), POLLPRI, 0};
+        ::poll(&changed, 1, look_again_ms);
     }
 }
 
@@ -173,8 +179,13 @@ Result<> Cgroup::freeze() const {
 }
 
 Result<> Cgroup::kill() const {
-    TRY(set("cgroup.kill", "1"));
-    return wait_for("populated 0", "not empty");
+    auto killed = set("cgroup.kill", "1");
+    if (killed)
+        killed = wait_for("populated 0", "not empty");
+    // Removed, by systemd for instance: the kernel allows that only when nothing is left in it (rmdir is EBUSY).
+    if (!killed && (killed.error().code() == ENODEV || killed.error().code() == ENOENT))
+        return {};
+    return killed;
 }
 
 Result<> Cgroup::thaw() const { return set("cgroup.freeze", "0"); }

@@ -30,7 +30,8 @@ class Cgroup {
     // cgroup.freeze, and waits until cgroup.events says that it is so.
     Result<> freeze() const;
     Result<> thaw() const;
-    // Kills everything in it and below (cgroup.kill, Linux 5.14), and waits until nothing is left.
+    // Kills everything in it and below (cgroup.kill, Linux 5.14), and waits until nothing is left; one that has been
+    // removed had nothing left. ETIMEDOUT: a process does not end.
     Result<> kill() const;
     // cgroup.freeze, open for writing.
     [[nodiscard]] Result<Fd> freezer() const;

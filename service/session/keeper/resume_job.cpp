@@ -83,21 +83,27 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
                        .trigger = checkpoint.about.trigger,
                        .details = "",
                        .error = ""};
-    return [request, saved = checkpoint.home, store, id = job.checkpoint, policy,
-            facts](const ReportProgress &progress) mutable -> Result<resume::Report> {
-        std::optional<store::RecordedHome> home;
-        if (saved)
-            home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, id, job::invocation());
-        request.home = home ? &*home : nullptr;
-        request.progress = progress;
-        TRY(hooks::run(policy.hooks(), policy::HookEvent::pre_resume, facts));
-        auto report = resume::run(request);
-        if (!report)
-            facts.error = report.error().message();
-        if (auto told = hooks::run(policy.hooks(), policy::HookEvent::post_resume, facts); !told && report)
-            report->left_behind += (report->left_behind.empty() ? "" : "; ") + told.error().message();
-        return report;
-    };
+    return
+        [request, checkpoint, store, policy, facts](const ReportProgress &progress) mutable -> Result<resume::Report> {
+            // What an earlier attempt has left, if nobody could clear up after it: the home that this one puts aside
+            // must be the user's, not one that was rolled back already.
+            const auto settled = TRY(store::settle_home(store, checkpoint));
+            std::optional<store::RecordedHome> home;
+            if (const auto &saved = checkpoint.home)
+                home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, checkpoint.about.id,
+                             job::invocation());
+            request.home = home ? &*home : nullptr;
+            request.progress = progress;
+            TRY(hooks::run(policy.hooks(), policy::HookEvent::pre_resume, facts));
+            auto report = resume::run(request);
+            if (!report)
+                facts.error = report.error().message();
+            else if (!settled.empty())
+                report->left_behind += (report->left_behind.empty() ? "" : "; ") + settled;
+            if (auto told = hooks::run(policy.hooks(), policy::HookEvent::post_resume, facts); !told && report)
+                report->left_behind += (report->left_behind.empty() ? "" : "; ") + told.error().message();
+            return report;
+        };
 }
 
 job::Outcome outcome_of(const job::Job &job, const std::string &session, const resume::Report &report) {
