@@ -350,6 +350,42 @@ TEST_F(PolicyFiles, LaterFilesOverrideAndEtcMasksTheVendor) {
     EXPECT_EQ(Policy::load_system(root_)->limits().embed_total, Limits().embed_total);
 }
 
+// As docs/POLICY.md tells: by a link, and lines of one's own that are read later win.
+TEST_F(PolicyFiles, ShippedOnesAreSwitchedOnByALink) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "only files of root are trusted: run as root";
+    const auto shipped = abey::read_file(SOURCE_ROOT "/policy/paranoid.toml");
+    ASSERT_TRUE(shipped);
+    write("/usr/share/abeyance/policies/paranoid.toml", *shipped);
+    fs::create_directories(root_ + "/etc/abeyance/policy.d");
+    fs::create_symlink(root_ + "/usr/share/abeyance/policies/paranoid.toml",
+                       root_ + "/etc/abeyance/policy.d/20-paranoid.toml");
+    write("/etc/abeyance/policy.d/30-own.toml", "[[peer]]\nport = 53\naction = \"reconnect\"\n"
+                                                "[home]\non-divergence = \"rollback\"\n");
+    const auto policy = Policy::load_system(root_);
+    ASSERT_TRUE(policy) << policy.error().message();
+    EXPECT_EQ(policy->choose(facts("/home/x")).strategies, (std::vector{Strategy::embed, Strategy::fail}));
+    auto linked = facts("/home/x");
+    linked.state = FileState::linked;
+    EXPECT_EQ(policy->choose(linked).strategies, (std::vector{Strategy::relink, Strategy::fail}));
+    EXPECT_EQ(policy->pin("/usr/bin/x"), (std::vector{Strategy::reflink, Strategy::copy}));
+    EXPECT_EQ(policy->changed("/var/log/x"), ChangedAction::fail);
+    EXPECT_EQ(policy->on_divergence(), OnDivergence::rollback);
+    EXPECT_EQ(policy->home_verified(), (HomeVerified{.trees = {"."}, .contents = true}));
+    EXPECT_EQ(policy->peer(*abey::os::InetAddress::of("9.9.9.9", 53)).action, abey::model::PeerAction::reconnect);
+    EXPECT_EQ(policy->peer(*abey::os::InetAddress::of("9.9.9.9", 443)).action, abey::model::PeerAction::fail);
+}
+
+TEST(Policy, FastSharesDataAndKeepsTheHome) {
+    const auto policy = Policy::load(SOURCE_ROOT "/policy/fast.toml");
+    ASSERT_TRUE(policy) << policy.error().message();
+    EXPECT_EQ(policy->choose(facts("/home/x")).strategies.front(), Strategy::reflink);
+    EXPECT_EQ(policy->changed("/var/log/x.log"), ChangedAction::accept);
+    EXPECT_EQ(policy->changed("/home/ada/thesis"), ChangedAction::fail);
+    EXPECT_EQ(policy->home_provider(), HomeProvider::none);
+    EXPECT_EQ(policy->on_divergence(), OnDivergence::keep);
+}
+
 TEST_F(PolicyFiles, RefusesFilesThatOthersCanWrite) {
     if (::geteuid() != 0)
         GTEST_SKIP() << "needs a file of another user: run as root";
