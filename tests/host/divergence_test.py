@@ -14,7 +14,9 @@ from host import Host, HostError
 from observe import Log, cgroup_processes
 from terminal import TerminalError
 
-PLAN = ["fail: refused", "fail: it waits on", "keep: refused, all changed files are named", "keep: resumed as [[changed]] says", "keep: counted on",
+PLAN = ["fail: refused", "fail: it waits on", "keep: refused, all changed files are named",
+        "keep: the power fails when one of two files is cut", "keep: at the next boot both are as they were",
+        "keep: resumed as [[changed]] says", "keep: counted on",
         "keep: the live home stayed", "checkpointed, it runs on", "suspended once more", "private: resumed", "private: counted on in its own home",
         "private: everybody else has the live home", "private: where it lies is told", "private: it cannot be suspended again",
         "private: the copy outlives the session", "the older of two checkpoints is resumed", "it goes on from the older moment",
@@ -43,6 +45,30 @@ def log_of(home):
 
 def ok(result):
     return "status 0" if result.returncode == 0 else complaint(result)
+
+
+def cut_half_way(host, checks, home, checkpoint):
+    """The power fails when one of two files is cut: nobody can clear up before the next boot."""
+    before = {name: (home / name).read_bytes() for name in (LOG, SWAP)}
+    folder = host.path("run/systemd/system/abeyance-resume@.service.d")
+    folder.mkdir(parents=True)
+    (folder / "fault.conf").write_text("[Service]\nEnvironment=ABEY_FAULT=stop:cut\n")
+    host.run(["systemctl", "daemon-reload"], check=True)
+    host.run(["busctl", "call", "org.abeyance1", "/org/abeyance1", "org.abeyance1.Manager", "ResumeCheckpoint", "sa{sv}",
+              checkpoint, "1", "on-divergence", "s", "keep"], check=True)
+
+    def cut():
+        now = {name: (home / name).read_bytes() for name in before}
+        return [name for name in before if now[name] != before[name]]
+
+    files = wait_until(cut, "the first file's being cut", 60)
+    checks.check("keep: the power fails when one of two files is cut", (1, True),
+                 (len(files), all(before[name].startswith((home / name).read_bytes()) for name in before)))
+    host.reset()
+    host.run(["systemctl", "start", "abeyance-settle.service"], check=True)  # waits for it: each boot starts it
+    home = host.path(HOME)
+    now = {name: (home / name).read_bytes() for name in before}
+    checks.check("keep: at the next boot both are as they were", [], [name for name in before if now[name] != before[name]])
 
 
 def diverge(host, checks):
@@ -86,6 +112,8 @@ def diverge(host, checks):
     policy = host.path("etc/abeyance/policy.d/10-changed.toml")
     policy.parent.mkdir(parents=True, exist_ok=True)
     policy.write_text(f'[[changed]]\npath = "{HOME}/**"\naction = "restore-size"\n')
+    cut_half_way(host, checks, home, first)
+    home = host.path(HOME)  # of the new boot
     checks.check("keep: resumed as [[changed]] says", "status 0", ok(resume(first, "keep")))
     kept, _ = runs_on([], count)
     log = log_of(home)
