@@ -47,9 +47,14 @@ bool FileRule::matches(const FileFacts &file) const {
 }
 
 bool PeerRule::matches(const os::InetAddress &remote) const {
-    return among(ports, remote.port()) &&
+    return sockets.empty() && among(ports, remote.port()) &&
            (addresses.empty() ||
             std::ranges::any_of(addresses, [&](const AddressRange &range) { return range.contains(remote); }));
+}
+
+bool PeerRule::matches(std::string_view socket) const {
+    const std::string path = socket.starts_with('/') ? std::string(socket) : fmt::format("/{}", socket);
+    return !sockets.empty() && any_matches(sockets, path); // without any it is about addresses
 }
 
 Policy Policy::defaults() { return Policy(std::make_shared<Rules>()); }
@@ -101,6 +106,16 @@ engine::PeerChoice Policy::peer(const os::InetAddress &remote) const {
         if (rule.matches(remote))
             return {rule.action.value_or(model::PeerAction::hangup), rule.otherwise, rule.origin};
     }
+    return {};
+}
+
+engine::PeerChoice Policy::unix_peer(std::string_view name) const {
+    for (const PeerRule &rule : rules_->peers) {
+        if (rule.matches(name))
+            return {rule.action.value_or(model::PeerAction::hangup), rule.otherwise, rule.origin};
+    }
+    if (name == "/run/systemd/journal/stdout")
+        return {.action = model::PeerAction::reconnect, .otherwise = model::PeerAction::fail, .rule = "built in"};
     return {};
 }
 

@@ -190,7 +190,36 @@ constexpr std::array action_words = {
     Word{"fail", model::PeerAction::fail},
 };
 
-constexpr std::array<Key<PeerRule>, 3> peer_keys = {{
+// An abstract name, "@name", is no path: it is matched as "/@name", and one without a name as "/".
+Result<> read_socket(const Reader &reader, const toml::node &value, PeerRule &rule) {
+    std::string pattern(TRY(read_string(reader, value)));
+    if (pattern.starts_with('@'))
+        pattern.insert(0, "/");
+    auto glob = Glob::compile(pattern);
+    if (!glob)
+        return reader.error(value, "{}; that of an abstract socket with \"@\"", glob.error());
+    rule.sockets.push_back(std::move(*glob));
+    return {};
+}
+
+constexpr std::array bus_words = {
+    Word{"system", std::array{"/run/dbus/system_bus_socket", "/var/run/dbus/system_bus_socket"}},
+    Word{"user", std::array{"/run/user/*/bus", "/@/tmp/dbus-*"}},
+};
+
+constexpr std::array<Key<PeerRule>, 5> peer_keys = {{
+    {"socket",
+     [](const Reader &reader, const toml::node &value, PeerRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) { return read_socket(reader, entry, rule); });
+     }},
+    {"bus",
+     [](const Reader &reader, const toml::node &value, PeerRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) -> Result<> {
+             for (const char *pattern : TRY(read_word(reader, entry, bus_words)))
+                 rule.sockets.push_back(Glob::compile(pattern).value());
+             return {};
+         });
+     }},
     {"address",
      [](const Reader &reader, const toml::node &value, PeerRule &rule) {
          return each(reader, value, [&](const toml::node &entry) -> Result<> {
@@ -235,6 +264,11 @@ Result<> read_peer_rule(const Reader &reader, const toml::table &table, PeerRule
     TRY(read_table(reader, table, "[[peer]]", peer_keys, rule));
     if (!rule.action)
         return reader.error(table, "this [[peer]] does not say what to do: add \"action\"");
+    if (!rule.sockets.empty() && !(rule.addresses.empty() && rule.ports.empty()))
+        return reader.error(table, "this [[peer]] is about unix sockets, which have neither \"address\" nor \"port\"");
+    if (!rule.sockets.empty() && rule.action == model::PeerAction::keep)
+        return reader.error(table, "a connection of unix sockets cannot be kept: the \"action\" is one of hangup, "
+                                   "reconnect, fail");
     rule.origin = reader.origin(table);
     return {};
 }

@@ -48,11 +48,13 @@ struct ChangedRule {
 struct PeerRule {
     std::vector<AddressRange> addresses;
     std::vector<uint16_t> ports;
-    std::optional<model::PeerAction> action;               // always there once it has been read
+    std::vector<Glob> sockets;               // names of unix sockets; a rule that has some is about no other peers
+    std::optional<model::PeerAction> action; // always there once it has been read
     model::PeerAction otherwise = model::PeerAction::fail; // when it is `keep`, and that is not possible
     std::string origin;
 
     [[nodiscard]] bool matches(const os::InetAddress &remote) const;
+    [[nodiscard]] bool matches(std::string_view socket) const;
 };
 
 struct Policy::Rules {

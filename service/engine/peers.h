@@ -7,6 +7,7 @@
 #include "engine/os/inet_address.h"
 
 #include <functional>
+#include <string_view>
 
 namespace abey::engine {
 
@@ -18,5 +19,8 @@ struct PeerChoice {
 
 // By the address of the other end.
 using PeerPolicy = std::function<PeerChoice(const os::InetAddress &remote)>;
+
+// By the name of a unix socket outside: its path, "@name" of an abstract one, "" of one without a name. Never `keep`.
+using UnixPeerPolicy = std::function<PeerChoice(std::string_view name)>;
 
 } // namespace abey::engine

@@ -85,6 +85,11 @@ void add_home(snapshot::Provider &home, std::vector<capture::Finding> &findings)
         findings.push_back({.pid = 0, .comm = "", .object = "home", .reason = *foretold, .advice = "", .fatal = false});
 }
 
+void ask_policy(capture::Context &context, const policy::Policy &policy) {
+    context.peers = [&policy](const os::InetAddress &remote) { return policy.peer(remote); };
+    context.unix_peers = [&policy](std::string_view name) { return policy.unix_peer(name); };
+}
+
 // Processes that go on use their connections: the checkpoint's state of them is soon a former one.
 engine::PeerPolicy kept_by_themselves(engine::PeerPolicy policy) {
     return [policy = std::move(policy)](const os::InetAddress &remote) {
@@ -146,7 +151,7 @@ Result<Report> run(const Request &request) {
 
     tell("capture", 10);
     capture::Context context(tree, *files, false);
-    context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
+    ask_policy(context, *request.policy);
     if (request.keep_running)
         context.peers = kept_by_themselves(std::move(context.peers));
     TRY(capture::capture_tree(context, still));
@@ -226,7 +231,7 @@ Result<std::vector<files::Explanation>> explain(const Request &request) {
                                           [&all](const files::Explanation &one) { all.push_back(one); });
     model::Tree tree;
     capture::Context context(tree, *files, true);
-    context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
+    ask_policy(context, *request.policy);
     TRY(capture::preflight(context, target_of(request)));
     return all;
 }
@@ -235,7 +240,7 @@ Result<std::vector<capture::Finding>> check(const Request &request) {
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     model::Tree tree;
     capture::Context context(tree, *files, true);
-    context.peers = [&](const os::InetAddress &remote) { return request.policy->peer(remote); };
+    ask_policy(context, *request.policy);
     TRY(capture::preflight(context, target_of(request)));
     if (request.home != nullptr)
         add_home(*request.home, context.findings);

@@ -164,6 +164,7 @@ class Kinds : public testing::Test {
         tree_ = {};
         capture::Context context(tree_, files_, preflight);
         context.is_inside = [&](int pid) { return pid == child.pid(); };
+        context.unix_peers = unix_peers_;
         table_ = must(capture::capture_descriptors(context, child.pid(), "test", child.pidfd().get()));
         must(capture::complete(context));
         findings_ = std::move(context.findings);
@@ -197,6 +198,7 @@ class Kinds : public testing::Test {
     }
 
     NamedFiles files_;
+    engine::UnixPeerPolicy unix_peers_;
     model::Tree tree_;
     model::ObjRef table_ = 0;
     std::vector<capture::Finding> findings_;

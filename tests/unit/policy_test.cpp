@@ -253,6 +253,45 @@ action = ["keep", "hangup"]
     wrong("port = 65536\naction = \"fail\"", "between 1 and 65535");
 }
 
+TEST(Policy, ChoosesByTheNameOfTheSocket) {
+    using abey::model::PeerAction;
+    const auto policy = Policy::parse(R"(
+[[peer]]
+action = "keep"
+[[peer]]
+socket = ["/run/user/*/agent.*", "@/tmp/.X11-unix/*"]
+action = "reconnect"
+[[peer]]
+bus = ["system", "user"]
+action = "fail"
+[[peer]]
+socket = "**"
+action = "hangup"
+)",
+                                      "p");
+    ASSERT_TRUE(policy) << policy.error().message();
+    const auto action = [&](std::string_view name) { return policy->unix_peer(name).action; };
+    EXPECT_EQ(action("/run/user/5001/agent.17"), PeerAction::reconnect);
+    EXPECT_EQ(action("@/tmp/.X11-unix/X0"), PeerAction::reconnect);
+    EXPECT_EQ(action("/tmp/.X11-unix/X0"), PeerAction::hangup);
+    EXPECT_EQ(action("/run/dbus/system_bus_socket"), PeerAction::fail);
+    EXPECT_EQ(action("/run/user/5001/bus"), PeerAction::fail);
+    EXPECT_EQ(policy->unix_peer("").rule, "p:10");
+    EXPECT_EQ(policy->unix_peer("/run/systemd/journal/stdout").rule, "p:10");
+    EXPECT_EQ(Policy::defaults().unix_peer("/run/systemd/journal/stdout").action, PeerAction::reconnect);
+    EXPECT_EQ(Policy::defaults().unix_peer("/run/user/5001/bus").action, PeerAction::hangup);
+    EXPECT_EQ(policy->peer(*abey::os::InetAddress::of("10.1.2.3", 1)).action, PeerAction::keep);
+    const auto wrong = [](std::string_view line, std::string_view reason) {
+        const auto refused = Policy::parse(fmt::format("[[peer]]\n{}", line), "p");
+        ASSERT_FALSE(refused) << line;
+        EXPECT_NE(refused.error().message().find(reason), std::string::npos) << refused.error().message();
+    };
+    wrong("socket = \"/x\"\naction = \"keep\"", "cannot be kept");
+    wrong("socket = \"/x\"\nport = 1\naction = \"fail\"", "neither \"address\" nor \"port\"");
+    wrong("socket = \"x\"\naction = \"fail\"", "that of an abstract socket with \"@\"");
+    wrong("bus = \"sytem\"\naction = \"fail\"", "did you mean \"system\"");
+}
+
 TEST(Policy, HasSensibleDefaults) {
     Policy policy = Policy::defaults();
     FileFacts file = facts("/home/ada/x");

@@ -250,6 +250,103 @@ TEST_F(UnixSockets, ShutDownAndClosedPeers) {
     EXPECT_EQ(receive(fd(c)).text, "");
 }
 
+// A server of the test's own, outside of what is captured, which the child connects to.
+class UnixPeersOutside : public UnixSockets {
+  protected:
+    void SetUp() override {
+        UnixSockets::SetUp();
+        if (IsSkipped())
+            return;
+        must_call(::chmod((scratch_ / ".").c_str(), 0755), "chmod");
+        bind_to(server_.get(), path_);
+        must_call(::chmod(path_.c_str(), 0777), "chmod");
+        must_call(::listen(server_.get(), 5), "listen");
+    }
+    [[nodiscard]] engine::UnixPeerPolicy by(model::PeerAction action) const {
+        return [this, action](std::string_view name) {
+            return engine::PeerChoice{.action = name == path_ ? action : model::PeerAction::hangup, .rule = "the rule"};
+        };
+    }
+    // The child's first connection; what it has sent and not been answered is lost.
+    void connect_and_capture() {
+        Child child([this] {
+            put(::socket(AF_UNIX, SOCK_STREAM, 0), a);
+            must_call(::setegid(4321), "setegid");
+            must_call(::seteuid(4321), "seteuid");
+            connect_to(a, path_);
+        });
+        first_ = Fd(::accept4(server_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        ASSERT_TRUE(first_);
+        send_text(first_.get(), "unread");
+        capture(child);
+    }
+
+    const Scratch scratch_;
+    const std::string path_ = scratch_ / "server";
+    Fd server_{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    Fd first_;
+};
+
+TEST_F(UnixPeersOutside, AreHungUp) {
+    connect_and_capture();
+    ASSERT_EQ(findings_.size(), 1U);
+    EXPECT_NE(findings_[0].reason.find("will be closed"), std::string::npos) << findings_[0].reason;
+    rebuild();
+    EXPECT_EQ(::accept4(server_.get(), nullptr, nullptr, SOCK_CLOEXEC), -1);
+    EXPECT_EQ(receive(fd(a)).text, "unread");
+    EXPECT_EQ(receive(fd(a)).text, "");
+}
+
+TEST_F(UnixPeersOutside, AreConnectedAgainByTheirUser) {
+    unix_peers_ = by(model::PeerAction::reconnect);
+    connect_and_capture();
+    ASSERT_EQ(findings_.size(), 1U);
+    EXPECT_FALSE(findings_[0].fatal);
+    EXPECT_NE(findings_[0].reason.find("a new connection to there (the rule)"), std::string::npos)
+        << findings_[0].reason;
+    rebuild();
+    const Fd second(::accept4(server_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    ASSERT_TRUE(second);
+    ucred who = {};
+    socklen_t size = sizeof who;
+    must_call(::getsockopt(second.get(), SOL_SOCKET, SO_PEERCRED, &who, &size), "SO_PEERCRED");
+    EXPECT_EQ(who.uid, 4321U);
+    EXPECT_EQ(who.gid, 4321U);
+    send_text(fd(a), "once more");
+    EXPECT_EQ(receive(second.get()).text, "once more");
+    send_text(second.get(), "welcome");
+    EXPECT_EQ(receive(fd(a)).text, "welcome") << "what was unread is lost";
+    EXPECT_EQ(name_of(fd(a), true), path_);
+    EXPECT_EQ(::fcntl(fd(a), F_GETFL) & O_NONBLOCK, 0);
+}
+
+TEST_F(UnixPeersOutside, ThatAreGoneAreHungUp) {
+    unix_peers_ = by(model::PeerAction::reconnect);
+    connect_and_capture();
+    server_.reset();
+    rebuild();
+    EXPECT_EQ(receive(fd(a)).text, "unread");
+    EXPECT_EQ(receive(fd(a)).text, "");
+}
+
+TEST_F(UnixPeersOutside, TheirUserMayNotReachAreHungUp) {
+    unix_peers_ = by(model::PeerAction::reconnect);
+    connect_and_capture();
+    must_call(::chmod(path_.c_str(), 0700), "chmod");
+    rebuild();
+    EXPECT_EQ(::accept4(server_.get(), nullptr, nullptr, SOCK_CLOEXEC), -1);
+    EXPECT_EQ(receive(fd(a)).text, "unread");
+    EXPECT_EQ(receive(fd(a)).text, "");
+}
+
+TEST_F(UnixPeersOutside, AreRefusedByRule) {
+    unix_peers_ = by(model::PeerAction::fail);
+    connect_and_capture();
+    ASSERT_EQ(findings_.size(), 1U);
+    EXPECT_TRUE(findings_[0].fatal);
+    EXPECT_NE(findings_[0].reason.find("the policy says `fail` (the rule)"), std::string::npos) << findings_[0].reason;
+}
+
 TEST_F(UnixSockets, ListenerWithAcceptedAndWaitingConnections) {
     const Scratch scratch;
     const std::string path = scratch / "listener";

@@ -80,6 +80,7 @@ class Context {
 
     // What becomes of connections to the outside; empty: they are hung up.
     engine::PeerPolicy peers;
+    engine::UnixPeerPolicy unix_peers;
 
     // Does pid belong to the tree?
     std::function<bool(int pid)> is_inside;

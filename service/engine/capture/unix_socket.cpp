@@ -3,10 +3,12 @@
 // unix(7) sockets.
 #include "engine/capture/unix_socket.h"
 
+#include "engine/capture/inet_socket.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
 #include "engine/capture/socket_queue.h"
 #include "engine/capture/unix_diag.h"
+#include "engine/capture/unix_peer.h"
 #include "engine/os/procfs.h"
 
 #include <algorithm>
@@ -126,33 +128,6 @@ Result<> set_owner_of_waiting(model::UnixSocket &client, const Seen &seen) {
     return {};
 }
 
-std::string name_for_people(std::string name) {
-    if (name.empty())
-        return "an unnamed socket";
-    std::ranges::replace(name, '\0', '@');
-    return name;
-}
-
-// "process 812 (dbus-daemon)", as far as the socket tells
-std::string peer_process(const Fd &file) {
-    const auto peer = option<ucred>(file, SO_PEERCRED);
-    if (!peer || peer->pid <= 0)
-        return "a process";
-    std::string comm = read_file(fmt::format("/proc/{}/comm", peer->pid)).value_or("?");
-    comm.resize(std::min(comm.find('\n'), comm.size()));
-    return fmt::format("process {} ({})", peer->pid, comm);
-}
-
-Finding notice(const Seen &seen, std::string reason, std::string advice = {}) {
-    return {.pid = seen.pid,
-            .comm = seen.comm,
-            .object = seen.number < 0 ? fmt::format("a descriptor on its way ({})", seen.link)
-                                      : fmt::format("descriptor {} ({})", seen.number, seen.link),
-            .reason = std::move(reason),
-            .advice = std::move(advice),
-            .fatal = false};
-}
-
 Result<std::string> peer_name(const Fd &file) {
     sockaddr_un address = {};
     socklen_t size = sizeof address;
@@ -193,14 +168,14 @@ Result<> complete_listener(Context &context, const UnixDiag &diag, const UnixDia
         socket.pending.push_back(client->second);
     }
     if (closed != 0)
-        context.findings.push_back(notice(
+        context.findings.push_back(socket_finding(
             entry.seen, fmt::format("{} connections wait to be accepted that have been closed at the other end; what "
                                     "they may have sent is lost",
                                     closed)));
     if (strangers != 0)
-        context.findings.push_back(
-            notice(entry.seen,
-                   fmt::format("{} connections from outside wait to be accepted; they will be closed", strangers)));
+        context.findings.push_back(socket_finding(
+            entry.seen,
+            fmt::format("{} connections from outside wait to be accepted; they will be closed", strangers)));
     return {};
 }
 
@@ -226,19 +201,7 @@ Result<> complete_peer(Context &context, const UnixDiag &diag, const std::set<ui
     socket.peer_gid = peer_credentials.gid;
     if (gone)
         return {};
-    socket.peer_outside = true;
-    if (socket.type == SOCK_DGRAM && !socket.peer_name.empty())
-        context.findings.push_back(
-            notice(entry.seen,
-                   fmt::format("it sends to {} outside: it will be connected again to what is there at the restore",
-                               name_for_people(socket.peer_name))));
-    else
-        context.findings.push_back(
-            notice(entry.seen,
-                   fmt::format("it is connected to {} of {} outside: after the restore it will be closed",
-                               name_for_people(socket.peer_name), peer_process(entry.file)),
-                   "the program must connect again by itself"));
-    return {};
+    return decide_unix_peer(context, entry.seen, number, socket);
 }
 
 Result<> complete_one(Context &context, const UnixDiags &diags, const std::set<uint64_t> &pending,
@@ -256,9 +219,9 @@ Result<> complete_one(Context &context, const UnixDiags &diags, const std::set<u
         look_up_name(entry.seen, diag, socket);
         if (!socket.name.starts_with('/') && socket.directory.empty() && diag.state != state_connected)
             context.findings.push_back(
-                notice(entry.seen, fmt::format("its name is the relative path {}: after the restore "
-                                               "nobody can reach it by that name",
-                                               socket.name)));
+                socket_finding(entry.seen, fmt::format("its name is the relative path {}: after the restore "
+                                                       "nobody can reach it by that name",
+                                                       socket.name)));
     }
     if (diag.state == state_listening)
         return complete_listener(context, diag, diags, socket);
@@ -280,7 +243,7 @@ Result<> complete(Context &context) {
         const auto &seen = held(context, id).seen;
         auto done = complete_one(context, diags, pending, socket);
         if (!done && context.preflight) {
-            auto finding = notice(seen, done.error().message());
+            auto finding = socket_finding(seen, done.error().message());
             finding.fatal = true;
             context.findings.push_back(std::move(finding));
         } else if (!done) {

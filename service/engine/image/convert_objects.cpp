@@ -86,6 +86,8 @@ void put(const model::UnixSocket &from, pb::UnixSocket &to) {
     to.set_backlog(from.backlog);
     to.set_peer(from.peer);
     to.set_peer_outside(from.peer_outside);
+    to.set_reconnect(from.reconnect);
+    to.set_greeting(from.greeting);
     to.set_peer_name(from.peer_name);
     to.set_read_shut(from.read_shut);
     to.set_write_shut(from.write_shut);
@@ -116,6 +118,8 @@ Result<> get(const pb::UnixSocket &from, model::UnixSocket &to) {
     to.backlog = from.backlog();
     to.peer = from.peer();
     to.peer_outside = from.peer_outside();
+    to.reconnect = from.reconnect();
+    to.greeting = from.greeting();
     to.peer_name = from.peer_name();
     to.read_shut = from.read_shut();
     to.write_shut = from.write_shut();

@@ -57,7 +57,9 @@ struct Described {
         const auto &socket = tree.unix_sockets.at(file.socket);
         return fmt::format("unix socket #{}{}{}", socket.id,
                            socket.peer != 0 ? fmt::format(" to #{}", socket.peer) : "",
-                           socket.peer_outside ? " to outside" : "");
+                           socket.reconnect      ? " to outside, to be connected again"
+                           : socket.peer_outside ? " to outside"
+                                                 : "");
     }
     std::string operator()(const model::NetlinkSocket &socket) const {
         return fmt::format("netlink socket of protocol {}, port {}", socket.protocol, socket.port);

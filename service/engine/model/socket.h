@@ -42,7 +42,9 @@ struct UnixSocket {
     Bytes directory; // where a relative path leads to it from; empty when nobody knows, or the path is absolute
     uint32_t backlog = 0;
     ObjRef peer = 0;                            // UnixSocket within the tree
-    bool peer_outside = false;                  // connected to a socket outside the tree: "hangup" at restore
+    bool peer_outside = false;                  // connected to a socket outside the tree: "hangup" at restore, or
+    bool reconnect = false;                     // a new connection to `peer_name`, over which
+    Bytes greeting;                             // this is sent first
     Bytes peer_name;                            // when the peer is outside or a bound datagram socket
     bool read_shut = false, write_shut = false; // shutdown(2)
     SocketOptions options;

@@ -137,7 +137,7 @@ bool is_socketpair(const UnixSockets &sockets, const model::Tree &tree, const Un
 }
 
 Result<> fill_queue(Context &context, const UnixSockets &sockets, const UnixSocket &socket) {
-    if (socket.queue.empty())
+    if (socket.queue.empty() || sockets.made.at(socket.id).anew)
         return {};
     const bool stream = socket.type == SOCK_STREAM;
     if (is_socketpair(sockets, context.tree, socket)) {

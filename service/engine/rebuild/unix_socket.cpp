@@ -85,12 +85,42 @@ class Builder {
         for (const auto &[id, socket] : tree_.unix_sockets)
             if (socket.state == SocketState::listening)
                 listening_names_.insert(socket.name);
+        TRY(run_aside(false, [this] { return connect_outside(); }));
         TRY(run_aside(true, [this] { return build_aside(); }));
         TRY(run_aside(false, [this] { return build_in_place(); }));
         return {};
     }
 
   private:
+    // A new connection to whoever has the name of the former peer now; nobody: it is hung up like others.
+    Result<> connect_outside(const UnixSocket &socket) {
+        if (!socket.reconnect || socket.peer != 0 || socket.peer_name.empty() || socket.type == SOCK_DGRAM)
+            return {};
+        Fd fd = TRY(new_socket(socket.type));
+        const auto address = TRY(to_address(socket.peer_name));
+        const int flags = ::fcntl(fd.get(), F_GETFL);
+        // a peer that does not accept must not stop the resume
+        static_cast<void>(::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK));
+        {
+            const ActingAs user(socket.owner_uid, socket.owner_gid);
+            if (::connect(fd.get(), address.get(), address.size) < 0)
+                return {};
+        }
+        if (::send(fd.get(), socket.greeting.data(), socket.greeting.size(), MSG_NOSIGNAL) !=
+            static_cast<ssize_t>(socket.greeting.size()))
+            return {};
+        static_cast<void>(::fcntl(fd.get(), F_SETFL, flags));
+        sockets_.made[socket.id].file = std::move(fd);
+        sockets_.made[socket.id].anew = true;
+        return {};
+    }
+
+    Result<> connect_outside() {
+        for (const auto &[id, socket] : tree_.unix_sockets)
+            TRY_IN(connect_outside(socket), "{}", described(socket));
+        return {};
+    }
+
     // Connected ones, and those whose name leads nowhere.
     Result<> build_aside() {
         for (const auto &[id, socket] : tree_.unix_sockets)

@@ -11,10 +11,11 @@ namespace abey::rebuild {
 // Context::state of the unix socket kind: every socket of the tree, from its making to its filling.
 struct UnixSockets {
     struct Made {
-        Fd file;         // until the open file is asked for: then it belongs to the context, and
-        int number = -1; // only this is known of it
-        Fd other;        // the other end, when no process of the tree has it: closed after filling
-        Fd node;         // O_PATH of the path that it is bound to, wherever that is
+        Fd file;           // until the open file is asked for: then it belongs to the context, and
+        int number = -1;   // only this is known of it
+        Fd other;          // the other end, when no process of the tree has it: closed after filling
+        bool anew = false; // it is a new connection to a peer outside, to which nothing can be put back
+        Fd node;           // O_PATH of the path that it is bound to, wherever that is
     };
     bool built = false;
     std::map<model::ObjRef, Made> made;
