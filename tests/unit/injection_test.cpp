@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <optional>
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -111,6 +112,36 @@ TEST(Injection, TaskHealsWhenTheTracerIsKilled) {
     }
     task.expect_alive();
     EXPECT_EQ(read_status(task.pid())->blocked, 0U);
+}
+
+// Whoever may signal the task can send the very signal that ends a batch, too.
+TEST(Injection, AForeignSignalDoesNotEndTheBatch) {
+    const Computing task;
+    std::optional tracee = Tracee::seize(task.pid(), options).value();
+    ASSERT_TRUE(tracee->settle());
+    Gadgets gadgets;
+    auto injection =
+        Injection::enter(*tracee, read_status(task.pid()).value(), read_smaps(task.pid()).value(), gadgets);
+    ASSERT_TRUE(injection) << injection.error().message();
+    const int sender = ::fork();
+    if (sender == 0)
+        for (;;)
+            for (const int signal : {SIGURG, SIGCHLD, SIGWINCH})
+                ::kill(task.pid(), signal);
+    for (int round = 0; round < 50; ++round) {
+        auto batch = injection->batch();
+        for (int i = 0; i < 50; ++i)
+            batch.must("getpid", SYS_getpid);
+        const auto result = injection->run(*tracee, task.pid(), batch);
+        EXPECT_TRUE(result) << result.error().message();
+        for (size_t i = 0; i < 50; ++i)
+            EXPECT_EQ(batch.result(i), task.pid()) << "call " << i << " in round " << round;
+    }
+    ::kill(sender, SIGKILL);
+    ::waitpid(sender, nullptr, 0);
+    EXPECT_TRUE(injection->leave());
+    tracee.reset();
+    task.expect_alive();
 }
 
 TEST(Injection, AFailedMustNamesItself) {

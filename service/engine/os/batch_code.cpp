@@ -14,13 +14,14 @@
 
 extern "C" {
 extern const std::byte abey_batch_code_start[]; // NOLINT: symbols of the assembly below
+extern const std::byte abey_batch_code_said[];  // NOLINT: behind the final tgkill(2)
 extern const std::byte abey_batch_code_end[];   // NOLINT
 }
 
 asm(R"(
     .pushsection .rodata.abey_batch, "a"
-    .globl abey_batch_code_start, abey_batch_code_end
-    .hidden abey_batch_code_start, abey_batch_code_end
+    .globl abey_batch_code_start, abey_batch_code_said, abey_batch_code_end
+    .hidden abey_batch_code_start, abey_batch_code_said, abey_batch_code_end
 abey_batch_code_start:
 1:  test %r12, %r12
     jz 3f
@@ -45,6 +46,7 @@ abey_batch_code_start:
     movq %r14, %rsi
     movq %r15, %rdx
     syscall
+abey_batch_code_said:
     movq %rbp, %rsp
     movl $15, %eax
     syscall
@@ -56,5 +58,7 @@ abey_batch_code_end:
 namespace abey::os::batch_layout {
 
 std::span<const std::byte> code() { return {abey_batch_code_start, abey_batch_code_end}; }
+
+size_t final_offset() { return static_cast<size_t>(abey_batch_code_said - abey_batch_code_start); }
 
 } // namespace abey::os::batch_layout

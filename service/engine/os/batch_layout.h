@@ -21,5 +21,7 @@ constexpr size_t entries_size(size_t region) { return (region - entries_offset) 
 
 // The walker: position-independent machine code, well under a page.
 std::span<const std::byte> code();
+// Where in it the walker is when the signal to itself arrives.
+size_t final_offset();
 
 } // namespace abey::os::batch_layout

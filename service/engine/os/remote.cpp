@@ -28,9 +28,12 @@ iovec at_address(uint64_t address, size_t size) {
     return {reinterpret_cast<void *>(address), size}; // NOLINT: an address of the other process
 }
 
-// Is this stop the walker's own signal to itself?
-bool is_final(const Stop &stop, const Remote::Walk &walk) {
-    return stop.event == 0 && !stop.syscall && stop.signal == walk.stop_signal;
+// Is this stop the walker's own signal to itself? Others may send the same one at any time: then it is not at its end.
+Result<bool> is_final(const Tracee &thread, const Stop &stop, const Remote::Walk &walk, uint64_t code) {
+    if (stop.event != 0 || stop.syscall || stop.signal != walk.stop_signal)
+        return false;
+    const auto registers = TRY(thread.registers());
+    return registers.rip == code + batch_layout::final_offset();
 }
 
 } // namespace
@@ -112,7 +115,7 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
         const Stop stop = TRY(thread.wait());
         if (stop.gone)
             return fail(ESRCH, "process {} died while it made calls for us", pid);
-        if (is_final(stop, walk))
+        if (TRY(is_final(thread, stop, walk, base_)))
             break;
         if (stop.event == PTRACE_EVENT_CLONE || stop.event == PTRACE_EVENT_FORK || stop.event == PTRACE_EVENT_VFORK) {
             Tracee child = Tracee::adopt(static_cast<int>(TRY(thread.event_message())));
