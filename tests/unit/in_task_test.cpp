@@ -17,12 +17,6 @@ namespace {
 
 constexpr int a = 10, b = 11, c = 12, d = 13, far = 20;
 
-void put(int fd, int number) {
-    must_call(fd, "a descriptor");
-    must_call(::dup2(fd, number), "dup2");
-    ::close(fd);
-}
-
 void watch(int epoll, int number, uint64_t data) {
     epoll_event event = {.events = EPOLLIN, .data = {.u64 = data}};
     must_call(::epoll_ctl(epoll, EPOLL_CTL_ADD, number, &event), "epoll_ctl");

@@ -36,6 +36,22 @@ inline long must_call(long result, const char *what) {
     return result;
 }
 
+inline std::string link_of(int fd) { return must(read_link("/proc/self/fd/" + std::to_string(fd))); }
+
+// In a child: the descriptor under a number that the test knows it by.
+inline void put(int fd, int number) {
+    must_call(fd, "a descriptor");
+    must_call(::dup2(fd, number), "dup2");
+    ::close(fd);
+}
+
+inline void make_pipe(int read_number, int write_number, int flags = 0) {
+    int ends[2] = {-1, -1};
+    must_call(::pipe2(ends, flags), "pipe2");
+    put(ends[0], read_number);
+    put(ends[1], write_number);
+}
+
 // In a child: a process outside the tree that holds what the child holds now, and ends with it.
 inline void fork_outsider() {
     const pid_t parent = ::getpid();

@@ -15,13 +15,6 @@ namespace {
 
 constexpr int a = 10, b = 11, c = 12;
 
-void put(int fd, int number) {
-    must_call(fd, "a descriptor");
-    must_call(::dup2(fd, number), "dup2");
-    ::close(fd);
-}
-
-std::string link_of(int fd) { return must(read_link("/proc/self/fd/" + std::to_string(fd))); }
 
 // A master of the test's own, unlocked.
 Fd make_master() {

@@ -16,12 +16,6 @@ namespace {
 
 constexpr int a = 10, b = 11, c = 12, d = 13, e = 14;
 
-void put(int fd, int number) {
-    must_call(fd, "a descriptor");
-    must_call(::dup2(fd, number), "dup2");
-    ::close(fd);
-}
-
 void make_pair(int type, int first, int second) {
     int ends[2] = {-1, -1};
     must_call(::socketpair(AF_UNIX, type, 0, ends), "socketpair");

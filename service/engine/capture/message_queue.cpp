@@ -5,6 +5,7 @@
 #include "engine/capture/kinds.h"
 #include "engine/capture/namespaces.h"
 #include "engine/capture/open_files.h"
+#include "engine/os/mapped.h"
 
 #include <algorithm>
 #include <csignal>
@@ -13,7 +14,6 @@
 
 #include <mqueue.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -70,24 +70,17 @@ struct Shelf {
     };
     explicit Shelf(const mq_attr &attributes)
         : slots(static_cast<size_t>(attributes.mq_maxmsg)), width(static_cast<size_t>(attributes.mq_msgsize)),
-          length(64 + slots * (sizeof(Slot) + width)),
-          memory(::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {}
-    Shelf(const Shelf &) = delete;
-    Shelf &operator=(const Shelf &) = delete;
-    ~Shelf() {
-        if (memory != MAP_FAILED)
-            ::munmap(memory, length);
-    }
-    [[nodiscard]] size_t &count() const { return *static_cast<size_t *>(memory); }
+          length(64 + slots * (sizeof(Slot) + width)), memory(length, os::read_write, os::with_children) {}
+    [[nodiscard]] size_t &count() const { return *static_cast<size_t *>(memory.at()); }
     [[nodiscard]] Slot &slot(size_t i) const {
-        return *reinterpret_cast<Slot *>(static_cast<char *>(memory) + 64 + i * sizeof(Slot));
+        return *reinterpret_cast<Slot *>(static_cast<char *>(memory.at()) + 64 + i * sizeof(Slot));
     }
     [[nodiscard]] char *text(size_t i) const {
-        return static_cast<char *>(memory) + 64 + slots * sizeof(Slot) + i * width;
+        return static_cast<char *>(memory.at()) + 64 + slots * sizeof(Slot) + i * width;
     }
 
     size_t slots, width, length;
-    void *memory;
+    os::Mapped memory;
 };
 
 // In the helper, which nothing but SIGKILL can stop.
@@ -121,7 +114,7 @@ Result<> read_messages(const Fd &seen, model::MessageQueue &queue) {
         attributes.mq_msgsize <= 0 || static_cast<size_t>(attributes.mq_msgsize) > most_bytes)
         return fail(EFBIG, "the message queue is too large");
     const Shelf shelf(attributes);
-    if (shelf.memory == MAP_FAILED)
+    if (!shelf.memory)
         return fail(errno, "no memory for the messages of the queue");
     sigset_t all;
     sigset_t before;

@@ -2,6 +2,7 @@
 #include "engine/capture/socket_queue.h"
 
 #include "engine/os/kernel.h"
+#include "engine/os/mapped.h"
 
 #include <array>
 #include <cstddef>
@@ -117,25 +118,18 @@ Result<std::optional<QueuedMessage>> peek(int socket, std::span<char> buffer, bo
 class GuardedBuffer {
   public:
     explicit GuardedBuffer(size_t size)
-        : size_((size + page - 1) / page * page + page),
-          at_(static_cast<char *>(::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
-        if (at_ != MAP_FAILED)
-            ::mprotect(at_ + size_ - page, page, PROT_NONE);
+        : memory_((size + page - 1) / page * page + page, os::read_write, os::ones_own) {
+        if (memory_)
+            ::mprotect(end() - page, page, PROT_NONE);
     }
-    GuardedBuffer(const GuardedBuffer &) = delete;
-    GuardedBuffer &operator=(const GuardedBuffer &) = delete;
-    ~GuardedBuffer() {
-        if (at_ != MAP_FAILED)
-            ::munmap(at_, size_);
-    }
-    explicit operator bool() const { return at_ != MAP_FAILED; }
+    explicit operator bool() const { return static_cast<bool>(memory_); }
     // Its last `size` bytes.
-    [[nodiscard]] char *tail(size_t size) const { return at_ + size_ - page - size; }
+    [[nodiscard]] char *tail(size_t size) const { return end() - page - size; }
 
   private:
     static constexpr size_t page = 4096;
-    size_t size_;
-    char *at_;
+    [[nodiscard]] char *end() const { return static_cast<char *>(memory_.at()) + memory_.size(); }
+    os::Mapped memory_;
 };
 
 // Where in a stretch of a stream, `size` bytes long, begins the last of the messages that it was sent in: the one with

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/parallel.h"
 
+#include "engine/os/mapped.h"
 #include "engine/os/one_cpu.h"
 
 #include <algorithm>
@@ -12,32 +13,11 @@
 #include <thread>
 #include <vector>
 
-#include <sys/mman.h>
-
 namespace abey::os {
 
 namespace {
 
 constexpr size_t most_threads = 4;
-
-class Buffer {
-  public:
-    explicit Buffer(size_t size)
-        : size_(size), memory_(::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
-    Buffer(const Buffer &) = delete;
-    Buffer &operator=(const Buffer &) = delete;
-    ~Buffer() {
-        if (memory_ != MAP_FAILED)
-            ::munmap(memory_, size_);
-    }
-    [[nodiscard]] std::span<std::byte> bytes() const {
-        return memory_ == MAP_FAILED ? std::span<std::byte>() : std::span(static_cast<std::byte *>(memory_), size_);
-    }
-
-  private:
-    size_t size_;
-    void *memory_;
-};
 
 } // namespace
 
@@ -47,7 +27,7 @@ Result<> in_parallel(size_t count, size_t buffer_size,
     std::mutex lock;
     std::optional<Error> error;
     const auto run = [&] {
-        const Buffer buffer(buffer_size);
+        const Mapped buffer(buffer_size, read_write, ones_own);
         for (size_t block = next++; block < count; block = next++) {
             auto done = buffer.bytes().empty() ? Result<>(fail(ENOMEM, "no memory for a block buffer"))
                                                : work(block, buffer.bytes());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/unread_terminal.h"
+#include "engine/os/mapped.h"
 
 #include <algorithm>
 #include <array>
@@ -11,7 +12,6 @@
 #include <asm/termbits.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,18 +39,11 @@ struct Printed {
 
 template <class T> class Shared {
   public:
-    Shared() : memory_(::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {}
-    Shared(const Shared &) = delete;
-    Shared &operator=(const Shared &) = delete;
-    ~Shared() {
-        if (memory_ != MAP_FAILED)
-            ::munmap(memory_, sizeof(T));
-    }
-    explicit operator bool() const { return memory_ != MAP_FAILED; }
-    T &operator*() const { return *static_cast<T *>(memory_); }
+    explicit operator bool() const { return static_cast<bool>(memory_); }
+    T &operator*() const { return *static_cast<T *>(memory_.at()); }
 
   private:
-    void *memory_;
+    Mapped memory_{sizeof(T), read_write, with_children};
 };
 
 bool contains(const char *text, size_t size, unsigned char byte) {

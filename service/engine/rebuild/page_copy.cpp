@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/page_copy.h"
 
+#include "engine/os/mapped.h"
 #include "engine/os/parallel.h"
 
 #include <algorithm>
@@ -42,35 +43,15 @@ uint64_t size_of(const Runs &runs) {
     return size;
 }
 
-// The image's pages [offset, offset + length), mapped while they are copied: never more of them than that in our
-// memory.
-class Source {
-  public:
-    Source(const Fd &pages, const model::PageRun &run)
-        : length_(run.length), at_(::mmap(nullptr, run.length, PROT_READ, MAP_SHARED | MAP_POPULATE, pages.get(),
-                                          static_cast<off_t>(run.offset))) {}
-    Source(const Source &) = delete;
-    Source &operator=(const Source &) = delete;
-    ~Source() {
-        if (at_ != MAP_FAILED)
-            ::munmap(at_, length_);
-    }
-    [[nodiscard]] bool mapped() const { return at_ != MAP_FAILED; }
-    [[nodiscard]] uint64_t address() const { return reinterpret_cast<uint64_t>(at_); }
-
-  private:
-    uint64_t length_;
-    void *at_;
-};
-
 Result<> copy(const Fd &memory, const Fd &pages, const model::PageRun &run) {
-    const Source source(pages, run);
-    if (!source.mapped())
+    // mapped while they are copied: never more of the image than that in our memory
+    const os::Mapped source(run.length, PROT_READ, MAP_SHARED | MAP_POPULATE, pages.get(), run.offset);
+    if (!source)
         return fail(errno, "cannot map the image's pages");
     for (uint64_t done = 0; done < run.length;) {
         uffdio_copy copy = {};
         copy.dst = run.address + done;
-        copy.src = source.address() + done;
+        copy.src = reinterpret_cast<uint64_t>(source.at()) + done;
         copy.len = run.length - done;
         const bool ended = ::ioctl(memory.get(), UFFDIO_COPY, &copy) == 0;
         const int error = errno;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Memory with an inode on the kernel's own tmpfs: memfd_create(2), shared anonymous mappings, System V segments.
+#include "engine/os/mapped.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/open_files.h"
 #include "engine/rebuild/segment.h"
@@ -24,25 +25,6 @@ struct Memories {
     std::map<model::ObjRef, Fd> made;
     std::set<model::ObjRef> handed_out;
     std::set<model::ObjRef> others; // segments that others go on using: their contents stay
-};
-
-// A mapping of this process.
-class Mapping {
-  public:
-    Mapping(int fd, uint64_t offset, uint64_t size, int flags)
-        : size_(size), at_(::mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(offset))) {}
-    Mapping(const Mapping &) = delete;
-    Mapping &operator=(const Mapping &) = delete;
-    ~Mapping() {
-        if (*this)
-            ::munmap(at_, size_);
-    }
-    explicit operator bool() const { return at_ != MAP_FAILED; }
-    [[nodiscard]] std::byte *at() const { return static_cast<std::byte *>(at_); }
-
-  private:
-    size_t size_;
-    void *at_;
 };
 
 constexpr const char *more_huge_pages = " in huge pages; raise vm.nr_hugepages";
@@ -69,7 +51,7 @@ Result<Fd> make_memfd(const model::SharedMemory &memory) {
 Result<Fd> make_anonymous(const model::SharedMemory &memory) {
     const uint64_t size = page_aligned(memory.size);
     const int huge = memory.huge_pages ? MAP_HUGETLB | static_cast<int>(memory.huge_page_shift << MAP_HUGE_SHIFT) : 0;
-    const Mapping mapping(-1, 0, size, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | huge);
+    const os::Mapped mapping(size, os::read_write, os::with_children | MAP_NORESERVE | huge);
     if (!mapping)
         return fail(errno, "cannot make {} bytes of shared memory{}", size, memory.huge_pages ? more_huge_pages : "");
     const auto start = reinterpret_cast<uint64_t>(mapping.at());
@@ -89,13 +71,13 @@ Result<> fill_huge(const Fd &fd, const Fd &pages, const model::SharedMemory &mem
         done += part;
         if (is_zero(bytes))
             continue;
-        const Mapping mapping(fd.get(), start, size, MAP_SHARED);
+        const os::Mapped mapping(size, os::read_write, MAP_SHARED, fd.get(), start);
         if (!mapping)
             return fail(errno, "cannot map {} bytes of shared memory{}", size, more_huge_pages);
         // an access without a page would be a signal, this an error
         if (::madvise(mapping.at(), size, MADV_POPULATE_WRITE) < 0)
             return fail(errno, "cannot have {} bytes of shared memory{}", size, more_huge_pages);
-        std::ranges::copy(bytes, mapping.at() + (at - start));
+        std::ranges::copy(bytes, mapping.bytes().begin() + static_cast<ptrdiff_t>(at - start));
     }
     return {};
 }
@@ -109,10 +91,10 @@ Result<> fill_run(const Fd &fd, const Fd &pages, const model::SharedMemory &memo
         if (memory.huge_pages) {
             TRY(fill_huge(fd, pages, memory, {run.address, part, run.offset}));
         } else {
-            const Mapping mapping(fd.get(), run.address, part, MAP_SHARED);
+            const os::Mapped mapping(part, os::read_write, MAP_SHARED, fd.get(), run.address);
             if (!mapping)
                 return fail(errno, "cannot map {} bytes of shared memory", part);
-            TRY(read_at(pages, std::span(mapping.at(), part), run.offset));
+            TRY(read_at(pages, mapping.bytes(), run.offset));
         }
         run.address += part;
         run.offset += part;
