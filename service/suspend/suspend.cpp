@@ -18,6 +18,7 @@
 #include "snapshot/provider.h"
 #include "store/records.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -90,6 +91,30 @@ void ask_policy(capture::Context &context, const policy::Policy &policy) {
     context.unix_peers = [&policy](std::string_view name) { return policy.unix_peer(name); };
 }
 
+Result<std::vector<capture::Finding>> look(const Request &request) {
+    const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
+    model::Tree tree;
+    capture::Context context(tree, *files, true);
+    ask_policy(context, *request.policy);
+    TRY(capture::preflight(context, target_of(request)));
+    return std::move(context.findings);
+}
+
+// Ends the suspend before anything is done. Processes that run change while they are looked at: only what is found
+// twice counts, and the standstill decides about the rest.
+Result<> refuse_beforehand(const Request &request) {
+    auto first = TRY(look(request));
+    if (capture::refuse_fatal(first))
+        return {};
+    const auto second = TRY(look(request));
+    std::erase_if(first, [&](const capture::Finding &one) {
+        return std::ranges::none_of(second, [&](const capture::Finding &other) {
+            return other.fatal && other.pid == one.pid && other.object == one.object;
+        });
+    });
+    return capture::refuse_fatal(first);
+}
+
 // Processes that go on use their connections: the checkpoint's state of them is soon a former one.
 engine::PeerPolicy kept_by_themselves(engine::PeerPolicy policy) {
     return [policy = std::move(policy)](const os::InetAddress &remote) {
@@ -127,6 +152,9 @@ Result<Report> run(const Request &request) {
     Figures &figures = report.figures;
 
     tell("preflight", 0);
+    // Without a home nothing precedes the standstill that would be in vain, and that refuses the same.
+    if (request.home != nullptr)
+        TRY(refuse_beforehand(request));
     os::LateClose late;
     const auto files =
         files::make_keeper(*request.policy, request.images, request.id, request.keep_running, {}, request.pins);
@@ -237,14 +265,10 @@ Result<std::vector<files::Explanation>> explain(const Request &request) {
 }
 
 Result<std::vector<capture::Finding>> check(const Request &request) {
-    const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
-    model::Tree tree;
-    capture::Context context(tree, *files, true);
-    ask_policy(context, *request.policy);
-    TRY(capture::preflight(context, target_of(request)));
+    auto findings = TRY(look(request));
     if (request.home != nullptr)
-        add_home(*request.home, context.findings);
-    return std::move(context.findings);
+        add_home(*request.home, findings);
+    return findings;
 }
 
 } // namespace abey::suspend
