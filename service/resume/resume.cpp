@@ -156,7 +156,7 @@ Result<> adopt(const model::Tree &tree, rebuild::Context &context, rebuild::Fami
         return rebuild::fill_state(context, family.of(task), task, !tables.insert(task.descriptors).second);
     }));
     TRY(each([&](const model::Task &task) { return rebuild::fill_threads(context, family.of(task), task); }));
-    return each([&](const model::Task &task) { return rebuild::make_ready(family.of(task), task, tree); });
+    return each([&](const model::Task &task) { return rebuild::make_ready(family.of(task), task); });
 }
 
 Result<std::vector<TerminalMaster>> terminals_of(const model::Tree &tree, rebuild::Context &context) {

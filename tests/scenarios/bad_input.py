@@ -40,8 +40,8 @@ class Bench:
         self.images = self.directory / "images"
         self.pid = 0
 
-    def victim(self, mebibytes=1, before=()):
-        done = subprocess.run([*before, self.program, self.directory, str(mebibytes)], timeout=run.PATIENCE, check=False)
+    def victim(self, mebibytes=1, before=(), holding=()):
+        done = subprocess.run([*before, self.program, self.directory, str(mebibytes), *holding], timeout=run.PATIENCE, check=False)
         if done.returncode != 0:
             raise run.Failed("the victim did not get ready")
         self.pid = int((self.directory / "pid").read_text())
@@ -124,6 +124,15 @@ def under_a_debugger(bench):
         if libc.ptrace(0x4207, bench.pid, None, None) == 0:  # PTRACE_INTERRUPT: only a stopped task can be left
             os.waitpid(bench.pid, 0x40000000)
             libc.ptrace(17, bench.pid, None, None)
+
+
+@case
+def mapped_io_uring(bench):
+    bench.victim(holding=["io_uring"])
+    says = [f"process {bench.pid} (", "mapping", "io_uring", "switched off"]
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, says=says)
+    if "io_uring" not in bench.call("check", "--pid", bench.pid).stdout:
+        raise run.Failed("check does not name it")
 
 
 def refused_in_namespace(bench, before, *says):

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the engine is killed over and refused for: two processes that must not notice. It counts in DIRECTORY/count,
-// computes in vector registers without a pause, and fills as many MiB of memory as it is told (second argument).
+// computes in vector registers without a pause, and fills as many MiB of memory as it is told (second argument). A third,
+// io_uring, makes it hold one.
 #include "scenario.h"
 
 #include <atomic>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 namespace {
 
@@ -29,6 +31,14 @@ void *compute(void *) {
     return nullptr;
 }
 
+// A ring of io_uring(7), mapped, with its descriptor closed.
+void map_io_uring() {
+    char parameters[120] = {}; // struct io_uring_params
+    const int fd = static_cast<int>(SYS(::syscall(425 /* io_uring_setup */, 4, parameters)));
+    SYS(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    SYS(::close(fd));
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -40,6 +50,8 @@ int main(int argc, char **argv) {
         memory[i * 1024] = static_cast<unsigned>(i * 2654435761U + 1);
     auto *count = static_cast<std::atomic<long> *>(
         SYS(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    if (argc > 3 && std::string_view(argv[3]) == "io_uring")
+        map_io_uring();
     int ends[2];
     SYS(::pipe(ends));
     const pid_t child = scenario::fork_child();

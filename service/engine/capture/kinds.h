@@ -26,6 +26,14 @@ Kind namespace_file_kind();
 Kind message_queue_kind();
 Kind system_v_kind();
 
+struct Refused {
+    std::string_view link; // what the link begins with
+    std::string_view reason;
+    std::string_view advice;
+};
+// What is refused for what /proc shows its file as, open or mapped; null: nothing of the kind.
+const Refused *refused_by_link(std::string_view link);
+
 // Why something that no kind matches cannot be brought back: "reason; advice".
 Error refusal(const Seen &seen);
 

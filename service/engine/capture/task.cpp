@@ -2,6 +2,7 @@
 #include "engine/capture/task.h"
 #include "engine/capture/apart.h"
 #include "engine/capture/descriptors.h"
+#include "engine/capture/kinds.h"
 #include "engine/capture/namespaces.h"
 
 #include "engine/os/cgroup.h"
@@ -221,8 +222,11 @@ void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus
         else if (mapping.has_flag("pf") && !mapping.name.starts_with("[v"))
             refuse(at, "a mapping of a device has state that cannot be saved",
                    "close the program that uses the device");
-        else if (mapping.name.starts_with("/[aio]"))
-            refuse(at, "asynchronous I/O (io_setup) cannot be restored yet", "");
+        else if (const Refused *refused = refused_by_link(mapping.name); refused != nullptr)
+            refuse(at, std::string(refused->reason), std::string(refused->advice));
+        else if (mapping.name.starts_with("socket:"))
+            refuse(at, "memory that a socket shares with the kernel (a ring of packets) cannot be brought back",
+                   "end the program that holds it");
         else if (mapping.name == "[uprobes]")
             refuse(at, "it is being traced by uprobes", "stop the tracing first");
     }

@@ -3,6 +3,7 @@
 // What no kind brings back, refused by name: a reason, and what the user can do.
 #include "engine/capture/kinds.h"
 
+#include <algorithm>
 #include <array>
 
 #include <linux/netlink.h>
@@ -11,12 +12,6 @@
 
 namespace abey::capture {
 namespace {
-
-struct Refused {
-    std::string_view link; // what the link begins with
-    std::string_view reason;
-    std::string_view advice;
-};
 
 constexpr std::array refused_links = {
     Refused{"anon_inode:[fanotify]", "watches of files (fanotify) cannot be brought back",
@@ -61,6 +56,12 @@ std::string family_name(int family) {
 
 } // namespace
 
+const Refused *refused_by_link(std::string_view link) {
+    const auto *const found = std::ranges::find_if(
+        refused_links, [link](const Refused &refused) { return link.starts_with(refused.link); });
+    return found == refused_links.end() ? nullptr : found;
+}
+
 Error refusal(const Seen &seen) {
     if (S_ISSOCK(seen.stat.st_mode)) {
         int family = -1;
@@ -71,9 +72,8 @@ Error refusal(const Seen &seen) {
                      family_name(family) +
                          " of this type cannot be brought back; close the connection or end the program that holds it");
     }
-    for (const Refused &refused : refused_links)
-        if (seen.link.starts_with(refused.link))
-            return Error(0, fmt::format("{}; {}", refused.reason, refused.advice));
+    if (const Refused *refused = refused_by_link(seen.link); refused != nullptr)
+        return Error(0, fmt::format("{}; {}", refused->reason, refused->advice));
     if (S_ISCHR(seen.stat.st_mode))
         return Error(0, fmt::format("the device {} (character device {}:{}) has state in the kernel that cannot be "
                                     "brought back; end the program that holds it",

@@ -54,18 +54,33 @@ Result<std::string> memory_text(int pid, uint64_t start, uint64_t end) {
     return text;
 }
 
+constexpr size_t no_place = std::string::npos;
+
+size_t sigreturn_at(std::string_view text) {
+    size_t first = no_place;
+    for (const std::string_view code : sigreturn_codes)
+        first = std::min(first, text.find(code));
+    return first;
+}
+
+size_t clean_call_at(std::string_view text) {
+    size_t at = text.find("\x0f\x05");
+    while (at != no_place && !is_clean_call(text.substr(at)))
+        at = text.find("\x0f\x05", at + 1);
+    return at;
+}
+
 // A piece at a time: the tasks stand still meanwhile, and in a C library it lies near the beginning. 0: not there.
-uint64_t find_sigreturn(int pid, uint64_t start, uint64_t end) {
+uint64_t find_code(int pid, uint64_t start, uint64_t end, size_t (*search)(std::string_view)) {
     constexpr uint64_t piece = 64U << 10U;
-    const uint64_t longest = sigreturn_codes.front().size();
+    constexpr uint64_t longest = 16;
     end = std::min(end, start + largest_text);
     for (uint64_t at = start; at < end; at += piece) {
         const auto text = memory_text(pid, at, std::min(end, at + piece + longest - 1));
         if (!text)
             return 0;
-        for (const std::string_view code : sigreturn_codes)
-            if (const size_t place = text->find(code); place != std::string::npos)
-                return at + place;
+        if (const size_t place = search(*text); place != no_place)
+            return at + place;
     }
     return 0;
 }
@@ -99,16 +114,26 @@ uint64_t bits_of(const std::vector<std::string> &pending) {
 
 } // namespace
 
-uint64_t Gadgets::sigreturn_in(int pid, const ProcMapping &mapping) {
+uint64_t Gadgets::place_in(int pid, const ProcMapping &mapping, Places &places, size_t (*search)(std::string_view)) {
     const auto key = std::pair((static_cast<uint64_t>(mapping.major) << 32U) | mapping.minor, mapping.inode);
-    auto known = sigreturn_.find(key);
-    if (known == sigreturn_.end()) {
-        const uint64_t at = find_sigreturn(pid, mapping.start, mapping.end);
-        known = sigreturn_.emplace(key, at == 0 ? 0 : mapping.offset + (at - mapping.start)).first;
+    auto known = places.find(key);
+    if (known == places.end()) {
+        const uint64_t at = find_code(pid, mapping.start, mapping.end, search);
+        known = places.emplace(key, at == 0 ? 0 : mapping.offset + (at - mapping.start)).first;
     }
     const uint64_t offset = known->second;
     const bool here = offset >= mapping.offset && offset < mapping.offset + (mapping.end - mapping.start);
     return here && offset != 0 ? mapping.start + (offset - mapping.offset) : 0;
+}
+
+uint64_t Gadgets::place_in_files(int pid, const std::vector<ProcMapping> &mappings, Places &places,
+                                 size_t (*search)(std::string_view)) {
+    for (const bool likely : {true, false})
+        for (const ProcMapping &mapping : mappings)
+            if (mapping.execute && mapping.inode != 0 && is_c_library(mapping.name) == likely)
+                if (const uint64_t at = place_in(pid, mapping, places, search); at != 0)
+                    return at;
+    return 0;
 }
 
 Result<Gadgets::Found> Gadgets::find(int pid, const std::vector<ProcMapping> &mappings) {
@@ -117,27 +142,20 @@ Result<Gadgets::Found> Gadgets::find(int pid, const std::vector<ProcMapping> &ma
         if (mapping.name == "[vdso]") {
             if (vdso_call_ == 0) {
                 const std::string text = TRY(memory_text(pid, mapping.start, mapping.end));
-                size_t any = 0;
-                for (size_t at = text.find("\x0f\x05"); at != std::string::npos; at = text.find("\x0f\x05", at + 1)) {
-                    any = any == 0 ? at : any;
-                    if (is_clean_call(std::string_view(text).substr(at))) {
-                        vdso_call_ = at;
-                        break;
-                    }
-                }
-                vdso_call_ = vdso_call_ != 0 ? vdso_call_ : any;
+                const size_t clean = clean_call_at(text);
+                const size_t any = text.find("\x0f\x05");
+                vdso_call_ = clean != no_place ? clean : any != no_place ? any : 0;
             }
             found.call = vdso_call_ == 0 ? 0 : mapping.start + vdso_call_;
         }
     }
-    for (const bool likely : {true, false})
-        for (const ProcMapping &mapping : mappings)
-            if (found.sigreturn == 0 && mapping.execute && mapping.inode != 0 && is_c_library(mapping.name) == likely)
-                found.sigreturn = sigreturn_in(pid, mapping);
+    found.sigreturn = place_in_files(pid, mappings, sigreturn_, sigreturn_at);
+    if (found.call == 0) // it has unmapped the vDSO
+        found.call = place_in_files(pid, mappings, calls_, clean_call_at);
     if (found.call == 0)
         return fail(ENOTSUP,
-                    "process {} has no vDSO with a system call in it; 32-bit and vdso=0 processes cannot be "
-                    "checkpointed",
+                    "process {} has no system call in its vDSO, its program or its libraries that could be borrowed; "
+                    "end it before",
                     pid);
     return found;
 }

@@ -14,8 +14,8 @@ namespace abey::os {
 // Where in a task's memory there is code that we can borrow. Found once per file and kept for all tasks of a run.
 class Gadgets {
   public:
-    // `syscall` in the vDSO which is followed by nothing but a return, and a `mov $15, rax; syscall` (what every C
-    // library and runtime returns from signal handlers with). 0 when there is none.
+    // `syscall` in the vDSO (in a library, when that is gone) which is followed by nothing but a return, and a `mov
+    // $15, rax; syscall` (what every C library and runtime returns from signal handlers with). 0 when there is none.
     struct Found {
         uint64_t call = 0;
         uint64_t sigreturn = 0;
@@ -23,10 +23,16 @@ class Gadgets {
     Result<Found> find(int pid, const std::vector<ProcMapping> &mappings);
 
   private:
-    uint64_t sigreturn_in(int pid, const ProcMapping &mapping);
+    using Places = std::map<std::pair<uint64_t, uint64_t>, uint64_t>; // (device, inode) -> file offset, 0: none
 
-    std::map<std::pair<uint64_t, uint64_t>, uint64_t> sigreturn_; // (device, inode) -> file offset, 0: none
-    uint64_t vdso_call_ = 0;                                      // offset within the vDSO
+    // `search` tells where in a text the code begins, or npos. 0: not there.
+    static uint64_t place_in(int pid, const ProcMapping &mapping, Places &places, size_t (*search)(std::string_view));
+    static uint64_t place_in_files(int pid, const std::vector<ProcMapping> &mappings, Places &places,
+                                   size_t (*search)(std::string_view));
+
+    Places sigreturn_;
+    Places calls_;           // with a return after it
+    uint64_t vdso_call_ = 0; // offset within the vDSO
 };
 
 // One process readied for batches. Between enter() and leave() its memory holds our region; every moment in which its

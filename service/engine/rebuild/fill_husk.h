@@ -27,7 +27,7 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
 Result<> fill_threads(Context &context, Husk &husk, const model::Task &task);
 
 // Registers, signal masks; the region is unmapped. Nothing is left to do but to let go.
-Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree);
+Result<> make_ready(Husk &husk, const model::Task &task);
 
 // While tasks are let go one by one: should that not come to its end, because of an error or because this process is
 // killed, those that run already are killed, too. Half a session would be worse than none, which can be brought back.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <set>
 
 #include <linux/sched.h>
 #include <sched.h>
@@ -47,6 +48,14 @@ Result<uint64_t> free_place(const model::Tree &tree, const std::vector<os::ProcM
     return (place + margin) / os::batch_layout::page * os::batch_layout::page;
 }
 
+// So many descriptors, from 0, a husk has while it builds its address space: a file each, the executable, the pages.
+int numbers_for_mapping(const model::AddressSpace &space) {
+    std::set<model::ObjRef> files = {space.executable};
+    for (const model::Mapping &mapping : space.mappings)
+        files.insert(mapping.file);
+    return static_cast<int>(files.size()) + 1;
+}
+
 } // namespace
 
 Result<Workshop> Workshop::open(const model::Tree &tree, Fd &pidfd) {
@@ -68,6 +77,8 @@ Result<Workshop> Workshop::open(const model::Tree &tree, Fd &pidfd) {
     for (const auto &[id, table] : tree.descriptor_tables)
         for (const model::Descriptor &descriptor : table.descriptors)
             highest_number = std::max(highest_number, descriptor.number);
+    for (const auto &[id, space] : tree.address_spaces)
+        highest_number = std::max(highest_number, numbers_for_mapping(space));
     pidfd = Fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
     if (!pidfd)
         return fail(errno, "cannot open a pidfd of the worker");

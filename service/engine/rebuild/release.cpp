@@ -16,6 +16,8 @@ namespace abey::rebuild {
 
 namespace {
 
+constexpr size_t kernel_page = 4096;
+
 Result<> set_thread(os::Tracee &tracee, const model::Thread &thread) {
     user_regs_struct registers = {};
     if (thread.registers.size() != sizeof registers)
@@ -29,17 +31,14 @@ Result<> set_thread(os::Tracee &tracee, const model::Thread &thread) {
     return tracee.set_signal_mask(thread.signal_mask);
 }
 
-// A `syscall` instruction that the task has anyway.
-Result<uint64_t> borrowed_call(int pid, const model::AddressSpace &space) {
-    for (const model::Mapping &mapping : space.mappings) {
-        if (mapping.kind != model::MappingKind::vdso)
-            continue;
-        std::string text(mapping.end - mapping.start, '\0');
-        TRY(os::read_memory(pid, mapping.start, std::as_writable_bytes(std::span(text))));
-        if (const size_t at = text.find("\x0f\x05"); at != std::string::npos)
-            return mapping.start + at;
-    }
-    return fail(ENOTSUP, "it has no vDSO");
+// The region's own `syscall` instruction: it is stopped at its end, when nothing of the region is needed any more.
+Result<uint64_t> last_call(int pid, const os::Remote &region) {
+    std::string text(kernel_page, '\0');
+    TRY(os::read_memory(pid, region.base(), std::as_writable_bytes(std::span(text))));
+    const size_t at = text.find("\x0f\x05");
+    if (at == std::string::npos)
+        return fail(EFAULT, "the restore's region has no system call in it");
+    return region.base() + at;
 }
 
 // The signal that stopped it, as its parent will be told; SIGSTOP when another one would not stop it now. SIGTSTP,
@@ -66,14 +65,13 @@ int stop_signal(const model::Task &task, const model::Tree &tree) {
 
 } // namespace
 
-Result<> make_ready(Husk &husk, const model::Task &task, const model::Tree &tree) {
+Result<> make_ready(Husk &husk, const model::Task &task) {
     auto &threads = husk.threads();
     for (size_t i = 1; i < threads.size(); ++i) {
         TRY(threads[i].park());
         TRY(set_thread(threads[i], task.threads[i]));
     }
-    const auto &space = *TRY(find(tree.address_spaces, task.address_space));
-    const uint64_t call = TRY(borrowed_call(husk.pid(), space));
+    const uint64_t call = TRY(last_call(husk.pid(), husk.shop().region));
     os::Tracee &leader = threads.front();
     const user_regs_struct registers = TRY(leader.registers());
     const long unmapped = TRY(os::call_at(leader, call, registers, SYS_munmap,
