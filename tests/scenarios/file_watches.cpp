@@ -4,6 +4,7 @@
 
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <vector>
 
 namespace {
 
@@ -73,6 +74,14 @@ int main(int argc, char **argv) {
     buffer.clear();
     CHECK(unread(busy) > 0);
     const int empty = SYS(::inotify_init1(0));
+    const int many = SYS(::inotify_init1(IN_NONBLOCK));
+    std::vector<int> numbers;
+    for (int i = 0; i < 40; ++i) {
+        const std::string each = scenario::path("many" + std::to_string(i));
+        SYS(::mkdir(each.c_str(), 0755));
+        numbers.push_back(SYS(::inotify_add_watch(many, each.c_str(), IN_CREATE)));
+    }
+    CHECK(numbers.back() >= 40);
     EQUAL(0, unread(fd));
     scenario::ready();
     scenario::wait();
@@ -108,6 +117,12 @@ int main(int argc, char **argv) {
     EQUAL(IN_CREATE, event.mask);
     EQUAL(std::string("new"), event.name);
     EQUAL(0, unread(fd));
+
+    for (int i = 0; i < 40; ++i) {
+        buffer.clear();
+        scenario::write_file(scenario::path("many" + std::to_string(i)) + "/new", "");
+        EQUAL(numbers.at(static_cast<size_t>(i)), next(many, buffer).number);
+    }
 
     // what had not been read is there, or there is word that something was lost
     buffer.clear();

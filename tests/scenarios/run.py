@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Run the engine's scenarios: each program by itself, then checkpointed and restored in several ways.
 
-    run.py --build DIR [--tap] [--mode MODE]... [--file-system btrfs|ext4|xfs|tmpfs] [NAME...]
+    run.py --build DIR [--tap] [--mode MODE]... [--file-system btrfs|ext4|xfs|tmpfs|overlay] [NAME...]
 
 A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
 keep-running (the program goes on after the checkpoint), killed (it was to go on, is killed, and comes back from the
@@ -140,6 +140,14 @@ def mount_own(kind, directory):
     """A file system of the case's own, in its mount namespace: the loop device goes with the mount, and that with the namespace."""
     if kind == "tmpfs":
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0777", "tmpfs", directory], check=True)
+        return
+    if kind == "overlay":  # as in live systems and containers; over file systems in memory
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=True)
+        for name in ("lower", "upper", "work"):
+            os.mkdir(f"/mnt/{name}", 0o777)
+        os.chmod("/mnt/upper", 0o777)
+        subprocess.run(["mount", "-t", "overlay", "-o", "lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work", "overlay", directory],
+                       check=True)
         return
     image = f"{directory}.img"
     try:
@@ -305,7 +313,7 @@ def main():
     parser.add_argument("--build", required=True, help="meson's build directory")
     parser.add_argument("--tap", action="store_true", help="speak the Test Anything Protocol (for meson)")
     parser.add_argument("--mode", action="append", choices=MODES)
-    parser.add_argument("--file-system", choices=["btrfs", "ext4", "xfs", "tmpfs"], default="",
+    parser.add_argument("--file-system", choices=["btrfs", "ext4", "xfs", "tmpfs", "overlay"], default="",
                         help="where the programs' files and the images are; without it, the temporary directory")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("names", nargs="*")

@@ -71,12 +71,12 @@ TEST(Fdinfo, CountsRepeatedEpollNumbers) {
 TEST(Fdinfo, ParsesWatches) {
     const auto lines =
         parse_watch_lines("pos:\t0\n"
-                          "inotify wd:3 ino:1a2b sdev:800001 mask:4000100 ignored_mask:0 fhandle-bytes:8 "
+                          "inotify wd:1f ino:1a2b sdev:800001 mask:4000100 ignored_mask:0 fhandle-bytes:8 "
                           "fhandle-type:1 f_handle:2b1a0000ff00a501\n"
                           "inotify wd:1 ino:c sdev:15 mask:2 ignored_mask:0\n");
     ASSERT_TRUE(lines) << lines.error().message();
     ASSERT_EQ(lines->size(), 2U);
-    EXPECT_EQ((*lines)[0].number, 3);
+    EXPECT_EQ((*lines)[0].number, 31);
     EXPECT_EQ((*lines)[0].mask, 0x4000100U);
     EXPECT_EQ((*lines)[0].inode, 0x1a2bU);
     EXPECT_EQ((*lines)[0].device, 0x800001U);

@@ -121,8 +121,9 @@ Result<std::vector<WatchLine>> parse_watch_lines(std::string_view info) {
             return {};
         WatchLine watch;
         const std::string text(line); // sscanf needs its final NUL
-        if (std::sscanf(text.c_str(), "inotify wd:%" SCNd32 " ino:%" SCNx64 " sdev:%" SCNx64 " mask:%" SCNx32,
-                        &watch.number, &watch.inode, &watch.device, &watch.mask) != 4)
+        // all numbers are hexadecimal, that of the watch, too (fs/notify/fdinfo.c)
+        if (std::sscanf(text.c_str(), "inotify wd:%" SCNx32 " ino:%" SCNx64 " sdev:%" SCNx64 " mask:%" SCNx32,
+                        reinterpret_cast<uint32_t *>(&watch.number), &watch.inode, &watch.device, &watch.mask) != 4)
             return fail(0, "fdinfo: not a watch: \"{}\"", line);
         const auto file = text.find(" ino:"), mask = text.find(" mask:"), handle = text.find(" fhandle-bytes:");
         watch.identity = text.substr(file, mask - file);

@@ -12,6 +12,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include <dirent.h>
 #include <linux/magic.h>
@@ -30,6 +31,7 @@ constexpr size_t most_names = 50'000;
 struct Watches {
     bool mounts_read = false;
     std::multimap<uint64_t, std::string> mounts; // by device as fdinfo shows it: where something of it is mounted
+    std::set<std::string, std::less<>> points;   // all places where something is mounted
     Fd probe;                                    // an inotify instance of ours
     size_t names_left = most_names;
 };
@@ -69,7 +71,7 @@ Result<> read_mounts(Watches &state) {
         unsigned major = 0, minor = 0;
         std::array<char, 4097> root = {}, point = {};
         if (std::sscanf(line.c_str(), "%*d %*d %u:%u %4096s %4096s", &major, &minor, root.data(), point.data()) == 4)
-            state.mounts.emplace(kernel_device(major, minor), unescaped(point.data()));
+            state.mounts.emplace(kernel_device(major, minor), *state.points.insert(unescaped(point.data())).first);
     }
     return {};
 }
@@ -132,6 +134,22 @@ Result<std::optional<Found>> by_handle(Watches &state, const WatchLine &line) {
     return std::nullopt;
 }
 
+// Programs mostly watch what they have open, or the directories above that.
+Result<std::optional<Found>> above_open_files(Context &context, Watches &state, const WatchLine &line) {
+    std::set<std::string, std::less<>> seen;
+    for (const auto &[id, inode] : context.tree.inodes)
+        for (std::string_view path = inode.path; path.size() > 1 && path.front() == '/';) {
+            if (!seen.emplace(path).second)
+                break;
+            struct stat st = {};
+            if (::lstat(std::string(path).c_str(), &st) == 0 && st.st_ino == line.inode)
+                if (auto found = TRY(at_path(state, std::string(path), line)))
+                    return found;
+            path = path.substr(0, path.rfind('/'));
+        }
+    return std::nullopt;
+}
+
 // Among the names of the file system, breadth first.
 Result<std::optional<Found>> by_search(Watches &state, const WatchLine &line) {
     std::deque<std::string> directories;
@@ -156,7 +174,8 @@ Result<std::optional<Found>> by_search(Watches &state, const WatchLine &line) {
             if (entry->d_ino == line.inode)
                 if (auto found = TRY(at_path(state, full, line)))
                     return found;
-            if (entry->d_type == DT_DIR)
+            // what is mounted there is another file system, or one of the places that the search began at
+            if (entry->d_type == DT_DIR && !state.points.contains(full))
                 directories.push_back(full);
         }
     }
@@ -213,7 +232,9 @@ Result<model::Watch> capture_watch(Context &context, const Seen &holder, const W
             watch.path = std::move(known->second);
             return watch;
         }
-        found = TRY(by_search(state, line));
+        found = TRY(above_open_files(context, state, line));
+        if (!found)
+            found = TRY(by_search(state, line));
     }
     if (!found)
         return fail(0,
