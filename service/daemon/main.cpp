@@ -54,7 +54,7 @@ Result<> run() {
     const auto system_bus = TRY(bus::open_system());
     TRY(bus::checked(::sd_bus_attach_event(system_bus.get(), event.get(), SD_EVENT_PRIORITY_NORMAL),
                      "cannot attach the bus to the event loop"));
-    Manager manager(system_bus.get(), TRY(session::Logind::connect()));
+    Manager manager(system_bus.get(), session::Logind::over(system_bus.get()));
     TRY(manager.start());
     // Last, because from now on calls come, and systemd takes the unit for started.
     TRY(bus::checked(::sd_bus_request_name(system_bus.get(), bus::service_name, 0),

@@ -54,7 +54,12 @@ Result<std::string> string_property(sd_bus *bus, const std::string &path, const 
 
 } // namespace
 
-void Logind::Unref::operator()(sd_bus *bus) const { sd_bus_flush_close_unref(bus); }
+void Logind::Unref::operator()(sd_bus *bus) const {
+    if (shared)
+        sd_bus_unref(bus);
+    else
+        sd_bus_flush_close_unref(bus);
+}
 
 bool is_graphical(const Session &session) {
     return session.type == "x11" || session.type == "wayland" || session.type == "mir";
@@ -65,8 +70,10 @@ Result<Logind> Logind::connect() {
     const int r = sd_bus_open_system(&bus);
     if (r < 0)
         return fail(-r, "cannot connect to the system bus");
-    return Logind(bus);
+    return Logind(bus, false);
 }
+
+Logind Logind::over(sd_bus *bus) { return Logind(sd_bus_ref(bus), true); }
 
 Result<Session> Logind::session_at(const std::string &path, const std::string &id) const {
     Session session;

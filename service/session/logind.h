@@ -40,7 +40,11 @@ bool is_graphical(const Session &session);
 // s. Errors name the session or user; ENXIO: there is no such session.
 class Logind {
   public:
+    // A connection of its own. The bus hangs up on one that says nothing at first (dbus-daemon(1), auth_timeout), so
+    // this one is for callers who ask at once.
     static Result<Logind> connect();
+    // Over a connection that the caller serves in an event loop.
+    static Logind over(sd_bus *bus);
 
     [[nodiscard]] Result<Session> session(const std::string &id) const;
     // The session that a process is in; ENXIO when it is in none.
@@ -54,9 +58,10 @@ class Logind {
 
   private:
     struct Unref {
+        bool shared = false; // the caller's, who will close it
         void operator()(sd_bus *bus) const;
     };
-    explicit Logind(sd_bus *bus) : bus_(bus) {}
+    explicit Logind(sd_bus *bus, bool shared) : bus_(bus, Unref{shared}) {}
     [[nodiscard]] Result<Session> session_at(const std::string &path, const std::string &id) const;
     [[nodiscard]] Result<std::string> control_group(const std::string &unit) const;
 
