@@ -123,16 +123,25 @@ Result<> show(int terminal, std::string_view text) {
     return {};
 }
 
-Result<Fd> connect_to(const std::string &directory, const std::string &session) {
-    const std::string path = TRY(socket_path(directory, session));
+Result<Fd> new_connection(const std::string &path) {
     sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
     std::ranges::copy(path, address.sun_path);
     Fd connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (!connection)
         return fail(errno, "cannot make a socket");
-    if (::connect(connection.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0) {
-        const int code = errno;
-        if (code == ENOENT || code == ECONNREFUSED)
+    if (::connect(connection.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0)
+        return fail(errno, "cannot connect to {}", path);
+    return connection;
+}
+
+// A keeper that was killed leaves its socket behind.
+bool is_nobodys(int code) { return code == ENOENT || code == ECONNREFUSED; }
+
+Result<Fd> connect_to(const std::string &directory, const std::string &session) {
+    auto connection = new_connection(TRY(socket_path(directory, session)));
+    if (!connection) {
+        const int code = connection.error().code();
+        if (is_nobodys(code))
             return fail(0, "session {}: not a resumed session that runs now; see abeyctl list", session);
         if (code == EACCES || code == EPERM)
             return fail(code, "session {}: it belongs to another user", session);
@@ -277,8 +286,14 @@ Result<std::vector<std::string>> attachable_sessions(uid_t uid, const std::strin
         struct stat st = {};
         if (it->path().extension() != ".sock" || ::lstat(it->path().c_str(), &st) < 0 || !S_ISSOCK(st.st_mode))
             continue;
-        if (uid == 0 || st.st_uid == uid)
-            sessions.push_back(it->path().stem().string());
+        if (uid != 0 && st.st_uid != uid)
+            continue;
+        const std::string id = it->path().stem().string();
+        const auto path = socket_path(directory, id);
+        if (!path)
+            continue;
+        if (const auto served = new_connection(*path); served || !is_nobodys(served.error().code()))
+            sessions.push_back(id);
     }
     if (code && code != std::errc::no_such_file_or_directory)
         return fail(code.value(), "cannot list {}", directory);

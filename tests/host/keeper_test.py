@@ -33,7 +33,8 @@ PLAN = [
     "output without a reader does not wait", "terminals are served with the user's rights",
     "attach redraws for a program that does not", "any output is taken", "an orphan becomes the keeper's", "its shell's end ends the session",
     "the keeper ends with status 0", "its socket is gone", "a failed resume says why", "a failed resume leaves nothing",
-    "a killed worker leaves nothing", "a resume that is stopped leaves nothing", "stopping the unit ends the session", "a killed keeper leaves no session",
+    "a killed worker leaves nothing", "a resume that is stopped leaves nothing", "stopping the unit ends the session",
+    "loginctl ends the session, and the keeper with status 0", "a killed keeper leaves no session", "the next one removes its socket",
 ]
 
 
@@ -279,9 +280,20 @@ def test(host, checks):
     checks.attempt("stopping the unit ends the session", "nothing", lambda: gone(host, kept))
     kept = Kept(host, *shell)
     session, properties = kept.session()
+    host.run(["loginctl", "terminate-session", session], check=True)
+    checks.attempt("loginctl ends the session, and the keeper with status 0", "0 nothing",
+                   lambda: kept.wait_end() + " " + gone(host, kept))
+    kept.forget()
+    kept = Kept(host, *shell)
+    session, properties = kept.session()
     host.run(["kill", "-KILL", properties["Leader"]], check=True)
     checks.attempt("a killed keeper leaves no session", [],
                    lambda: wait_until(lambda: not left_over(host, kept), "the end of the session", 30) and [])
+    kept.forget()
+    kept = Kept(host, *shell)
+    session, properties = kept.session()
+    checks.check("the next one removes its socket", [f"{session}.sock"],
+                 [path.name for path in host.path("run/abeyance/sessions").iterdir()])
     kept.forget()
 
 

@@ -2,9 +2,15 @@
 #include "session/attach.h"
 #include "session/connection.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 namespace abey::session {
 namespace {
@@ -47,6 +53,24 @@ TEST(SocketPath, TakesIdsOnly) {
 TEST(AttachableSessions, NoneWhereThereIsNoDirectory) {
     EXPECT_EQ(attachable_sessions(1, "/nonexistent/sessions").value(), std::vector<std::string>());
     EXPECT_FALSE(terminals_of("1", "/nonexistent/sessions"));
+}
+
+TEST(AttachableSessions, NotThoseWhoseKeeperHasGone) {
+    std::string directory = "/tmp/abeyance-attach-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+    const auto listen_at = [&](const char *name) {
+        sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+        std::ranges::copy(directory + "/" + name, address.sun_path);
+        Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+        EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address), 0);
+        EXPECT_EQ(::listen(socket.get(), 5), 0);
+        return socket;
+    };
+    const Fd alive = listen_at("7.sock");
+    listen_at("8.sock"); // closed at once, as by a kill
+    const Fd not_one = listen_at("no-session.sock");
+    EXPECT_EQ(attachable_sessions(::getuid(), directory).value(), std::vector<std::string>({"7"}));
+    std::filesystem::remove_all(directory);
 }
 
 } // namespace

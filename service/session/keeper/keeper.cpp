@@ -47,6 +47,9 @@ class SessionWatch {
             child_.reset(source);
         if (r >= 0 && (r = sd_event_add_signal(event, &source, SIGTERM, on_terminate, this)) >= 0)
             terminate_.reset(source);
+        // Who ends a session's scope sends this one, too (SendSIGHUP= of systemd.kill(5)).
+        if (r >= 0 && (r = sd_event_add_signal(event, &source, SIGHUP, on_terminate, this)) >= 0)
+            hang_up_.reset(source);
         if (r < 0)
             return fail(-r, "cannot watch the session");
         return {};
@@ -159,6 +162,7 @@ class SessionWatch {
     std::unique_ptr<TerminalHost> host_;
     EventSource child_;
     EventSource terminate_;
+    EventSource hang_up_;
     EventSource host_end_;
     EventSource deadline_;
 };
@@ -168,6 +172,7 @@ Result<> block_signals() {
     ::sigemptyset(&set);
     ::sigaddset(&set, SIGCHLD);
     ::sigaddset(&set, SIGTERM);
+    ::sigaddset(&set, SIGHUP);
     if (::sigprocmask(SIG_BLOCK, &set, nullptr) < 0 || ::signal(SIGPIPE, SIG_IGN) == SIG_ERR)
         return fail(errno, "cannot set up signals");
     return {};
@@ -176,7 +181,7 @@ Result<> block_signals() {
 } // namespace
 
 Result<> keep(const Keep &request) {
-    // From here on SIGTERM is looked for where it can be obeyed, so that nothing is left half done.
+    // From here on SIGTERM and SIGHUP are looked for where they can be obeyed, so that nothing is left half done.
     TRY(block_signals());
     const Account user = TRY(account(request.uid));
     const PamSession pam = TRY(PamSession::open(request.pam_service, user.name));

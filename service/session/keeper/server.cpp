@@ -21,6 +21,24 @@ constexpr const char *ended = "the session on this terminal has ended";
 constexpr uint32_t first_slave_major = 136;
 constexpr uint32_t slave_majors = 8;
 
+// A keeper that was killed leaves its socket behind. Those of living ones have been listened on since they have their
+// names (below).
+void remove_abandoned(const std::string &directory) {
+    std::error_code code;
+    for (auto it = std::filesystem::directory_iterator(directory, code);
+         !code && it != std::filesystem::directory_iterator(); it.increment(code)) {
+        const std::string path = it->path();
+        sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+        if (it->path().extension() != ".sock" || path.size() >= sizeof address.sun_path)
+            continue;
+        std::ranges::copy(path, address.sun_path);
+        const Fd probe(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        if (probe && ::connect(probe.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0 &&
+            errno == ECONNREFUSED)
+            ::unlink(path.c_str());
+    }
+}
+
 } // namespace
 
 Result<ListeningSocket> ListeningSocket::make(const std::string &path, uid_t owner) {
@@ -33,6 +51,7 @@ Result<ListeningSocket> ListeningSocket::make(const std::string &path, uid_t own
         code = std::error_code(errno, std::system_category());
     if (code)
         return fail(code.value(), "{}: cannot make its directory", path);
+    remove_abandoned(directory);
     // Under another name first: nobody finds it before it is its owner's.
     const std::string fresh = path + ".new";
     sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
