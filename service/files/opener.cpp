@@ -159,7 +159,7 @@ class Opener final : public engine::FileOpener {
         const auto other = inode.content.known ? other_contents(inode, file) : std::nullopt;
         if (inode.content.known && !other)
             return {};
-        return fail(ESTALE, "not the one of the checkpoint: {}{}", *reason,
+        return fail(0, "not the one of the checkpoint: {}{}", *reason,
                     other ? fmt::format(" ({}); a [[pin]] rule of the policy would have kept a copy", *other) : "");
     }
 
@@ -175,8 +175,9 @@ class Opener final : public engine::FileOpener {
         written.size = now.size;
         written.mtime = now.mtime;
         written.ctime = now.ctime;
-        if (!verify(written, file, where))
-            return verified; // another file
+        if (!verify(written, file, where)) // another file
+            return fail(0, "{}; bring the one of that time back under its name, then try again",
+                        verified.error().message());
         switch (on_changed_ ? on_changed_(inode.path) : policy::ChangedAction::fail) {
         case policy::ChangedAction::accept:
             return {};
@@ -187,7 +188,8 @@ class Opener final : public engine::FileOpener {
         case policy::ChangedAction::fail:
             break;
         }
-        return verified;
+        return fail(0, "{}; bring its former contents back, or take it as it is by a [[changed]] rule of the policy",
+                    verified.error().message());
     }
 
     // An O_PATH descriptor of the file under that name, verified. O_PATH first, so that a fifo or device which may have
