@@ -24,19 +24,6 @@ template <class T> bool take_number(std::string_view &text, T &value) {
     return true;
 }
 
-// ENOENT, ESRCH: it has ended.
-Result<Process> read_process(pid_t pid) {
-    os::ProcStat stat = TRY(os::read_stat(pid));
-    const os::ProcStatus status = TRY(os::read_status(pid));
-    return Process{.pid = pid,
-                   .comm = std::move(stat.comm),
-                   .parent = stat.parent,
-                   .sid = stat.session,
-                   .tty = static_cast<uint32_t>(stat.terminal),
-                   .uid = status.uids[1],
-                   .start_time = stat.start_time};
-}
-
 // The directory itself must exist; groups below it come and go while we look.
 Result<> add_processes(const std::string &directory, std::vector<Process> &processes) {
     const std::string procs = TRY(read_file(directory + "/cgroup.procs", procs_limit));
@@ -52,6 +39,18 @@ Result<> add_processes(const std::string &directory, std::vector<Process> &proce
 }
 
 } // namespace
+
+Result<Process> read_process(pid_t pid) {
+    os::ProcStat stat = TRY(os::read_stat(pid));
+    const os::ProcStatus status = TRY(os::read_status(pid));
+    return Process{.pid = pid,
+                   .comm = std::move(stat.comm),
+                   .parent = stat.parent,
+                   .sid = stat.session,
+                   .tty = static_cast<uint32_t>(stat.terminal),
+                   .uid = status.uids[1],
+                   .start_time = stat.start_time};
+}
 
 Result<std::vector<Process>> processes_in(const std::string &cgroup) {
     std::vector<Process> processes;

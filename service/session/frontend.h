@@ -27,6 +27,9 @@ struct Process {
     uint64_t start_time = 0; // clock ticks since boot: with the pid it names a process
 };
 
+// ENOENT, ESRCH: it has ended.
+Result<Process> read_process(pid_t pid);
+
 // Every process of a cgroup directory and the groups below it. Those that end while we look are left out.
 Result<std::vector<Process>> processes_in(const std::string &cgroup);
 

@@ -64,10 +64,13 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     SessionEnd end(target.session);
     TRY(end.prepare());
     TRY(prepare_mark(job.number));
+    const auto behind = TRY(left_behind(target));
     const auto report = TRY(suspend::run(request));
 
     job::Outcome outcome{.ok = true, .checkpoint = job.checkpoint, .figures = named(report.figures)};
     outcome.findings = report.findings;
+    if (!job.keep_running)
+        outcome.findings.insert(outcome.findings.end(), behind.begin(), behind.end());
     // The session is suspended; what fails from here on is told, and changes nothing about that.
     if (auto recorded = store.record_figures(job.checkpoint, outcome.figures); !recorded)
         outcome.message = recorded.error().message();
@@ -148,6 +151,8 @@ Result<job::Outcome> check(const job::Job &job) {
         return explain(job, request);
     request.home = home.get();
     auto findings = TRY(suspend::check(request));
+    for (auto &finding : TRY(left_behind(target)))
+        findings.push_back(std::move(finding));
     return job::Outcome{.ok = true, .findings = std::move(findings)};
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "worker/target.h"
 
+#include "engine/os/cgroup.h"
 #include "session/frontend.h"
+#include "session/stray.h"
 
 #include <algorithm>
-#include <vector>
 
 #include <pwd.h>
 
@@ -53,6 +54,26 @@ Result<suspend::Request> request_for(const Target &target) {
     if (processes.size() == request.spare.size())
         return fail(0, "session {} has no processes but those of the login itself", target.session.id);
     return request;
+}
+
+Result<std::vector<capture::Finding>> left_behind(const Target &target) {
+    auto inside = TRY_IN(session::processes_in(target.session.cgroup), "session {}", target.session.id);
+    const auto spare = session::frontend(inside, target.session.leader);
+    const auto others = TRY(session::others_than(inside, spare));
+    std::erase_if(inside, [&](const session::Process &one) { return std::ranges::binary_search(spare, one.pid); });
+    std::vector<capture::Finding> findings;
+    for (const session::Process &stray : session::strays(inside, others)) {
+        const std::string group = os::cgroup_of(stray.pid);
+        findings.push_back(
+            {.pid = stray.pid,
+             .comm = stray.comm,
+             .object = "control group",
+             .reason = fmt::format("it runs in {}, not in the session: it is not suspended, and loses {}",
+                                   group.substr(group.rfind('/') + 1), stray.tty != 0 ? "its terminal" : "its parent"),
+             .advice = "end it first, or start it without a unit of its own",
+             .fatal = false});
+    }
+    return findings;
 }
 
 } // namespace abey::worker

@@ -7,6 +7,7 @@
 #include "suspend/suspend.h"
 
 #include <string>
+#include <vector>
 
 namespace abey::worker {
 
@@ -20,5 +21,8 @@ Result<Target> find_target(const session::Logind &logind, const job::Job &job);
 
 // What of the session is to stand still: its scope without the frontend.
 Result<suspend::Request> request_for(const Target &target);
+
+// What looks like part of the session, but will be left behind: it runs in another unit.
+Result<std::vector<capture::Finding>> left_behind(const Target &target);
 
 } // namespace abey::worker

@@ -20,7 +20,7 @@ BEFORE = ("frozen", "saved", "committed", "error")  # the session must run on
 AFTER = ("ending", "half")  # the checkpoint must stay
 KINDS = ("suspend", "check", "remove")
 
-PLAN = ["check sees the shell, not the login"] + [
+PLAN = ["check sees the shell, not the login", "check tells what runs in another unit"] + [
     f"{point}: {what}" for point in BEFORE for what in ("suspend fails", "her terminal works", "nothing is left")] + [
     "keep-running: a checkpoint is made", "keep-running: her terminal works", "a checkpoint in use is not removed",
     "removal takes the snapshot along"] + [
@@ -87,6 +87,14 @@ def run(host, checks):
     login = Login(host)
     found = json.loads(abeyctl(host, "check", login.id, "--json").stdout)["findings"]
     checks.check("check sees the shell, not the login", ["bash"], [finding["comm"] for finding in found])
+    login.terminal.type("clear; systemd-run --user --scope sleep 1000\n")
+    login.terminal.wait_for("Running scope")
+    found = json.loads(abeyctl(host, "check", login.id, "--json").stdout)["findings"]
+    checks.check("check tells what runs in another unit", "sleep, in run-....scope",
+                 [(finding["comm"], finding["reason"]) for finding in found if finding["object"] == "control group"],
+                 any(finding["comm"] == "sleep" and "it runs in run-" in finding["reason"] and not finding["fatal"] for finding in found))
+    login.terminal.type("\x03")
+    works(login.terminal)
 
     volumes = subvolumes(host)
     for point in BEFORE:

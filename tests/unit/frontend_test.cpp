@@ -3,6 +3,7 @@
 
 #include "engine/os/procfs.h"
 #include "session/logind.h"
+#include "session/stray.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -161,6 +162,20 @@ TEST(CgroupDirectory, MountOfAPartAndEscapedNames) {
     EXPECT_EQ(cgroup_directory(part, "/topper/user"), "");
     EXPECT_EQ(cgroup_directory("24 22 0:20 / /x ro - tmpfs cgroup2 rw\n", "/a"), "");
     EXPECT_EQ(cgroup_directory("", "/a"), "");
+}
+
+TEST(Strays, HaveATerminalOrAParentOfTheSessions) {
+    const std::vector<Process> inside = {{110, "bash", 100, 110, pts0}, {111, "daemon", 110, 111, 0}};
+    const std::vector<Process> others = {{1, "systemd", 0, 1, 0},
+                                         {200, "bash", 110, 110, pts0}, // systemd-run --scope
+                                         {201, "vim", 200, 110, pts0},  // its child
+                                         {202, "worker", 111, 111, 0},  // a child in a group of its own
+                                         {210, "bash", 209, 210, pts1}, // another session
+                                         {211, "daemon", 1, 211, 0}};
+    Pids found;
+    for (const Process &stray : strays(inside, others))
+        found.push_back(stray.pid);
+    EXPECT_EQ(found, Pids({200, 201, 202}));
 }
 
 } // namespace
