@@ -29,9 +29,24 @@ std::string local_time(uint64_t microseconds) {
 
 } // namespace
 
-bool is_login_of_a_person(const session::Session &login) {
-    return login.klass == "user" && login.type == "tty" && !login.tty.empty() &&
+bool may_get_a_terminal(const session::Session &login) {
+    return login.klass == "user" && login.type == "tty" &&
            std::ranges::find(not_a_person, login.service) == not_a_person.end();
+}
+
+bool is_login_of_a_person(const session::Session &login) { return may_get_a_terminal(login) && !login.tty.empty(); }
+
+std::string terminal_in_title(std::string_view command) {
+    if (!command.starts_with("sshd: ") && !command.starts_with("sshd-session: "))
+        return "";
+    constexpr std::string_view before = "@pts/";
+    const auto at = command.rfind(before);
+    if (at == std::string_view::npos)
+        return "";
+    const auto number = command.substr(at + before.size());
+    const bool plain = !number.empty() && number.size() < 8 &&
+                       std::ranges::all_of(number, [](char c) { return c >= '0' && c <= '9'; });
+    return plain ? fmt::format("pts/{}", number) : "";
 }
 
 std::optional<Checkpoint> waiting_for(uid_t uid, std::span<const Checkpoint> checkpoints) {

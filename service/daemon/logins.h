@@ -10,11 +10,18 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace abey::daemon {
 
 // A person at a terminal: not cron, not su, not the session that a keeper opened for a resume.
 bool is_login_of_a_person(const session::Session &login);
+
+// The same, but for the terminal, which may be still to come.
+bool may_get_a_terminal(const session::Session &login);
+
+// sshd's child tells by its title which terminal it serves: "sshd: ada@pts/3", "sshd-session: ada@pts/3". Empty: none.
+std::string terminal_in_title(std::string_view command);
 
 // The youngest checkpoint of this user that has not been resumed yet. None of a session that was kept running: it may
 // run still, and a roll-back would take its home away.

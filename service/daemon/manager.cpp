@@ -268,8 +268,11 @@ RunningJob *Manager::find_job(uint32_t number) {
 }
 
 void Manager::on_login(const session::Session &login) {
-    if (!is_login_of_a_person(login))
+    if (!is_login_of_a_person(login)) {
+        if (may_get_a_terminal(login))
+            late_terminals_.wait_for(login);
         return;
+    }
     const auto policy = policy::Policy::load_system();
     if (!policy)
         return log_error("login of {}: not looking for checkpoints: {}", login.user, policy.error().message());

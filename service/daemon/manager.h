@@ -8,6 +8,7 @@
 #include "daemon/authority.h"
 #include "daemon/checkpoints.h"
 #include "daemon/clients.h"
+#include "daemon/late_terminals.h"
 #include "daemon/messenger.h"
 #include "daemon/options.h"
 #include "daemon/rate.h"
@@ -59,7 +60,8 @@ class Manager {
     // The bus is attached to the event loop.
     Manager(sd_bus *bus, session::Logind logind)
         : bus_(bus), logind_(std::move(logind)), clients_(bus), messenger_(::sd_bus_get_event(bus)), authority_(bus),
-          triggers_(bus, *this) {}
+          triggers_(bus, *this),
+          late_terminals_(bus, logind_, [this](const session::Session &login) { on_login(login); }) {}
     Manager(const Manager &) = delete;
     Manager &operator=(const Manager &) = delete;
     ~Manager() = default;
@@ -151,6 +153,7 @@ class Manager {
     Messenger messenger_;
     Authority authority_;
     Triggers triggers_;
+    LateTerminals late_terminals_;
     Rate rate_;
     std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;
     std::vector<bus::Slot> slots_;

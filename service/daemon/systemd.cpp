@@ -54,6 +54,19 @@ Result<std::string> status_text(sd_bus *bus, const std::string &unit) {
     return bus::string_property(bus, service, unit_path(unit), "org.freedesktop.systemd1.Service", "StatusText");
 }
 
+Result<std::vector<std::string>> command_lines(sd_bus *bus, const std::string &unit) {
+    auto message = TRY(bus::method_call(bus, service, manager_path, manager_interface, "GetUnitProcesses"));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "s", unit.c_str()), "GetUnitProcesses"));
+    const auto reply = TRY_IN(bus::call(bus, message), "{}", unit);
+    std::vector<std::string> lines;
+    int result = ::sd_bus_message_enter_container(reply.get(), SD_BUS_TYPE_ARRAY, "(sus)");
+    const char *command = nullptr;
+    while (result >= 0 && (result = ::sd_bus_message_read(reply.get(), "(sus)", nullptr, nullptr, &command)) > 0)
+        lines.emplace_back(command);
+    TRY(bus::checked(result, "systemd's list of the processes of " + unit));
+    return lines;
+}
+
 std::string unit_path(const std::string &unit) {
     char *encoded = nullptr;
     // Fails only when out of memory, or for a prefix that is no path.

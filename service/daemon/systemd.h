@@ -8,6 +8,7 @@
 #include "engine/os/result.h"
 
 #include <string>
+#include <vector>
 
 namespace abey::daemon::systemd {
 
@@ -22,6 +23,9 @@ Result<State> unit_state(sd_bus *bus, const std::string &unit);
 
 // What the service last said of itself (sd_notify(3), STATUS=).
 Result<std::string> status_text(sd_bus *bus, const std::string &unit);
+
+// Those of all processes of a unit (GetUnitProcesses), arguments joined by blanks, as systemd reads them in /proc.
+Result<std::vector<std::string>> command_lines(sd_bus *bus, const std::string &unit);
 
 std::string unit_path(const std::string &unit);
 

@@ -66,6 +66,16 @@ TEST(Logins, OnlyPersonsAtTerminalsCount) {
     other = login("sshd");
     other.tty = ""; // scp
     EXPECT_FALSE(is_login_of_a_person(other));
+    EXPECT_TRUE(may_get_a_terminal(other));
+    EXPECT_FALSE(may_get_a_terminal(login("cron")));
+}
+
+TEST(Logins, SshdTellsItsTerminalInItsTitle) {
+    EXPECT_EQ(terminal_in_title("sshd: ada@pts/3"), "pts/3");
+    EXPECT_EQ(terminal_in_title("sshd-session: ada@pts/12"), "pts/12");
+    for (const auto *other : {"sshd: ada [priv]", "sshd: ada@notty", "sshd: ada@pts/", "sshd: ada@pts/1,pts/2", "-bash",
+                              "vim ada@pts/3", "sshd: ada@pts/123456789"})
+        EXPECT_EQ(terminal_in_title(other), "") << other;
 }
 
 TEST(Logins, BringTheYoungestWaitingOneBack) {
