@@ -368,3 +368,34 @@ def java(bench):
             h = (h * 6364136223846793005 + 1442695040888963407) % 2**64
         wanted.append(f"{n} {h:x} 100")
     expect(lines[:-1], wanted, "items")
+
+
+RUBY = """
+$stdout.sync = true
+queue = Queue.new
+from, into = IO.pipe
+threads = 4.times.map { Thread.new { sum = 0; while (x = queue.pop) != :end; sum += x; end; sum } }
+fiber = Fiber.new { n = 0; loop { Fiber.yield(n += 1) } }
+child = fork { from.close; 300.times { |i| into.puts i; sleep 0.005 }; into.close; exit 4 }
+into.close
+sorter = IO.popen(["sort", "-n"], "r+")
+while (line = from.gets)
+  queue << line.to_i; sorter.puts(line); fiber.resume; puts line
+end
+sleep 0.05 until File.exist?("go-on")
+Process.wait(child); puts "child #{$?.exitstatus}"
+4.times { queue << :end }
+puts "sum #{threads.sum(&:value)} fiber #{fiber.resume}"
+sorter.close_write; puts "sorted #{sorter.read.lines.size}"
+exit 6
+"""
+
+
+@app("ruby", ["ruby", "--version"], "threads at a queue, a fiber, a child that feeds a pipe, a filter")
+def ruby(bench):
+    bench.write("script.rb", RUBY)
+    bench.start("ruby", "script.rb")
+    bench.wait_lines("output", 50)
+    bench.suspend_and_resume()
+    expect(bench.status(), 6, "exit status")
+    expect(bench.read("output").splitlines(), [str(n) for n in range(300)] + ["child 4", "sum 44850 fiber 301", "sorted 300"], "output")

@@ -28,7 +28,7 @@ import time
 import pyte
 
 HERE = pathlib.Path(__file__).resolve().parent
-FILES = ["shells", "editors", "languages", "tools", "databases"]
+FILES = ["shells", "editors", "languages", "tools", "databases", "network"]
 PATIENCE = 60  # seconds for anything to happen; nothing is measured by it
 SKIP = 77
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent",
@@ -117,13 +117,13 @@ class Bench:
         self.root = process.pid
         process.returncode = 0  # from here on we wait for it ourselves, also when another process has its pid
 
-    def start_in_terminal(self, command, rows=24, columns=80):
+    def start_in_terminal(self, command, rows=24, columns=80, **options):
         """The root process is script(1), which holds a terminal's master; keys come through a fifo, what it shows is a file."""
         keys = self.fifo("keys")
         line = f"stty rows {rows} cols {columns}; exec {command}"
         self.shown = self.path("shown")
         self.start("script", "--quiet", "--flush", "--return", "--log-out", self.shown, "--command", line, stdin=keys,
-                   output="script-says")
+                   output="script-says", **options)
         os.close(keys)
 
     def fifo(self, name):

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Shells, and what multiplies them."""
 
+import os
+import subprocess
+
 from run import app, expect
 
 
@@ -135,3 +138,30 @@ def tmux(bench):
     tell("kill-server")
     expect(bench.status(), 0, "exit status")
     expect(bench.read("output"), "client 0\n", "what the shell said")
+
+
+@app("screen", ["screen", "--version"], "a server with an attached client and two windows, a program that waits for input")
+def screen(bench):
+    bench.path("sockets").mkdir(mode=0o700)
+    environment = {**os.environ, "HOME": str(bench.directory), "SCREENDIR": str(bench.path("sockets")), "TERM": "linux"}
+    bench.write("ask", "print('asks')\nprint('got', input())\n")
+    bench.start_in_terminal("screen -c /dev/null -S work bash --norc --noprofile", env=environment)
+    bench.wait_for(r"bash-5")
+    bench.send("PS1='one> '; value=17; clear\n")
+    bench.wait_for(r"^one>$")
+    bench.send("\x01c")
+    bench.wait_for(r"[#$]$")
+    bench.send(f"PS1='two> '; clear; python3 {bench.path('ask')}\n")
+    bench.wait_for(r"^asks$")
+    bench.suspend_and_resume()
+    bench.send("a line\n")
+    bench.wait_for(r"^got a line$")
+    bench.send("\x01\x01")
+    bench.wait_for(r"^one>$")
+    bench.send("echo value $value\n")
+    bench.wait_for(r"^value 17$")
+    bench.send("\x01d")
+    bench.wait_until(lambda: os.waitid(os.P_PID, bench.root, os.WEXITED | os.WNOHANG | os.WNOWAIT), "the client is detached")
+    expect(bench.status(), 0, "exit status")
+    listed = subprocess.run(["screen", "-ls"], env=environment, capture_output=True, text=True, check=False).stdout
+    expect("(Detached)" in listed, True, f"the server goes on ({listed.strip()})")

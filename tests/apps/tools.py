@@ -4,6 +4,7 @@
 import hashlib
 import os
 import random
+import subprocess
 
 from run import app, expect
 
@@ -146,3 +147,29 @@ def ssh_agent(bench):
     bench.end(15)
     expect(bench.status(), 2, "exit status")  # what the agent says when it is ended by a signal
     expect(socket.exists(), False, "socket left")
+
+
+@app("xargs", ["xargs", "--version"], "four processes at a time, each for a moment")
+def xargs(bench):
+    bench.write("script", "seq 120 | xargs -P 4 -n 1 sh -c 'sleep 0.05; echo $0; [ $0 != 77 ]'; echo status $?\n")
+    bench.start("bash", "script")
+    bench.wait_lines("output", 20)
+    bench.suspend_and_resume()
+    expect(bench.status(), 0, "exit status")
+    lines = bench.read("output").splitlines()
+    expect(lines[-1], "status 123", "status of xargs")
+    expect(sorted(map(int, lines[:-1])), list(range(1, 121)), "what was run")
+
+
+@app("gdb", ["gdb", "--version"], "a debugger with its program is refused by name, and goes on")
+def debugger(bench):
+    bench.start_in_terminal("gdb -q -ex 'set debuginfod enabled off' -ex 'run' --args sh -c 'echo $((6*7)); read line; exit 5'")
+    bench.wait_for(r"^42$")
+    done = subprocess.run([bench.engine, "checkpoint", "--pid", str(bench.root), "--images", str(bench.path("images"))],
+                          capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    expect(done.returncode != 0 and "is being debugged by process" in done.stderr and "detach the debugger" in done.stderr, True,
+           f"refused by name ({done.stderr.strip()})")
+    bench.send("line\n")
+    bench.wait_for(r"exited with code 05")
+    bench.send("quit\n")
+    expect(bench.status(), 0, "exit status")
