@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // epoll(7): targets are remembered together with the descriptor number under which they were added, so the task itself
-// must add them.
+// must add them. Where no task has both (an epoll descriptor on its way in a socket), we do, with a table of our own.
 #include "engine/rebuild/kinds.h"
 
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <thread>
 #include <unordered_map>
 
+#include <fcntl.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
@@ -27,6 +30,7 @@ struct Step {
 struct Plan {
     bool made = false;
     std::map<std::pair<model::ObjRef, model::ObjRef>, std::vector<Step>> steps; // by table and epoll file
+    std::vector<Step> ours;                                                     // without a table
 };
 
 // A descriptor of `file` in the table, `preferred` if that is one.
@@ -42,8 +46,8 @@ std::optional<int32_t> number_in(const model::DescriptorTable &table, model::Obj
     return any;
 }
 
-Result<> plan_target(model::ObjRef epoll, const model::PollTarget &target,
-                     const std::vector<const model::DescriptorTable *> &holders, Plan &plan) {
+void plan_target(model::ObjRef epoll, const model::PollTarget &target,
+                 const std::vector<const model::DescriptorTable *> &holders, Plan &plan) {
     std::optional<Step> step;
     for (const auto *table : holders) {
         const auto number = number_in(*table, target.open_file, target.number);
@@ -53,15 +57,14 @@ Result<> plan_target(model::ObjRef epoll, const model::PollTarget &target,
             break;
     }
     if (!step)
-        return fail(0, "the checkpoint has no process that holds both epoll file {} and its target {}", epoll,
-                    target.number);
-    plan.steps[{step->table, epoll}].push_back(*step);
-    return {};
+        plan.ours.push_back({.epoll = epoll, .target = target});
+    else
+        plan.steps[{step->table, epoll}].push_back(*step);
 }
 
-Result<> make_plan(Context &context, Plan &plan) {
+void make_plan(Context &context, Plan &plan) {
     if (std::exchange(plan.made, true))
-        return {};
+        return;
     std::unordered_map<model::ObjRef, std::vector<const model::DescriptorTable *>> holders;
     for (const auto &[id, table] : context.tree.descriptor_tables)
         for (const auto &descriptor : table.descriptors) {
@@ -72,8 +75,7 @@ Result<> make_plan(Context &context, Plan &plan) {
     for (const auto &[id, file] : context.tree.open_files)
         if (const auto *set = std::get_if<model::PollSet>(&file.payload))
             for (const auto &target : set->targets)
-                TRY(plan_target(id, target, holders[id], plan));
-    return {};
+                plan_target(id, target, holders[id], plan);
 }
 
 // With the target under another number than it was added by: it is put there for a moment.
@@ -116,13 +118,39 @@ Result<Fd> create(Context & /*context*/, const model::OpenFile & /*file*/) {
 Result<> in_task(Context &context, const model::Task &task, const model::Descriptor &descriptor,
                  const model::OpenFile &file, os::Batch &batch) {
     auto &plan = context.state<Plan>();
-    TRY(make_plan(context, plan));
+    make_plan(context, plan);
     const auto steps = plan.steps.extract({task.descriptors, file.id});
     if (steps.empty())
         return {};
     const auto *table = TRY(find(context.tree.descriptor_tables, task.descriptors));
     for (const Step &step : steps.mapped())
         append(*table, step, descriptor.number, batch);
+    return {};
+}
+
+// In a table of descriptors of its own, which goes with its thread, any number is free to be used.
+Result<> watch_from_here(int epoll, int target, const model::PollTarget &saved) {
+    if (::unshare(CLONE_FILES) < 0)
+        return fail(errno, "cannot have a table of descriptors of its own");
+    const Fd above(::fcntl(epoll, F_DUPFD_CLOEXEC, saved.number + 1)); // may sit at that number
+    if (!above || (target != saved.number && ::dup3(target, saved.number, O_CLOEXEC) < 0))
+        return fail(errno, "cannot use descriptor number {}", saved.number);
+    epoll_event event = {.events = saved.events, .data = {.u64 = saved.data}};
+    if (::epoll_ctl(above.get(), EPOLL_CTL_ADD, saved.number, &event) < 0)
+        return fail(errno, "cannot watch descriptor {} again", saved.number);
+    return {};
+}
+
+Result<> finish(Context &context) {
+    auto &plan = context.state<Plan>();
+    make_plan(context, plan);
+    for (const Step &step : plan.ours) {
+        const int epoll = TRY(context.open_file(step.epoll));
+        const int target = TRY(context.open_file(step.target.open_file));
+        Result<> done;
+        std::thread([&] { done = watch_from_here(epoll, target, step.target); }).join();
+        TRY_IN(std::move(done), "epoll descriptor on its way in a socket");
+    }
     return {};
 }
 
@@ -134,7 +162,7 @@ Kind poll_set_kind() {
             .create = create,
             .fill = nullptr,
             .in_task = in_task,
-            .finish = nullptr};
+            .finish = finish};
 }
 
 } // namespace abey::rebuild
