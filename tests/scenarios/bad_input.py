@@ -127,6 +127,24 @@ def under_a_debugger(bench):
 
 
 @case
+def session_led_from_outside(bench):
+    """Its session and process group are led by a process outside of our pid namespace, and so have no number in it."""
+    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if os.getsid(process.pid) != 0:
+        raise run.Failed("its session has a number")
+    done = bench.call("checkpoint", "--pid", process.pid, "--images", bench.images)
+    if done.returncode != 0:
+        raise run.Failed(f"checkpoint: {done.stderr}")
+    process.wait()
+    done = bench.call("restore", "--detach", "--images", bench.images)
+    if done.returncode != 0:
+        raise run.Failed(f"restore: {done.stderr}")
+    if os.getsid(process.pid) != process.pid:
+        raise run.Failed("it does not lead a session of its own")
+    os.kill(process.pid, signal.SIGKILL)
+
+
+@case
 def mapped_io_uring(bench):
     bench.victim(holding=["io_uring"])
     says = [f"process {bench.pid} (", "mapping", "io_uring", "switched off"]

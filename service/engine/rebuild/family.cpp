@@ -153,9 +153,10 @@ Result<> Family::make(Context &context) {
         children_[task.parent].push_back(&task);
     }
     // A session whose leader is outside the tree is led by its oldest root from now on, when it has a terminal: a
-    // terminal needs a living leader.
+    // terminal needs a living leader. So is one whose leader is outside the pid namespace that it was seen from: it has
+    // no number there.
     for (const model::Task &task : tree_.tasks)
-        if (!tasks_.contains(task.session) && task.terminal != 0 && task.parent == 0 &&
+        if (!tasks_.contains(task.session) && (task.terminal != 0 || task.session == 0) && task.parent == 0 &&
             !sessions_.contains(task.session))
             sessions_[task.session] = task.pid;
     for (const model::Task *task : children_[0])
