@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/descriptors.h"
+#include "engine/capture/request_ring.h"
 #include "engine/capture/task.h"
 
 #include <bit>
@@ -56,6 +57,11 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
         } else if (seen.has_flag("ht") && !mapping.shared && seen.name == anonymous_huge) {
             mapping.kind = model::MappingKind::anonymous; // the file in it is a matter of the kernel's own
             mapping.file_offset = 0;
+        } else if (is_request_ring(seen)) {
+            mapping.kind = model::MappingKind::request_ring;
+            space.rings.push_back(TRY_IN(capture_request_ring(context, process.pid, seen),
+                                         "process {} ({}), mapping {:x}-{:x}", process.pid, stat.comm, seen.start,
+                                         seen.end));
         } else if (seen.inode == 0 && is_stack_or_heap(seen.name)) {
             mapping.kind = model::MappingKind::anonymous;
         } else if (seen.inode == 0 && seen.name.starts_with(anonymous_prefix)) {

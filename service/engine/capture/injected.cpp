@@ -106,6 +106,23 @@ Result<> ask_close_on_exec(os::Injection &injection, os::Batch &batch, os::Trace
     return {};
 }
 
+// A ring lies in the memory of children, too, where it leads to nothing. To fetch no event is possible in the process
+// whose it is.
+Result<> check_request_rings(os::Injection &injection, os::Tracee &thread, int own_tid,
+                             const model::AddressSpace &space) {
+    for (const model::RequestRing &ring : space.rings) {
+        auto batch = injection.batch();
+        const size_t fetched = batch.may(SYS_io_getevents, ring.address, 0, 0, 0, 0);
+        TRY(injection.run(thread, own_tid, batch));
+        if (batch.result(fetched) != 0)
+            return fail(ENOTSUP,
+                        "mapping {:x}: it has inherited the memory of another process's asynchronous I/O (io_setup), "
+                        "which cannot be brought back; run the program without native asynchronous I/O",
+                        ring.address);
+    }
+    return {};
+}
+
 } // namespace
 
 Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
@@ -113,6 +130,9 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
     const std::string timers_text = TRY(os::read_proc(process.pid, "timers"));
     const auto timers = TRY(os::parse_timers(timers_text));
     auto injection = TRY(os::Injection::enter(process.threads.front(), status, mappings, gadgets));
+    auto &space = tree.address_spaces.at(task.address_space);
+    TRY_IN(check_request_rings(injection, process.threads.front(), status.own_tid, space), "process {} ({})",
+           process.pid, process.stat.comm);
 
     auto batch = injection.batch();
     ThreadCalls thread_calls;
@@ -155,7 +175,7 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
     // what the kernel does not know cannot have been set
     task.memory_deny_write_execute = static_cast<int32_t>(std::max(0L, batch.result(deny)));
     task.memory_merge = batch.result(merge) == 1;
-    tree.address_spaces.at(task.address_space).layout.brk = static_cast<uint64_t>(batch.result(brk));
+    space.layout.brk = static_cast<uint64_t>(batch.result(brk));
 
     if (const auto table = tree.descriptor_tables.find(task.descriptors); table != tree.descriptor_tables.end())
         TRY(ask_close_on_exec(injection, batch, process.threads.front(), status.own_tid, tree, table->second));

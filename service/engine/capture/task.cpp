@@ -4,6 +4,7 @@
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/namespaces.h"
+#include "engine/capture/request_ring.h"
 
 #include "engine/os/cgroup.h"
 #include "engine/os/critical_section.h"
@@ -227,6 +228,13 @@ void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus
         else if (mapping.name.starts_with("socket:"))
             refuse(at, "memory that a socket shares with the kernel (a ring of packets) cannot be brought back",
                    "end the program that holds it");
+        else if (is_request_ring(mapping))
+            context.findings.push_back(
+                {stat.pid, stat.comm, at,
+                 "asynchronous I/O (io_setup): what its disks have been asked for is waited for, "
+                 "but requests to files elsewhere (network, FUSE), or that wait for readiness "
+                 "(IOCB_CMD_POLL), cannot be seen: their answers would be lost",
+                 "", false});
         else if (mapping.name == "[uprobes]")
             refuse(at, "it is being traced by uprobes", "stop the tracing first");
     }

@@ -2,7 +2,9 @@
 #include "engine/capture/tree.h"
 
 #include "engine/capture/descriptors.h"
+#include "engine/capture/kinds.h"
 #include "engine/capture/namespaces.h"
+#include "engine/capture/request_ring.h"
 #include "engine/capture/task.h"
 #include "engine/machine.h"
 
@@ -61,7 +63,8 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
     if (const auto terminal = controlling_terminal(context, stat.pid, stat.comm); !terminal)
         note("controlling terminal", terminal.error());
     for (const os::ProcMapping &mapping : *mappings) {
-        if (mapping.inode == 0 || mapping.name.starts_with("/[aio]") || mapping.has_flag("ht"))
+        if (mapping.inode == 0 || is_request_ring(mapping) || mapping.name.starts_with("socket:") ||
+            refused_by_link(mapping.name) != nullptr || mapping.has_flag("ht"))
             continue;
         const bool writable = mapping.has_flag("sh") && mapping.has_flag("mw");
         if (const auto file = capture_mapped_file(context, stat.pid, stat.comm, mapping.start, mapping.end, writable);

@@ -28,8 +28,6 @@ constexpr std::array refused_links = {
     Refused{"anon_inode:dmabuf", "memory of a graphics device cannot be brought back", "end the graphical program"},
     Refused{"/dmabuf:", "memory of a graphics device cannot be brought back", "end the graphical program"},
     Refused{"anon_inode:sync_file", "a fence of a graphics device cannot be brought back", "end the graphical program"},
-    Refused{"/[aio]", "asynchronous input and output in the kernel (io_setup) cannot be brought back",
-            "run the program without native asynchronous I/O"},
     Refused{"anon_inode:", "this kernel object cannot be brought back", "end the program that holds it"},
 };
 
@@ -57,8 +55,8 @@ std::string family_name(int family) {
 } // namespace
 
 const Refused *refused_by_link(std::string_view link) {
-    const auto *const found = std::ranges::find_if(
-        refused_links, [link](const Refused &refused) { return link.starts_with(refused.link); });
+    const auto *const found =
+        std::ranges::find_if(refused_links, [link](const Refused &refused) { return link.starts_with(refused.link); });
     return found == refused_links.end() ? nullptr : found;
 }
 

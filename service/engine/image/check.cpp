@@ -3,7 +3,9 @@
 
 #include "engine/image/common_pages.h"
 #include "engine/os/inet_address.h"
+#include "engine/request_ring.h"
 
+#include <algorithm>
 #include <csignal>
 #include <set>
 
@@ -111,6 +113,17 @@ Result<> check_ipc_namespace(const model::Tree &tree, model::ObjRef id) {
     return {};
 }
 
+// The whole of a mapping of its own, and as many events as it says.
+Result<> check_ring(const model::AddressSpace &space, const model::RequestRing &ring) {
+    const auto mapping = std::ranges::find(space.mappings, ring.address, &model::Mapping::start);
+    const uint64_t length = engine::ring_length(ring.count);
+    if (mapping == space.mappings.end() || mapping->kind != model::MappingKind::request_ring || length == 0 ||
+        mapping->end - mapping->start != length || ring.head >= ring.count || ring.tail >= ring.count ||
+        ring.events.size() != uint64_t{(ring.tail + ring.count - ring.head) % ring.count} * engine::ring_event)
+        return fail(0, "the ring of asynchronous I/O at {:x} is out of place; the checkpoint is damaged", ring.address);
+    return {};
+}
+
 Result<> check_space(const model::Tree &tree, const model::AddressSpace &space, uint64_t pages_size) {
     TRY(refers(tree.open_files, space.executable, true, "executable"));
     if (space.layout.auxv.size() > page)
@@ -127,6 +140,8 @@ Result<> check_space(const model::Tree &tree, const model::AddressSpace &space, 
                         mapping.end, mapping.huge_page_shift);
         TRY(refers(tree.open_files, mapping.file, mapping.kind != model::MappingKind::file, "mapped file"));
     }
+    for (const model::RequestRing &ring : space.rings)
+        TRY(check_ring(space, ring));
     TRY(check_runs(space.guards, end_of_memory, end_of_memory));
     return check_runs(space.pages, end_of_memory, pages_size);
 }

@@ -37,7 +37,7 @@ Result<> get(const pb::Mapping &from, model::Mapping &to) {
     to.protection = from.protection();
     to.shared = from.shared();
     to.grows_down = from.grows_down();
-    to.kind = TRY(enumerator(from.kind(), model::MappingKind::vvar_vclock, "Mapping.kind"));
+    to.kind = TRY(enumerator(from.kind(), model::MappingKind::request_ring, "Mapping.kind"));
     to.file = from.file();
     to.file_offset = from.file_offset();
     to.vm_flags.assign(from.vm_flags().begin(), from.vm_flags().end());
@@ -77,6 +77,23 @@ Result<> get(const pb::MemoryLayout &from, model::MemoryLayout &to) {
     return {};
 }
 
+void put(const model::RequestRing &from, pb::RequestRing &to) {
+    to.set_address(from.address);
+    to.set_count(from.count);
+    to.set_head(from.head);
+    to.set_tail(from.tail);
+    to.set_events(from.events);
+}
+
+Result<> get(const pb::RequestRing &from, model::RequestRing &to) {
+    to.address = from.address();
+    to.count = from.count();
+    to.head = from.head();
+    to.tail = from.tail();
+    to.events = from.events();
+    return {};
+}
+
 void put(const model::AddressSpace &from, pb::AddressSpace &to) {
     to.set_id(from.id);
     put(from.layout, *to.mutable_layout());
@@ -87,6 +104,8 @@ void put(const model::AddressSpace &from, pb::AddressSpace &to) {
         put(each, *to.add_pages());
     for (const auto &each : from.guards)
         put(each, *to.add_guards());
+    for (const auto &each : from.rings)
+        put(each, *to.add_rings());
 }
 
 Result<> get(const pb::AddressSpace &from, model::AddressSpace &to) {
@@ -95,7 +114,8 @@ Result<> get(const pb::AddressSpace &from, model::AddressSpace &to) {
     to.executable = from.executable();
     TRY(get_all(from.mappings(), to.mappings));
     TRY(get_all(from.pages(), to.pages));
-    return get_all(from.guards(), to.guards);
+    TRY(get_all(from.guards(), to.guards));
+    return get_all(from.rings(), to.rings);
 }
 
 void put(const model::SharedMemory &from, pb::SharedMemory &to) {

@@ -51,6 +51,8 @@ void put(const model::Task &from, pb::Task &to);
 Result<> get(const pb::Task &from, model::Task &to);
 void put(const model::PageRun &from, pb::PageRun &to);
 Result<> get(const pb::PageRun &from, model::PageRun &to);
+void put(const model::RequestRing &from, pb::RequestRing &to);
+Result<> get(const pb::RequestRing &from, model::RequestRing &to);
 void put(const model::Mapping &from, pb::Mapping &to);
 Result<> get(const pb::Mapping &from, model::Mapping &to);
 void put(const model::MemoryLayout &from, pb::MemoryLayout &to);

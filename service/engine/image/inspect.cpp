@@ -19,7 +19,8 @@ constexpr std::array<std::string_view, 8> strategies = {"none",    "embed", "cop
                                                         "reflink", "empty", "fail", "pin"};
 constexpr std::array<std::string_view, 5> namings = {"named", "deleted", "replaced", "moved", "tmpfile"};
 constexpr std::array<std::string_view, 3> states = {"running", "stopped", "zombie"};
-constexpr std::array<std::string_view, 5> mapping_kinds = {"anonymous", "file", "vdso", "vvar", "vvar_vclock"};
+constexpr std::array<std::string_view, 6> mapping_kinds = {"anonymous", "file",        "vdso",
+                                                           "vvar",      "vvar_vclock", "request ring"};
 
 template <class T, class Names> std::string name_of(T value, const Names &names) {
     return std::string(names.at(static_cast<size_t>(value)));

@@ -13,6 +13,7 @@ enum class MappingKind : uint8_t {
     vdso,
     vvar,
     vvar_vclock,
+    request_ring, // of native asynchronous I/O (io_setup(2)): AddressSpace::rings
 };
 
 // Consecutive pages whose contents are in the image file "pages".
@@ -46,6 +47,15 @@ struct MemoryLayout {
     Bytes auxv;
 };
 
+// What native asynchronous I/O shares with its program: struct aio_ring of the kernel (fs/aio.c). Its address is the
+// context's id.
+struct RequestRing {
+    uint64_t address = 0;
+    uint32_t count = 0;          // places for events
+    uint32_t head = 0, tail = 0; // places: the next to be read, the next to be written
+    Bytes events;                // struct io_event each, those between head and tail: done and not fetched
+};
+
 struct AddressSpace {
     ObjRef id = 0;
     MemoryLayout layout;
@@ -53,6 +63,7 @@ struct AddressSpace {
     std::vector<Mapping> mappings; // by address
     std::vector<PageRun> pages;    // by address
     std::vector<PageRun> guards;   // by address, without contents: MADV_GUARD_INSTALL (madvise(2))
+    std::vector<RequestRing> rings;
 };
 
 // Memory that has an inode but no name that lasts: shared anonymous mappings, memfds, System V segments.

@@ -48,12 +48,13 @@ Result<uint64_t> free_place(const model::Tree &tree, const std::vector<os::ProcM
     return (place + margin) / os::batch_layout::page * os::batch_layout::page;
 }
 
-// So many descriptors, from 0, a husk has while it builds its address space: a file each, the executable, the pages.
+// So many descriptors, from 0, a husk has while it builds its address space: a file each, the executable, /dev/null,
+// the pages.
 int numbers_for_mapping(const model::AddressSpace &space) {
     std::set<model::ObjRef> files = {space.executable};
     for (const model::Mapping &mapping : space.mappings)
         files.insert(mapping.file);
-    return static_cast<int>(files.size()) + 1;
+    return static_cast<int>(files.size()) + 2;
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "engine/rebuild/objects.h"
 #include "engine/rebuild/page_copy.h"
 #include "engine/rebuild/page_runs.h"
+#include "engine/rebuild/request_ring.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -232,6 +233,11 @@ Result<> map(const model::AddressSpace &space, const model::Mapping &mapping, co
 Result<> map_all(const model::Tree &tree, const model::AddressSpace &space, const Ranges &kept, Calls &calls,
                  Borrowed &files) {
     for (const model::Mapping &mapping : space.mappings) {
+        if (mapping.kind == model::MappingKind::request_ring) { // its place is reserved
+            TRY(calls.room_for());
+            calls.batch().must("mmap", SYS_mmap, mapping.start, mapping.end - mapping.start, PROT_NONE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        }
         if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
             continue;
         if (const auto *segment = segment_at(tree, mapping)) {
@@ -444,6 +450,12 @@ Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
     TRY(unmap_others(held, kept, calls));
     TRY(place_special(husk, husk.held() ? held.special : husk.shop().special, space, calls));
     TRY(map_all(context.tree, space, kept, calls, files));
+    if (!space.rings.empty()) {
+        const Fd null = TRY(abey::open_file("/dev/null", O_WRONLY));
+        const int number = TRY(files.take(null.get(), "/dev/null"));
+        TRY(calls.flush());
+        TRY(make_request_rings(husk, space, number));
+    }
     TRY(advise_sizes(space.mappings, calls));
     for (const model::PageRun &foreign : part_of(present, space.pages, Match::address, false)) {
         TRY(calls.room_for());
