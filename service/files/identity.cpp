@@ -115,6 +115,13 @@ Result<> describe(const Fd &file, model::Inode &inode) {
     return {};
 }
 
+Result<uint64_t> mount_of(const Fd &file) {
+    struct statx stat = {};
+    if (::statx(file.get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &stat) != 0)
+        return fail(errno, "cannot stat a file");
+    return stat.stx_mnt_id;
+}
+
 bool is_same_inode(const struct stat &a, const struct stat &b) { return a.st_dev == b.st_dev && a.st_ino == b.st_ino; }
 
 std::optional<std::string> difference(const model::Inode &saved, const model::Inode &now, Place place) {

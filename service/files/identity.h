@@ -26,6 +26,9 @@ std::string magic_link(const Fd &file); // "/proc/self/fd/N"
 // Fills identity, mode, owner, links, size, rdev and times. Any kind of descriptor, O_PATH too.
 Result<> describe(const Fd &file, model::Inode &inode);
 
+// The mount that a file was opened through, statx(2); also of O_PATH descriptors.
+Result<uint64_t> mount_of(const Fd &file);
+
 // Device and inode number are equal: one inode, seen at one time.
 bool is_same_inode(const struct stat &a, const struct stat &b);
 

@@ -165,8 +165,10 @@ class Keeper final : public engine::FileKeeper {
         std::vector<model::FailedTry> tried;
         for (Strategy strategy : choice.strategies) {
             auto possible = check(strategy, inode, file);
-            if (possible)
+            if (possible) {
+                reserve(strategy, inode, file);
                 return strategy;
+            }
             tried.push_back({strategy, possible.error().message()});
             told.tried.emplace_back(policy::strategy_name(strategy), possible.error().message());
         }
@@ -175,6 +177,7 @@ class Keeper final : public engine::FileKeeper {
 
     Result<> keep(model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
         inode.kept = {};
+        release(inode);
         Need need = TRY_IN(need_of(inode, policy_), "{}: {}", use.described(), printable(inode.path));
         if (need == Need::none)
             return pin(inode, file, use);
@@ -314,7 +317,7 @@ class Keeper final : public engine::FileKeeper {
         case Strategy::none:
             return fail(0, "the policy refuses it");
         case Strategy::embed:
-            return check_embed(file);
+            return check_embed(inode, file);
         case Strategy::relink:
             if (keep_running_)
                 return fail(0, "its processes go on and could change it");
@@ -334,18 +337,65 @@ class Keeper final : public engine::FileKeeper {
         TRY(check_area(place));
         if (strategy != Strategy::copy)
             return {};
-        return check_space(place.above, TRY(data_size(file)));
+        const auto above = TRY(stat_of(place.above));
+        const auto reserved = reserved_.find(above.st_dev);
+        return check_space(place.above,
+                           TRY(further(inode, file)) + (reserved == reserved_.end() ? 0 : reserved->second));
     }
 
-    [[nodiscard]] Result<> check_embed(const Fd &file) const {
+    static std::pair<uint64_t, uint64_t> key_of(const model::Inode &inode) {
+        return {inode.identity.device, inode.identity.number};
+    }
+
+    // What a plan for this file adds to those that were made before: nothing, when it has one.
+    [[nodiscard]] Result<uint64_t> further(const model::Inode &inode, const Fd &file) const {
+        if (planned_.contains(key_of(inode)))
+            return 0;
+        return data_size(file);
+    }
+
+    // So that all plans together are possible, not only each.
+    void reserve(Strategy strategy, const model::Inode &inode, const Fd &file) {
+        if ((strategy != Strategy::embed && strategy != Strategy::copy) || planned_.contains(key_of(inode)))
+            return;
+        Plan plan{.embedded = strategy == Strategy::embed, .bytes = data_size(file).value_or(0)};
+        if (!plan.embedded)
+            if (const auto place = find_area(policy_.area(inode.path), inode.path, inode.identity))
+                if (const auto stat = stat_of(place->above))
+                    plan.device = stat->st_dev;
+        (plan.embedded ? to_embed_ : reserved_[plan.device]) += plan.bytes;
+        planned_.emplace(key_of(inode), plan);
+    }
+
+    // It is being carried out.
+    void release(const model::Inode &inode) {
+        const auto planned = planned_.find(key_of(inode));
+        if (planned == planned_.end())
+            return;
+        const Plan &plan = planned->second;
+        (plan.embedded ? to_embed_ : reserved_[plan.device]) -= plan.bytes;
+        planned_.erase(planned);
+    }
+
+    // Where embedded contents go, or will.
+    [[nodiscard]] Result<Fd> store() const {
+        for (std::string path = images_; path.size() > 1; path.resize(path.rfind('/')))
+            if (auto directory = open_file(path, O_PATH | O_DIRECTORY))
+                return directory;
+        return fail(ENOENT, "no image is to be written");
+    }
+
+    [[nodiscard]] Result<> check_embed(const model::Inode &inode, const Fd &file) const {
         uint64_t size = TRY(data_size(file));
+        const uint64_t more = TRY(further(inode, file));
         if (size > policy_.limits().embed)
             return fail(EFBIG, "its {} bytes of data are more than embed-limit allows ({})", size,
                         policy_.limits().embed);
-        if (size > policy_.limits().embed_total - std::min(embedded_, policy_.limits().embed_total))
+        if (more > policy_.limits().embed_total - std::min(embedded_ + to_embed_, policy_.limits().embed_total))
             return fail(EFBIG, "all embedded files would be more than embed-total-limit allows ({} bytes)",
                         policy_.limits().embed_total);
-        return {};
+        const auto directory = store();
+        return directory ? check_space(*directory, more + to_embed_) : Result<>();
     }
 
     Result<> carry_out(Strategy strategy, model::Inode &inode, const Fd &file) {
@@ -442,6 +492,14 @@ class Keeper final : public engine::FileKeeper {
     Fd deleted_; // IMAGES/deleted
     uint64_t blob_count_ = 0;
     uint64_t embedded_ = 0; // bytes
+    struct Plan {           // what is to be embedded or copied
+        bool embedded = false;
+        uint64_t bytes = 0;
+        dev_t device = 0; // that the copy goes to
+    };
+    std::map<std::pair<uint64_t, uint64_t>, Plan> planned_; // by device and inode number
+    uint64_t to_embed_ = 0;                                 // bytes of all plans
+    std::map<dev_t, uint64_t> reserved_;
     uint64_t placed_count_ = 0;
     std::map<AreaKey, AreaDirectory> areas_; // references stay valid: placed_ has them
     std::vector<Placed> placed_;

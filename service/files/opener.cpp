@@ -144,9 +144,9 @@ class Opener final : public engine::FileOpener {
         TRY(describe(file, now));
         Place place = Place::same;
         if (where.translated) {
-            // a mount inside the home is not part of what was brought back
+            // a mount inside the home is not part of what was brought back; a subvolume in it is
             Fd base = TRY(open_file(where.base, O_PATH | O_DIRECTORY));
-            if (TRY(stat_of(base)).st_dev == now.identity.device)
+            if (TRY(mount_of(base)) == TRY(mount_of(file)))
                 place = Place::translated;
             if (place == Place::translated && where.home->former) {
                 TRY(verify_former(inode, where));
@@ -242,7 +242,8 @@ class Opener final : public engine::FileOpener {
     // The directory, or the nearest one above it, in which a file could be made again.
     [[nodiscard]] Result<Fd> find_parent(const model::Inode &inode) const {
         Where at = TRY(where(inode.path));
-        Fd directory = TRY(Parent::nearest(at.base, at.path));
+        Fd directory = TRY(Parent::nearest(
+            at.base, at.path, is_kept_by_name(inode) ? Parent::Blocked::refuse : Parent::Blocked::stop_above));
         model::Inode now;
         TRY(describe(directory, now));
         TRY(check_kept_parent(inode, now));
@@ -323,8 +324,8 @@ class Opener final : public engine::FileOpener {
         Fd file = TRY(locate(inode, inode.other_path));
         Where at = TRY(where(inode.path));
         // Only for what /proc shows. Where it is not possible, the file itself is what counts.
-        if (auto parent = Parent::open(at.base, at.path)) {
-            if (auto shown = show_as_deleted(*parent, file))
+        if (auto parent = Parent::open(at.base, at.path, Parent::Blocked::stop_above)) {
+            if (auto shown = show_as_deleted(*parent, inode.path, file))
                 return shown;
         }
         return file;
@@ -349,7 +350,7 @@ class Opener final : public engine::FileOpener {
 
     Result<Fd> make(const model::Inode &inode) {
         Where at = TRY(where(inode.path));
-        Parent parent = TRY(Parent::open(at.base, at.path));
+        Parent parent = TRY(Parent::open(at.base, at.path, Parent::Blocked::stop_above));
         if (inode.naming == Naming::tmpfile && S_ISREG(inode.mode)) {
             auto made = make_unnamed(parent, inode, filler(inode));
             if (made || (made.error().code() != EOPNOTSUPP && made.error().code() != EISDIR))
@@ -361,7 +362,7 @@ class Opener final : public engine::FileOpener {
             KeptFile kept = TRY(find_kept(kept_at.full()));
             Fd file = TRY(open_at(kept.files.get(), kept.name, O_PATH | O_NOFOLLOW));
             TRY(verify(inode, file, kept_at));
-            return show_as_deleted(parent, file);
+            return show_as_deleted(parent, inode.path, file);
         }
         return make_deleted(parent, inode, filler(inode));
     }

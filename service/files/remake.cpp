@@ -3,6 +3,7 @@
 
 #include "files/contents.h"
 #include "files/identity.h"
+#include "files/stage.h"
 
 #include <random>
 #include <ranges>
@@ -27,39 +28,26 @@ Result<Fd> open_part(const Fd &directory, const std::string &name) {
     return Fd(static_cast<int>(fd));
 }
 
-// The parts of a path, without empty ones; ".." is not among what /proc shows.
-Result<std::vector<std::string>> parts_of(const std::string &path) {
-    std::vector<std::string> parts;
-    for (size_t at = 0; at < path.size();) {
-        size_t slash = std::min(path.find('/', at), path.size());
-        std::string part = path.substr(at, slash - at);
-        if (part == ".." || part == "." || part.size() > name_limit || part.find('\0') != std::string::npos)
-            return fail(EINVAL, "{} is not a path as /proc shows them", printable(path));
-        if (!part.empty())
-            parts.push_back(std::move(part));
-        at = slash + 1;
-    }
-    if (parts.empty())
-        return fail(EINVAL, "a path without a name");
-    return parts;
-}
-
-// Calls make(name), which gives 0 or an errno, with the wanted name, and while that is taken with other ones.
-template <class F> Result<std::string> under_free_name(const std::string &wanted, F &&make) {
+// Calls make(linked, opened, name) where the name is free, EEXIST telling that it is not: in the file's own directory;
+// on a stage; in its own directory under other names. `opened` is the directory to open through, `linked` the same one
+// for linkat(2).
+template <class F> Result<Fd> where_free(const Parent &parent, const std::string &path, F &&make) {
     constexpr int tries = 16;
+    const Fd &own = parent.directory();
+    Result<Fd> made = fail(EEXIST, "{} is taken", printable(path));
+    if (!parent.is_blocked())
+        made = make(own, own, parent.name());
+    if (made || made.error().code() != EEXIST)
+        return made;
+    if (const auto stage = Stage::make(own, path))
+        if (auto staged = make(stage->directory(), stage->seen(), parent.name()))
+            return staged;
     std::random_device source;
-    std::string name = wanted;
-    int error = 0;
-    for (int i = 0; i < tries; i++) {
-        error = make(name);
-        if (error == 0)
-            return name;
-        if (error != EEXIST)
-            break;
-        std::string end = fmt::format(".abeyance-{:08x}", source());
-        name = fmt::format(".{}{}", wanted.substr(0, name_limit - end.size() - 1), end);
+    for (int i = 0; i < tries && !made && made.error().code() == EEXIST; i++) {
+        const std::string end = fmt::format(".abeyance-{:08x}", source());
+        made = make(own, own, fmt::format(".{}{}", parent.name().substr(0, name_limit - end.size() - 1), end));
     }
-    return fail(error, "cannot make {}", printable(name));
+    return made;
 }
 
 Result<> remove_name(const Fd &directory, const std::string &name, const Fd &file, uint32_t mode,
@@ -90,19 +78,23 @@ Result<Fd> open_made(const Fd &directory, const std::string &name, uint32_t mode
     return file;
 }
 
-// A new node under a free name or, with `exact`, under its own only; `name` is what it became.
-Result<Fd> make_node_file(const Fd &directory, const model::Inode &inode, bool exact, std::string &name) {
+Result<Fd> make_node_file(const Fd &directory, const std::string &name, const model::Inode &inode) {
     if (S_ISLNK(inode.mode))
         return fail(0, "symbolic links are not made again");
-    if (exact) {
-        if (int error = make_node(directory, name, inode); error != 0)
-            return fail(error, "cannot make {}", printable(name));
-    } else {
-        name = TRY(under_free_name(name, [&](const std::string &one) { return make_node(directory, one, inode); }));
-    }
+    if (int error = make_node(directory, name, inode); error != 0)
+        return fail(error, "cannot make {}", printable(name));
     auto file = open_made(directory, name, inode.mode);
     if (!file)
         ::unlinkat(directory.get(), name.c_str(), S_ISDIR(inode.mode) ? AT_REMOVEDIR : 0);
+    return file;
+}
+
+Result<Fd> make_deleted_node(const Fd &directory, const std::string &name, const model::Inode &inode) {
+    Fd file = TRY(make_node_file(directory, name, inode));
+    auto done = apply_attributes(file, inode);
+    auto removed = remove_name(directory, name, file, inode.mode, 0);
+    TRY(std::move(done));
+    TRY(std::move(removed));
     return file;
 }
 
@@ -111,9 +103,29 @@ Result<Fd> open_tmpfile(const Parent &parent) {
     return open_file(magic_link(directory), O_TMPFILE | O_RDWR, 0600);
 }
 
+// Something else than a directory, or a link that leads to one, has its name.
+bool is_no_directory(const Error &error) { return error.code() == ENOTDIR || error.code() == ELOOP; }
+
 } // namespace
 
-Result<Parent> Parent::open(const std::string &base, const std::string &path) {
+Result<std::vector<std::string>> parts_of(const std::string &path) {
+    std::vector<std::string> parts;
+    for (size_t at = 0; at < path.size();) {
+        size_t slash = std::min(path.find('/', at), path.size());
+        std::string part = path.substr(at, slash - at);
+        // ".." is not among what /proc shows
+        if (part == ".." || part == "." || part.size() > name_limit || part.find('\0') != std::string::npos)
+            return fail(EINVAL, "{} is not a path as /proc shows them", printable(path));
+        if (!part.empty())
+            parts.push_back(std::move(part));
+        at = slash + 1;
+    }
+    if (parts.empty())
+        return fail(EINVAL, "a path without a name");
+    return parts;
+}
+
+Result<Parent> Parent::open(const std::string &base, const std::string &path, Blocked blocked) {
     auto parts = TRY(parts_of(path));
     Parent parent;
     parent.directory_ = TRY(open_file(base, O_PATH | O_DIRECTORY));
@@ -129,18 +141,23 @@ Result<Parent> Parent::open(const std::string &base, const std::string &path) {
                 return fail(errno, "cannot make the directory {} of {}", printable(part), printable(path));
             next = open_part(parent.directory_, part);
         }
+        if (!next && blocked == Blocked::stop_above && is_no_directory(next.error())) {
+            parent.blocked_ = true;
+            break;
+        }
         parent.directory_ = TRY_IN(std::move(next), "{}", printable(path));
     }
     return parent;
 }
 
-Result<Fd> Parent::nearest(const std::string &base, const std::string &path) {
+Result<Fd> Parent::nearest(const std::string &base, const std::string &path, Blocked blocked) {
     auto parts = TRY(parts_of(path));
     parts.pop_back();
     Fd directory = TRY(open_file(base, O_PATH | O_DIRECTORY));
     for (const std::string &part : parts) {
         auto next = open_part(directory, part);
-        if (!next && next.error().code() == ENOENT)
+        if (!next &&
+            (next.error().code() == ENOENT || (blocked == Blocked::stop_above && is_no_directory(next.error()))))
             break;
         directory = TRY_IN(std::move(next), "{}", printable(path));
     }
@@ -161,22 +178,16 @@ Result<std::vector<Parent::Made>> Parent::keep(uint32_t uid, uint32_t gid) {
 }
 
 Result<Fd> make_deleted(const Parent &parent, const model::Inode &inode, const Fill &fill) {
-    const Fd &directory = parent.directory();
-    if (!S_ISREG(inode.mode)) {
-        std::string name = parent.name();
-        Fd file = TRY(make_node_file(directory, inode, false, name));
-        auto done = apply_attributes(file, inode);
-        auto removed = remove_name(directory, name, file, inode.mode, 0);
-        TRY(std::move(done));
-        TRY(std::move(removed));
-        return file;
-    }
-    Fd file;
-    std::string name = TRY(under_free_name(parent.name(), [&](const std::string &one) {
-        file = Fd(::openat(directory.get(), one.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-        return result_of(file.get());
-    }));
-    TRY(remove_name(directory, name, file, inode.mode, 0));
+    if (!S_ISREG(inode.mode))
+        return where_free(parent, inode.path, [&](const Fd &, const Fd &directory, const std::string &name) {
+            return make_deleted_node(directory, name, inode);
+        });
+    const auto make = [&](const Fd &, const Fd &directory, const std::string &name) -> Result<Fd> {
+        Fd made = TRY(open_at(directory.get(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+        TRY(remove_name(directory, name, made, inode.mode, 0));
+        return made;
+    };
+    Fd file = TRY(where_free(parent, inode.path, make));
     TRY(fill(file));
     TRY(apply_attributes(file, inode));
     return file;
@@ -191,9 +202,9 @@ Result<Fd> make_unnamed(const Parent &parent, const model::Inode &inode, const F
 
 Result<Fd> make_named(const Parent &parent, const model::Inode &inode, const Fill &fill) {
     const Fd &directory = parent.directory();
-    std::string name = parent.name();
+    const std::string &name = parent.name();
     if (!S_ISREG(inode.mode)) {
-        Fd file = TRY(make_node_file(directory, inode, true, name));
+        Fd file = TRY(make_node_file(directory, name, inode));
         if (auto done = apply_attributes(file, inode); !done) {
             ::unlinkat(directory.get(), name.c_str(), S_ISDIR(inode.mode) ? AT_REMOVEDIR : 0);
             return std::unexpected(std::move(done).error());
@@ -212,19 +223,19 @@ Result<Fd> make_named(const Parent &parent, const model::Inode &inode, const Fil
     return named;
 }
 
-Result<Fd> show_as_deleted(const Parent &parent, const Fd &file) {
-    const Fd &directory = parent.directory();
-    struct stat before = TRY(stat_of(file));
-    std::string name = TRY(under_free_name(parent.name(), [&](const std::string &one) {
-        return result_of(::linkat(file.get(), "", directory.get(), one.c_str(), AT_EMPTY_PATH));
-    }));
-    auto shown = open_at(directory.get(), name, O_PATH | O_NOFOLLOW);
-    auto removed = remove_name(directory, name, file, before.st_mode, before.st_nlink);
-    TRY(std::move(removed));
-    Fd opened = TRY(std::move(shown));
-    if (!is_same_inode(before, TRY(stat_of(opened))))
-        return fail(EBUSY, "somebody replaced {} while it was opened", printable(name));
-    return opened;
+Result<Fd> show_as_deleted(const Parent &parent, const std::string &path, const Fd &file) {
+    const struct stat before = TRY(stat_of(file));
+    return where_free(parent, path, [&](const Fd &linked, const Fd &directory, const std::string &name) -> Result<Fd> {
+        if (::linkat(file.get(), "", linked.get(), name.c_str(), AT_EMPTY_PATH) != 0)
+            return fail(errno, "cannot make {}", printable(name));
+        auto shown = open_at(directory.get(), name, O_PATH | O_NOFOLLOW);
+        auto removed = remove_name(directory, name, file, before.st_mode, before.st_nlink);
+        TRY(std::move(removed));
+        Fd opened = TRY(std::move(shown));
+        if (!is_same_inode(before, TRY(stat_of(opened))))
+            return fail(EBUSY, "somebody replaced {} while it was opened", printable(name));
+        return opened;
+    });
 }
 
 } // namespace abey::files

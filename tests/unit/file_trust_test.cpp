@@ -331,6 +331,12 @@ TEST_F(Files, DoesNotFollowALinkThatTookADirectorysPlace) {
     fs::create_directory_symlink(home_ + "/other", home_ + "/dir");
     struct stat before = {};
     ASSERT_EQ(::stat((home_ + "/other").c_str(), &before), 0);
+    auto restore = opener();
+    must(restore->check(inode));
+    EXPECT_EQ(shown(must(restore->open(inode, O_RDWR))), home_ + "/dir/data (deleted)");
+    EXPECT_EQ(listed(home_), (std::vector<std::string>{"dir", "other"}));
+    // One that is to have its name again cannot.
+    inode.naming = Naming::named;
     EXPECT_NE(why(opener()->check(inode)).find("symbolic link"), std::string::npos) << why(opener()->check(inode));
     EXPECT_FALSE(opener()->open(inode, O_RDWR));
     struct stat after = {};

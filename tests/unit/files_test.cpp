@@ -174,8 +174,8 @@ TEST_P(EachFileSystem, NeverTouchesWhatHasTheNameNow) {
     must(restore->check(inode));
     Fd again = must(restore->open(inode, O_RDWR));
     EXPECT_EQ(contents(again), "old");
-    EXPECT_TRUE(shown(again).starts_with(home_ + "/.data.abeyance-")) << shown(again);
-    EXPECT_TRUE(shown(again).ends_with(" (deleted)")) << shown(again);
+    EXPECT_EQ(shown(again), home_ + "/data (deleted)");
+    EXPECT_EQ(shown(must(files::reopen(again, O_RDONLY))), home_ + "/data (deleted)");
     EXPECT_EQ(must(stat_of(again)).st_nlink, 0U);
     struct stat after = {};
     ASSERT_EQ(::stat((home_ + "/data").c_str(), &after), 0);
@@ -183,6 +183,59 @@ TEST_P(EachFileSystem, NeverTouchesWhatHasTheNameNow) {
     EXPECT_EQ(after.st_ctim.tv_nsec, before.st_ctim.tv_nsec);
     EXPECT_EQ(must(read_file(home_ + "/data")), "new");
     EXPECT_EQ(listed(home_), std::vector<std::string>{"data"});
+}
+
+TEST_P(EachFileSystem, ShowsThePathThoughADirectoryOfItIsSomethingElseNow) {
+    NEED_DISK(GetParam());
+    policy::Policy policy = rules("\"embed\"");
+    auto keep = keeper(policy);
+    fs::create_directories(home_ + "/a/b");
+    Fd fd = make_file(home_ + "/a/b/data", "x");
+    fs::remove_all(home_ + "/a");
+    model::Inode inode = identified(*keep, fd);
+    must(keep->keep(inode, fd, use));
+    fd.reset();
+    fs::create_directory(home_ + "/elsewhere");
+    for (const bool link : {false, true}) {
+        if (link)
+            fs::create_directory_symlink("elsewhere", home_ + "/a");
+        else
+            make_file(home_ + "/a", "a file");
+        auto restore = opener();
+        must(restore->check(inode));
+        Fd again = must(restore->open(inode, O_RDWR));
+        EXPECT_EQ(shown(again), home_ + "/a/b/data (deleted)");
+        EXPECT_EQ(contents(again), "x");
+        EXPECT_EQ(listed(home_), (std::vector<std::string>{"a", "elsewhere"}));
+        EXPECT_TRUE(listed(home_ + "/elsewhere").empty());
+        fs::remove(home_ + "/a");
+    }
+}
+
+TEST_P(EachFileSystem, DeletedThingsShowTheirPathThoughItIsTaken) {
+    NEED_DISK(GetParam());
+    policy::Policy policy = policy::Policy::defaults();
+    auto keep = keeper(policy);
+    const std::string path = home_ + "/thing";
+    for (const mode_t type : {S_IFDIR, S_IFIFO, S_IFSOCK}) {
+        if (type == S_IFDIR)
+            fs::create_directory(path);
+        else
+            ASSERT_EQ(::mknod(path.c_str(), type | 0640, 0), 0);
+        const Fd fd = must(open_file(path, O_PATH));
+        fs::remove(path);
+        make_file(path, "taken");
+        model::Inode inode = identified(*keep, fd);
+        must(keep->keep(inode, fd, use));
+        auto restore = opener();
+        must(restore->check(inode));
+        const Fd again = must(restore->open(inode, O_PATH));
+        EXPECT_EQ(shown(again), path + " (deleted)");
+        EXPECT_EQ(must(stat_of(again)).st_mode & S_IFMT, type);
+        EXPECT_EQ(must(read_file(path)), "taken");
+        EXPECT_EQ(listed(home_), std::vector<std::string>{"thing"});
+        fs::remove(path);
+    }
 }
 
 TEST_P(EachFileSystem, MakesMissingDirectoriesForAMomentOnly) {

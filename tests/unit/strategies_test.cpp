@@ -38,6 +38,38 @@ TEST_F(Files, ReflinkAndCopyAreClonedAndSurviveUntilTheLastUse) {
     }
 }
 
+TEST_F(Files, PlansForSeveralFilesMustFitTogether) {
+    NEED_DISK("ext4");
+    const auto lacks = [&](const policy::Policy &policy, const std::string &what) {
+        auto keep = keeper(policy);
+        std::string refused;
+        std::vector<std::pair<model::Inode, Fd>> held;
+        for (const char *name : {"/one", "/two", "/three"}) {
+            Fd fd = make_file(home_ + name, std::string(300'000, 'x'));
+            fs::remove(home_ + name);
+            held.emplace_back(identified(*keep, fd), std::move(fd));
+        }
+        for (int again = 0; again < 2; ++again) // the same file with another descriptor counts once
+            for (size_t i = 0; i < 2; ++i)
+                must(keep->plan(held[i].first, held[i].second, use));
+        const auto third = keep->plan(held[2].first, held[2].second, use);
+        EXPECT_FALSE(third);
+        EXPECT_NE(third ? std::string::npos : third.error().message().find(what), std::string::npos)
+            << third.error().message();
+        // What is carried out is not counted twice.
+        for (size_t i = 0; i < 2; ++i)
+            must(keep->keep(held[i].first, held[i].second, use));
+        keep->discard();
+    };
+    lacks(must(policy::Policy::parse("[[file]]\nstrategy = \"embed\"\n[limits]\nembed-total-limit = \"700 kB\"\n",
+                                     "test.toml")),
+          "embed-total-limit");
+    // As little room in the store.
+    ASSERT_EQ(::mount("tmpfs", images_.c_str(), "tmpfs", 0, "size=700k"), 0);
+    lacks(rules("\"embed\""), "bytes are needed");
+    ASSERT_EQ(::umount2(images_.c_str(), MNT_DETACH), 0);
+}
+
 TEST_F(Files, ReflinkTakesFilesThatAreNotCopiedOnWrite) {
     NEED_DISK("btrfs");
     make_file(home_ + "/nocow", "");
