@@ -2,6 +2,7 @@
 #include "snapshot/area.h"
 
 #include "snapshot/changes.h"
+#include "snapshot/nested.h"
 
 #include <array>
 #include <cstdio>
@@ -118,14 +119,15 @@ Result<bool> Area::has_changed_files(const std::string &incoming) const {
         if (!snapshot)
             continue;
         if (const auto found = subvolume_of(*snapshot, name); found && found->uuid == subvolume.parent_uuid)
-            return changed_since(copy, *snapshot, subvolume.created, Compare::files);
+            return TRY(changed_since(copy, *snapshot, subvolume.created, Compare::files)) ||
+                   TRY(nested_have_changed_files(copy, *snapshot));
     }
     return true; // its snapshot is gone: nobody can tell
 }
 
 Result<> Area::retire(const std::string &incoming) const {
     if (!TRY(has_changed_files(incoming)))
-        return delete_subvolume(incoming_, incoming);
+        return delete_all(incoming_, incoming);
     TRY(displace(incoming));
     return {};
 }
@@ -133,7 +135,7 @@ Result<> Area::retire(const std::string &incoming) const {
 Result<> Area::clean() const {
     for (const auto &name : TRY(names_in(incoming_))) {
         if (name == incoming_new) {
-            TRY_IN(delete_subvolume(incoming_, name), "left by a roll-back that was killed");
+            TRY_IN(delete_all(incoming_, name), "left by a roll-back that was killed");
             continue;
         }
         if (name.size() <= uuid_length + 1 || name[uuid_length] != '_')

@@ -4,7 +4,9 @@
 #include "snapshot/area.h"
 #include "snapshot/changes.h"
 #include "snapshot/manifest.h"
+#include "snapshot/nested.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <sys/statvfs.h>
@@ -12,8 +14,6 @@
 
 namespace abey::snapshot {
 namespace {
-
-constexpr size_t nested_shown = 5;
 
 // The home and where it is, checked.
 struct Live {
@@ -38,6 +38,29 @@ Result<> writable(const Fd &directory, const std::string &path) {
         return fail(EROFS, "{}: its file system is mounted read-only: mount it writable", path);
     return {};
 }
+
+// A subvolume that is read-only cannot be renamed into another directory (EROFS); it is so again afterwards.
+class WritableMeanwhile {
+  public:
+    static Result<WritableMeanwhile> make(const Live &home, const std::string &path) {
+        if (!home.subvolume.read_only)
+            return WritableMeanwhile(Fd());
+        TRY(set_read_only(home.directory, false, path));
+        return WritableMeanwhile(TRY(duplicate(home.directory)));
+    }
+    WritableMeanwhile(WritableMeanwhile &&) = default;
+    WritableMeanwhile &operator=(WritableMeanwhile &&) = delete;
+    WritableMeanwhile(const WritableMeanwhile &) = delete;
+    WritableMeanwhile &operator=(const WritableMeanwhile &) = delete;
+    ~WritableMeanwhile() {
+        if (directory_)
+            (void)set_read_only(directory_, true, "");
+    }
+
+  private:
+    explicit WritableMeanwhile(Fd directory) : directory_(std::move(directory)) {}
+    Fd directory_;
+};
 
 class Btrfs final : public Provider {
   public:
@@ -106,16 +129,7 @@ Result<Live> Btrfs::live() const {
 
 Result<Live> Btrfs::savable() const {
     auto home = TRY(live());
-    const auto nested = TRY(nested_in(home.directory, home_, nested_shown + 1));
-    if (!nested.empty()) {
-        std::string names;
-        for (size_t i = 0; i < std::min(nested.size(), nested_shown); ++i)
-            names += (i == 0 ? "" : ", ") + home_ + "/" + nested[i];
-        return fail(ENOTSUP,
-                    "home {} holds other subvolumes, which a snapshot leaves out: {}{}: move them out of the home "
-                    "or turn them into directories",
-                    home_, names, nested.size() > nested_shown ? ", ..." : "");
-    }
+    TRY(nested_of(home.directory, home_));
     return home;
 }
 
@@ -133,7 +147,8 @@ Result<Saved> Btrfs::save(const std::string &id) {
     TRY(checked_id(id));
     const auto home = TRY(live());
     const auto area = TRY(Area::open(parent_));
-    TRY_IN(make_snapshot(home.directory, area.snapshots(), id, true), "home {}", home_);
+    auto nested = TRY(nested_of(home.directory, home_));
+    TRY_IN(save_all(home.directory, area.snapshots(), id, nested), "home {}", home_);
     done("snapshot made");
     const auto made = TRY(open_directory(area.snapshots().get(), id));
     const auto snapshot = TRY(subvolume_of(made, snapshot_path(id)));
@@ -144,13 +159,14 @@ Result<Saved> Btrfs::save(const std::string &id) {
                  .place = snapshot_path(id),
                  .snapshot = snapshot.uuid,
                  // not that of the source now: others may have written since
-                 .generation = snapshot.created};
+                 .generation = snapshot.created,
+                 .nested = std::move(nested)};
 }
 
 Result<> Btrfs::discard(const std::string &id) {
     TRY(checked_id(id));
     const auto area = TRY(Area::open(parent_));
-    TRY_IN(delete_subvolume(area.snapshots(), id), "{}", Area::snapshots_path(parent_));
+    TRY_IN(delete_all(area.snapshots(), id), "{}", Area::snapshots_path(parent_));
     return {};
 }
 
@@ -178,7 +194,7 @@ Result<> Btrfs::remove(const Saved &saved) {
             return {};
         return std::unexpected(directory.error());
     }
-    return delete_subvolume(area.snapshots(), std::filesystem::path(saved.place).filename().string());
+    return delete_all(area.snapshots(), std::filesystem::path(saved.place).filename().string());
 }
 
 Result<> Btrfs::checked_saved(const Live &live, const Saved &saved) const {
@@ -197,12 +213,12 @@ Result<bool> Btrfs::diverged(const Saved &saved) {
     // Delayed inode items are seen by no search before they are in the tree.
     if (::syncfs(home.directory.get()) < 0)
         return fail(errno, "cannot write the dirty data of {} to disk", home_);
-    if (home.subvolume.uuid == saved.source)
-        return TRY_IN(changed_since(home.directory, snapshot, saved.generation), "home {}", home_);
-    // Rolled back to this very state already, by a resume that did not come to its end.
-    if (home.subvolume.parent_uuid == saved.snapshot)
-        return TRY_IN(changed_since(home.directory, snapshot, home.subvolume.created), "home {}", home_);
-    return true;
+    if (home.subvolume.uuid != saved.source && home.subvolume.parent_uuid != saved.snapshot)
+        return true;
+    // Or rolled back to this very state already, by a resume that did not come to its end.
+    const auto since = home.subvolume.uuid == saved.source ? saved.generation : home.subvolume.created;
+    return TRY_IN(changed_since(home.directory, snapshot, since), "home {}", home_) ||
+           TRY_IN(nested_changed(home.directory, snapshot, saved.nested), "home {}", home_);
 }
 
 Result<std::vector<Change>> Btrfs::changes(const Saved &saved, size_t limit) {
@@ -211,10 +227,13 @@ Result<std::vector<Change>> Btrfs::changes(const Saved &saved, size_t limit) {
     const auto snapshot = TRY(opened(saved));
     if (::syncfs(home.directory.get()) < 0)
         return fail(errno, "cannot write the dirty data of {} to disk", home_);
-    if (home.subvolume.uuid == saved.source)
-        return TRY_IN(list_changes(home.directory, snapshot, saved.generation, limit), "home {}", home_);
-    if (home.subvolume.parent_uuid == saved.snapshot)
-        return TRY_IN(list_changes(home.directory, snapshot, home.subvolume.created, limit), "home {}", home_);
+    if (home.subvolume.uuid == saved.source || home.subvolume.parent_uuid == saved.snapshot) {
+        const auto since = home.subvolume.uuid == saved.source ? saved.generation : home.subvolume.created;
+        auto changes = TRY_IN(list_changes(home.directory, snapshot, since, limit), "home {}", home_);
+        TRY_IN(list_nested_changes(home.directory, snapshot, saved.nested, changes, limit), "home {}", home_);
+        std::ranges::sort(changes, {}, &Change::path);
+        return changes;
+    }
     // Another subvolume lies there: nothing is known of what they have in common.
     const auto then = TRY(Manifest::of(snapshot, saved.place));
     const auto now = TRY(Manifest::of(home.directory, home_));
@@ -244,28 +263,34 @@ Result<Displaced> Btrfs::roll_back(const Saved &saved) {
     const auto id = std::filesystem::path(saved.place).filename().string();
     const auto wanted = fmt::format("{}-{}-{}", name_, timestamp(), id);
 
-    TRY_IN(make_snapshot(snapshot, area.incoming(), incoming_new, false), "home {}", home_);
+    TRY_IN(copy_all(snapshot, area.incoming(), incoming_new, saved.nested), "home {}", home_);
     done("copy made");
     const auto copy = TRY(child_subvolume(area.incoming(), incoming_new));
     const auto incoming = Area::incoming_name(copy.uuid, wanted);
     TRY(move_to(area.incoming(), incoming_new, area.incoming(), incoming));
     done("copy named");
+    const auto writable = TRY(WritableMeanwhile::make(home, home_));
     if (const auto exchanged = exchange(area, incoming); !exchanged) {
-        (void)delete_subvolume(area.incoming(), incoming); // if not now, then at the next call
+        (void)delete_all(area.incoming(), incoming); // if not now, then at the next call
         return std::unexpected(exchanged.error());
     }
     done("exchanged");
     const auto displaced = area.displace(incoming);
     if (!displaced) {
         if (exchange(area, incoming)) // only then it is the copy that lies there
-            (void)delete_subvolume(area.incoming(), incoming);
+            (void)delete_all(area.incoming(), incoming);
         return std::unexpected(displaced.error());
     }
     done("displaced");
     if (const auto committed = commit_transaction(area.parent(), parent_); !committed) {
         if (move_to(area.displaced(), *displaced, area.incoming(), incoming) && exchange(area, incoming))
-            (void)delete_subvolume(area.incoming(), incoming);
+            (void)delete_all(area.incoming(), incoming);
         return std::unexpected(committed.error());
+    }
+    // It is the home already: a home that can be written to is no reason to give up.
+    if (home.subvolume.read_only) {
+        if (const auto now = open_directory(area.parent().get(), name_))
+            (void)set_read_only(*now, true, home_);
     }
     return Displaced{
         .home = home_, .place = Area::displaced_path(parent_) + "/" + *displaced, .state = home.subvolume.uuid};
@@ -278,7 +303,7 @@ Result<std::string> Btrfs::copy_out(const Saved &saved) {
     const auto snapshot = TRY(opened(saved));
     const auto id = std::filesystem::path(saved.place).filename().string();
     const auto name = fmt::format("{}-private-{}-{}", name_, timestamp(), id);
-    TRY_IN(make_snapshot(snapshot, area.displaced(), name, false), "home {}", home_);
+    TRY_IN(copy_all(snapshot, area.displaced(), name, saved.nested), "home {}", home_);
     return Area::displaced_path(parent_) + "/" + name;
 }
 
@@ -288,7 +313,7 @@ Result<> Btrfs::drop_copy(const std::string &place) {
     if (place != Area::displaced_path(parent_) + "/" + name)
         return fail(EINVAL, "{} is not a copy of home {}", place, home_);
     const auto area = TRY(Area::open(parent_));
-    return delete_subvolume(area.displaced(), name);
+    return delete_all(area.displaced(), name);
 }
 
 Result<> Btrfs::undo(const Displaced &displaced) {
@@ -305,6 +330,12 @@ Result<> Btrfs::undo(const Displaced &displaced) {
     // Under the name that a copy of ours has, so that whoever comes after a kill does the right thing on either side of
     // the exchange.
     const auto incoming = Area::incoming_name(home.subvolume.uuid, name);
+    const auto former = TRY(open_directory(area.displaced().get(), name));
+    Live put_aside;
+    put_aside.directory = TRY(duplicate(former));
+    put_aside.subvolume = TRY(subvolume_of(former, name));
+    const auto writable = TRY(WritableMeanwhile::make(home, home_));
+    const auto writable_too = TRY(WritableMeanwhile::make(put_aside, displaced.place));
     TRY(move_to(area.displaced(), name, area.incoming(), incoming));
     done("undo named");
     if (const auto exchanged = exchange(area, incoming); !exchanged) {

@@ -3,6 +3,7 @@
 
 #include "engine/os/program.h"
 #include "snapshot/btrfs.h"
+#include "snapshot/mounted_btrfs.h"
 #include "snapshot/none.h"
 #include "snapshot/subvolume.h"
 #include "snapshot/tree.h"
@@ -22,25 +23,34 @@ Result<std::string> real_path(const std::string &home) {
     return real;
 }
 
+bool is_top_of_mount(const Fd &home) {
+    struct statx status {};
+    return ::statx(home.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) != 0 ||
+           (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 // A home that is a mount cannot be exchanged; one beside which others than root may write is not safe with us.
 bool can_be_exchanged(const Fd &home, const std::string &path) {
-    struct statx status {};
     struct stat parent {};
-    return ::statx(home.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) == 0 &&
-           (status.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0 &&
-           ::stat(std::filesystem::path(path).parent_path().c_str(), &parent) == 0 && parent.st_uid == 0 &&
-           (parent.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+    return !is_top_of_mount(home) && ::stat(std::filesystem::path(path).parent_path().c_str(), &parent) == 0 &&
+           parent.st_uid == 0 && (parent.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 Result<std::string> best_for(const std::string &home) {
     const auto directory = TRY_IN(open_directory(AT_FDCWD, home), "home");
-    if (is_btrfs(directory) && is_subvolume(directory))
+    if (is_btrfs(directory) && is_subvolume(directory) && !is_whole_file_system(home))
         return "btrfs";
     if (!can_be_exchanged(directory, home))
         return "none";
     if (can_reflink(home))
         return "reflink";
     return has_program("rsync") ? "rsync" : "none";
+}
+
+Result<std::unique_ptr<Provider>> btrfs_for(const std::string &home) {
+    const auto directory = TRY_IN(open_directory(AT_FDCWD, home), "home");
+    return is_btrfs(directory) && is_subvolume(directory) && is_top_of_mount(directory) ? make_mounted_btrfs(home)
+                                                                                        : make_btrfs(home);
 }
 
 } // namespace
@@ -59,7 +69,7 @@ Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const s
     if (name == "auto")
         kind = TRY(best_for(real));
     if (kind == "btrfs")
-        return make_btrfs(real);
+        return btrfs_for(real);
     if (kind == "none")
         return make_none(real, verified);
     for (const auto tree : {TreeKind::rsync, TreeKind::tar, TreeKind::reflink})
@@ -75,7 +85,9 @@ Result<> discard_saved(const std::string &home, const std::string &id) {
         return {};
     TRY(discard_tree(*real, id));
     const auto directory = open_directory(AT_FDCWD, *real);
-    return directory && is_btrfs(*directory) && is_subvolume(*directory) ? make_btrfs(*real)->discard(id) : Result<>();
+    if (!directory || !is_btrfs(*directory) || !is_subvolume(*directory) || is_whole_file_system(*real))
+        return {};
+    return TRY(btrfs_for(*real))->discard(id);
 }
 
 } // namespace abey::snapshot

@@ -14,15 +14,23 @@
 
 namespace abey::snapshot {
 
+// A subvolume in a home.
+struct Nested {
+    std::string path;       // in the home
+    std::string source;     // UUID
+    bool read_only = false; // at the suspend; its snapshot always is
+};
+
 // What save() made: enough to find it again after a reboot. Goes into the checkpoint's information as JSON.
 struct Saved {
-    std::string provider;    // "btrfs", "rsync", "tar", "reflink", "none"
-    std::string home;        // absolute path of the home at the suspend
-    std::string filesystem;  // UUID
-    std::string source;      // btrfs: UUID of the subvolume that was saved; copies: inode number of the home
-    std::string place;       // absolute path of the snapshot
-    std::string snapshot;    // btrfs: UUID of the snapshot
-    uint64_t generation = 0; // btrfs: transaction that made the snapshot
+    std::string provider;       // "btrfs", "rsync", "tar", "reflink", "none"
+    std::string home;           // absolute path of the home at the suspend
+    std::string filesystem;     // UUID
+    std::string source;         // btrfs: UUID of the subvolume that was saved; copies: inode number of the home
+    std::string place;          // absolute path of the snapshot
+    std::string snapshot;       // btrfs: UUID of the snapshot
+    uint64_t generation = 0;    // btrfs: transaction that made the snapshot
+    std::vector<Nested> nested; // btrfs: further subvolumes that were saved with it, those above before those below
 };
 
 // The state that roll_back() put aside; never deleted by a resume.

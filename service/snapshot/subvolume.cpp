@@ -98,6 +98,13 @@ Result<> make_snapshot(const Fd &source, const Fd &parent, const std::string &na
     return {};
 }
 
+Result<> set_read_only(const Fd &subvolume, bool read_only, const std::string &path) {
+    if (const auto error = btrfs_util_set_subvolume_read_only_fd(subvolume.get(), read_only); error != BTRFS_UTIL_OK)
+        return failed(error,
+                      fmt::format("cannot make the subvolume {} {}", path, read_only ? "read-only" : "writable"));
+    return {};
+}
+
 Result<> delete_subvolume(const Fd &parent, const std::string &name) {
     if (const auto error = btrfs_util_delete_subvolume_fd(parent.get(), name.c_str(), 0);
         error != BTRFS_UTIL_OK && errno != ENOENT)

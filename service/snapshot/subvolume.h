@@ -35,6 +35,7 @@ Result<std::vector<std::string>> nested_in(const Fd &directory, const std::strin
 
 // A snapshot `name` in `parent`; the transaction is on disk when it returns, dirty data of the source included.
 Result<> make_snapshot(const Fd &source, const Fd &parent, const std::string &name, bool read_only);
+Result<> set_read_only(const Fd &subvolume, bool read_only, const std::string &path);
 // ENOENT is no error.
 Result<> delete_subvolume(const Fd &parent, const std::string &name);
 // Waits until the names made so far are on disk; data of files may still be dirty.

@@ -13,6 +13,14 @@ std::string dump(const nlohmann::json &json) {
     return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
+// A path may hold any bytes, a JSON text may not.
+nlohmann::json bytes_of(const std::string &path) { return std::vector<uint8_t>(path.begin(), path.end()); }
+
+std::string text_of(const nlohmann::json &json) {
+    const auto bytes = json.get<std::vector<uint8_t>>();
+    return {bytes.begin(), bytes.end()};
+}
+
 // Runs `read` on the parsed text, and turns what the library throws into an error.
 template <class Read> auto parsed(std::string_view text, Read read) -> Result<decltype(read(nlohmann::json()))> {
     try {
@@ -68,24 +76,34 @@ Result<> unlock(const std::string &images) {
 }
 
 std::string to_json(const snapshot::Saved &saved) {
+    auto nested = nlohmann::json::array();
+    for (const auto &one : saved.nested)
+        nested.push_back({{"path", bytes_of(one.path)}, {"source", one.source}, {"read_only", one.read_only}});
     return dump({{"provider", saved.provider},
                  {"home", saved.home},
                  {"filesystem", saved.filesystem},
                  {"source", saved.source},
                  {"place", saved.place},
                  {"snapshot", saved.snapshot},
-                 {"generation", saved.generation}});
+                 {"generation", saved.generation},
+                 {"nested", std::move(nested)}});
 }
 
 Result<snapshot::Saved> saved_from_json(std::string_view text) {
     return parsed(text, [](const nlohmann::json &json) {
+        std::vector<snapshot::Nested> nested;
+        for (const auto &one : json.value("nested", nlohmann::json::array()))
+            nested.push_back({.path = text_of(one.at("path")),
+                              .source = one.at("source").get<std::string>(),
+                              .read_only = one.at("read_only").get<bool>()});
         return snapshot::Saved{.provider = json.at("provider").get<std::string>(),
                                .home = json.at("home").get<std::string>(),
                                .filesystem = json.at("filesystem").get<std::string>(),
                                .source = json.at("source").get<std::string>(),
                                .place = json.at("place").get<std::string>(),
                                .snapshot = json.at("snapshot").get<std::string>(),
-                               .generation = json.at("generation").get<uint64_t>()};
+                               .generation = json.at("generation").get<uint64_t>(),
+                               .nested = std::move(nested)};
     });
 }
 

@@ -379,7 +379,7 @@ def run(host, checks):
     around(service)
 
 
-def main_of(description, plan, run):
+def main_of(description, plan, run, home="btrfs"):
     """What tests of the service have in common; run(host, checks) does the rest."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True)
@@ -387,7 +387,7 @@ def main_of(description, plan, run):
     options = parser.parse_args()
     checks = Checks(plan, options.tap)
     try:
-        with Host(build=options.build) as host:
+        with Host(build=options.build, home=home) as host:
             try:
                 run(host, checks)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, ValueError,

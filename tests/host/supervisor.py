@@ -27,7 +27,7 @@ import time
 
 EXIT_REBOOT = 133  # systemd-nspawn --keep-unit ends with this when the host asked for a reboot
 BOOT_SECONDS = 60
-MAKE_HOME = {"btrfs": ["mkfs.btrfs", "--quiet"], "ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"]}
+MAKE_HOME = {"btrfs": ["mkfs.btrfs", "--quiet"], "btrfs-mounted": ["mkfs.btrfs", "--quiet"], "ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"]}
 IMAGE_SIZE = 8 << 30  # sparse
 POWEROFF_SECONDS = 20
 THROW_AWAY_FOLDER = "/var/tmp"
@@ -275,6 +275,25 @@ def mount_image(image, place, *make):
     mount("-o", "loop", image, place)
 
 
+def mount_ada(image, area, home):
+    """As installers make it: ada's home is the subvolume users/@ada, mounted on a directory of the disk. The device's path."""
+    top = area / "top"
+    top.mkdir()
+    mount_image(image, top, *MAKE_HOME["btrfs-mounted"])
+    device = subprocess.run(["findmnt", "--noheadings", "--output=SOURCE", top], check=True, capture_output=True, text=True).stdout.strip()
+    fresh = not (top / "users/@ada").exists()
+    if fresh:
+        (top / "users").mkdir()
+        subprocess.run(["btrfs", "subvolume", "create", top / "users/@ada"], check=True, stdout=subprocess.DEVNULL)
+        for entry in (home / "ada").iterdir():
+            shutil.copy2(entry, top / "users/@ada")
+        subprocess.run(["chown", "--recursive", "--reference", home / "ada", top / "users/@ada"], check=True)
+        (top / "users/@ada").chmod(0o700)
+    mount("-t", "btrfs", "-o", "subvol=users/@ada,nosuid,nodev", device, home / "ada")
+    subprocess.run(["umount", top], check=True)
+    return device
+
+
 def prepare_system(root):
     """What makes the machine's own root file system a host of its own. Idempotent: done at each boot."""
     system = root / "etc/systemd/system"
@@ -359,15 +378,18 @@ def boot(directory, options):
     home = options.get("home", "btrfs")
     if home == "tmpfs":
         mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", root / "home")
-    else:
+    elif home != "btrfs-mounted":
         mount_image(directory / "home.img", root / "home", *MAKE_HOME[home])
     prepare_system(root)
     make_users(root, home == "btrfs")
+    device = mount_ada(directory / "home.img", area, root / "home") if home == "btrfs-mounted" else None
     if package:
         enable_package(root, area / "package")
     arguments = ["systemd-nspawn", "--quiet", "--boot", f"--directory={root}", "--machine=testhost", "--register=no",
                  "--keep-unit", "--capability=all", "--private-users=no", "--private-network", "--console=pipe",
                  "--notify-ready=yes", "--link-journal=no", "--timezone=off", "--resolv-conf=off"]
+    if device:
+        arguments.append(f"--bind={device}")
     if os.path.exists("/dev/fuse"):
         arguments.append("--bind=/dev/fuse")
     child = subprocess.Popen(

@@ -299,13 +299,6 @@ TEST_F(BtrfsTest, DiscardsByIdAfterAKill) {
     EXPECT_FALSE(provider_->discard("../../ada"));
 }
 
-TEST_F(BtrfsTest, RefusesNestedSubvolumesByName) {
-    ASSERT_EQ(btrfs_util_create_subvolume((home_ + "/nested").c_str(), 0, nullptr, nullptr), BTRFS_UTIL_OK);
-    const auto prepared = provider_->prepare();
-    ASSERT_FALSE(prepared);
-    EXPECT_NE(prepared.error().message().find(home_ + "/nested"), std::string::npos) << prepared.error().message();
-}
-
 TEST_F(BtrfsTest, RefusesWhatIsNoSubvolume) {
     fs::create_directory(disk_.path() + "/bob");
     const auto directory = make_btrfs(disk_.path() + "/bob")->prepare();

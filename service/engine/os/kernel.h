@@ -62,6 +62,9 @@ inline constexpr int pr_get_memory_merge = 68;
 // include/uapi/linux/mman.h, Linux 6.11
 inline constexpr int map_droppable = 0x08;
 
+// include/uapi/linux/mount.h, Linux 6.5
+inline constexpr unsigned move_mount_beneath = 0x200;
+
 // include/uapi/linux/membarrier.h: which commands there are, and the three that register for what only reaches the
 // threads of one process
 inline constexpr int membarrier_query = 0;

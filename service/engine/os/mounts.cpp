@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/os/mounts.h"
+
+#include "engine/os/fd.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace abey::os {
+namespace {
+
+std::string_view next_field(std::string_view &text) {
+    const size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    return word;
+}
+
+// Space, tab, newline and backslash are written as \040 and so on.
+std::string without_octals(std::string_view text) {
+    std::string plain;
+    for (size_t i = 0; i < text.size(); ++i) {
+        unsigned value = 0;
+        if (text[i] == '\\' && text.size() - i > 3 &&
+            std::from_chars(text.data() + i + 1, text.data() + i + 4, value, 8).ptr == text.data() + i + 4) {
+            plain += static_cast<char>(value);
+            i += 3;
+        } else {
+            plain += text[i];
+        }
+    }
+    return plain;
+}
+
+bool number_in(std::string_view word, uint64_t &number) {
+    return std::from_chars(word.data(), word.data() + word.size(), number).ec == std::errc();
+}
+
+} // namespace
+
+std::vector<MountEntry> mounts_in(std::string_view mountinfo) {
+    std::vector<MountEntry> all;
+    while (!mountinfo.empty()) {
+        const size_t end = std::min(mountinfo.find('\n'), mountinfo.size());
+        std::string_view line = mountinfo.substr(0, end);
+        mountinfo.remove_prefix(std::min(end + 1, mountinfo.size()));
+        // id parent device root mount-point options [optional fields] - type source super-options
+        const size_t separator = line.find(" - ");
+        MountEntry entry;
+        if (separator == std::string_view::npos || !number_in(next_field(line), entry.id) ||
+            !number_in(next_field(line), entry.parent))
+            continue;
+        next_field(line);
+        entry.root = without_octals(next_field(line));
+        entry.point = without_octals(next_field(line));
+        entry.options = next_field(line);
+        line.remove_prefix(line.find("- ") + 2);
+        entry.type = next_field(line);
+        entry.source = without_octals(next_field(line));
+        all.push_back(std::move(entry));
+    }
+    return all;
+}
+
+Result<std::vector<MountEntry>> own_mounts() { return mounts_in(TRY(read_file("/proc/self/mountinfo"))); }
+
+} // namespace abey::os
