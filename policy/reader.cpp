@@ -96,7 +96,7 @@ constexpr std::array<Key<Rules>, 4> retention_keys = {{
     {"min-free", read_amount<retention, &Retention::min_free>},
 }};
 
-constexpr std::array<Key<Rules>, 5> limit_keys = {{
+constexpr std::array<Key<Rules>, 6> limit_keys = {{
     {"embed-limit",
      [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
          rules.limits.embed = TRY(read_size(reader, value));
@@ -110,6 +110,7 @@ constexpr std::array<Key<Rules>, 5> limit_keys = {{
     {"checkpoints-per-user", read_count<user_limits, &UserLimits::checkpoints>},
     {"size-per-user", read_amount<user_limits, &UserLimits::size>},
     {"jobs-per-minute", read_count<user_limits, &UserLimits::jobs_per_minute>},
+    {"application-delay", read_duration<user_limits, &UserLimits::application_delay>},
 }};
 
 constexpr std::array<Key<Rules>, 1> not_lasting_keys = {{

@@ -34,9 +34,10 @@ struct Retention {
 };
 
 struct UserLimits {
-    uint64_t checkpoints = 16;     // of a user, waiting or being made
-    uint64_t size = 64ULL << 30U;  // bytes that they take
-    uint64_t jobs_per_minute = 30; // that a user may start
+    uint64_t checkpoints = 16;      // of a user, waiting or being made
+    uint64_t size = 64ULL << 30U;   // bytes that they take
+    uint64_t jobs_per_minute = 30;  // that a user may start
+    uint64_t application_delay = 5; // seconds that a suspend waits for applications; 0: it does not
     bool operator==(const UserLimits &) const = default;
 };
 

@@ -8,6 +8,7 @@
 #include "daemon/authority.h"
 #include "daemon/checkpoints.h"
 #include "daemon/clients.h"
+#include "daemon/inhibitors.h"
 #include "daemon/late_terminals.h"
 #include "daemon/messenger.h"
 #include "daemon/options.h"
@@ -53,6 +54,12 @@ struct RunningJob {
     bus::Message request;   // check, remove: the call to answer at the end
     bus::Track disconnects; // suspend after the caller has left: that caller
     bus::Slot changes;
+    // suspend: have applications been told; are they waited for
+    bool told = false;
+    struct Unref {
+        void operator()(sd_event_source *source) const;
+    };
+    std::unique_ptr<sd_event_source, Unref> delay;
 };
 
 class Manager {
@@ -60,7 +67,7 @@ class Manager {
     // The bus is attached to the event loop.
     Manager(sd_bus *bus, session::Logind logind)
         : bus_(bus), logind_(std::move(logind)), clients_(bus), messenger_(::sd_bus_get_event(bus)), authority_(bus),
-          triggers_(bus, *this),
+          inhibitors_(::sd_bus_get_event(bus)), triggers_(bus, *this),
           late_terminals_(bus, logind_, [this](const session::Session &login) { on_login(login); }) {}
     Manager(const Manager &) = delete;
     Manager &operator=(const Manager &) = delete;
@@ -84,6 +91,8 @@ class Manager {
     Answer<> diff(const Permit &permit, const std::string &id, sd_bus_message *request);
     Answer<> remove(const Permit &permit, const std::string &id, sd_bus_message *request);
     Answer<> cancel(const Permit &permit, uint32_t number);
+    // Suspends of the session (empty: of all the caller's, root: of everybody's) wait for the descriptor to be closed.
+    Answer<Fd> inhibit(uid_t caller, const std::string &session, const std::string &who, const std::string &why);
     Answer<> set_pinned(const Permit &permit, const std::string &id, bool pinned);
     // Removes what retention says, of one user or of all; tells what. The removals go on afterwards.
     Answer<std::vector<Pruned>> prune(std::optional<uid_t> of, const PruneOptions &options);
@@ -133,6 +142,15 @@ class Manager {
     static int on_unit_changed(sd_bus_message *message, void *userdata, sd_bus_error *error);
     static int on_caller_left(sd_bus_track *track, void *userdata);
 
+    // preparing.cpp
+    void tell_applications(const RunningJob &running, bool begins) const;
+    // Tells applications of a suspend. Those that want to be waited for are: launch() comes later then.
+    bool is_held_up(RunningJob &running);
+    // When starting fails, the job has ended and is gone.
+    void launch(RunningJob &running);
+    void on_inhibitor_released();
+    static int on_delay_over(sd_event_source *source, uint64_t time, void *userdata);
+
     // The glue: *_bus.cpp
     Result<> export_manager();
     Result<> export_jobs();
@@ -152,6 +170,7 @@ class Manager {
     Clients clients_;
     Messenger messenger_;
     Authority authority_;
+    Inhibitors inhibitors_;
     Triggers triggers_;
     LateTerminals late_terminals_;
     Rate rate_;

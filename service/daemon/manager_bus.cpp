@@ -280,6 +280,20 @@ int on_list_jobs(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return result < 0 ? result : ::sd_bus_send(nullptr, reply, nullptr);
 }
 
+int on_inhibit(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    const char *session = nullptr;
+    const char *who = nullptr;
+    const char *why = nullptr;
+    if (const int result = ::sd_bus_message_read(message, "sss", &session, &who, &why); result < 0)
+        return result;
+    const auto taken = [&]() -> Answer<Fd> {
+        const auto caller = TRY(caller_of(message));
+        manager_of(userdata).clients().remember(message, caller);
+        return manager_of(userdata).inhibit(caller, session, who, why);
+    }();
+    return taken ? ::sd_bus_reply_method_return(message, "h", taken->get()) : set_error(error, taken.error());
+}
+
 int on_subscribe(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     const auto caller = caller_of(message);
     if (!caller)
@@ -332,9 +346,12 @@ const sd_bus_vtable manager_vtable[] = {
                             open),
     SD_BUS_METHOD_WITH_ARGS("Prune", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sus)", pruned), on_prune, open),
     SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(osuss)", jobs), on_list_jobs, open),
+    SD_BUS_METHOD_WITH_ARGS("Inhibit", SD_BUS_ARGS("s", session_id, "s", who, "s", why), SD_BUS_RESULT("h", inhibitor),
+                            on_inhibit, open),
     SD_BUS_METHOD_WITH_ARGS("Subscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_subscribe, open),
     SD_BUS_SIGNAL_WITH_ARGS("JobNew", SD_BUS_ARGS("o", job, "s", kind, "s", session_id, "s", checkpoint_id), 0),
     SD_BUS_SIGNAL_WITH_ARGS("JobRemoved", SD_BUS_ARGS("o", job, "s", result, "s", message), 0),
+    SD_BUS_SIGNAL_WITH_ARGS("PrepareForSuspend", SD_BUS_ARGS("b", begins, "s", session_id, "b", keep_running), 0),
     SD_BUS_SIGNAL_WITH_ARGS("CheckpointAdded", SD_BUS_ARGS("s", checkpoint_id, "o", checkpoint), 0),
     SD_BUS_SIGNAL_WITH_ARGS("CheckpointRemoved", SD_BUS_ARGS("s", checkpoint_id, "o", checkpoint), 0),
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),

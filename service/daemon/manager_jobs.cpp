@@ -60,6 +60,10 @@ Result<> Manager::watch(RunningJob &running) {
 
 Answer<> Manager::start_job(RunningJob &running) {
     const auto number = running.job.number;
+    if (is_held_up(running)) {
+        announce(running);
+        return {};
+    }
     if (auto started = systemd::start_unit(bus_, running.unit); !started) {
         auto refusal = refuse(bus::error::failed, "cannot start the worker: {}", started.error().message());
         job::forget(number);
@@ -212,6 +216,8 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     }
     answer_request(running, outcome);
     tell_user(running.job, outcome);
+    if (job.kind == job::Kind::suspend)
+        tell_applications(running, false);
     if (is_public(job.kind))
         clients_.send("JobRemoved", job.uid, [&](sd_bus_message *signal) {
             return ::sd_bus_message_append(signal, "oss", bus::job_path(job.number).c_str(), result,
@@ -322,12 +328,8 @@ void Manager::on_status(RunningJob &running, std::string_view status) {
 int Manager::on_caller_left(sd_bus_track * /*track*/, void *userdata) {
     auto &running = *static_cast<RunningJob *>(userdata);
     auto &manager = *running.manager;
-    if (running.started)
-        return 1;
-    if (auto started = systemd::start_unit(manager.bus_, running.unit); started)
-        running.started = true;
-    else
-        manager.end_job(running, {.message = started.error().message()}, "failed");
+    if (!running.started && !running.told && !manager.is_held_up(running))
+        manager.launch(running);
     return 1; // 0 would have the track call again
 }
 
