@@ -38,7 +38,8 @@ void print_json(const nlohmann::json &document) {
 void print_failure(const std::string &message) { print_json({{"ok", false}, {"error", message}}); }
 
 std::string figures_line(const std::map<std::string, uint64_t> &figures) {
-    constexpr std::array<std::pair<const char *, const char *>, 5> times{{{"frozen_time", "frozen"},
+    constexpr std::array<std::pair<const char *, const char *>, 6> times{{{"frozen_time", "frozen"},
+                                                                          {"snapshot_time", "home"},
                                                                           {"memdump_time", "memory read"},
                                                                           {"memwrite_time", "memory written"},
                                                                           {"restore_time", "restored"},

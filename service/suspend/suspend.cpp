@@ -190,8 +190,11 @@ Result<Report> run(const Request &request) {
     os::fault_point("rescued");
 
     tell("snapshot", 30);
-    if (request.home != nullptr)
+    if (request.home != nullptr) {
+        const auto snapshot = Clock::now();
         undo.saved = TRY(request.home->save(request.id));
+        figures.snapshot_time = since(snapshot);
+    }
 
     tell("memory", 40);
     const auto memory = Clock::now();

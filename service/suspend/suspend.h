@@ -47,6 +47,7 @@ struct Request {
 // The field's names (design section 9); microseconds and pages.
 struct Figures {
     uint64_t freezing_time = 0, frozen_time = 0, memdump_time = 0, memwrite_time = 0;
+    uint64_t snapshot_time = 0; // of the home, while all stands still
     uint64_t pages_scanned = 0, pages_skipped = 0, pages_written = 0;
     uint64_t tasks = 0, threads = 0, descriptors = 0, total_time = 0;
 };
@@ -57,6 +58,7 @@ inline std::map<std::string, uint64_t> named(const Figures &figures) {
             {"frozen_time", figures.frozen_time},
             {"memdump_time", figures.memdump_time},
             {"memwrite_time", figures.memwrite_time},
+            {"snapshot_time", figures.snapshot_time},
             {"pages_scanned", figures.pages_scanned},
             {"pages_skipped", figures.pages_skipped},
             {"pages_written", figures.pages_written},

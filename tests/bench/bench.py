@@ -42,12 +42,10 @@ CASES = {
     "100 processes": (["tree", "100"], None),
     "500 processes": (["tree", "500"], None),
     "2,000 threads": (["threads", "2000"], None),
-    "deleted 1 MiB, reflink": (["file", FILE, str(MIB), "clean"], "reflink"),
-    "deleted 1 MiB, embed": (["file", FILE, str(MIB), "clean"], "embed"),
-    "deleted 1 GiB, reflink": (["file", FILE, str(1024 * MIB), "clean"], "reflink"),
-    "deleted 1 GiB, embed": (["file", FILE, str(1024 * MIB), "clean"], "embed"),
-    "dirty 1 GiB, reflink": (["file", FILE, str(1024 * MIB), "dirty"], "reflink"),
-    "dirty 1 GiB, embed": (["file", FILE, str(1024 * MIB), "dirty"], "embed"),
+    # by each strategy that a file whose last name is gone allows; 256 MiB are what is embedded unless the policy says otherwise
+    **{f"{state} {size}, {strategy}": (["file", FILE, str(bytes), {"deleted": "clean", "dirty": "dirty"}[state]], strategy)
+       for size, bytes in (("1 MiB", MIB), ("256 MiB", 256 * MIB), ("2 GiB", 2048 * MIB)) for state in ("deleted", "dirty")
+       for strategy in ("reflink", "copy", "embed", "empty")},
 }
 FAMILIES = {"processes": ("tree", (10, 100, 1000, 5000)),
             "threads": ("threads", (10, 100, 1000, 5000)),
