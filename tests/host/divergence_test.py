@@ -12,14 +12,15 @@ from adas_session import HOME, LOG, SWAP, AdasSession, abeyctl, complaint, json_
 from checks import Checks, StepFailed, first_line
 from host import Host, HostError
 from observe import Log, cgroup_processes
-from terminal import TerminalError
+from terminal import Terminal, TerminalError
 
 PLAN = ["fail: refused", "fail: it waits on", "keep: refused, all changed files are named",
         "keep: the power fails when one of two files is cut", "keep: at the next boot both are as they were",
         "keep: resumed as [[changed]] says", "keep: counted on",
         "keep: the live home stayed", "checkpointed, it runs on", "suspended once more", "private: resumed", "private: counted on in its own home",
         "private: everybody else has the live home", "private: where it lies is told", "private: it cannot be suspended again",
-        "private: the copy outlives the session", "the older of two checkpoints is resumed", "it goes on from the older moment",
+        "private: the copy outlives the session", "the older of two checkpoints is resumed", "another login's files go on in what was displaced",
+        "that login finds the home by its name", "it cannot be resumed twice", "it goes on from the older moment",
         "its home is that of the older moment", "what was there by then is kept", "nothing is left on its way"]
 
 
@@ -146,7 +147,19 @@ def diverge(host, checks):
     checks.check("private: the copy outlives the session", True, bool(copies) and (copies[0] / "between.txt").exists()
                  and log_of(copies[0]).counts[-1] > count)
 
-    checks.check("the older of two checkpoints is resumed", "status 0", ok(resume(older, "rollback")))
+    with Terminal.login(host, "ada") as other:
+        other.type("exec 7>>of_the_other.txt; echo before >&7; echo ready-$((1+1))\n")
+        other.wait_for("^ready-2$")
+        checks.check("the older of two checkpoints is resumed", "status 0", ok(resume(older, "rollback")))
+        other.type("echo after >&7; ls ~/of_the_other.txt; cd ~; ls | wc -l; echo done-$((1+1))\n")
+        other.wait_for("^done-2$")
+        written = {entry.name: (entry / "of_the_other.txt").read_text() for entry in host.path("/home/.abeyance/displaced").iterdir()
+                   if (entry / "of_the_other.txt").exists()}
+        checks.check("another login's files go on in what was displaced", ["before\nafter\n"], list(written.values()))
+        checks.check("that login finds the home by its name", False, (home / "of_the_other.txt").exists())
+        other.type("exit\n")
+    result = resume(older, "rollback")
+    checks.check("it cannot be resumed twice", "one line, status not 0", complaint(result), result.returncode != 0)
     _, process = runs_on([], count_then)
     log = log_of(home)
     checks.check("it goes on from the older moment", (None, []), (Log.gap(log.counts), log.broken[:2]))

@@ -143,6 +143,7 @@ int main(int argc, char **argv) {
     char text[20] = {};
     EQUAL(3, ::pread(old, text, sizeof text, 0));
     EQUAL("old", std::string(text, 3));
+    EQUAL(scenario::path("taken") + " (deleted)", link_of(old));
     EQUAL("new", scenario::read_file(scenario::path("taken")));
     EQUAL(4, ::pread(stays, text, sizeof text, 0));
     EQUAL(deep + "/stays", link_of(stays));

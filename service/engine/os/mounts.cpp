@@ -62,6 +62,9 @@ std::vector<MountEntry> mounts_in(std::string_view mountinfo) {
     return all;
 }
 
-Result<std::vector<MountEntry>> own_mounts() { return mounts_in(TRY(read_file("/proc/self/mountinfo"))); }
+Result<std::vector<MountEntry>> own_mounts() {
+    const auto text = TRY(read_file("/proc/self/mountinfo"));
+    return mounts_in(text);
+}
 
 } // namespace abey::os

@@ -1,0 +1,108 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What comes back on which file system: files_table.py --build DIR [--markdown FILE]
+
+Runs the tests of files and homes, each on file systems of its own (loop devices, a tmpfs), and the scenarios about files on
+them, and writes what came of it as a table. Needs root.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+
+SYSTEMS = ("btrfs", "ext4", "xfs", "tmpfs", "overlay")
+MARKS = {"passed": "yes", "failed": "**no**", "skipped": "-"}
+HEAD = """# Files and homes, by file system
+
+Written by `tests/files_table.py --markdown`. Each line is a test (`tests/unit/`, `tests/scenarios/`) that was run on a file system of its own:
+*yes*: passed; *-*: the file system has nothing of the kind, or the line is not about it.
+
+Linux {kernel}.
+"""
+
+
+def words(name):
+    """ATestsName -> A tests name."""
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name).lower()
+    return text[0].upper() + text[1:]
+
+
+def run_unit(build, program):
+    """(suite, test, parameter) -> passed, failed or skipped."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.json"
+        subprocess.run([build / "tests/unit" / program, f"--gtest_output=json:{report}"], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False)
+        suites = json.loads(report.read_text())["testsuites"]
+    found = {}
+    for suite in suites:
+        for test in suite["testsuite"]:
+            name, _, parameter = test["name"].partition("/")
+            result = "failed" if "failures" in test else "skipped" if test["result"] == "SKIPPED" else "passed"
+            found[suite["name"].rpartition("/")[2], name, parameter] = result
+    return found
+
+
+def run_scenarios(build, system):
+    """Program -> passed or failed, as meson's test scenario-on-SYSTEM says."""
+    result = subprocess.run(["meson", "test", "-C", str(build), "--no-rebuild", f"scenario-on-{system}", "--verbose"], capture_output=True,
+                            text=True, check=False)
+    found = {}
+    for match in re.finditer(r"^(?:\S+:\s*)?(not ok|ok) \d+ - (\S+)", result.stdout, re.MULTILINE):
+        name = match.group(2)
+        if found.get(name) != "failed":
+            found[name] = "passed" if match.group(1) == "ok" else "failed"
+    return found
+
+
+def table(title, columns, rows):
+    lines = [f"\n## {title}\n", "| what | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for name, results in rows.items():
+        lines.append(f"| {name} | " + " | ".join(MARKS[results.get(column, "skipped")] for column in columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def gather(results, wanted):
+    rows = {}
+    for (suite, name, parameter), result in results.items():
+        column = wanted(suite, parameter)
+        if column:
+            rows.setdefault(words(name) if not suite.endswith("Flags") else "Flags: " + words(name).lower(), {})[column] = result
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True, type=pathlib.Path)
+    parser.add_argument("--markdown", type=pathlib.Path)
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("files_table.py: needs root: it mounts file systems of its own")
+    files, homes = run_unit(options.build, "unit-files"), run_unit(options.build, "unit-snapshot")
+    text = HEAD.format(kernel=platform.release())
+    text += table("Files that a session holds", SYSTEMS, gather(files, lambda suite, parameter: parameter if parameter in SYSTEMS else None))
+    scenarios = {}
+    for system in SYSTEMS:
+        for name, result in run_scenarios(options.build, system).items():
+            scenarios.setdefault(f"`scenario-{name}`", {})[system] = result
+    text += table("Whole programs", SYSTEMS, scenarios)
+    ways = sorted({parameter for suite, _, parameter in homes if suite == "TreeTest"})
+    text += table("Homes that are saved as copies", ways, gather(homes, lambda suite, parameter: parameter if suite == "TreeTest" else None))
+    kinds = {"BtrfsTest": "a subvolume", "MountedHomeTest": "a mount point", "NestedTest": "with subvolumes in it"}
+    text += table("Homes that are subvolumes of btrfs", list(kinds.values()), gather(homes, lambda suite, parameter: kinds.get(suite)))
+    if options.markdown:
+        options.markdown.write_text(text)
+    else:
+        print(text, end="")
+    failed = any(result == "failed" for results in (files, homes) for result in results.values())
+    return 1 if failed or any("failed" in row.values() for row in scenarios.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
