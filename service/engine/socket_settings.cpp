@@ -14,6 +14,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -106,6 +107,7 @@ constexpr std::array table = {
     Option{sol_udp, udp_no_check6_rx},
     Option{sol_udp, udp_segment},
     Option{sol_udp, udp_gro},
+    Option{sol_udp, UDP_CORK},
     Option{sol_udplite, udplite_send_coverage},
     Option{sol_udplite, udplite_receive_coverage},
     Option{SOL_TCP, TCP_NODELAY},

@@ -11,6 +11,8 @@
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
 #include <mqueue.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -408,6 +410,29 @@ class KeepingFiles : public NamedFiles {
     }
     std::vector<std::string> contents, uses;
 };
+
+TEST_F(Kinds, HeldBackDatagramsAreTold) {
+    capture_and_rebuild([] {
+        const sockaddr_in discard = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        const int on = 1;
+        for (const int number : {a, b}) {
+            put(::socket(AF_INET, SOCK_DGRAM, 0), number);
+            must_call(::connect(number, reinterpret_cast<const sockaddr *>(&discard), sizeof discard), "connect");
+            must_call(::setsockopt(number, SOL_UDP, UDP_CORK, &on, sizeof on), "UDP_CORK");
+        }
+        must_call(::send(a, "part", 4, 0), "send");
+    });
+    ASSERT_EQ(findings_.size(), 1U);
+    EXPECT_FALSE(findings_[0].fatal);
+    EXPECT_TRUE(findings_[0].object.starts_with("descriptor 10 (")) << findings_[0].object;
+    EXPECT_NE(findings_[0].reason.find("UDP_CORK"), std::string::npos) << findings_[0].reason;
+    for (const int number : {a, b}) {
+        int corked = 0;
+        socklen_t size = sizeof corked;
+        ASSERT_EQ(::getsockopt(fd(number), SOL_UDP, UDP_CORK, &corked, &size), 0);
+        EXPECT_EQ(corked, 1);
+    }
+}
 
 TEST_F(Kinds, NotificationsOfMessageQueuesAreRefused) {
     Child child([] {

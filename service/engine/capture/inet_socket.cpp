@@ -16,6 +16,9 @@
 #include <optional>
 
 #include <linux/icmp.h>
+#include <linux/sockios.h>
+#include <netinet/udp.h>
+#include <sys/ioctl.h>
 
 namespace abey::capture {
 namespace {
@@ -116,7 +119,17 @@ std::string_view obstacle(const model::InetSocket &socket) {
     return {};
 }
 
+// The parts of a datagram that is not sent yet (udp(7)) can be seen by nobody; that there are some can.
+bool holds_back(const Fd &file, const model::InetSocket &socket) {
+    int waiting = 0;
+    return is_udp(socket.protocol) && has_option(socket, SOL_UDP, UDP_CORK) &&
+           ::ioctl(file.get(), SIOCOUTQ, &waiting) == 0 && waiting > 0;
+}
+
 Result<> complete_datagrams(Context &context, const OpenFiles::Entry &entry, model::InetSocket &socket) {
+    if (holds_back(entry.file, socket))
+        context.findings.push_back(
+            socket_finding(entry.seen, "the data that it holds back (UDP_CORK) cannot be read and is lost"));
     if (!has_unread(entry.file))
         return {};
     if (const std::string_view reason = obstacle(socket); !reason.empty()) {
