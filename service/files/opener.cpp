@@ -67,6 +67,7 @@ class Opener final : public engine::FileOpener {
         Result<> first = cut_.forget();
         flagged_.clear();
         made_.clear();
+        located_.clear();
         made_names_.clear();
         made_directories_.clear();
         auto remove = [&](const std::string &path) {
@@ -299,9 +300,14 @@ class Opener final : public engine::FileOpener {
         const bool by_name = inode.kept.strategy == Strategy::pin ? locate(inode, inode.path).has_value()
                                                                   : inode.kept.strategy == Strategy::none;
         if (by_name && inode.naming != Naming::moved) {
+            if (const auto known = located_.find(inode.id); known != located_.end())
+                return open_again(known->second, inode, flags);
             Fd file = TRY(locate(inode, inode.path));
             auto opened = TRY(open_again(file, inode, flags));
             TRY(note_appended(inode, file));
+            if (located_.size() >= most_located)
+                located_.clear();
+            located_.emplace(inode.id, std::move(file));
             return opened;
         }
         Fd file;
@@ -443,7 +449,10 @@ class Opener final : public engine::FileOpener {
     std::vector<Flagged> flagged_;
     std::set<model::ObjRef> noted_;
     std::map<model::ObjRef, Fd> made_; // O_PATH
-    std::set<std::string> places_;     // kept.place of every inode met
+    // The last few that were found by name, O_PATH: to look for one again takes ten times as long as to open it.
+    static constexpr size_t most_located = 64;
+    std::map<model::ObjRef, Fd> located_;
+    std::set<std::string> places_; // kept.place of every inode met
     std::vector<Parent::Made> made_names_;
     std::vector<Parent::Made> made_directories_;
 };

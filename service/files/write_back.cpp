@@ -5,6 +5,8 @@
 #include "files/identity.h"
 
 #include <algorithm>
+#include <array>
+#include <climits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,12 +24,18 @@ constexpr std::string_view nameless = " (deleted)";
 constexpr decltype(statfs::f_type) XFS_SUPER_MAGIC = 0x58465342;
 #endif
 
-void write_back_file(const std::string &link) {
-    const auto target = read_link(link);
-    if (!target || !target->ends_with(nameless))
+// `link`: in a directory of /proc/PID that is held open, since a look-up of the whole path takes longer than all else.
+bool has_no_name(int directory, const char *link) {
+    std::array<char, PATH_MAX> target; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by readlinkat
+    const ssize_t size = ::readlinkat(directory, link, target.data(), target.size());
+    return size > 0 && std::string_view(target.data(), static_cast<size_t>(size)).ends_with(nameless);
+}
+
+void write_back_file(int directory, const char *link) {
+    if (!has_no_name(directory, link))
         return;
     // what it is must be known before it is opened: a device would notice
-    const auto found = open_file(link, O_PATH);
+    const auto found = open_at(directory, link, O_PATH);
     if (!found)
         return;
     const auto stat = stat_of(*found);
@@ -46,7 +54,7 @@ void write_back(int pid) {
     const std::string process = "/proc/" + std::to_string(pid);
     const std::unique_ptr<DIR, int (*)(DIR *)> stream(::opendir((process + "/fd").c_str()), ::closedir);
     while (const dirent *entry = stream ? ::readdir(stream.get()) : nullptr)
-        write_back_file(process + "/fd/" + entry->d_name);
+        write_back_file(::dirfd(stream.get()), entry->d_name);
     const auto mappings = os::read_proc(pid, "maps");
     std::string_view rest = mappings ? std::string_view(*mappings) : std::string_view();
     while (!rest.empty()) {
@@ -54,7 +62,7 @@ void write_back(int pid) {
         rest.remove_prefix(std::min(line.size() + 1, rest.size()));
         const size_t range = line.find(' ');
         if (line.ends_with(nameless) && line.substr(range).substr(0, 5).ends_with('s'))
-            write_back_file(process + "/map_files/" + std::string(line.substr(0, range)));
+            write_back_file(AT_FDCWD, (process + "/map_files/" + std::string(line.substr(0, range))).c_str());
     }
 }
 

@@ -152,11 +152,17 @@ Result<> adopt(const model::Tree &tree, rebuild::Context &context, rebuild::Fami
     TRY(rebuild::finish(context));
     TRY(each([&](const model::Task &task) { return rebuild::fill_places(context, family.of(task), task); }));
     std::set<model::ObjRef> tables;
-    TRY(each([&](const model::Task &task) {
+    const auto each_whole = [&](const auto &step) {
+        return each([&](const model::Task &outline) -> Result<> {
+            const model::Task task = TRY(context.details.task(outline));
+            return step(task);
+        });
+    };
+    TRY(each_whole([&](const model::Task &task) {
         return rebuild::fill_state(context, family.of(task), task, !tables.insert(task.descriptors).second);
     }));
-    TRY(each([&](const model::Task &task) { return rebuild::fill_threads(context, family.of(task), task); }));
-    return each([&](const model::Task &task) { return rebuild::make_ready(family.of(task), task); });
+    TRY(each_whole([&](const model::Task &task) { return rebuild::fill_threads(context, family.of(task), task); }));
+    return each_whole([&](const model::Task &task) { return rebuild::make_ready(family.of(task), task); });
 }
 
 Result<std::vector<TerminalMaster>> terminals_of(const model::Tree &tree, rebuild::Context &context) {
@@ -188,17 +194,19 @@ Result<bool> held_back(const std::string &lock, const std::string &boot_id) {
 using Tell = std::function<void(const char *phase, int percent)>;
 
 // From nothing to running processes; an error leaves nothing of them.
-Result<> rebuild_tree(const model::Tree &tree, const image::Reader &image, engine::FileOpener &files, bool own_pids,
+Result<> rebuild_tree(image::Outline &outline, const image::Reader &image, engine::FileOpener &files, bool own_pids,
                       Report &report, const Tell &tell) {
+    const model::Tree &tree = outline.tree;
     const auto forking = Clock::now();
     TRY(rebuild::continue_clocks(tree.clocks, tree.machine.boot_id));
     Fd pidfd;
-    const auto shop = TRY(rebuild::Workshop::open(tree, pidfd));
+    const auto shop = TRY(rebuild::Workshop::open(tree, outline.footprint, pidfd));
     const os::OneCpu together; // with the husks, which get their own CPUs in the end
     std::optional<rebuild::Reaper> reaper;
     if (own_pids)
         reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));
     rebuild::Context context(tree, files, TRY(image.pages()));
+    context.details = image.details(outline);
     const std::string lock = store::network_lock_of(image.about());
     context.keeps_connections = TRY(held_back(lock, tree.machine.boot_id));
     rebuild::Cgroups cgroups;
@@ -266,7 +274,8 @@ Result<Report> run(const Request &request) {
     tell("check", 0);
     const auto image = TRY(image::Reader::open(request.images));
     TRY(image.verify());
-    const model::Tree tree = TRY(image.tree());
+    image::Outline outline = TRY(image.outline());
+    const model::Tree &tree = outline.tree;
     // An earlier resume may have been killed at its last step.
     TRY(files::put_back(request.images));
     const auto here = TRY(engine::this_machine());
@@ -304,14 +313,14 @@ Result<Report> run(const Request &request) {
         taken = rebuild::taken_id(tree);
     const bool own_pids = request.pids == Pids::in_namespace || (request.pids == Pids::automatic && taken != 0);
     const auto forking = Clock::now();
-    TRY(raise_descriptor_limit()); // the worker holds every open file of the tree at once
+    TRY(raise_descriptor_limit()); // the worker holds many open files of the tree at once
     const Subreaper subreaper;
     auto files = files::make_opener(request.images, homes, request.on_changed);
-    auto done = rebuild_tree(tree, image, *files, own_pids, report, tell);
+    auto done = rebuild_tree(outline, image, *files, own_pids, report, tell);
     // Ids that were free when we looked may have been taken since, above all while a machine boots.
     if (!done && done.error().code() == EEXIST && request.pids == Pids::automatic && !own_pids) {
         files = files::make_opener(request.images, homes, request.on_changed);
-        done = rebuild_tree(tree, image, *files, true, report, tell);
+        done = rebuild_tree(outline, image, *files, true, report, tell);
     }
     TRY(std::move(done));
     home.keep();
@@ -319,9 +328,7 @@ Result<Report> run(const Request &request) {
     // Everything runs: what is left behind is told, and changes nothing about that.
     if (const auto finished = files->finish(request.keep_checkpoint); !finished)
         report.left_behind = finished.error().message();
-    for (const auto &[id, space] : tree.address_spaces)
-        for (const model::PageRun &run : space.pages)
-            report.figures.pages_restored += run.length / 4096;
+    report.figures.pages_restored += outline.footprint.page_bytes() / 4096;
     report.figures.restore_time = since(forking);
     report.figures.total_time = since(begin);
     tell("release", 100);

@@ -127,6 +127,26 @@ engine::PeerPolicy kept_by_themselves(engine::PeerPolicy policy) {
     };
 }
 
+// Saves what is large as soon as it has been captured; what all else needs of it stays in the tree.
+Result<> save_large(model::Tree &tree, model::Task &task, int pid, image::PageWriter &pages, image::Writer &image,
+                    Figures &figures) {
+    if (const auto space = tree.address_spaces.find(task.address_space); space != tree.address_spaces.end()) {
+        const auto begin = Clock::now();
+        TRY(pages.plan(pid, space->second));
+        figures.memdump_time += since(begin);
+        TRY(image.add(space->second));
+        tree.address_spaces.erase(space);
+    }
+    TRY(image.add(task));
+    ++figures.tasks;
+    figures.threads += task.threads.size();
+    task.threads = {};
+    task.actions = {};
+    task.pending = {};
+    task.posix_timers = {};
+    return {};
+}
+
 // The checkpoint is durable: without the lock it loses connections, nothing else.
 void hold_back(const std::string &lock, capture::Context &context) {
     const auto locked = os::lock_for_good(lock, capture::kept_connections(context));
@@ -182,6 +202,8 @@ Result<Report> run(const Request &request) {
     ask_policy(context, *request.policy);
     if (request.keep_running)
         context.peers = kept_by_themselves(std::move(context.peers));
+    image::PageWriter pages(still.processes().size() > 1);
+    context.captured = [&](int pid, model::Task &task) { return save_large(tree, task, pid, pages, image, figures); };
     TRY(capture::capture_tree(context, still));
     os::fault_point("captured");
 
@@ -198,16 +220,9 @@ Result<Report> run(const Request &request) {
 
     tell("memory", 40);
     const auto memory = Clock::now();
-    image::PageWriter pages(still.processes().size() > 1);
-    size_t live = 0;
-    for (const capture::Stopped &process : still.processes()) {
-        const model::Task &task = tree.tasks.at(live++);
-        if (task.address_space != 0)
-            TRY(pages.plan(process.pid, tree.address_spaces.at(task.address_space)));
-    }
     for (const auto &[id, file] : context.state<capture::SharedMemories>().readable)
         TRY(pages.plan(file, tree.shared_memory.at(id)));
-    figures.memdump_time = since(memory);
+    figures.memdump_time += since(memory);
     image.add_digests("pages-1", TRY(pages.write(image.pages())));
     figures.memwrite_time = since(memory);
     os::fault_point("memory");
@@ -222,11 +237,9 @@ Result<Report> run(const Request &request) {
     figures.pages_scanned = pages.figures().scanned;
     figures.pages_skipped = pages.figures().skipped;
     figures.pages_written = pages.figures().written;
-    figures.tasks = tree.tasks.size();
-    for (const model::Task &task : tree.tasks)
-        figures.threads += task.threads.size();
     for (const auto &[id, table] : tree.descriptor_tables)
         figures.descriptors += table.descriptors.size();
+    tree.tasks.clear(); // they are saved
     TRY(image.write(tree));
     TRY(files->sync());
     auto description = TRY(about(request, undo.saved));

@@ -6,6 +6,7 @@
 // Goes to the background in a session of its own, sets itself up, and only then lets the command that was started end
 // with the pid of what stays on stdout. What stays holds nothing of the terminal and sleeps.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -75,27 +76,30 @@ void say_nothing_more() {
     close(null);
 }
 
-// Children of one parent; every one has its own descriptors before this returns.
-void hold_tree(long processes) {
+// A child with descriptors of its own, once it has set itself up.
+template <class SetUp> void fork_child(SetUp set_up) {
     int ready[2];
     check(pipe(ready) == 0, "pipe");
-    for (long count = 1; count < processes; ++count) {
-        const pid_t child = fork();
-        check(child >= 0, "fork");
-        if (child == 0) {
-            check(dup2(ready[1], 3) == 3 && close_range(4, ~0U, 0) == 0, "close_range"); // nothing of the parent's
-            hold_descriptors();
-            say_nothing_more();
-            check(write(3, "r", 1) == 1, "write");
-            close(3);
-            sleep_on();
-        }
+    const pid_t child = fork();
+    check(child >= 0, "fork");
+    if (child == 0) {
+        check(dup2(ready[1], 3) == 3 && close_range(4, ~0U, 0) == 0, "close_range"); // nothing of the parent's
+        set_up();
+        say_nothing_more();
+        check(write(3, "r", 1) == 1, "write");
+        close(3);
+        sleep_on();
     }
     close(ready[1]);
     char byte = 0;
-    for (long count = 1; count < processes; ++count)
-        check(read(ready[0], &byte, 1) == 1, "a process of the tree has failed: read");
+    check(read(ready[0], &byte, 1) == 1, "a process of the tree has failed: read");
     close(ready[0]);
+}
+
+// Children of one parent; every one has its own descriptors before this returns.
+void hold_tree(long processes) {
+    for (long count = 1; count < processes; ++count)
+        fork_child(hold_descriptors);
     hold_descriptors();
 }
 
@@ -104,13 +108,20 @@ void hold_threads(long threads) {
         std::thread(sleep_on).detach();
 }
 
+// No process has more than ten thousand of them: children of the first have the others.
 void hold_many_descriptors(long descriptors) {
+    constexpr long most = 10000;
     rlimit limit = {};
     check(getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
     limit.rlim_cur = limit.rlim_max;
     check(setrlimit(RLIMIT_NOFILE, &limit) == 0, "setrlimit");
-    for (long count = 0; count < descriptors; ++count)
-        check(open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0, "open /etc/passwd");
+    const auto hold = [](long count) {
+        for (; count > 0; --count)
+            check(open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0, "open /etc/passwd");
+    };
+    for (long others = descriptors - most; others > 0; others -= most)
+        fork_child([&] { hold(std::min(others, most)); });
+    hold(std::min(descriptors, most));
 }
 
 void hold_deleted_file(const char *path, size_t size, bool clean) {

@@ -29,6 +29,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 MODES = ["native", "plain", "keep-running", "killed", "twice"]
 SKIP = 77
+FEW_DESCRIPTORS = {"many_descriptors": 1000}  # programs that run, with the engine, under a limit of open files
 PATIENCE = 60  # seconds for a program to become ready, or to tell its result
 
 
@@ -219,8 +220,9 @@ def run_outside(mode, program, engine, kind=""):
     directory = tempfile.mkdtemp(prefix="abey-scenario-")
     os.chmod(directory, 0o777)  # a program may have become somebody else
     try:
+        few = FEW_DESCRIPTORS.get(pathlib.Path(program).name.removeprefix("scenario-"))
         done = subprocess.run(
-            ["unshare", "--fork", "--pid", "--mount", "--ipc", "--net", "--mount-proc", "--kill-child", sys.executable, __file__,
+            [*(["prlimit", f"--nofile={few}:{few}"] if few else []), "unshare", "--fork", "--pid", "--mount", "--ipc", "--net", "--mount-proc", "--kill-child", sys.executable, __file__,
              "--inside", mode, program, directory, engine, kind],
             capture_output=True, text=True, timeout=400, check=False, stdin=subprocess.DEVNULL)
         text = (done.stdout + done.stderr).strip().replace("\n", " / ")

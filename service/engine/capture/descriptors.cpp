@@ -26,6 +26,8 @@ struct Tables {
     bool limit_raised = false;
 };
 
+constexpr size_t info_limit = 64U << 20U; // a line for each watch of an inotify file
+
 // /proc/PID/fd and fdinfo, held open: a look-up by path costs as much as all the rest of looking at a descriptor.
 class ProcDescriptors {
   public:
@@ -69,8 +71,17 @@ class ProcDescriptors {
             return fail(errno, "cannot see what it is");
         return std::string(target.data(), static_cast<size_t>(size));
     }
+    // A read that is not filled has seen all: the kernel makes the text in one piece.
     [[nodiscard]] Result<std::string> info(int number) const {
-        return read_file_at(infos_.get(), std::to_string(number));
+        const Fd file = TRY(open_at(infos_.get(), std::to_string(number), O_RDONLY));
+        std::array<char, 2048> text; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by read
+        const ssize_t size = ::read(file.get(), text.data(), text.size());
+        if (size < 0)
+            return fail(errno, "cannot see its state");
+        std::string info(text.data(), static_cast<size_t>(size));
+        if (info.size() == text.size())
+            info += TRY(read_all(file, info_limit));
+        return info;
     }
 
   private:
@@ -151,7 +162,7 @@ Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, in
 Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::string &comm, int pidfd) {
     auto &tables = context.state<Tables>();
     if (!tables.limit_raised) {
-        TRY(raise_descriptor_limit()); // the worker holds every open file of the session at once
+        TRY(raise_descriptor_limit()); // the worker holds some open files of the session all the time
         tables.limit_raised = true;
     }
     if (const auto known = tables.by_pid.find(pid); known != tables.by_pid.end()) {

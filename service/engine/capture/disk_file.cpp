@@ -2,6 +2,7 @@
 //
 // What has (or had) a name in a file system: regular files, directories, symbolic links, and anything opened by O_PATH.
 #include "engine/capture/kinds.h"
+#include "engine/capture/open_files.h"
 
 #include <algorithm>
 #include <array>
@@ -32,6 +33,10 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
     if (!seen.link.starts_with('/'))
         return fail(0, "an O_PATH descriptor of something without a path cannot be brought back; end the program that "
                        "holds it");
+    // What is known already has been looked at; many descriptors are of the same few files.
+    if (const auto known = context.state<Inodes>().known.find({seen.stat.st_dev, seen.stat.st_ino});
+        known != context.state<Inodes>().known.end())
+        return model::DiskFile{.inode = known->second};
     struct statfs fs = {};
     if (::fstatfs(seen.file->get(), &fs) < 0)
         return fail(errno, "cannot ask for its file system");

@@ -212,11 +212,14 @@ std::optional<std::pair<model::ObjRef, std::string>> known_inode(Context &contex
         const auto *disk = std::get_if<model::DiskFile>(&open.payload);
         if (disk == nullptr)
             continue;
-        const auto &entry = files.held(id);
-        if (entry.seen.stat.st_ino != line.inode)
+        const auto &inode = context.tree.inodes.at(disk->inode);
+        if (inode.identity.number != line.inode)
             continue;
-        if (const auto same = is_watched(state, entry.file, line); same && *same)
-            return std::pair(disk->inode, context.tree.inodes.at(disk->inode).path);
+        const auto entry = files.get(id);
+        if (!entry)
+            continue; // preflight
+        if (const auto same = is_watched(state, (*entry)->file, line); same && *same)
+            return std::pair(disk->inode, inode.path);
     }
     return std::nullopt;
 }
@@ -278,6 +281,8 @@ Result<> complete(Context &context) {
 
 } // namespace
 
-Kind file_watches_kind() { return {.name = "inotify", .matches = matches, .capture = capture, .complete = complete}; }
+Kind file_watches_kind() {
+    return {.name = "inotify", .matches = matches, .capture = capture, .complete = complete, .held = true};
+}
 
 } // namespace abey::capture

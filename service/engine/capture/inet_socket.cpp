@@ -171,7 +171,7 @@ Finding socket_finding(const Seen &seen, std::string reason, std::string advice,
 }
 
 Kind inet_socket_kind() {
-    return {.name = "internet socket", .matches = matches, .capture = capture, .complete = complete};
+    return {.name = "internet socket", .matches = matches, .capture = capture, .complete = complete, .held = true};
 }
 
 } // namespace abey::capture

@@ -82,6 +82,10 @@ class Context {
     engine::PeerPolicy peers;
     engine::UnixPeerPolicy unix_peers;
 
+    // Called with each task when all that has been captured of it alone is there, which only what holds its memory
+    // still is. It may save task and address space and leave outlines of both in the tree. Empty: nothing is done.
+    std::function<Result<>(int pid, model::Task &task)> captured;
+
     // Does pid belong to the tree?
     std::function<bool(int pid)> is_inside;
 
@@ -97,6 +101,9 @@ struct Kind {
     // Called once when all descriptors of all tasks are known; may be null. Here references between objects are
     // resolved and contents (queues, unread data) are read without consuming them.
     Result<> (*complete)(Context &context);
+    // complete() looks at each open file again, or somebody does when the tasks have gone: a descriptor of ours is kept
+    // for each (OpenFiles::held). Not for kinds of which a session may have tens of thousands.
+    bool held = false;
 };
 
 // All kinds, tried in order.

@@ -173,7 +173,7 @@ Result<> complete(Context &context) {
 } // namespace
 
 Kind message_queue_kind() {
-    return {.name = "POSIX message queue", .matches = matches, .capture = capture, .complete = complete};
+    return {.name = "POSIX message queue", .matches = matches, .capture = capture, .complete = complete, .held = true};
 }
 
 } // namespace abey::capture

@@ -84,7 +84,7 @@ Result<> complete(Context &context) {
 } // namespace
 
 Kind netlink_socket_kind() {
-    return {.name = "netlink socket", .matches = matches, .capture = capture, .complete = complete};
+    return {.name = "netlink socket", .matches = matches, .capture = capture, .complete = complete, .held = true};
 }
 
 } // namespace abey::capture

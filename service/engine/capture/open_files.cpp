@@ -3,6 +3,7 @@
 
 #include "engine/capture/kinds.h"
 #include "engine/os/kernel.h"
+#include "engine/os/procfs.h"
 
 #include <algorithm>
 #include <charconv>
@@ -13,12 +14,17 @@
 namespace abey::capture {
 namespace {
 
-// kcmp(2) of two of our descriptors: 0 the same open file, 1 the first comes before, 2 after.
-long compare(pid_t self, int a, int b) { return ::syscall(SYS_kcmp, self, self, KCMP_FILE, a, b); }
+pid_t self() {
+    static const pid_t pid = ::getpid();
+    return pid;
+}
 
-long compare(pid_t self, int a, const EpollSlot &b) {
+// kcmp(2) of two processes' descriptors: 0 the same open file, 1 the first comes before, 2 after.
+long compare(pid_t first, int a, pid_t second, int b) { return ::syscall(SYS_kcmp, first, second, KCMP_FILE, a, b); }
+
+long compare(pid_t first, int a, const EpollSlot &b) {
     kcmp_epoll_slot slot = {static_cast<uint32_t>(b.epoll), b.number, b.occurrence};
-    return ::syscall(SYS_kcmp, self, self, KCMP_EPOLL_TFD, a, &slot);
+    return ::syscall(SYS_kcmp, first, self(), KCMP_EPOLL_TFD, a, &slot);
 }
 
 Result<model::SignalOwner> signal_owner(const Seen &seen) {
@@ -59,11 +65,13 @@ Result<> add_locks(model::OpenFile &file, const Seen &seen, bool only_posix) {
     return {};
 }
 
-Result<model::OpenFile> capture_file(Context &context, const Seen &seen) {
+// `held`: its kind looks at it again.
+Result<model::OpenFile> capture_file(Context &context, const Seen &seen, bool &held) {
     const auto all = kinds();
     const auto kind = std::ranges::find_if(all, [&](const Kind &k) { return k.matches(seen); });
     if (kind == all.end())
         return std::unexpected(refusal(seen));
+    held = kind->held;
     model::OpenFile file;
     file.flags = seen.flags & ~static_cast<uint32_t>(O_CLOEXEC);
     file.position = seen.info_number("pos", 10).value_or(0);
@@ -76,44 +84,71 @@ Result<model::OpenFile> capture_file(Context &context, const Seen &seen) {
 
 } // namespace
 
-bool OpenFiles::Order::operator()(const Entry &a, const Entry &b) const {
-    return compare(self, a.file.get(), b.file.get()) == 1;
+bool OpenFiles::Order::operator()(const Known &a, const Known &b) const {
+    return a.inode != b.inode ? a.inode < b.inode : compare(a.pid, a.number, b.pid, b.number) == 1;
 }
-bool OpenFiles::Order::operator()(const Entry &a, int b) const { return compare(self, a.file.get(), b) == 1; }
-bool OpenFiles::Order::operator()(int a, const Entry &b) const { return compare(self, a, b.file.get()) == 1; }
-bool OpenFiles::Order::operator()(const Entry &a, const EpollSlot &b) const {
-    return compare(self, a.file.get(), b) == 1;
+bool OpenFiles::Order::operator()(const Known &a, const Ours &b) const {
+    return a.inode != b.inode ? a.inode < b.inode : compare(a.pid, a.number, self(), b.number) == 1;
 }
-bool OpenFiles::Order::operator()(const EpollSlot &a, const Entry &b) const {
-    return compare(self, b.file.get(), a) == 2;
+bool OpenFiles::Order::operator()(const Known &a, const Slot &b) const {
+    return a.inode != b.inode ? a.inode < b.inode : compare(a.pid, a.number, *b.slot) == 1;
+}
+bool OpenFiles::Order::operator()(const Slot &a, const Known &b) const {
+    return a.inode != b.inode ? a.inode < b.inode : compare(b.pid, b.number, *a.slot) == 2;
 }
 
 OpenFiles::Place OpenFiles::look_for(const Fd &file, uint64_t inode) {
     Place place;
-    place.bucket_ = &buckets_[inode]; // stays where it is when others are added
-    place.at_ = place.bucket_->lower_bound(file.get());
-    place.found_ = place.at_ != place.bucket_->end() && !Order()(file.get(), *place.at_);
+    place.at_ = known_.lower_bound(Ours{inode, file.get()});
+    // In preflight a task may have closed what is known by its descriptor: that is like nothing any more.
+    place.found_ = place.at_ != known_.end() && place.at_->inode == inode &&
+                   compare(place.at_->pid, place.at_->number, self(), file.get()) == 0;
     return place;
 }
 
-const OpenFiles::Entry *OpenFiles::find(const EpollSlot &slot, uint64_t inode) const {
-    const auto bucket = buckets_.find(inode);
-    if (bucket == buckets_.end())
-        return nullptr;
-    const auto entry = bucket->second.find(slot);
-    return entry == bucket->second.end() ? nullptr : &*entry;
+std::optional<model::ObjRef> OpenFiles::find(const EpollSlot &slot, uint64_t inode) const {
+    const auto known = known_.find(Slot{inode, &slot});
+    return known == known_.end() ? std::nullopt : std::optional(known->id);
 }
 
-Result<> OpenFiles::add(model::ObjRef id, const Seen &seen, const Place &place) {
-    if (!comparable_ && compare(::getpid(), seen.file->get(), seen.file->get()) != 0)
+Result<std::unique_ptr<OpenFiles::Entry>> OpenFiles::get(model::ObjRef id) const {
+    if (const auto ours = held_.find(id); ours != held_.end())
+        return std::make_unique<Entry>(TRY(duplicate(ours->second->file)), ours->second->seen);
+    const auto [pid, number] = of_tasks_.at(id);
+    const Fd task(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    Fd file(task ? static_cast<int>(::syscall(SYS_pidfd_getfd, task.get(), number, 0)) : -1);
+    if (!file)
+        return fail(errno, "process {}, descriptor {}: cannot get hold of it again", pid, number);
+    std::string comm = os::read_proc(pid, "comm").value_or("?");
+    comm.resize(std::min(comm.find('\n'), comm.size()));
+    Seen seen = TRY(look_at(pid, comm, file));
+    seen.number = number;
+    return std::make_unique<Entry>(std::move(file), std::move(seen));
+}
+
+Result<> OpenFiles::add(model::ObjRef id, const Seen &seen, const Place &place, bool hold) {
+    Known known = {.inode = seen.stat.st_ino, .id = id, .pid = seen.pid, .number = seen.number};
+    // Not so of a task that shares no descriptors with its process's first thread, or has closed it (preflight).
+    const bool of_task = seen.number >= 0 && compare(seen.pid, seen.number, self(), seen.file->get()) == 0;
+    if (!comparable_ && !of_task && compare(self(), seen.file->get(), self(), seen.file->get()) != 0)
         return fail(errno, "cannot compare open files by kcmp(2); the kernel needs CONFIG_KCMP");
     comparable_ = true;
-    const size_t before = place.bucket_->size();
-    const auto entry = place.bucket_->emplace_hint(place.at_, id, TRY(duplicate(*seen.file)), seen);
-    if (place.bucket_->size() == before)
+    Fd ours;
+    if (hold || !of_task) {
+        ours = TRY(duplicate(*seen.file));
+        known.pid = self();
+        known.number = ours.get();
+    }
+    const size_t before = known_.size();
+    known_.emplace_hint(place.at_, known);
+    if (known_.size() == before)
         return fail(EEXIST, "this open file has been seen before");
-    if (id != 0)
-        by_id_[id] = &*entry;
+    if (id == 0)
+        others_.push_back(std::move(ours));
+    else if (ours)
+        held_.emplace(id, std::make_unique<Entry>(std::move(ours), seen));
+    else
+        of_tasks_.emplace(id, std::pair(seen.pid, seen.number));
     return {};
 }
 
@@ -138,19 +173,20 @@ std::expected<uint64_t, std::monostate> Seen::info_number(std::string_view name,
 Result<model::ObjRef> intern(Context &context, const Seen &seen) {
     auto &files = context.state<OpenFiles>();
     const auto place = files.look_for(*seen.file, seen.stat.st_ino);
-    if (const auto *known = place.found()) {
-        if (known->id != 0)
-            TRY(add_locks(context.tree.open_files.at(known->id), seen, true));
-        return known->id;
+    if (const auto known = place.found()) {
+        if (*known != 0)
+            TRY(add_locks(context.tree.open_files.at(*known), seen, true));
+        return *known;
     }
-    auto file = capture_file(context, seen);
+    bool held = false;
+    auto file = capture_file(context, seen, held);
     if (!file) {
         if (context.preflight) // told once, however many descriptors there are
-            TRY(files.add(0, seen, place));
+            TRY(files.add(0, seen, place, false));
         return std::unexpected(std::move(file).error());
     }
     file->id = context.tree.next_id();
-    TRY(files.add(file->id, seen, place));
+    TRY(files.add(file->id, seen, place, held));
     const model::ObjRef id = file->id;
     context.tree.open_files.emplace(id, std::move(*file));
     return id;

@@ -6,6 +6,8 @@
 #include "engine/capture/fdinfo.h"
 #include "engine/capture/kind.h"
 
+#include <memory>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <unordered_map>
@@ -19,11 +21,13 @@ struct EpollSlot {
     uint32_t occurrence = 0;
 };
 
-// Context::state. Keeps one descriptor of ours for each open file, so that kinds can look at it again in complete().
+// Context::state. A task that stands still keeps its open files itself, and a session may have more of them than one
+// process may have descriptors: so most are known by a descriptor of a task. The worker has descriptors of those which
+// no task has one of (on their way in sockets, mapped), and of those whose kind looks at them again in complete().
 class OpenFiles {
   public:
     struct Entry {
-        Entry(model::ObjRef id, Fd file, Seen first) : id(id), file(std::move(file)), seen(std::move(first)) {
+        Entry(Fd file, Seen first) : file(std::move(file)), seen(std::move(first)) {
             seen.file = &this->file;
             seen.info.clear();
         }
@@ -31,7 +35,6 @@ class OpenFiles {
         Entry &operator=(const Entry &) = delete;
         ~Entry() = default;
 
-        model::ObjRef id; // 0: was refused (preflight)
         Fd file;
         Seen seen; // where it was met first
     };
@@ -39,39 +42,55 @@ class OpenFiles {
     // Where an open file is, or belongs: to search costs a dozen system calls, so it is done once.
     class Place;
     [[nodiscard]] Place look_for(const Fd &file, uint64_t inode);
-    // Null when it has not been met yet.
-    [[nodiscard]] const Entry *find(const EpollSlot &slot, uint64_t inode) const;
-    [[nodiscard]] const Entry &held(model::ObjRef id) const { return *by_id_.at(id); }
+    // The open file's id, 0 when it was refused (preflight); nothing when it has not been met yet.
+    [[nodiscard]] std::optional<model::ObjRef> find(const EpollSlot &slot, uint64_t inode) const;
+    // Of a kind with Kind::held.
+    [[nodiscard]] const Entry &held(model::ObjRef id) const { return *held_.at(id); }
+    // Any other, got from its task again. In preflight that may have closed it meanwhile: EBADF.
+    [[nodiscard]] Result<std::unique_ptr<Entry>> get(model::ObjRef id) const;
 
     // `place`: what look_for() has told; others may have been added since.
-    Result<> add(model::ObjRef id, const Seen &seen, const Place &place);
+    Result<> add(model::ObjRef id, const Seen &seen, const Place &place, bool hold);
 
   private:
-    // kcmp(2) tells an order of open files; the buckets keep the number of comparisons small in the usual case, the
-    // order keeps it small when all are of one inode (anonymous inodes).
+    struct Known {
+        uint64_t inode = 0;
+        model::ObjRef id = 0; // 0: was refused (preflight)
+        int pid = 0;          // who has it, maybe we ourselves, at the descriptor
+        int number = -1;
+    };
+    struct Ours {
+        uint64_t inode = 0;
+        int number = -1;
+    };
+    struct Slot {
+        uint64_t inode = 0;
+        const EpollSlot *slot = nullptr;
+    };
+    // By inode, and among those of one inode (all anonymous ones, above all) in the order that kcmp(2) tells.
     struct Order {
         using is_transparent = void;
-        pid_t self = ::getpid();
-        bool operator()(const Entry &a, const Entry &b) const;
-        bool operator()(const Entry &a, int b) const;
-        bool operator()(int a, const Entry &b) const;
-        bool operator()(const Entry &a, const EpollSlot &b) const;
-        bool operator()(const EpollSlot &a, const Entry &b) const;
+        bool operator()(const Known &a, const Known &b) const;
+        bool operator()(const Known &a, const Ours &b) const;
+        bool operator()(const Known &a, const Slot &b) const;
+        bool operator()(const Slot &a, const Known &b) const;
     };
-    using Bucket = std::set<Entry, Order>;
-    std::unordered_map<uint64_t, Bucket> buckets_; // by inode number
-    std::unordered_map<model::ObjRef, const Entry *> by_id_;
-    bool comparable_ = false; // kcmp(2) has worked
+    std::set<Known, Order> known_;
+    std::unordered_map<model::ObjRef, std::unique_ptr<Entry>> held_;
+    std::unordered_map<model::ObjRef, std::pair<int, int>> of_tasks_; // pid and descriptor
+    std::vector<Fd> others_;                                          // refused ones that no task has
+    bool comparable_ = false;                                         // kcmp(2) has worked
 
   public:
     class Place {
       public:
-        [[nodiscard]] const Entry *found() const { return found_ ? &*at_ : nullptr; }
+        [[nodiscard]] std::optional<model::ObjRef> found() const {
+            return found_ ? std::optional(at_->id) : std::nullopt;
+        }
 
       private:
         friend class OpenFiles;
-        Bucket *bucket_ = nullptr;
-        Bucket::iterator at_; // or the one that comes after it
+        std::set<Known, Order>::iterator at_; // or the one that comes after it
         bool found_ = false;
     };
 };

@@ -129,42 +129,52 @@ bool other_end_open(const Fd &end, bool is_reader) {
     return (poll.revents & (is_reader ? POLLHUP : POLLERR)) == 0;
 }
 
+// Which open files of the tree are a pipe's ends, one of each; 0: none.
+struct Ends {
+    model::ObjRef reader = 0, writer = 0;
+};
+
+Result<> complete_one(Context &context, const Ends &ends, model::Pipe &pipe) {
+    const model::ObjRef id = ends.reader != 0 ? ends.reader : ends.writer;
+    const auto some = context.state<OpenFiles>().get(id);
+    if (!some && context.preflight)
+        return {}; // closed meanwhile
+    if (!some)
+        return std::unexpected(some.error());
+    const auto &[file, seen] = **some;
+    // A fifo has a name: whoever is outside can open it again. An end of an unnamed pipe outside is lost for good.
+    const bool outside =
+        pipe.inode == 0 && (ends.reader == 0 || ends.writer == 0) && other_end_open(file, ends.reader != 0);
+    if (outside)
+        context.findings.push_back(
+            {.pid = seen.pid,
+             .comm = seen.comm,
+             .object = fmt::format("descriptor {} ({})", seen.number, seen.link),
+             .reason = fmt::format("the other end of the pipe is held by {}: after the restore it will be closed{}",
+                                   holders_outside(context, pipe.number),
+                                   ends.reader != 0 ? "" : " (writing to it fails with EPIPE)"),
+             .advice = "connect the program to a file or a terminal instead",
+             .fatal = false});
+    if (context.preflight || (ends.reader == 0 && pipe.inode == 0))
+        return {}; // what nobody of the tree can read is not ours
+    // pipe2(2) sets packet mode for the writing end only
+    const uint32_t packets = ends.writer == 0 ? 0 : context.tree.open_files.at(ends.writer).flags & O_DIRECT;
+    TRY_IN(peek(file, seen.flags | packets, pipe), "{}", seen.described());
+    return {};
+}
+
 Result<> complete(Context &context) {
-    struct Ends {
-        const OpenFiles::Entry *reader = nullptr, *writer = nullptr;
-    };
     std::map<model::ObjRef, Ends> all;
-    const auto &files = context.state<OpenFiles>();
     for (const auto &[id, file] : context.tree.open_files)
         if (const auto *end = std::get_if<model::PipeEnd>(&file.payload)) {
             auto &ends = all[end->pipe];
             if ((file.flags & O_ACCMODE) != O_WRONLY)
-                ends.reader = &files.held(id);
+                ends.reader = id;
             if ((file.flags & O_ACCMODE) != O_RDONLY)
-                ends.writer = &files.held(id);
+                ends.writer = id;
         }
-    for (const auto &[id, ends] : all) {
-        auto &pipe = context.tree.pipes.at(id);
-        const auto &some = ends.reader != nullptr ? *ends.reader : *ends.writer;
-        // A fifo has a name: whoever is outside can open it again. An end of an unnamed pipe outside is lost for good.
-        const bool outside = pipe.inode == 0 && (ends.reader == nullptr || ends.writer == nullptr) &&
-                             other_end_open(some.file, ends.reader != nullptr);
-        if (outside)
-            context.findings.push_back(
-                {.pid = some.seen.pid,
-                 .comm = some.seen.comm,
-                 .object = fmt::format("descriptor {} ({})", some.seen.number, some.seen.link),
-                 .reason = fmt::format("the other end of the pipe is held by {}: after the restore it will be closed{}",
-                                       holders_outside(context, pipe.number),
-                                       ends.reader != nullptr ? "" : " (writing to it fails with EPIPE)"),
-                 .advice = "connect the program to a file or a terminal instead",
-                 .fatal = false});
-        if (context.preflight || (ends.reader == nullptr && pipe.inode == 0))
-            continue; // what nobody of the tree can read is not ours
-        // pipe2(2) sets packet mode for the writing end only
-        const uint32_t packets = ends.writer == nullptr ? 0 : ends.writer->seen.flags & O_DIRECT;
-        TRY_IN(peek(some.file, some.seen.flags | packets, pipe), "{}", some.seen.described());
-    }
+    for (const auto &[id, ends] : all)
+        TRY(complete_one(context, ends, context.tree.pipes.at(id)));
     return {};
 }
 

@@ -18,17 +18,16 @@ Result<> complete_one(Context &context, const model::OpenFile &file, model::Poll
     for (const PollLine &line : TRY(parse_poll_lines(info))) {
         const EpollSlot slot = {
             .epoll = entry.file.get(), .number = static_cast<uint32_t>(line.number), .occurrence = line.occurrence};
-        const auto *target = files.find(slot, line.inode);
-        if (target != nullptr && target->id == 0)
+        const auto target = files.find(slot, line.inode);
+        if (target == 0)
             continue; // preflight: already told
-        if (target == nullptr)
+        if (!target)
             return fail(
                 0,
                 "it watches a file, added as descriptor {}, which no process of the session has open any more; end the "
                 "program",
                 line.number);
-        set.targets.push_back(
-            {.number = line.number, .open_file = target->id, .events = line.events, .data = line.data});
+        set.targets.push_back({.number = line.number, .open_file = *target, .events = line.events, .data = line.data});
     }
     return {};
 }
@@ -53,6 +52,8 @@ Result<> complete(Context &context) {
 
 } // namespace
 
-Kind poll_set_kind() { return {.name = "epoll", .matches = matches, .capture = capture, .complete = complete}; }
+Kind poll_set_kind() {
+    return {.name = "epoll", .matches = matches, .capture = capture, .complete = complete, .held = true};
+}
 
 } // namespace abey::capture

@@ -82,9 +82,11 @@ Result<> complete(Context &context) {
         if (of_process == nullptr || of_process->dead || of_process->pid == first_process)
             continue;
         if (std::ranges::none_of(context.tree.tasks,
-                                 [&](const model::Task &task) { return task.pid == of_process->pid; }))
+                                 [&](const model::Task &task) { return task.pid == of_process->pid; })) {
+            const auto holder = TRY(context.state<OpenFiles>().get(id));
             return fail(0, "{}: it is a file of process {} in /proc, which is not part of what is suspended; close it",
-                        context.state<OpenFiles>().held(id).seen.described(), of_process->pid);
+                        holder->seen.described(), of_process->pid);
+        }
     }
     return {};
 }

@@ -40,6 +40,8 @@ Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, 
         task.terminal = TRY(controlling_terminal(context, process.pid, comm));
         TRY(capture_injected(process, status, mappings, gadgets, ids, context.tree, task));
     }
+    if (context.captured)
+        TRY(context.captured(process.pid, task));
     context.tree.tasks.push_back(std::move(task));
     return {};
 }

@@ -290,7 +290,7 @@ Result<bool> add_files_in_flight(Context &context) {
 }
 
 Kind unix_socket_kind() {
-    return {.name = "unix socket", .matches = matches, .capture = capture, .complete = complete};
+    return {.name = "unix socket", .matches = matches, .capture = capture, .complete = complete, .held = true};
 }
 
 } // namespace abey::capture

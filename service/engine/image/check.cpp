@@ -299,17 +299,20 @@ Result<> each(const std::map<model::ObjRef, T> &objects, const char *kind, Check
 
 } // namespace
 
-Result<> check(const model::Tree &tree, uint64_t pages_size) {
+Result<> check(const model::Tree &tree, const model::AddressSpace &space, uint64_t pages_size) {
+    TRY_IN(check_space(tree, space, pages_size), "object {} (address space)", space.id);
+    return {};
+}
+
+Result<> TaskCheck::check(const model::Task &task) {
+    TRY_IN(check_task(tree_, task, pids_, ids_), "process {} ({})", task.pid, task.comm);
+    pids_.insert(task.pid);
+    return {};
+}
+
+Result<> check_objects(const model::Tree &tree, uint64_t pages_size) {
     if (tree.tasks.empty())
         return fail(0, "the checkpoint has no processes; it is damaged");
-    std::set<int> pids;
-    std::set<int> ids;
-    for (const model::Task &task : tree.tasks) {
-        TRY_IN(check_task(tree, task, pids, ids), "process {} ({})", task.pid, task.comm);
-        pids.insert(task.pid);
-    }
-    TRY(each(tree.address_spaces, "address space",
-             [&](const model::AddressSpace &space) { return check_space(tree, space, pages_size); }));
     TRY(each(tree.open_files, "open file",
              [&](const model::OpenFile &file) { return std::visit(PayloadCheck{tree}, file.payload); }));
     TRY(each(tree.descriptor_tables, "descriptor table",

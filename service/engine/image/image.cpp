@@ -101,6 +101,8 @@ Result<Writer> Writer::create(const std::string &directory) {
     }
     writer.handle_ = TRY(open_file(directory, O_RDONLY | O_DIRECTORY));
     writer.pages_ = TRY(open_at(writer.handle_.get(), pages_name, O_RDWR | O_CREAT | O_EXCL, 0600));
+    TRY(writer.tasks_.open(writer.handle_, "tasks"));
+    TRY(writer.objects_.open(writer.handle_, "objects"));
     return writer;
 }
 
@@ -120,10 +122,38 @@ void Writer::discard() noexcept {
         std::filesystem::remove(directory_, ignored);
 }
 
+Result<> Writer::Metadata::open(const Fd &directory, const std::string &name) {
+    name_ = name;
+    file_ = TRY(open_at(directory.get(), name, O_WRONLY | O_CREAT | O_EXCL, 0600));
+    return {};
+}
+
+Result<> Writer::Metadata::append(std::string_view bytes) {
+    constexpr size_t enough = 1U << 16U;
+    unwritten_ += bytes;
+    return unwritten_.size() < enough ? Result<>() : flush();
+}
+
+Result<> Writer::Metadata::flush() {
+    TRY_IN(write_all(file_, unwritten_), "{}", name_);
+    unwritten_.clear();
+    return {};
+}
+
+Result<> Writer::add(const model::Task &task) {
+    return encode(task, [this](std::string_view bytes) { return tasks_.append(bytes); });
+}
+
+Result<> Writer::add(const model::AddressSpace &space) {
+    return encode(space, [this](std::string_view bytes) { return objects_.append(bytes); });
+}
+
 Result<> Writer::write(const model::Tree &tree) {
-    const Encoded encoded = TRY(encode(tree));
-    TRY(write_new(handle_, "tasks", encoded.tasks));
-    return write_new(handle_, "objects", encoded.objects);
+    TRY(encode(
+        tree, [this](std::string_view bytes) { return tasks_.append(bytes); },
+        [this](std::string_view bytes) { return objects_.append(bytes); }));
+    TRY(tasks_.flush());
+    return objects_.flush();
 }
 
 Result<> Writer::commit(const json &about) {
@@ -244,18 +274,58 @@ Result<> Reader::verify() const {
     return {};
 }
 
-Result<model::Tree> Reader::tree() const {
+Result<uint64_t> Reader::size_of_pages() const {
     const auto *pages = manifest_->find(pages_name);
     if (pages == nullptr)
         return fail(0, "{}: the manifest does not name {}; {}", directory_, pages_name, damaged);
-    const std::string tasks = TRY_IN(read_file_at(handle_.get(), "tasks", metadata_limit), "{}", directory_);
-    const std::string objects = TRY_IN(read_file_at(handle_.get(), "objects", metadata_limit), "{}", directory_);
-    auto tree = TRY_IN(decode(tasks, objects, pages->size), "{}", directory_);
-    // what the manifest does not name has not been verified
+    return pages->size;
+}
+
+Result<> Reader::check_kept(const model::Tree &tree) const {
     for (const auto &[id, inode] : tree.inodes)
         if (!inode.kept.blob.empty() && manifest_->find("deleted/" + inode.kept.blob) == nullptr)
             return fail(0, "{}: the manifest does not name deleted/{}; {}", directory_, inode.kept.blob, damaged);
+    return {};
+}
+
+Result<model::Tree> Reader::tree() const {
+    const std::string tasks = TRY_IN(read_file_at(handle_.get(), "tasks", metadata_limit), "{}", directory_);
+    const std::string objects = TRY_IN(read_file_at(handle_.get(), "objects", metadata_limit), "{}", directory_);
+    const uint64_t pages_size = TRY(size_of_pages());
+    auto tree = TRY_IN(decode(tasks, objects, pages_size), "{}", directory_);
+    TRY(check_kept(tree));
     return tree;
+}
+
+Result<Outline> Reader::outline() const {
+    const Fd tasks = TRY(open_at(handle_.get(), "tasks", O_RDONLY | O_NOFOLLOW));
+    const Fd objects = TRY(open_at(handle_.get(), "objects", O_RDONLY | O_NOFOLLOW));
+    const uint64_t pages_size = TRY(size_of_pages());
+    auto outline = TRY_IN(
+        decode_outline([&](const EachRecord &each) { return for_each_record(tasks, "tasks", each); },
+                       [&](const EachRecord &each) { return for_each_record(objects, "objects", each); }, pages_size),
+        "{}", directory_);
+    TRY(check_kept(outline.tree));
+    return outline;
+}
+
+Result<std::string> Reader::piece(const std::string &file, const Extent &extent) const {
+    const Fd from = TRY(open_at(handle_.get(), file, O_RDONLY | O_NOFOLLOW));
+    std::string bytes(extent.size, '\0');
+    TRY_IN(read_at(from, std::as_writable_bytes(std::span(bytes)), extent.offset), "{}/{}", directory_, file);
+    return bytes;
+}
+
+engine::Details Reader::details(const Outline &outline) const {
+    return {.task = [this, &outline](const model::Task &task) -> Result<model::Task> {
+                return decode_task(TRY(piece("tasks", outline.tasks.at(task.pid))));
+            },
+            .address_space = [this, &outline](model::ObjRef id) -> Result<model::AddressSpace> {
+                const auto where = outline.address_spaces.find(id);
+                if (where == outline.address_spaces.end())
+                    return fail(EBADMSG, "the checkpoint has no address space {}", id);
+                return decode_address_space(TRY(piece("objects", where->second)));
+            }};
 }
 
 Result<Fd> Reader::pages() const { return open_at(handle_.get(), pages_name, O_RDONLY | O_NOFOLLOW); }

@@ -4,6 +4,7 @@
 // which is written last and names all others with size and checksum. Without a manifest there is no checkpoint.
 #pragma once
 
+#include "engine/image/convert.h"
 #include "engine/image/digest.h"
 #include "engine/model/tree.h"
 #include "engine/os/fd.h"
@@ -34,6 +35,11 @@ class Writer {
     // The digests of a file whose writer took them, so that it need not be read again.
     void add_digests(const std::string &file, std::vector<Digest> blocks) { digests_[file] = std::move(blocks); }
 
+    // What is large can be written as soon as it is complete, and need not be in the tree any more: a worker that had
+    // it all in memory would grow with the tree.
+    Result<> add(const model::Task &task);
+    Result<> add(const model::AddressSpace &space);
+    // All else.
     Result<> write(const model::Tree &tree);
     // Data to disk, then the manifest, then its name. `about` goes into the manifest: an object, its members as they
     // are.
@@ -46,6 +52,19 @@ class Writer {
     bool made_ = false; // the directory is ours
     Fd handle_;
     Fd pages_;
+    // "tasks" or "objects"
+    class Metadata {
+      public:
+        Result<> open(const Fd &directory, const std::string &name);
+        Result<> append(std::string_view bytes);
+        Result<> flush();
+
+      private:
+        std::string name_;
+        Fd file_;
+        std::string unwritten_;
+    };
+    Metadata tasks_, objects_;
     std::map<std::string, std::vector<Digest>> digests_;
     bool committed_ = false;
 };
@@ -63,6 +82,10 @@ class Reader {
     // All files are there, with the sizes and checksums of the manifest.
     Result<> verify() const;
     Result<model::Tree> tree() const;
+    // The same without what is large (convert.h), and that by pieces. The reader must live as long as the details are
+    // used.
+    Result<Outline> outline() const;
+    [[nodiscard]] engine::Details details(const Outline &outline) const;
     Result<Fd> pages() const;
     // What commit() was given.
     [[nodiscard]] const nlohmann::json &about() const;
@@ -70,6 +93,10 @@ class Reader {
   private:
     Reader();
     struct Manifest;
+    [[nodiscard]] Result<uint64_t> size_of_pages() const;
+    // What the manifest does not name has not been verified.
+    [[nodiscard]] Result<> check_kept(const model::Tree &tree) const;
+    [[nodiscard]] Result<std::string> piece(const std::string &file, const Extent &extent) const;
     std::string directory_;
     Fd handle_;
     std::unique_ptr<Manifest> manifest_;

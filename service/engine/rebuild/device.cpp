@@ -24,7 +24,8 @@ Kind device_kind() {
             .create = create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = nullptr};
+            .finish = nullptr,
+            .late = always_late};
 }
 
 } // namespace abey::rebuild

@@ -20,7 +20,8 @@ Kind disk_file_kind() {
             .create = create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = nullptr};
+            .finish = nullptr,
+            .late = always_late};
 }
 
 } // namespace abey::rebuild

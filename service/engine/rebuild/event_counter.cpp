@@ -27,7 +27,8 @@ Kind event_counter_kind() {
             .create = create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = nullptr};
+            .finish = nullptr,
+            .late = always_late};
 }
 
 } // namespace abey::rebuild

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <set>
 
 #include <linux/sched.h>
 #include <sched.h>
@@ -26,11 +25,7 @@ constexpr uint64_t lowest = 1ULL << 32U;
 constexpr uint64_t highest = 0x7fff00000000;
 constexpr int lowest_worker_number = 64;
 
-Result<uint64_t> free_place(const model::Tree &tree, const std::vector<os::ProcMapping> &own) {
-    std::vector<std::pair<uint64_t, uint64_t>> taken;
-    for (const auto &[id, space] : tree.address_spaces)
-        for (const model::Mapping &mapping : space.mappings)
-            taken.emplace_back(mapping.start, mapping.end);
+Result<uint64_t> free_place(std::vector<std::pair<uint64_t, uint64_t>> taken, const std::vector<os::ProcMapping> &own) {
     for (const os::ProcMapping &mapping : own)
         taken.emplace_back(mapping.start, mapping.end);
     std::sort(taken.begin(), taken.end());
@@ -48,24 +43,15 @@ Result<uint64_t> free_place(const model::Tree &tree, const std::vector<os::ProcM
     return (place + margin) / os::batch_layout::page * os::batch_layout::page;
 }
 
-// So many descriptors, from 0, a husk has while it builds its address space: a file each, the executable, /dev/null,
-// the pages.
-int numbers_for_mapping(const model::AddressSpace &space) {
-    std::set<model::ObjRef> files = {space.executable};
-    for (const model::Mapping &mapping : space.mappings)
-        files.insert(mapping.file);
-    return static_cast<int>(files.size()) + 2;
-}
-
 } // namespace
 
-Result<Workshop> Workshop::open(const model::Tree &tree, Fd &pidfd) {
+Result<Workshop> Workshop::open(const model::Tree &tree, engine::Footprint &footprint, Fd &pidfd) {
     Workshop shop;
     const auto own = TRY(os::read_maps(::getpid()));
     for (const os::ProcMapping &mapping : own)
         if (mapping.name == "[vdso]" || mapping.name == "[vvar]" || mapping.name == "[vvar_vclock]")
             shop.special.push_back(mapping);
-    const uint64_t place = TRY(free_place(tree, own));
+    const uint64_t place = TRY(free_place(footprint.occupied(), own));
     void *wanted = reinterpret_cast<void *>(place); // NOLINT: a chosen address
     if (::mmap(wanted, region_size, PROT_READ | PROT_WRITE | PROT_EXEC,
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != wanted)
@@ -78,8 +64,8 @@ Result<Workshop> Workshop::open(const model::Tree &tree, Fd &pidfd) {
     for (const auto &[id, table] : tree.descriptor_tables)
         for (const model::Descriptor &descriptor : table.descriptors)
             highest_number = std::max(highest_number, descriptor.number);
-    for (const auto &[id, space] : tree.address_spaces)
-        highest_number = std::max(highest_number, numbers_for_mapping(space));
+    // A husk has so many, from 0, while it builds its address space: a file each, /dev/null, the image's pages.
+    highest_number = std::max(highest_number, static_cast<int>(footprint.most_files()) + 2);
     pidfd = Fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
     if (!pidfd)
         return fail(errno, "cannot open a pidfd of the worker");

@@ -27,7 +27,8 @@ struct Workshop {
     std::vector<os::ProcMapping> special; // our own vvar and vDSO mappings: husks inherit them
 
     // Finds the places and maps the region into the worker, from where husks inherit it.
-    static Result<Workshop> open(const model::Tree &tree, Fd &pidfd);
+    // `footprint`: of the tree's address spaces.
+    static Result<Workshop> open(const model::Tree &tree, engine::Footprint &footprint, Fd &pidfd);
 };
 
 // What lies in a husk's memory before it is filled: put there for its children to inherit, or inherited itself.

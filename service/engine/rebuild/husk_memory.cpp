@@ -379,15 +379,15 @@ Result<> finish_mappings(const model::AddressSpace &space, Calls &calls) {
 
 Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
                      const std::vector<const model::Task *> &children) {
-    const auto &spaces = context.tree.address_spaces;
-    const auto own = spaces.find(task.address_space);
-    if (own == spaces.end())
+    if (task.address_space == 0 || children.empty())
         return {};
-    const model::AddressSpace &space = own->second;
+    const model::AddressSpace space = TRY(context.details.address_space(task.address_space));
     Runs common;
     for (const model::Task *child : children)
-        if (const auto other = spaces.find(child->address_space); other != spaces.end())
-            common = united(common, part_of(space.pages, other->second.pages, Match::content, true));
+        if (child->address_space != 0) {
+            const model::AddressSpace other = TRY(context.details.address_space(child->address_space));
+            common = united(common, part_of(space.pages, other.pages, Match::content, true));
+        }
     Held held = husk.held() ? *husk.held() : Held{{}, {}, husk.shop().special};
     common = part_of(common, held.pages, Match::content, false);
     if (common.empty())
@@ -440,7 +440,7 @@ Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
 }
 
 Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
-    const model::AddressSpace &space = *TRY(find(context.tree.address_spaces, task.address_space));
+    const model::AddressSpace space = TRY(context.details.address_space(task.address_space));
     static const Held nothing;
     const Held &held = husk.held() ? *husk.held() : nothing;
     const Ranges kept = kept_of(held, space.mappings);

@@ -55,15 +55,17 @@ Result<> set_login(Husk &husk, const model::Task &task, Calls &calls) {
 
 // pidfd_getfd(2) gives the lowest free number, and the table has been empty: so it is known in advance.
 Result<> set_descriptors(Context &context, Husk &husk, const model::DescriptorTable &table, Calls &calls) {
+    constexpr size_t most_late = 1024; // open in the worker for this one table
+    size_t since = 0;
     int lowest = 0;
     for (const model::Descriptor &descriptor : table.descriptors) {
         TRY(calls.room_for());
         auto &batch = calls.batch();
         const auto what = fmt::format("descriptor {}", descriptor.number);
-        const int source = TRY_IN(context.open_file(descriptor.open_file), "{}", what);
-        const size_t taken =
+        const int source = TRY_IN(take(context, descriptor.open_file), "{}", what);
+        const size_t call =
             batch.must(fmt::format("cannot take {}", what), SYS_pidfd_getfd, husk.shop().worker_number, source, 0);
-        calls.expect(taken, lowest, what);
+        calls.expect(call, lowest, what);
         if (descriptor.number != lowest) {
             batch.must(fmt::format("cannot make {}", what), SYS_dup3, lowest, descriptor.number,
                        descriptor.close_on_exec ? O_CLOEXEC : 0);
@@ -72,6 +74,10 @@ Result<> set_descriptors(Context &context, Husk &husk, const model::DescriptorTa
             if (!descriptor.close_on_exec)
                 batch.must("fcntl", SYS_fcntl, lowest, F_SETFD, 0);
             ++lowest;
+        }
+        if (++since % most_late == 0) {
+            TRY(calls.flush());
+            taken(context);
         }
     }
     return {};
@@ -142,6 +148,7 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
             batch.must("cannot register for membarrier", SYS_membarrier, command, 0);
     TRY(set_limits(task, calls));
     TRY(calls.flush());
+    taken(context);
     const std::string filter = fmt::format("/proc/{}/coredump_filter", husk.pid());
     if (const auto now = read_file(filter); now && std::strtoul(now->c_str(), nullptr, 16) != task.coredump_filter)
         TRY_IN(write_file(filter, fmt::format("0x{:x}", task.coredump_filter)), "cannot set coredump_filter to {:x}",

@@ -3,12 +3,14 @@
 // Making again what is behind descriptors, one Kind for each file in this directory (the twin of capture/kind.h).
 #pragma once
 
+#include "engine/details.h"
 #include "engine/files.h"
 #include "engine/model/tree.h"
 #include "engine/os/batch.h"
 #include "engine/os/fd.h"
 
 #include <any>
+#include <cerrno>
 #include <functional>
 #include <map>
 #include <memory>
@@ -21,7 +23,15 @@ namespace abey::rebuild {
 class Context {
   public:
     Context(const model::Tree &tree, engine::FileOpener &files, Fd pages)
-        : tree(tree), files(files), pages(std::move(pages)) {}
+        : tree(tree), files(files), pages(std::move(pages)) {
+        details.task = [](const model::Task &task) { return Result<model::Task>(task); };
+        details.address_space = [&tree](model::ObjRef id) -> Result<model::AddressSpace> {
+            const auto space = tree.address_spaces.find(id);
+            if (space == tree.address_spaces.end())
+                return fail(EBADMSG, "the checkpoint has no address space {}", id);
+            return space->second;
+        };
+    }
     Context(const Context &) = delete;
     Context &operator=(const Context &) = delete;
     ~Context() = default;
@@ -29,6 +39,8 @@ class Context {
     const model::Tree &tree;
     engine::FileOpener &files;
     const Fd pages; // the image's "pages", for reading
+    // Of a tree that is an outline; it is whole unless somebody sets this.
+    engine::Details details;
 
     // The worker's descriptor for an open file, made when first asked for (by its kind's create). Stays owned by the
     // context.
@@ -77,7 +89,8 @@ struct Kind {
     // A new open file. Status flags, position, owner and locks are set afterwards for all kinds alike (open_files.cpp);
     // the access mode is create's business.
     Result<Fd> (*create)(Context &context, const model::OpenFile &file);
-    // Called once when every open file exists in the worker; may be null. Contents of queues are written here.
+    // Called once when every open file exists in the worker but late ones; may be null. Contents of queues are written
+    // here.
     Result<> (*fill)(Context &context);
     // Calls that only the task itself can make, with its descriptors at their final numbers (epoll_ctl); may be null.
     // Runs as root in the husk. Called for every task and open descriptor of this kind.
@@ -85,6 +98,9 @@ struct Kind {
                         const model::OpenFile &file, os::Batch &batch);
     // Called once when every task has its mappings; may be null.
     Result<> (*finish)(Context &context);
+    // Is that one made when the first task takes it, and closed when the last has? It must not need others that are
+    // open. So a session may have more open files than one process may have descriptors. Null: all at once.
+    bool (*late)(Context &context, const model::OpenFile &file) = nullptr;
 };
 
 // All kinds, by payload.

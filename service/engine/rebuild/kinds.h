@@ -27,6 +27,9 @@ Kind process_file_kind();
 Kind namespace_file_kind();
 Kind message_queue_kind();
 
+// Kind::late of kinds whose open files depend on nothing but themselves.
+inline bool always_late(Context & /*context*/, const model::OpenFile & /*file*/) { return true; }
+
 // The index of an alternative of model::Payload, for Kind::payload.
 template <class T, size_t I = 0> constexpr size_t payload_index() {
     if constexpr (std::is_same_v<T, std::variant_alternative_t<I, model::Payload>>)

@@ -8,9 +8,16 @@
 
 namespace abey::rebuild {
 
-// Makes every open file of the tree in the worker (Context::open_file), fills queues and memory, then sets status
-// flags, positions and locks. The tasks' pids should exist by now: credentials of queued messages name them.
+// Makes every open file of the tree in the worker (Context::open_file) but late ones, fills queues and memory, then
+// sets status flags, positions and locks. The tasks' pids should exist by now: credentials of queued messages name
+// them.
 Result<> fill(Context &context);
+
+// The worker's descriptor of an open file that a task takes for its table; a late one is made. Each descriptor of each
+// table is taken once.
+Result<int> take(Context &context, model::ObjRef file);
+// When the tasks have what they took: closes what no other table needs.
+void taken(Context &context);
 
 // Appends what only the task itself can do once its descriptors have their final numbers: epoll targets, POSIX locks,
 // owners of signals. For each table shared by several tasks only the first call appends something. Before

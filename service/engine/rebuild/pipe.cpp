@@ -3,20 +3,58 @@
 // Pipes and fifos.
 #include "engine/rebuild/kinds.h"
 
+#include <optional>
+#include <unordered_map>
+
 #include <sys/ioctl.h>
 
 namespace abey::rebuild {
 namespace {
 
+// How many open files a pipe's ends are.
+struct Users {
+    size_t readers = 0, writers = 0;
+    bool both = false; // one is open for reading and writing
+};
+
 // Context::state: both ends of each pipe, until it is filled. Then those close which no open file of the tree is; the
-// others belong to the context, and only their numbers are known here.
+// others belong to the context, and only their numbers are known here. A plain pipe is filled as soon as it is made,
+// and its other end stays here until somebody asks for it.
 struct Pipes {
     struct Ends {
         Fd read, write;
         int read_number = -1, write_number = -1;
     };
     std::map<model::ObjRef, Ends> made;
+    std::optional<std::unordered_map<model::ObjRef, Users>> users;
 };
+
+const Users &users_of(Context &context, model::ObjRef pipe) {
+    auto &users = context.state<Pipes>().users;
+    if (!users) {
+        users.emplace();
+        for (const auto &[id, file] : context.tree.open_files)
+            if (const auto *end = std::get_if<model::PipeEnd>(&file.payload)) {
+                auto &own = (*users)[end->pipe];
+                own.readers += (file.flags & O_ACCMODE) != O_WRONLY ? 1 : 0;
+                own.writers += (file.flags & O_ACCMODE) != O_RDONLY ? 1 : 0;
+                own.both |= (file.flags & O_ACCMODE) == O_RDWR;
+            }
+    }
+    return (*users)[pipe];
+}
+
+// Without a name, and with no more than the two open files that pipe2(2) makes.
+bool is_plain_pipe(Context &context, model::ObjRef id) {
+    const auto pipe = context.tree.pipes.find(id);
+    const Users &users = users_of(context, id);
+    return pipe != context.tree.pipes.end() && pipe->second.inode == 0 && users.readers <= 1 && users.writers <= 1 &&
+           !users.both;
+}
+
+bool is_plain(Context &context, const model::OpenFile &file) {
+    return is_plain_pipe(context, std::get<model::PipeEnd>(file.payload).pipe);
+}
 
 Result<> make(Context &context, const model::Pipe &pipe, Pipes::Ends &ends) {
     if (pipe.inode != 0) {
@@ -40,7 +78,31 @@ Result<> make(Context &context, const model::Pipe &pipe, Pipes::Ends &ends) {
     return {};
 }
 
+Result<> fill_one(const model::Pipe &pipe, const Pipes::Ends &ends);
+
+Result<Fd> create_plain(Context &context, const model::OpenFile &file) {
+    const model::ObjRef id = std::get<model::PipeEnd>(file.payload).pipe;
+    const model::Pipe &pipe = context.tree.pipes.at(id);
+    const bool reads = (file.flags & O_ACCMODE) == O_RDONLY;
+    auto &waiting = context.state<Pipes>().made;
+    if (const auto half = waiting.find(id); half != waiting.end()) {
+        Fd end = std::move(reads ? half->second.read : half->second.write);
+        waiting.erase(half);
+        return end;
+    }
+    Pipes::Ends ends;
+    TRY(make(context, pipe, ends));
+    TRY_IN(fill_one(pipe, ends), "pipe {}", id);
+    Fd end = std::move(reads ? ends.read : ends.write);
+    const Users &users = users_of(context, id);
+    if ((reads ? users.writers : users.readers) != 0)
+        waiting.emplace(id, std::move(ends));
+    return end;
+}
+
 Result<Fd> create(Context &context, const model::OpenFile &file) {
+    if (is_plain(context, file))
+        return create_plain(context, file);
     const model::ObjRef id = std::get<model::PipeEnd>(file.payload).pipe;
     const model::Pipe *pipe = TRY(find(context.tree.pipes, id));
     auto &ends = context.state<Pipes>().made[id];
@@ -83,9 +145,15 @@ Result<> fill_one(const model::Pipe &pipe, const Pipes::Ends &ends) {
 
 Result<> fill(Context &context) {
     auto &pipes = context.state<Pipes>();
-    for (const auto &[id, ends] : pipes.made)
+    for (auto made = pipes.made.begin(); made != pipes.made.end();) {
+        const auto &[id, ends] = *made;
+        if (is_plain_pipe(context, id)) { // filled; the other end is still wanted
+            ++made;
+            continue;
+        }
         TRY_IN(fill_one(context.tree.pipes.at(id), ends), "pipe {}", id);
-    pipes.made.clear();
+        made = pipes.made.erase(made);
+    }
     return {};
 }
 
@@ -97,7 +165,8 @@ Kind pipe_kind() {
             .create = create,
             .fill = fill,
             .in_task = nullptr,
-            .finish = nullptr};
+            .finish = nullptr,
+            .late = is_plain};
 }
 
 } // namespace abey::rebuild

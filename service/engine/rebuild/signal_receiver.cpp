@@ -26,7 +26,8 @@ Kind signal_receiver_kind() {
             .create = create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = nullptr};
+            .finish = nullptr,
+            .late = always_late};
 }
 
 } // namespace abey::rebuild

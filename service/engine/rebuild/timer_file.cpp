@@ -55,7 +55,8 @@ Kind timer_file_kind() {
             .create = create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = nullptr};
+            .finish = nullptr,
+            .late = always_late};
 }
 
 } // namespace abey::rebuild
