@@ -9,6 +9,7 @@
 #include <charconv>
 
 #include <linux/kcmp.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 namespace abey::capture {
@@ -84,31 +85,65 @@ Result<model::OpenFile> capture_file(Context &context, const Seen &seen, bool &h
 
 } // namespace
 
-bool OpenFiles::Order::operator()(const Known &a, const Known &b) const {
-    return a.inode != b.inode ? a.inode < b.inode : compare(a.pid, a.number, b.pid, b.number) == 1;
-}
-bool OpenFiles::Order::operator()(const Known &a, const Ours &b) const {
-    return a.inode != b.inode ? a.inode < b.inode : compare(a.pid, a.number, self(), b.number) == 1;
-}
-bool OpenFiles::Order::operator()(const Known &a, const Slot &b) const {
-    return a.inode != b.inode ? a.inode < b.inode : compare(a.pid, a.number, *b.slot) == 1;
-}
-bool OpenFiles::Order::operator()(const Slot &a, const Known &b) const {
-    return a.inode != b.inode ? a.inode < b.inode : compare(b.pid, b.number, *a.slot) == 2;
+template <class Before> OpenFiles::Place OpenFiles::place_of(Before before) const {
+    Place place;
+    place.added_ = added_;
+    const auto chunk =
+        std::ranges::partition_point(chunks_, [&](const std::vector<Known> &some) { return before(some.back()); });
+    place.chunk_ = static_cast<size_t>(chunk - chunks_.begin());
+    if (chunk != chunks_.end())
+        place.index_ = static_cast<size_t>(std::ranges::partition_point(*chunk, before) - chunk->begin());
+    return place;
 }
 
-OpenFiles::Place OpenFiles::look_for(const Fd &file, uint64_t inode) {
-    Place place;
-    place.at_ = known_.lower_bound(Ours{inode, file.get()});
+OpenFiles::Place OpenFiles::look_for(const Fd &file, uint64_t inode) const {
+    Place place = place_of([&](const Known &known) {
+        return known.inode != inode ? known.inode < inode : compare(known.pid, known.number, self(), file.get()) == 1;
+    });
+    if (place.chunk_ == chunks_.size())
+        return place;
     // In preflight a task may have closed what is known by its descriptor: that is like nothing any more.
-    place.found_ = place.at_ != known_.end() && place.at_->inode == inode &&
-                   compare(place.at_->pid, place.at_->number, self(), file.get()) == 0;
+    const Known &known = chunks_[place.chunk_][place.index_];
+    if (known.inode == inode && compare(known.pid, known.number, self(), file.get()) == 0)
+        place.found_ = known.id;
     return place;
 }
 
 std::optional<model::ObjRef> OpenFiles::find(const EpollSlot &slot, uint64_t inode) const {
-    const auto known = known_.find(Slot{inode, &slot});
-    return known == known_.end() ? std::nullopt : std::optional(known->id);
+    const Place place = place_of([&](const Known &known) {
+        return known.inode != inode ? known.inode < inode : compare(known.pid, known.number, slot) == 1;
+    });
+    if (place.chunk_ == chunks_.size())
+        return std::nullopt;
+    const Known &known = chunks_[place.chunk_][place.index_];
+    const bool same = known.inode == inode && compare(known.pid, known.number, slot) == 0;
+    return same ? std::optional(known.id) : std::nullopt;
+}
+
+void OpenFiles::insert(const Place &place, const Known &known) {
+    constexpr ptrdiff_t most = 512;
+    ++added_;
+    if (chunks_.empty())
+        chunks_.emplace_back();
+    const bool last = place.chunk_ == chunks_.size() || chunks_.front().empty();
+    auto chunk = last ? chunks_.end() - 1 : chunks_.begin() + static_cast<ptrdiff_t>(place.chunk_);
+    chunk->insert(last ? chunk->end() : chunk->begin() + static_cast<ptrdiff_t>(place.index_), known);
+    if (std::ssize(*chunk) < most)
+        return;
+    const auto half = chunk->begin() + most / 2;
+    std::vector<Known> rest(half, chunk->end());
+    chunk->erase(half, chunk->end());
+    chunks_.insert(chunk + 1, std::move(rest));
+}
+
+// A comparison with a descriptor of a task takes twice as long as one of two of ours.
+bool OpenFiles::has_room() {
+    constexpr size_t most = 1U << 16U;
+    if (!room_) {
+        rlimit limit = {};
+        room_ = ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? std::min<size_t>(limit.rlim_cur / 2, most) : 0;
+    }
+    return others_.size() < *room_;
 }
 
 Result<std::unique_ptr<OpenFiles::Entry>> OpenFiles::get(model::ObjRef id) const {
@@ -126,29 +161,36 @@ Result<std::unique_ptr<OpenFiles::Entry>> OpenFiles::get(model::ObjRef id) const
     return std::make_unique<Entry>(std::move(file), std::move(seen));
 }
 
-Result<> OpenFiles::add(model::ObjRef id, const Seen &seen, const Place &place, bool hold) {
-    Known known = {.inode = seen.stat.st_ino, .id = id, .pid = seen.pid, .number = seen.number};
-    // Not so of a task that shares no descriptors with its process's first thread, or has closed it (preflight).
-    const bool of_task = seen.number >= 0 && compare(seen.pid, seen.number, self(), seen.file->get()) == 0;
-    if (!comparable_ && !of_task && compare(self(), seen.file->get(), self(), seen.file->get()) != 0)
+Result<> OpenFiles::add(model::ObjRef id, const Seen &seen, Place place, bool hold) {
+    if (place.added_ != added_)
+        place = look_for(*seen.file, seen.stat.st_ino);
+    if (place.found_)
+        return fail(EEXIST, "this open file has been seen before");
+    if (seen.pid != checked_pid_ && seen.number >= 0) {
+        // not so of a process whose first thread has no descriptors any more
+        checked_ = compare(seen.pid, seen.number, self(), seen.file->get()) == 0;
+        checked_pid_ = seen.pid;
+    }
+    const bool of_task = seen.number >= 0 && checked_;
+    if (!comparable_ && compare(self(), seen.file->get(), self(), seen.file->get()) != 0)
         return fail(errno, "cannot compare open files by kcmp(2); the kernel needs CONFIG_KCMP");
     comparable_ = true;
+    Known known = {.inode = seen.stat.st_ino, .id = id, .pid = seen.pid, .number = seen.number};
     Fd ours;
-    if (hold || !of_task) {
+    if (hold || !of_task || has_room()) {
         ours = TRY(duplicate(*seen.file));
         known.pid = self();
         known.number = ours.get();
     }
-    const size_t before = known_.size();
-    known_.emplace_hint(place.at_, known);
-    if (known_.size() == before)
-        return fail(EEXIST, "this open file has been seen before");
-    if (id == 0)
-        others_.push_back(std::move(ours));
-    else if (ours)
+    insert(place, known);
+    if (id != 0 && (hold || !of_task)) {
         held_.emplace(id, std::make_unique<Entry>(std::move(ours), seen));
-    else
+        return {};
+    }
+    if (id != 0)
         of_tasks_.emplace(id, std::pair(seen.pid, seen.number));
+    if (ours)
+        others_.push_back(std::move(ours));
     return {};
 }
 

@@ -8,7 +8,6 @@
 
 #include <memory>
 #include <optional>
-#include <set>
 #include <tuple>
 #include <unordered_map>
 
@@ -22,8 +21,9 @@ struct EpollSlot {
 };
 
 // Context::state. A task that stands still keeps its open files itself, and a session may have more of them than one
-// process may have descriptors: so most are known by a descriptor of a task. The worker has descriptors of those which
-// no task has one of (on their way in sockets, mapped), and of those whose kind looks at them again in complete().
+// process may have descriptors: so they are known by a descriptor of a task. The worker has descriptors of those which
+// no task has one of (on their way in sockets, mapped), of those whose kind looks at them again in complete(), and of
+// as many others as there is room for.
 class OpenFiles {
   public:
     struct Entry {
@@ -40,9 +40,19 @@ class OpenFiles {
     };
 
     // Where an open file is, or belongs: to search costs a dozen system calls, so it is done once.
-    class Place;
-    [[nodiscard]] Place look_for(const Fd &file, uint64_t inode);
-    // The open file's id, 0 when it was refused (preflight); nothing when it has not been met yet.
+    class Place {
+      public:
+        // The open file's id, 0 when it was refused (preflight); nothing when it has not been met yet.
+        [[nodiscard]] std::optional<model::ObjRef> found() const { return found_; }
+
+      private:
+        friend class OpenFiles;
+        size_t chunk_ = 0, index_ = 0; // or of the one that comes after it
+        uint64_t added_ = 0;           // how many there were
+        std::optional<model::ObjRef> found_;
+    };
+    [[nodiscard]] Place look_for(const Fd &file, uint64_t inode) const;
+    // The same of an epoll target.
     [[nodiscard]] std::optional<model::ObjRef> find(const EpollSlot &slot, uint64_t inode) const;
     // Of a kind with Kind::held.
     [[nodiscard]] const Entry &held(model::ObjRef id) const { return *held_.at(id); }
@@ -50,7 +60,7 @@ class OpenFiles {
     [[nodiscard]] Result<std::unique_ptr<Entry>> get(model::ObjRef id) const;
 
     // `place`: what look_for() has told; others may have been added since.
-    Result<> add(model::ObjRef id, const Seen &seen, const Place &place, bool hold);
+    Result<> add(model::ObjRef id, const Seen &seen, Place place, bool hold);
 
   private:
     struct Known {
@@ -59,40 +69,21 @@ class OpenFiles {
         int pid = 0;          // who has it, maybe we ourselves, at the descriptor
         int number = -1;
     };
-    struct Ours {
-        uint64_t inode = 0;
-        int number = -1;
-    };
-    struct Slot {
-        uint64_t inode = 0;
-        const EpollSlot *slot = nullptr;
-    };
-    // By inode, and among those of one inode (all anonymous ones, above all) in the order that kcmp(2) tells.
-    struct Order {
-        using is_transparent = void;
-        bool operator()(const Known &a, const Known &b) const;
-        bool operator()(const Known &a, const Ours &b) const;
-        bool operator()(const Known &a, const Slot &b) const;
-        bool operator()(const Slot &a, const Known &b) const;
-    };
-    std::set<Known, Order> known_;
+    template <class Before> [[nodiscard]] Place place_of(Before before) const;
+    void insert(const Place &place, const Known &known);
+    bool has_room();
+
+    // By inode, and among those of one inode in the order that kcmp(2) tells. In pieces, so that neither a search nor
+    // an insertion costs more comparisons than it must, or moves much.
+    std::vector<std::vector<Known>> chunks_;
+    uint64_t added_ = 0;
     std::unordered_map<model::ObjRef, std::unique_ptr<Entry>> held_;
     std::unordered_map<model::ObjRef, std::pair<int, int>> of_tasks_; // pid and descriptor
-    std::vector<Fd> others_;                                          // refused ones that no task has
-    bool comparable_ = false;                                         // kcmp(2) has worked
-
-  public:
-    class Place {
-      public:
-        [[nodiscard]] std::optional<model::ObjRef> found() const {
-            return found_ ? std::optional(at_->id) : std::nullopt;
-        }
-
-      private:
-        friend class OpenFiles;
-        std::set<Known, Order>::iterator at_; // or the one that comes after it
-        bool found_ = false;
-    };
+    std::vector<Fd> others_;
+    std::optional<size_t> room_; // for others that are compared sooner by a descriptor of ours than by a task's
+    int checked_pid_ = 0;
+    bool checked_ = false;    // the descriptors of that process are what its pid leads to
+    bool comparable_ = false; // kcmp(2) has worked
 };
 
 // Context::state: inodes by device and number.

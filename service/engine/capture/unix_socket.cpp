@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <set>
 
 #include <sys/socket.h>
 #include <sys/time.h>
