@@ -5,8 +5,6 @@
 #include "files/identity.h"
 
 #include <algorithm>
-#include <array>
-#include <climits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,22 +23,17 @@ constexpr decltype(statfs::f_type) XFS_SUPER_MAGIC = 0x58465342;
 #endif
 
 // `link`: in a directory of /proc/PID that is held open, since a look-up of the whole path takes longer than all else.
-bool has_no_name(int directory, const char *link) {
-    std::array<char, PATH_MAX> target; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by readlinkat
-    const ssize_t size = ::readlinkat(directory, link, target.data(), target.size());
-    return size > 0 && std::string_view(target.data(), static_cast<size_t>(size)).ends_with(nameless);
-}
-
 void write_back_file(int directory, const char *link) {
-    if (!has_no_name(directory, link))
+    struct stat stat = {};
+    if (::fstatat(directory, link, &stat, 0) < 0 || !S_ISREG(stat.st_mode) || stat.st_nlink != 0)
         return;
     // what it is must be known before it is opened: a device would notice
     const auto found = open_at(directory, link, O_PATH);
     if (!found)
         return;
-    const auto stat = stat_of(*found);
+    const auto now = stat_of(*found);
     struct statfs fs = {};
-    if (!stat || !S_ISREG(stat->st_mode) || stat->st_nlink != 0 || ::fstatfs(found->get(), &fs) < 0 ||
+    if (!now || !S_ISREG(now->st_mode) || now->st_nlink != 0 || ::fstatfs(found->get(), &fs) < 0 ||
         (fs.f_type != BTRFS_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC))
         return;
     if (const auto file = reopen(*found, O_RDONLY))
