@@ -300,14 +300,12 @@ class Opener final : public engine::FileOpener {
         const bool by_name = inode.kept.strategy == Strategy::pin ? locate(inode, inode.path).has_value()
                                                                   : inode.kept.strategy == Strategy::none;
         if (by_name && inode.naming != Naming::moved) {
-            if (const auto known = located_.find(inode.id); known != located_.end())
-                return open_again(known->second, inode, flags);
+            if (const Fd *known = located(inode))
+                return open_again(*known, inode, flags);
             Fd file = TRY(locate(inode, inode.path));
             auto opened = TRY(open_again(file, inode, flags));
             TRY(note_appended(inode, file));
-            if (located_.size() >= most_located)
-                located_.clear();
-            located_.emplace(inode.id, std::move(file));
+            remember(inode, std::move(file));
             return opened;
         }
         Fd file;
@@ -324,6 +322,31 @@ class Opener final : public engine::FileOpener {
             flagged_.push_back({TRY(duplicate(path)), inode.path, inode.flags, false});
         made_.emplace(inode.id, std::move(path));
         return opened;
+    }
+
+    // Found before under its name, where it still is as it was then; null when it is not, or has not been.
+    const Fd *located(const model::Inode &inode) {
+        const auto known = located_.find(inode.id);
+        struct stat now = {};
+        if (known == located_.end() || ::lstat(inode.path.c_str(), &now) != 0)
+            return nullptr;
+        const struct stat &then = known->second.stat;
+        const auto same = [](const timespec &a, const timespec &b) {
+            return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+        };
+        return is_same_inode(now, then) && now.st_mode == then.st_mode && now.st_size == then.st_size &&
+                       same(now.st_mtim, then.st_mtim) && same(now.st_ctim, then.st_ctim)
+                   ? &known->second.file
+                   : nullptr;
+    }
+
+    void remember(const model::Inode &inode, Fd file) {
+        const auto status = stat_of(file);
+        if (!status || home_of(inode.path) != nullptr)
+            return;
+        if (located_.size() >= most_located)
+            located_.clear();
+        located_.insert_or_assign(inode.id, Located{std::move(file), *status});
     }
 
     Result<Fd> open_moved(const model::Inode &inode) {
@@ -449,9 +472,14 @@ class Opener final : public engine::FileOpener {
     std::vector<Flagged> flagged_;
     std::set<model::ObjRef> noted_;
     std::map<model::ObjRef, Fd> made_; // O_PATH
-    // The last few that were found by name, O_PATH: to look for one again takes ten times as long as to open it.
+    // The last few that were found by name: to look for one again takes ten times as long as to see that it is the
+    // same.
+    struct Located {
+        Fd file; // O_PATH
+        struct stat stat;
+    };
     static constexpr size_t most_located = 64;
-    std::map<model::ObjRef, Fd> located_;
+    std::map<model::ObjRef, Located> located_;
     std::set<std::string> places_; // kept.place of every inode met
     std::vector<Parent::Made> made_names_;
     std::vector<Parent::Made> made_directories_;
