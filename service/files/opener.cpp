@@ -301,7 +301,7 @@ class Opener final : public engine::FileOpener {
                                                                   : inode.kept.strategy == Strategy::none;
         if (by_name && inode.naming != Naming::moved) {
             if (const Fd *known = located(inode))
-                return open_again(*known, inode, flags);
+                return S_ISREG(inode.mode) ? open_once_more(*known, flags) : open_again(*known, inode, flags);
             Fd file = TRY(locate(inode, inode.path));
             auto opened = TRY(open_again(file, inode, flags));
             TRY(note_appended(inode, file));
@@ -338,6 +338,14 @@ class Opener final : public engine::FileOpener {
                        same(now.st_mtim, then.st_mtim) && same(now.st_ctim, then.st_ctim)
                    ? &known->second.file
                    : nullptr;
+    }
+
+    // As open_again() of a regular file: half of that is the way from / to the link in /proc.
+    Result<Fd> open_once_more(const Fd &path, uint32_t wanted) {
+        if (!own_descriptors_)
+            own_descriptors_ = TRY(open_file("/proc/self/fd", O_PATH | O_DIRECTORY));
+        const auto flags = static_cast<int>(wanted & ~(finding_flags | O_TMPFILE)) | O_NOCTTY;
+        return open_at(own_descriptors_.get(), std::to_string(path.get()), flags);
     }
 
     void remember(const model::Inode &inode, Fd file) {
@@ -479,6 +487,7 @@ class Opener final : public engine::FileOpener {
         struct stat stat;
     };
     static constexpr size_t most_located = 64;
+    Fd own_descriptors_; // /proc/self/fd, when it was needed
     std::map<model::ObjRef, Located> located_;
     std::set<std::string> places_; // kept.place of every inode met
     std::vector<Parent::Made> made_names_;

@@ -155,7 +155,9 @@ Result<int> Context::open_file(model::ObjRef id) {
 Result<> restore_state(int fd, const model::OpenFile &file, bool in_a_table) {
     if ((file.flags & O_PATH) != 0)
         return {};
-    const int current = ::fcntl(fd, F_GETFL);
+    // of a file that has just been opened it is known which of these flags it has
+    const bool opened = std::holds_alternative<model::DiskFile>(file.payload);
+    const int current = opened ? static_cast<int>(reopen_flags(file.flags)) : ::fcntl(fd, F_GETFL);
     if (current < 0)
         return fail(errno, "cannot ask for its flags");
     const uint32_t wanted = (static_cast<uint32_t>(current) & ~settable_flags) | (file.flags & settable_flags);
