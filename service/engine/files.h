@@ -39,8 +39,9 @@ class FileKeeper {
 
     // Identity, attributes and naming of the file behind `file` (any open flags, O_PATH too); `shown` is the link text
     // of /proc/PID/fd/N or map_files, `root` a descriptor of the task's root directory (names are looked up below it).
-    // Changes nothing on any file system. id and kept are left empty.
-    virtual Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root) = 0;
+    // Changes nothing on any file system. id and kept are left empty. `elsewhere`: the root is one in another mount
+    // namespace, so names are looked up nowhere else.
+    virtual Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root, bool elsewhere) = 0;
 
     // Does this file need keeping (no name, a name of another, a file system that does not last)? If so chooses a
     // strategy. Changes nothing: used by preflight. Strategy::none when the file needs no keeping; an error when the
@@ -76,6 +77,13 @@ class FileOpener {
     FileOpener(const FileOpener &) = delete;
     FileOpener &operator=(const FileOpener &) = delete;
     virtual ~FileOpener() = default;
+
+    // From now on, names in this mount namespace or file system of the tree are looked up below that directory, which
+    // must stay open.
+    virtual void enter(model::ObjRef mount_namespace, int root) = 0;
+
+    // Is the file behind the descriptor the saved one, by its identity? What was written to it since does not matter.
+    virtual Result<> recognise(const model::Inode &inode, const Fd &file) = 0;
 
     // Could open() succeed? Identity of named files, presence of kept ones. Touches nothing.
     virtual Result<> check(const model::Inode &inode) = 0;

@@ -44,11 +44,11 @@ class Keeper final : public engine::FileKeeper {
             inode.content = fingerprints_.of(file);
     }
 
-    Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root) override {
+    Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd &root, bool elsewhere) override {
         model::Inode inode;
         inode.path = shown;
         TRY_IN(describe(file, inode), "{}", printable(shown));
-        TRY_IN(find_name(file, shown, root, inode), "{}", printable(shown));
+        TRY_IN(find_name(file, shown, root, elsewhere, inode), "{}", printable(shown));
         return inode;
     }
 
@@ -240,6 +240,10 @@ class Keeper final : public engine::FileKeeper {
                     printable(inode.path), naming_word(inode), inode.size, reasons, choice.rule);
     }
 
+    static Result<> no_area_there() {
+        return fail(EOPNOTSUPP, "it is seen only in a mount namespace of a program's own");
+    }
+
     // Whether a strategy is possible, without touching anything. What this cannot see, carry_out() meets.
     Result<> check(Strategy strategy, const model::Inode &inode, const Fd &file) const {
         switch (strategy) {
@@ -252,16 +256,22 @@ class Keeper final : public engine::FileKeeper {
         case Strategy::embed:
             return check_embed(inode, file);
         case Strategy::relink:
+            if (inode.mount_namespace != 0)
+                return no_area_there();
             if (keep_running_)
                 return fail(0, "its processes go on and could change it");
             if (inode.links == 0 && inode.naming != model::Naming::tmpfile)
                 return fail(ENOENT, "it has no name left that another could be made from");
             break;
         case Strategy::reflink:
+            if (inode.mount_namespace != 0)
+                return no_area_there();
             if (!policy::may_reflink(inode.identity.fs_type))
                 return fail(EOPNOTSUPP, "{} cannot share data", policy::file_system_name(inode.identity.fs_type));
             break;
         case Strategy::copy:
+            if (inode.mount_namespace != 0)
+                return no_area_there();
             break;
         }
         if (policy::is_volatile(inode.identity.fs_type))

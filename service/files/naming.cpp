@@ -118,15 +118,15 @@ Result<Fd> look_up(const Fd &root, const std::string &path) {
     return Fd(static_cast<int>(fd));
 }
 
-Result<> find_name(const Fd &file, const std::string &shown, const Fd &root, model::Inode &inode) {
+Result<> find_name(const Fd &file, const std::string &shown, const Fd &root, bool elsewhere, model::Inode &inode) {
     if (!shown.starts_with('/'))
         return fail(0, "{} is not a file with a path", printable(shown));
     struct stat wanted = TRY(stat_of(file));
 
     // The kernel shows paths as seen from the reader's root, so for tasks with a root of their own that is the one to
     // try next.
-    Fd own_root = TRY(open_file("/", O_PATH | O_DIRECTORY));
-    const Fd *roots[] = {&own_root, root ? &root : nullptr};
+    Fd own_root = elsewhere ? TRY(duplicate(root)) : TRY(open_file("/", O_PATH | O_DIRECTORY));
+    const Fd *roots[] = {&own_root, root && !elsewhere ? &root : nullptr};
 
     std::string bare = shown;
     bool marked = shown.ends_with(deleted_mark) && shown.size() > deleted_mark.size() + 1;

@@ -43,6 +43,24 @@ class Opener final : public engine::FileOpener {
     Opener &operator=(const Opener &) = delete;
     ~Opener() override { undo(); }
 
+    void enter(model::ObjRef mount_namespace, int root) override {
+        roots_[mount_namespace] = fmt::format("/proc/self/fd/{}/.", root); // not the link itself
+    }
+
+    Result<> recognise(const model::Inode &inode, const Fd &file) override {
+        model::Inode saved = inode;
+        model::Inode now;
+        now.path = inode.path;
+        TRY_IN(describe(file, now), "{}", described(inode));
+        saved.content = {};
+        saved.size = now.size;
+        saved.mtime = now.mtime;
+        saved.ctime = now.ctime;
+        const Where at = TRY(where(saved, saved.path));
+        TRY_IN(verify(saved, file, at), "{}", described(inode));
+        return {};
+    }
+
     Result<> check(const model::Inode &inode) override {
         TRY_IN(check_one(inode), "{}", described(inode));
         return {};
@@ -94,6 +112,12 @@ class Opener final : public engine::FileOpener {
         bool translated = false;
         bool stands_in = false; // for a home that is not there yet
         const HomeTranslation *home = nullptr;
+        [[nodiscard]] std::string below_home() const {
+            const std::string whole = "/" + path;
+            if (home == nullptr || base == home->place)
+                return path;
+            return whole.size() > home->home.size() ? whole.substr(home->home.size() + 1) : "";
+        }
         [[nodiscard]] std::string full() const {
             if (path.empty())
                 return base;
@@ -114,9 +138,22 @@ class Opener final : public engine::FileOpener {
         return best;
     }
 
-    [[nodiscard]] Result<Where> where(const std::string &path) const {
+    // Of a path that belongs to this inode.
+    [[nodiscard]] Result<Where> where(const model::Inode &inode, const std::string &path) const {
         if (!path.starts_with('/') || path.find('\0') != std::string::npos)
             return fail(EINVAL, "{} is not an absolute path", printable(path));
+        if (inode.mount_namespace != 0) {
+            const auto root = roots_.find(inode.mount_namespace);
+            if (root == roots_.end())
+                return fail(EBADMSG, "the mount namespace of {} is not there", printable(path));
+            Where there{root->second, path.substr(1)};
+            // the same home is seen there, if it has the same name
+            if (const HomeTranslation *home = home_of(path); home != nullptr && !home->ahead) {
+                there.translated = true;
+                there.home = home;
+            }
+            return there;
+        }
         if (const HomeTranslation *home = home_of(path)) {
             size_t skip = home->home.size();
             while (skip < path.size() && path[skip] == '/')
@@ -128,7 +165,7 @@ class Opener final : public engine::FileOpener {
 
     // Did the name lead to this file when the home was copied?
     static Result<> verify_former(const model::Inode &inode, const Where &where) {
-        const auto former = where.home->former(where.path);
+        const auto former = where.home->former(where.below_home());
         if (!former)
             return fail(ESTALE, "not in the copy of the home");
         model::Inode saved = inode;
@@ -146,14 +183,18 @@ class Opener final : public engine::FileOpener {
         Place place = Place::same;
         if (where.translated) {
             // a mount inside the home is not part of what was brought back; a subvolume in it is
-            Fd base = TRY(open_file(where.base, O_PATH | O_DIRECTORY));
-            if (TRY(mount_of(base)) == TRY(mount_of(file)))
+            Fd base = TRY(open_file(where.home->place, O_PATH | O_DIRECTORY));
+            const bool same = inode.mount_namespace != 0 ? TRY(stat_of(base)).st_dev == now.identity.device
+                                                         : TRY(mount_of(base)) == TRY(mount_of(file));
+            if (same)
                 place = Place::translated;
             if (place == Place::translated && where.home->former) {
                 TRY(verify_former(inode, where));
                 place = Place::copied;
             }
         }
+        if (inode.remade) // by us, nobody else could have changed it
+            return (inode.mode & S_IFMT) == (now.mode & S_IFMT) ? Result<>() : fail(ESTALE, "it is another file now");
         const auto reason = difference(inode, now, place);
         if (!reason)
             return {};
@@ -196,7 +237,7 @@ class Opener final : public engine::FileOpener {
     // An O_PATH descriptor of the file under that name, verified. O_PATH first, so that a fifo or device which may have
     // taken the name is not opened before it has been recognised.
     [[nodiscard]] Result<Fd> locate(const model::Inode &inode, const std::string &path) const {
-        Where at = TRY(where(path));
+        Where at = TRY(where(inode, path));
         if (at.stands_in && at.home->former) {
             TRY(verify_former(inode, at));
             return open_file("/dev/null", O_PATH); // nobody looks at it
@@ -242,7 +283,7 @@ class Opener final : public engine::FileOpener {
 
     // The directory, or the nearest one above it, in which a file could be made again.
     [[nodiscard]] Result<Fd> find_parent(const model::Inode &inode) const {
-        Where at = TRY(where(inode.path));
+        Where at = TRY(where(inode, inode.path));
         Fd directory = TRY(Parent::nearest(
             at.base, at.path, is_kept_by_name(inode) ? Parent::Blocked::refuse : Parent::Blocked::stop_above));
         model::Inode now;
@@ -274,7 +315,7 @@ class Opener final : public engine::FileOpener {
             Fd directory = TRY(open_file(images_ + "/deleted", O_PATH | O_DIRECTORY));
             path = TRY_IN(open_at(directory.get(), blob, O_PATH | O_NOFOLLOW), "embedded contents");
         } else {
-            Where at = TRY(where(inode.kept.place));
+            Where at = TRY(where({}, inode.kept.place));
             KeptFile kept = TRY(find_kept(at.full()));
             path = TRY_IN(open_at(kept.files.get(), kept.name, O_PATH | O_NOFOLLOW), "kept contents");
             if (inode.kept.strategy == Strategy::relink)
@@ -328,7 +369,7 @@ class Opener final : public engine::FileOpener {
     const Fd *located(const model::Inode &inode) {
         const auto known = located_.find(inode.id);
         struct stat now = {};
-        if (known == located_.end() || ::lstat(inode.path.c_str(), &now) != 0)
+        if (known == located_.end() || inode.mount_namespace != 0 || ::lstat(inode.path.c_str(), &now) != 0)
             return nullptr;
         const struct stat &then = known->second.stat;
         const auto same = [](const timespec &a, const timespec &b) {
@@ -350,7 +391,7 @@ class Opener final : public engine::FileOpener {
 
     void remember(const model::Inode &inode, Fd file) {
         const auto status = stat_of(file);
-        if (!status || home_of(inode.path) != nullptr)
+        if (!status || inode.mount_namespace != 0 || home_of(inode.path) != nullptr)
             return;
         if (located_.size() >= most_located)
             located_.clear();
@@ -359,7 +400,7 @@ class Opener final : public engine::FileOpener {
 
     Result<Fd> open_moved(const model::Inode &inode) {
         Fd file = TRY(locate(inode, inode.other_path));
-        Where at = TRY(where(inode.path));
+        Where at = TRY(where(inode, inode.path));
         // Only for what /proc shows. Where it is not possible, the file itself is what counts.
         if (auto parent = Parent::open(at.base, at.path, Parent::Blocked::stop_above)) {
             if (auto shown = show_as_deleted(*parent, inode.path, file))
@@ -373,7 +414,7 @@ class Opener final : public engine::FileOpener {
             TRY(note_appended(inode, there));
             return there;
         }
-        Where at = TRY(where(inode.path));
+        Where at = TRY(where(inode, inode.path));
         Parent parent = TRY(Parent::open(at.base, at.path));
         model::Inode directory;
         TRY(describe(parent.directory(), directory));
@@ -386,7 +427,7 @@ class Opener final : public engine::FileOpener {
     }
 
     Result<Fd> make(const model::Inode &inode) {
-        Where at = TRY(where(inode.path));
+        Where at = TRY(where(inode, inode.path));
         Parent parent = TRY(Parent::open(at.base, at.path, Parent::Blocked::stop_above));
         if (inode.naming == Naming::tmpfile && S_ISREG(inode.mode)) {
             auto made = make_unnamed(parent, inode, filler(inode));
@@ -395,7 +436,7 @@ class Opener final : public engine::FileOpener {
         }
         if (inode.kept.strategy == Strategy::relink && inode.links > 0) {
             // the inode itself: it has other names, which must go on meaning the same file
-            Where kept_at = TRY(where(inode.kept.place));
+            Where kept_at = TRY(where({}, inode.kept.place));
             KeptFile kept = TRY(find_kept(kept_at.full()));
             Fd file = TRY(open_at(kept.files.get(), kept.name, O_PATH | O_NOFOLLOW));
             TRY(verify(inode, file, kept_at));
@@ -441,7 +482,7 @@ class Opener final : public engine::FileOpener {
 
     // A file that is longer than it was and is to have its old size again.
     Result<> note_appended(const model::Inode &inode, const Fd &file) {
-        if (!S_ISREG(inode.mode) || !on_changed_ || !noted_.insert(inode.id).second)
+        if (!S_ISREG(inode.mode) || inode.remade || !on_changed_ || !noted_.insert(inode.id).second)
             return {};
         const auto status = TRY(stat_of(file));
         if (static_cast<uint64_t>(status.st_size) <= inode.size ||
@@ -479,7 +520,8 @@ class Opener final : public engine::FileOpener {
     CutFiles cut_{images_};
     std::vector<Flagged> flagged_;
     std::set<model::ObjRef> noted_;
-    std::map<model::ObjRef, Fd> made_; // O_PATH
+    std::map<model::ObjRef, Fd> made_;           // O_PATH
+    std::map<model::ObjRef, std::string> roots_; // of mount namespaces
     // The last few that were found by name: to look for one again takes ten times as long as to see that it is the
     // same.
     struct Located {

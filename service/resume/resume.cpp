@@ -130,12 +130,16 @@ Result<> check_files(const model::Tree &tree, engine::FileOpener &files) {
     Result<> first;
     std::string all;
     size_t count = 0;
-    for (const auto &[id, inode] : tree.inodes)
+    for (const auto &[id, inode] : tree.inodes) {
+        // names in a mount namespace of the tree's own can be looked up when that is there
+        if (inode.mount_namespace != 0)
+            continue;
         if (auto checked = files.check(inode); !checked) {
             all += (count++ == 0 ? "" : "; ") + checked.error().message();
             if (first)
                 first = std::move(checked);
         }
+    }
     if (count < 2)
         return first;
     return fail(0, "{} files cannot be brought back: {}", count, all);

@@ -71,7 +71,7 @@ void take_away(const std::string &path) {
 }
 
 // Those whose owner is dead.
-Result<> sweep(const std::string &directory) {
+Result<> sweep_places(const std::string &directory) {
     constexpr std::string_view suffix = ".lock";
     const auto opened = TRY(open_directory(AT_FDCWD, directory));
     for (const auto &name : TRY(names_in(opened))) {
@@ -91,7 +91,7 @@ Result<TopLevel> TopLevel::mount(const std::string &source, const std::string &d
     const auto all = TRY(open_directory(AT_FDCWD, directory));
     if (::flock(all.get(), LOCK_EX) < 0) // one at a time makes or sweeps
         return fail(errno, "cannot lock {}", directory);
-    TRY(sweep(directory));
+    TRY(sweep_places(directory));
     auto path = directory + "/top-XXXXXX";
     if (::mkdtemp(path.data()) == nullptr)
         return fail(errno, "cannot make a directory in {}", directory);

@@ -3,6 +3,7 @@
 
 #include "engine/capture/descriptors.h"
 #include "engine/capture/freeze.h"
+#include "engine/capture/mounts.h"
 #include "engine/capture/shared_memory.h"
 #include "engine/capture/tcp_connection.h"
 #include "engine/capture/tree.h"
@@ -91,12 +92,30 @@ void ask_policy(capture::Context &context, const policy::Policy &policy) {
     context.unix_peers = [&policy](std::string_view name) { return policy.unix_peer(name); };
 }
 
+// A home that is saved is the one that everybody sees.
+void refuse_private_home(const Request &request, capture::Context &context, const os::ProcStat &first) {
+    if (request.home == nullptr)
+        return;
+    if (const std::string place = capture::differing_mount(context, first.pid); !place.empty())
+        context.findings.push_back(
+            {.pid = first.pid,
+             .comm = first.comm,
+             .object = "mnt namespace",
+             .reason = fmt::format("the session sees another directory at {} than the others do (as after "
+                                   "a resume with a private home), so its home cannot be saved yet",
+                                   place),
+             .advice = "end the session",
+             .fatal = true});
+}
+
 Result<std::vector<capture::Finding>> look(const Request &request) {
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     model::Tree tree;
     capture::Context context(tree, *files, true);
     ask_policy(context, *request.policy);
     TRY(capture::preflight(context, target_of(request)));
+    if (const auto processes = capture::list(target_of(request)); processes && !processes->empty())
+        refuse_private_home(request, context, processes->front());
     return std::move(context.findings);
 }
 
@@ -205,6 +224,8 @@ Result<Report> run(const Request &request) {
     image::PageWriter pages(still.processes().size() > 1);
     context.captured = [&](int pid, model::Task &task) { return save_large(tree, task, pid, pages, image, figures); };
     TRY(capture::capture_tree(context, still));
+    refuse_private_home(request, context, still.processes().front().stat);
+    TRY(capture::refuse_fatal(context.findings));
     os::fault_point("captured");
 
     tell("rescue", 20);

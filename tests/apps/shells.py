@@ -59,6 +59,84 @@ def unshare(bench):
     expect(bench.status(), 8, "exit status")
 
 
+
+@app("unshare_mounts", ["unshare", "--version"], "a shell in a mount namespace of its own, working on a tmpfs of its own")
+def unshare_mounts(bench):
+    bench.start_in_terminal("unshare --mount bash --norc --noprofile")
+    bench.send("PS1='ready> '\n")
+    bench.wait_for(r"^ready>$")
+    bench.send("d=$(mktemp -d); mount -t tmpfs mine $d; cd $d; mkdir a; echo kept >a/file; mkdir b; mount --bind a b; exec 7<a/file; clear; echo made\n")
+    bench.wait_for(r"^made$")
+    bench.suspend_and_resume()
+    bench.send("clear; cat b/file; read line <&7; echo again $line; findmnt -n -o FSTYPE,SOURCE --target . | tr -s ' '; umount b; ls b | wc -l\n")
+    bench.wait_for(r"^kept$")
+    bench.wait_for(r"^again kept$")
+    bench.wait_for(r"^tmpfs mine$")
+    bench.wait_for(r"^0$")
+    bench.send("cd /; exec 7<&-; umount $d && exit 9\n")
+    expect(bench.status(), 9, "exit status")
+
+
+def in_own_pids(bench, become=""):
+    """A shell that is the first process of a pid namespace, with the /proc of that."""
+    bench.start_in_terminal(f"{become} unshare --user --map-root-user --mount --pid --fork --mount-proc bash --norc --noprofile")
+    bench.send("PS1='ready> '\n")
+    bench.wait_for(r"^ready>$")
+    bench.send("mount -t tmpfs mine /mnt; echo kept >/mnt/file; sleep 1000 &\n")
+    bench.wait_for(r"^\[1\] \d+$")
+    bench.send("clear; echo $$ $!\n")
+    bench.wait_for(r"^1 \d+$")
+    bench.suspend_and_resume()
+    bench.send("clear; echo $$ $(cat /mnt/file) $(id -u); ps -e -o comm= | sort | tr '\\n' ' '; jobs\n")
+    bench.wait_for(r"^1 kept 0$")
+    bench.wait_for(r"^bash ps sleep sort tr \[1\]\+ +Running")
+    bench.send("clear; kill %1; wait %1; echo ended $?; umount /mnt; mountpoint -q /mnt || echo gone; (exec sh -c 'echo self $$ $(readlink /proc/self | wc -w)')\n")
+    bench.wait_for(r"^ended 143$")
+    bench.wait_for(r"^gone$")
+    bench.wait_for(r"^self \d+ 1$")
+    bench.send("exit 11\n")
+    expect(bench.status(), 11, "exit status")
+
+
+@app("unshare_pids", ["unshare", "--version"], "root's shell in user, mount and pid namespaces of its own")
+def unshare_pids(bench):
+    in_own_pids(bench)
+
+
+@app("unshare_unprivileged", ["unshare", "--version"], "an ordinary user's shell in user, mount and pid namespaces of its own")
+def unshare_unprivileged(bench):
+    in_own_pids(bench, "env -C / setpriv --reuid=12345 --regid=12345 --clear-groups --inh-caps=-all")
+
+
+def in_sandbox(bench, become=""):
+    bench.start_in_terminal(f"{become} bwrap --unshare-all --die-with-parent --ro-bind / / --dev /dev --proc /proc --tmpfs /tmp --dir /tmp/home "
+                            "--chdir /tmp/home --hostname sandbox --setenv ENV '' bash --norc --noprofile")
+    bench.send("PS1='ready> '\n")
+    bench.wait_for(r"^ready>$")
+    bench.send("echo kept >file; exec 7<file; sleep 1000 &\n")
+    bench.wait_for(r"^\[1\] \d+$")
+    bench.suspend_and_resume()
+    bench.send("clear; echo $(hostname) $PWD $(cat file); read line <&7; echo again $line; touch /usr/mine; ps -e -o comm= | sort | tr '\\n' ' '; jobs\n")
+    bench.wait_for(r"^sandbox /tmp/home kept$")
+    bench.wait_for(r"^again kept$")
+    bench.wait_for(r"Read-only file system")
+    bench.wait_for(r"^bash bwrap ps sleep sort tr \[1\]\+ +Running")
+    bench.send("clear; echo x >/dev/null && echo written; kill %1; wait %1; echo ended $?; exit 12\n")
+    bench.wait_for(r"^written$")
+    bench.wait_for(r"^ended 143$")
+    expect(bench.status(), 12, "exit status")
+
+
+@app("bubblewrap", ["bwrap", "--version"], "root's shell in a sandbox: all namespaces, a read-only root, own /dev, /proc, /tmp")
+def bubblewrap(bench):
+    in_sandbox(bench)
+
+
+@app("bubblewrap_unprivileged", ["bwrap", "--version"], "the same, an ordinary user's")
+def bubblewrap_unprivileged(bench):
+    in_sandbox(bench, "env -C / setpriv --reuid=12345 --regid=12345 --clear-groups --inh-caps=-all")
+
+
 DASH = """
 trap 'echo trapped >>log' USR1
 count=0

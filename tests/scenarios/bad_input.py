@@ -161,9 +161,61 @@ def refused_in_namespace(bench, before, *says):
         raise run.Failed("check finds nothing")
 
 
+def in_mounts(commands):
+    """For refused_in_namespace: runs the commands in a mount namespace of its own, then the victim; $1 is a directory."""
+    return ["unshare", "--mount", "sh", "-ec", f'd=$(mktemp -d); {commands}; exec "$@"', "sh"]
+
+
 @case
-def mount_namespace(bench):
-    refused_in_namespace(bench, ["unshare", "--mount"], "mnt namespace")
+def mount_of_another_kind(bench):
+    refused_in_namespace(bench, in_mounts("mkdir $d/l $d/u; mount -t tmpfs t $d/u; mkdir $d/u/u $d/u/w; "
+                                          "mount -t overlay o -o lowerdir=$d/l,upperdir=$d/u/u,workdir=$d/u/w $d/l"),
+                         "mnt namespace", "overlay", "/l", "unmount it")
+
+
+@case
+def mount_of_a_deleted_directory(bench):
+    refused_in_namespace(bench, in_mounts("mkdir $d/a $d/b; mount --bind $d/a $d/b; rmdir $d/a"), "mnt namespace", "/b", "deleted")
+
+
+@case
+def mount_that_is_covered(bench):
+    refused_in_namespace(bench, in_mounts("mount -t tmpfs t $d; mount -t tmpfs t $d"), "mnt namespace", "tmpfs", "covered")
+
+
+@case
+def file_on_a_detached_mount(bench):
+    refused_in_namespace(bench, in_mounts("mount -t tmpfs t $d; exec 7>$d/file; umount --lazy $d"), "descriptor 7",
+                         "not in its mount namespace any more")
+
+
+@case
+def socket_in_a_mount_namespace(bench):
+    listen = "import os, socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1] + '/name'); s.listen(); " \
+             "s.set_inheritable(True); os.execvp(sys.argv[2], sys.argv[2:])"
+    refused_in_namespace(bench, ["unshare", "--mount", "sh", "-ec",
+                                 f'd=$(mktemp -d); mount -t tmpfs t $d; exec python3 -c "{listen}" $d "$@"', "sh"],
+                         "/name", "mount namespace of its own")
+
+
+@case
+def thread_in_a_namespace(bench):
+    program = ("import ctypes, pathlib, sys, threading, time\n"
+               "def leave():\n"
+               "    assert ctypes.CDLL(None).unshare(0x04000000) == 0\n"  # CLONE_NEWUTS
+               "    print(flush=True)\n"
+               "    time.sleep(1000)\n"
+               "threading.Thread(target=leave, daemon=True).start()\n"
+               "time.sleep(1000)\n")
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          start_new_session=True) as process:
+        try:
+            process.stdout.readline()
+            bench.refused("checkpoint", "--pid", process.pid, "--images", bench.images, says=["thread", "namespace of its own", "uts"])
+            if process.poll() is not None:
+                raise run.Failed("it has ended")
+        finally:
+            process.kill()
 
 
 @case
@@ -190,11 +242,12 @@ def threads_in_user_namespace(bench):
 
 
 @case
-def pid_namespace(bench):
-    with subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", "sleep", "1000"]) as process:
+def pid_namespace_without_a_process(bench):
+    with subprocess.Popen(["unshare", "--pid", "sleep", "1000"], stdin=subprocess.DEVNULL, start_new_session=True) as process:
         try:
-            run.wait_until(pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text, "its child")
-            bench.refused("checkpoint", "--pid", process.pid, "--images", bench.images, says=[f"process {process.pid} (", "pid"])
+            run.wait_until(lambda: pathlib.Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "it to be there")
+            bench.refused("checkpoint", "--pid", process.pid, "--images", bench.images,
+                          says=[f"process {process.pid} (sleep)", "pid namespace", "no process"])
             if process.poll() is not None:
                 raise run.Failed("it has ended")
         finally:

@@ -75,6 +75,9 @@ template <class T, class Visit> void each_field(T &object, Visit visit) {
     FIELDS(33, C, d1, d2, d3)
     FIELDS(34, C, d1, d2, d3, d4)
     FIELDS(35, C, d1, d2, d3, d4, d5)
+    FIELDS(36, C, d1, d2, d3, d4, d5, d6)
+    FIELDS(37, C, d1, d2, d3, d4, d5, d6, d7)
+    FIELDS(38, C, d1, d2, d3, d4, d5, d6, d7, d8)
     else static_assert(count == 0, "more fields than this test knows: add a line");
 #undef A
 #undef B
@@ -181,9 +184,10 @@ TEST(Fields, AllGoThroughTheImage) {
     expect_to_go_through<pb::SemaphoreSet>(model::SemaphoreSet(), "SemaphoreSet");
     expect_to_go_through<pb::IpcQueue>(model::IpcQueue(), "IpcQueue");
     expect_to_go_through<pb::Namespace>(model::Namespace(), "Namespace");
+    expect_to_go_through<pb::FileSystem>(model::FileSystem(), "FileSystem");
     expect_each_payload(std::make_index_sequence<std::variant_size_v<model::Payload> - 1>());
     // With its open files' payloads these are all that a tree has, and the number of its last object.
-    static_assert(fields_of<model::Tree>() == 17, "a new kind of object: add it above");
+    static_assert(fields_of<model::Tree>() == 18, "a new kind of object: add it above");
 }
 
 } // namespace

@@ -51,7 +51,7 @@ inline Fd make_file(const std::string &path, std::string_view text) {
 
 inline model::Inode identified(engine::FileKeeper &keeper, const Fd &fd) {
     Fd root = must(open_file("/", O_PATH | O_DIRECTORY));
-    model::Inode inode = must(keeper.identify(fd, shown(fd), root));
+    model::Inode inode = must(keeper.identify(fd, shown(fd), root, false));
     static model::ObjRef last = 0;
     inode.id = ++last;
     return inode;

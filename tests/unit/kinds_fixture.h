@@ -122,7 +122,8 @@ class Child {
 // Just enough for files that keep their names.
 class NamedFiles : public engine::FileKeeper, public engine::FileOpener {
   public:
-    Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd & /*root*/) override {
+    Result<model::Inode> identify(const Fd &file, const std::string &shown, const Fd & /*root*/,
+                                  bool /*elsewhere*/) override {
         const auto st = stat_of(file);
         model::Inode inode;
         inode.path = shown;
@@ -139,6 +140,8 @@ class NamedFiles : public engine::FileKeeper, public engine::FileOpener {
     }
     Result<> sync() override { return {}; }
     void discard() noexcept override {}
+    void enter(model::ObjRef /*mount_namespace*/, int /*root*/) override {}
+    Result<> recognise(const model::Inode & /*inode*/, const Fd & /*file*/) override { return {}; }
     Result<> check(const model::Inode & /*inode*/) override { return {}; }
     Result<Fd> open(const model::Inode &inode, uint32_t flags) override {
         return abey::open_file(inode.path, static_cast<int>(flags));

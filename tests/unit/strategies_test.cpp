@@ -109,7 +109,7 @@ TEST_F(Files, KeepsAMappingWithoutDescriptor) {
     model::Inode inode;
     {
         Fd fd = must(open_file(link, O_RDONLY));
-        inode = must(keep->identify(fd, must(read_link(link)), Fd()));
+        inode = must(keep->identify(fd, must(read_link(link)), Fd(), false));
         inode.id = 1;
         must(keep->keep(inode, fd, use));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/descriptors.h"
 
+#include "engine/capture/mounts.h"
 #include "engine/capture/open_files.h"
 #include "engine/capture/unix_socket.h"
 
@@ -13,6 +14,7 @@
 #include <dirent.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 namespace abey::capture {
 namespace {
@@ -129,10 +131,12 @@ Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, in
         return where.place.empty() ? fmt::format("mapping {:x}-{:x}", where.mapping_start, where.mapping_end)
                                    : where.place;
     };
-    struct stat stat = {};
-    if (::stat(path.c_str(), &stat) < 0)
+    struct statx stat = {};
+    if (::statx(AT_FDCWD, path.c_str(), 0, STATX_INO | STATX_MNT_ID, &stat) < 0)
         return fail(errno, "process {} ({}), {}: cannot look at its file", where.pid, where.comm, what());
-    const auto key = std::tuple(uint64_t{stat.st_dev}, uint64_t{stat.st_ino}, static_cast<uint32_t>(flags));
+    const auto key = std::tuple(makedev(stat.stx_dev_major, stat.stx_dev_minor), uint64_t{stat.stx_ino},
+                                static_cast<uint32_t>(flags),
+                                place_of(context, stat.stx_mnt_id) ? uint64_t{stat.stx_mnt_id} : uint64_t{0});
     if (const auto known = opened.find(key); known != opened.end())
         return known->second;
     const std::string link = TRY_IN(read_link(path), "process {} ({}), {}", where.pid, where.comm, what());

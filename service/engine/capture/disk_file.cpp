@@ -2,6 +2,7 @@
 //
 // What has (or had) a name in a file system: regular files, directories, symbolic links, and anything opened by O_PATH.
 #include "engine/capture/kinds.h"
+#include "engine/capture/mounts.h"
 #include "engine/capture/open_files.h"
 
 #include <algorithm>
@@ -34,8 +35,9 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
         return fail(0, "an O_PATH descriptor of something without a path cannot be brought back; end the program that "
                        "holds it");
     // What is known already has been looked at; many descriptors are of the same few files.
-    if (const auto known = context.state<Inodes>().known.find({seen.stat.st_dev, seen.stat.st_ino});
-        known != context.state<Inodes>().known.end())
+    const auto &all = context.state<Inodes>().known;
+    if (const auto known = all.find({seen.stat.st_dev, seen.stat.st_ino, uint64_t{0}});
+        known != all.end() && context.state<MountNamespaces>().own.empty())
         return model::DiskFile{.inode = known->second};
     struct statfs fs = {};
     if (::fstatfs(seen.file->get(), &fs) < 0)

@@ -199,7 +199,7 @@ Result<model::ObjRef> inode_of(Context &context, const Seen &holder, const Found
     if (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC || fs.f_type == CGROUP2_SUPER_MAGIC)
         return model::ObjRef{0};
     if (!S_ISDIR(seen.stat.st_mode) &&
-        !context.state<Inodes>().known.contains({uint64_t{seen.stat.st_dev}, uint64_t{seen.stat.st_ino}}))
+        !context.state<Inodes>().known.contains({uint64_t{seen.stat.st_dev}, uint64_t{seen.stat.st_ino}, uint64_t{0}}))
         return model::ObjRef{0};
     return context.inode(seen);
 }

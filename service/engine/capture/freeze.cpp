@@ -279,16 +279,40 @@ void StandStill::doom() noexcept {
             static_cast<void>(::ptrace(PTRACE_SETOPTIONS, thread.tid(), 0, trace_options | PTRACE_O_EXITKILL));
 }
 
+namespace {
+
+// The first process of a pid namespace never runs again, but it ends only when all others there have been waited for,
+// and that may be up to somebody outside (pid_namespaces(7)).
+bool ends_soon(int tid) {
+    constexpr int most_tries = 500;
+    for (int i = 0; i < most_tries; ++i) {
+        siginfo_t info = {};
+        if (::waitid(P_PID, static_cast<id_t>(tid), &info, WEXITED | WNOWAIT | WNOHANG | __WALL) < 0 ||
+            info.si_pid != 0)
+            return true;
+        ::usleep(1000);
+    }
+    return false;
+}
+
+bool is_first_in_namespace(int pid) {
+    const auto status = os::read_status(pid);
+    return status && status->namespaces_deep > 1 && status->own_pid == 1;
+}
+
+} // namespace
+
 Result<> StandStill::kill_all() {
     // Children first would let parents see their ends; nobody sees anything when all die while they stand.
     for (const Stopped &process : processes_)
         if (!process.threads.empty())
             (void)::kill(process.pid, SIGKILL);
-    // The leader last: it does not end before its threads are reaped, and it is us who reap what we trace.
-    for (Stopped &process : processes_)
-        for (auto thread = process.threads.rbegin(); thread != process.threads.rend(); ++thread)
+    // The leader last: it does not end before its threads are reaped, and it is us who reap what we trace. So does the
+    // first process of a pid namespace before all others there (pid_namespaces(7)).
+    for (auto process = processes_.rbegin(); process != processes_.rend(); ++process)
+        for (auto thread = process->threads.rbegin(); thread != process->threads.rend(); ++thread)
             while (thread->tid() != 0)
-                if (!thread->wait())
+                if ((!ends_soon(thread->tid()) && is_first_in_namespace(process->pid)) || !thread->wait())
                     thread->forget();
     return {};
 }

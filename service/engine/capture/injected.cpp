@@ -211,7 +211,8 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
         batch.clear();
         ThreadCalls calls;
         calls.ask(batch);
-        TRY(injection.run(process.threads[i], task.threads[i].tid, batch));
+        const auto &inner = task.threads[i].inner_tids;
+        TRY(injection.run(process.threads[i], inner.empty() ? task.threads[i].tid : inner.back(), batch));
         calls.answer(batch, task.threads[i]);
     }
     return injection.leave();

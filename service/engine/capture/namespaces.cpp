@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/namespaces.h"
 
+#include "engine/capture/mounts.h"
+
 #include "engine/os/kernel.h"
 #include "engine/os/namespace.h"
 #include "engine/os/network.h"
@@ -30,18 +32,21 @@ std::string link_path(int pid, std::string_view name) { return fmt::format("/pro
 // "uts:[4026531838]", "" when the kernel has none such.
 std::string link_of(int pid, std::string_view name) { return read_link(link_path(pid, name)).value_or(""); }
 
-// What a resume gives a session itself: pids, clocks, and with pids a /proc in a mount namespace. The first process
-// tells which these are; all others are the service's own.
+// What a resume gives a session itself: pids and clocks. The first process tells which these are; all others are the
+// service's own.
 void look_at_session(Namespaces &all, int pid) {
     for (const char *name : {"user", "net", "ipc", "uts", "cgroup", "mnt"})
         all.own[name] = link_of(::getpid(), name);
     for (const char *name : {"pid", "time"})
         all.own[name] = link_of(pid, name);
-    if (all.own["pid"] != link_of(::getpid(), "pid"))
-        all.own["mnt"] = link_of(pid, "mnt");
+    all.first_offsets = os::read_proc(pid, "timens_offsets").value_or("");
     all.own["pid_for_children"] = all.own["pid"];
     all.own["time_for_children"] = all.own["time"];
 }
+
+// Mounts show what is in the others.
+constexpr std::array<std::string_view, 10> order = {
+    "user", "cgroup", "ipc", "net", "pid", "pid_for_children", "time", "time_for_children", "uts", "mnt"};
 
 constexpr std::array ipc_settings = {"kernel/msgmax",
                                      "kernel/msgmnb",
@@ -130,11 +135,96 @@ Result<> look_into_network(const Namespaces::Held &held, model::Namespace &ns) {
     return {};
 }
 
-Result<> look_into(Namespaces::Held &held, model::Namespace &ns) {
+// "monotonic 12 500000000": in nanoseconds.
+int64_t offset_in(const std::string &text, std::string_view clock) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        std::string name;
+        int64_t seconds = 0, nanoseconds = 0;
+        if (words >> name >> seconds >> nanoseconds && name == clock)
+            return seconds * 1000000000 + nanoseconds;
+    }
+    return 0;
+}
+
+// The file tells of the namespace that the process's children will have: its own, as time is told here.
+Result<> look_into_time(Context &context, const os::ProcStat &stat, model::Namespace &ns) {
+    const std::string &usual = context.state<Namespaces>().first_offsets;
+    const std::string offsets = TRY(os::read_proc(stat.pid, "timens_offsets"));
+    ns.monotonic = offset_in(offsets, "monotonic") - offset_in(usual, "monotonic");
+    ns.boottime = offset_in(offsets, "boottime") - offset_in(usual, "boottime");
+    return {};
+}
+
+// "/a/b" of the line of the unified hierarchy; all others in one text.
+std::pair<std::string, std::string> cgroups_in(const std::string &text) {
+    std::pair<std::string, std::string> found;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);)
+        if (line.starts_with("0::"))
+            found.first = line.substr(3);
+        else
+            found.second += line + "\n";
+    return found;
+}
+
+bool only_roots(const std::string &text) {
+    std::istringstream lines(text);
+    bool all = true;
+    for (std::string line; std::getline(lines, line);)
+        all = all && line.ends_with(":/");
+    return all;
+}
+
+// What lies above the process's own cgroup as it is seen from inside is the namespace's root.
+Result<> look_into_cgroup(Context &context, const os::ProcStat &stat, const Namespaces::Held &held,
+                          model::Namespace &ns) {
+    const auto outside = cgroups_in(TRY(os::read_proc(stat.pid, "cgroup")));
+    const auto ours = cgroups_in(TRY(read_file("/proc/self/cgroup")));
+    const auto inside = TRY(os::Inside::of(held.file, ns.type));
+    const auto seen = cgroups_in(TRY(os::read_proc(stat.pid, "cgroup")));
+    // there a process comes back where we are
+    const bool same_as_ours = outside.second == ours.second && only_roots(seen.second);
+    if (seen.second != outside.second && !same_as_ours)
+        return fail(0, "its root is in a hierarchy of version 1, which cannot be restored yet");
+    const std::string below = seen.first == "/" ? "" : seen.first;
+    const auto &all = context.state<Namespaces>().cgroups;
+    const auto own = all.find(stat.pid);
+    if (own == all.end()) // not told beforehand
+        return {};
+    const std::string path = own->second.empty() ? "" : "/" + own->second;
+    if (below.starts_with("/..") || !path.ends_with(below))
+        return fail(0, "its root is not a cgroup of the session");
+    ns.cgroup = path.substr(0, path.size() - below.size());
+    if (!ns.cgroup.empty())
+        ns.cgroup.erase(0, 1);
+    return {};
+}
+
+Result<> look_into(Context &context, const os::ProcStat &stat, Namespaces::Held &held, model::Namespace &ns) {
     if (ns.type == "net")
         return look_into_network(held, ns);
     if (ns.type == "user")
         return look_into_users(held, ns);
+    if (ns.type == "mnt")
+        return look_into_mounts(context, stat, held, ns);
+    if (ns.type == "time")
+        return look_into_time(context, stat, ns);
+    if (ns.type == "cgroup")
+        return look_into_cgroup(context, stat, held, ns);
+    if (ns.type == "pid") {
+        const Fd above(::ioctl(held.file.get(), NS_GET_PARENT));
+        const auto &all = context.state<Namespaces>();
+        const std::string link = above ? fmt::format("pid:[{}]", TRY(stat_of(above)).st_ino) : "";
+        if (link == all.own.at("pid"))
+            return {};
+        const auto known = all.by_link.find(link);
+        if (known == all.by_link.end())
+            return fail(0, "it does not lie in that of a process of the session");
+        ns.parent = known->second;
+        return {};
+    }
     const auto inside = TRY(os::Inside::of(held.file, ns.type));
     if (ns.type == "uts") {
         utsname names = {};
@@ -179,8 +269,9 @@ Result<model::ObjRef> capture_one(Context &context, const os::ProcStat &stat, st
     model::Namespace ns;
     ns.type = held.type;
     ns.owner = TRY(owner_of(context, stat, held));
-    TRY(look_into(held, ns));
-    ns.id = context.tree.next_id();
+    TRY(look_into(context, stat, held, ns));
+    if (ns.id == 0)
+        ns.id = context.tree.next_id();
     const model::ObjRef id = ns.id;
     all.by_link.emplace(link, id);
     all.held.emplace(id, std::move(held));
@@ -188,12 +279,37 @@ Result<model::ObjRef> capture_one(Context &context, const os::ProcStat &stat, st
     return id;
 }
 
-Result<model::ObjRef> capture_of(Context &context, const os::ProcStat &stat, const std::string &name,
-                                 const std::string &link) {
-    return capture_one(context, stat, name, link, TRY(abey::open_file(link_path(stat.pid, name), O_RDONLY)));
+// unshare(2) and setns(2) are for a thread; but users, pids and clocks are those of a process with several.
+Result<> check_threads(Context &context, const os::ProcStat &stat) {
+    constexpr std::array names = {"cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "uts"};
+    const auto threads = os::threads_of(stat.pid);
+    if (!threads || threads->size() < 2)
+        return {};
+    std::array<ino_t, names.size()> of_process = {};
+    for (const int thread : *threads) {
+        const auto all = abey::open_file(fmt::format("/proc/{}/task/{}/ns", stat.pid, thread), O_PATH | O_DIRECTORY);
+        for (size_t i = 0; all && i < names.size(); ++i) {
+            struct stat st = {};
+            if (::fstatat(all->get(), names.at(i), &st, 0) < 0) // processes may go while we look
+                continue;
+            if (thread == threads->front())
+                of_process.at(i) = st.st_ino;
+            else if (of_process.at(i) != st.st_ino)
+                context.findings.push_back(
+                    {stat.pid, stat.comm, fmt::format("thread {}", thread),
+                     fmt::format("a thread in a namespace of its own ({}) cannot be restored yet", names.at(i)),
+                     "end this process before the suspend", true});
+        }
+    }
+    return {};
 }
 
 } // namespace
+
+Result<uint64_t> own_queue_device() {
+    const Fd mount = TRY(mount_queues());
+    return TRY(stat_of(mount)).st_dev;
+}
 
 model::ObjRef Namespaces::of_queue_device(uint64_t device) const {
     for (const auto &[id, one] : held)
@@ -204,51 +320,68 @@ model::ObjRef Namespaces::of_queue_device(uint64_t device) const {
 
 Result<> capture_namespaces(Context &context, const os::ProcStat &stat) {
     auto &all = context.state<Namespaces>();
-    if (stat.zombie())
-        return {};
     if (all.own.empty())
         look_at_session(all, stat.pid);
-    std::string before;
-    for (const auto &[name, own] : all.own) {
-        const std::string link = link_of(stat.pid, name);
-        if (link.empty() || link == own || link == before) // that of the children has been told with its own
+    for (const std::string_view name : order) {
+        if (stat.zombie() && name != "pid") // it has left all others
             continue;
-        before = link;
+        const bool of_children = name.ends_with("_for_children");
+        const std::string kind(name.substr(0, name.find('_')));
+        const std::string &own = all.own.find(name)->second;
+        const std::string link = link_of(stat.pid, name);
         const auto refuse = [&](std::string reason) {
-            context.findings.push_back({stat.pid, stat.comm, fmt::format("{} namespace", name), std::move(reason),
+            context.findings.push_back({stat.pid, stat.comm, fmt::format("{} namespace", kind), std::move(reason),
                                         "end this process before the suspend", true});
         };
-        const auto known = all.by_link.find(link);
+        if (link.empty() && name == "pid_for_children" && !own.empty() && !link_of(stat.pid, "pid").empty())
+            refuse("the one that it has for its children has no process, or not any more, which cannot be restored");
+        if (link.empty() || link == own || (of_children && link == link_of(stat.pid, kind)))
+            continue;
+        if (name == "time_for_children") {
+            refuse("one for its children alone cannot be restored");
+            continue;
+        }
         if (name == "user" && os::threads_of(stat.pid).value_or(std::vector<int>()).size() > 1)
             refuse("a program with several threads in a user namespace of its own cannot be restored yet");
-        if (known != all.by_link.end()) {
-            all.by_pid[stat.pid].push_back(known->second);
-        } else if (name == "uts" || name == "ipc" || name == "user" || name == "net") {
-            const auto id = capture_of(context, stat, name, link);
-            if (id)
-                all.by_pid[stat.pid].push_back(*id);
-            else if (!context.preflight || id.error().code() != ENOENT) // processes may go while we look
-                refuse(id.error().message());
-        } else {
-            refuse("namespaces of its own cannot be restored yet");
-        }
+        const auto known = all.by_link.find(link);
+        Result<model::ObjRef> id = 0U;
+        if (known != all.by_link.end())
+            id = known->second;
+        else
+            id = capture_one(context, stat, kind, link, TRY(abey::open_file(link_path(stat.pid, name), O_RDONLY)));
+        if (!id && (!context.preflight || id.error().code() != ENOENT)) // processes may go while we look
+            refuse(id.error().message());
+        else if (id && of_children)
+            all.pids_of_children[stat.pid] = *id;
+        else if (id)
+            all.by_pid[stat.pid].push_back(*id);
     }
-    return {};
+    if (stat.zombie())
+        return {};
+    if (const auto own = all.by_pid.find(stat.pid); own != all.by_pid.end())
+        for (const model::ObjRef id : own->second)
+            if (context.tree.namespaces.at(id).type == "mnt")
+                context.state<MountNamespaces>().by_pid[stat.pid] = id;
+    return check_threads(context, stat);
 }
 
 void check_user_namespaces(Context &context) {
     const auto &tree = context.tree;
-    const auto is_user = [&](model::ObjRef id) { return tree.namespaces.at(id).type == "user"; };
+    const auto wants_own = [&](model::ObjRef id) {
+        const auto &type = tree.namespaces.at(id).type;
+        return type == "user" || type == "mnt";
+    };
     std::map<model::ObjRef, size_t> users;
     for (const model::Task &task : tree.tasks)
         for (const model::ObjRef used : {task.fs, task.descriptors})
             ++users[used];
     for (const model::Task &task : tree.tasks)
-        if (std::ranges::any_of(task.namespaces, is_user) && (users[task.fs] > 1 || users[task.descriptors] > 1))
-            context.findings.push_back({task.pid, task.comm, "user namespace",
-                                        "a process in a user namespace of its own that shares its directory or "
-                                        "descriptors with another one (CLONE_FS, CLONE_FILES) cannot be restored yet",
-                                        "end this process before the suspend", true});
+        if (std::ranges::any_of(task.namespaces, wants_own) && (users[task.fs] > 1 || users[task.descriptors] > 1))
+            context.findings.push_back(
+                {task.pid, task.comm, "namespaces",
+                 "a process in a user or mount namespace of its own that shares its directory or "
+                 "descriptors with another one (CLONE_FS, CLONE_FILES) cannot be restored yet",
+                 "end this process before the suspend", true});
 }
 
 } // namespace abey::capture

@@ -24,10 +24,16 @@ struct Namespaces {
     std::map<std::string, model::ObjRef> by_link;        // "uts:[4026532201]"
     std::map<model::ObjRef, Held> held;
     std::map<int, std::vector<model::ObjRef>> by_pid; // where there are any
+    std::map<int, model::ObjRef> pids_of_children;    // where they are others than the process's own
+    std::map<int, std::string> cgroups;               // of processes, below the tree's
+    std::string first_offsets;                        // of the session's clocks, as /proc/PID/timens_offsets has them
 
     // The ipc namespace with this device of message queues; 0: the session's.
     [[nodiscard]] model::ObjRef of_queue_device(uint64_t device) const;
 };
+
+// Of the ipc namespace that we are in.
+Result<uint64_t> own_queue_device();
 
 // Before anything else is captured, for every process; the first one's pid, time and mount namespaces are the
 // session's. What cannot be restored becomes a finding.

@@ -2,7 +2,9 @@
 #include "engine/capture/open_files.h"
 
 #include "engine/capture/kinds.h"
+#include "engine/capture/mounts.h"
 #include "engine/os/kernel.h"
+#include "engine/os/mount_tree.h"
 #include "engine/os/procfs.h"
 
 #include <algorithm>
@@ -241,16 +243,56 @@ Result<model::ObjRef> Context::open_file(const Seen &seen) {
     return id;
 }
 
+namespace {
+
+// The mount on which it was found, when that is one of a namespace of the tree's own.
+Result<std::optional<MountNamespaces::Place>> own_place(Context &context, const Seen &seen) {
+    const auto &all = context.state<MountNamespaces>();
+    if (all.own.empty())
+        return std::nullopt;
+    const uint64_t id = TRY(os::mount_id(*seen.file));
+    auto place = place_of(context, id);
+    if (place)
+        return place;
+    const bool of_session = std::ranges::any_of(
+        all.session, [id](const os::MountLine &line) { return static_cast<uint64_t>(line.id) == id; });
+    if (!of_session && all.by_pid.contains(seen.pid))
+        return fail(0, "it lies on a mount that is not in its mount namespace any more, or in none of the session's, "
+                       "which cannot be brought back; close it, or end the program");
+    return std::nullopt;
+}
+
+// Found by its name in that namespace: also on that mount?
+Result<> check_mount(const model::Inode &inode, const Fd &root, const Fd &file) {
+    if (inode.naming != model::Naming::named)
+        return {};
+    const auto found = TRY(os::look_in(root, inode.path));
+    if (TRY(os::mount_id(found)) != TRY(os::mount_id(file)))
+        return fail(0, "it is covered by another mount, so it could not be found again; close it, or end the program");
+    return {};
+}
+
+} // namespace
+
 Result<model::ObjRef> Context::inode(const Seen &seen) {
     auto &inodes = state<Inodes>();
-    const std::pair<uint64_t, uint64_t> key = {seen.stat.st_dev, seen.stat.st_ino};
+    const auto place = TRY(own_place(*this, seen));
+    const std::tuple<uint64_t, uint64_t, uint64_t> key = {seen.stat.st_dev, seen.stat.st_ino,
+                                                          place ? TRY(os::mount_id(*seen.file)) : 0};
     if (const auto known = inodes.known.find(key); known != inodes.known.end())
         return known->second;
-    if (inodes.root_pid != seen.pid) {
+    // what is kept is one file again, through whichever mount it was opened
+    const std::pair<uint64_t, uint64_t> any_mount = {seen.stat.st_dev, seen.stat.st_ino};
+    if (const auto kept = inodes.kept.find(any_mount); kept != inodes.kept.end() && S_ISREG(seen.stat.st_mode))
+        return kept->second;
+    const Fd *root = nullptr;
+    if (place) {
+        root = &state<MountNamespaces>().own.at(place->mount_namespace).root;
+    } else if (inodes.root_pid != seen.pid) {
         inodes.root = TRY(abey::open_file(fmt::format("/proc/{}/root", seen.pid), O_PATH | O_DIRECTORY));
         inodes.root_pid = seen.pid;
     }
-    auto inode = TRY(files.identify(*seen.file, seen.link, inodes.root));
+    auto inode = TRY(files.identify(*seen.file, seen.link, place ? *root : inodes.root, place.has_value()));
     engine::FileUse use = {.pid = seen.pid,
                            .comm = seen.comm,
                            .descriptor = seen.number,
@@ -259,13 +301,23 @@ Result<model::ObjRef> Context::inode(const Seen &seen) {
                            .mapped = seen.mapping_end != 0,
                            .writable =
                                seen.mapping_end != 0 ? seen.writable_mapping : (seen.flags & O_ACCMODE) != O_RDONLY};
-    const auto strategy = TRY(files.plan(inode, *seen.file, use));
+    if (place) {
+        TRY(check_mount(inode, *root, *seen.file));
+        inode.mount_namespace = place->mount_namespace;
+        inode.mount = place->mount;
+        const auto &mount = tree.namespaces.at(place->mount_namespace).mounts.at(place->mount);
+        inode.remade = mount.file_system != 0 && inode.naming == model::Naming::named;
+    }
+    const auto strategy = inode.remade ? model::Strategy::none : TRY(files.plan(inode, *seen.file, use));
     inode.id = tree.next_id();
     const model::ObjRef id = inode.id;
-    if (!preflight && (strategy == model::Strategy::none || strategy == model::Strategy::pin))
+    const bool by_name = strategy == model::Strategy::none || strategy == model::Strategy::pin;
+    if (!preflight && by_name && !inode.remade)
         files.fingerprint(inode, *seen.file, use);
     if (strategy != model::Strategy::none && !preflight)
         inodes.keep.push_back({id, TRY(duplicate(*seen.file)), std::move(use)});
+    if (!by_name)
+        inodes.kept.emplace(any_mount, id);
     tree.inodes.emplace(id, std::move(inode));
     inodes.known.emplace(key, id);
     return id;

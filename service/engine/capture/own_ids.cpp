@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/task.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace abey::capture {
 
 namespace {
@@ -12,18 +15,31 @@ void translate(const std::map<int, int> &ids, int &id) {
 
 } // namespace
 
+int OwnIds::of_session(const std::vector<int> &all) const {
+    return all.empty() ? 0 : all[std::min(depth, all.size()) - 1];
+}
+
+std::vector<int> OwnIds::inner(const std::vector<int> &all) const {
+    return all.size() <= depth ? std::vector<int>()
+                               : std::vector<int>(all.begin() + static_cast<ptrdiff_t>(depth), all.end());
+}
+
 Result<OwnIds> own_ids(const StandStill &still) {
     OwnIds ids;
+    bool first = true;
     for (const Stopped &process : still.processes()) {
         const auto status = TRY(os::read_status(process.pid));
-        ids.tasks[process.pid] = status.own_pid;
-        ids.groups[process.stat.process_group] = status.own_group;
-        ids.sessions[process.stat.session] = status.own_session;
+        if (std::exchange(first, false))
+            ids.depth = std::max<size_t>(status.all_pids.size(), 1);
+        ids.tasks[process.pid] = ids.of_session(status.all_pids);
+        ids.groups[process.stat.process_group] = ids.of_session(status.all_groups);
+        ids.sessions[process.stat.session] = ids.of_session(status.all_sessions);
         for (const os::Tracee &thread : process.threads)
             if (thread.tid() != process.pid)
-                ids.tasks[thread.tid()] = status.namespaces_deep == 1
-                                              ? thread.tid()
-                                              : TRY(os::read_status(process.pid, thread.tid())).own_tid;
+                ids.tasks[thread.tid()] =
+                    status.namespaces_deep == 1
+                        ? thread.tid()
+                        : ids.of_session(TRY(os::read_status(process.pid, thread.tid())).all_tids);
     }
     return ids;
 }

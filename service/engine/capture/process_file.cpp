@@ -2,6 +2,7 @@
 //
 // Files of processes in proc(5), also as /proc/self. Whose they are, their path tells: proc has one name for each.
 #include "engine/capture/kinds.h"
+#include "engine/capture/namespaces.h"
 #include "engine/capture/open_files.h"
 #include "engine/os/procfs.h"
 
@@ -67,6 +68,15 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
         return file;
     // in a pid namespace of its own, the path names ids of that: complete() looks there
     const auto holder = os::read_status(seen.pid);
+    if (holder && context.is_inside) {
+        const auto &namespaces = context.state<Namespaces>().by_pid;
+        const auto own = namespaces.find(seen.pid);
+        if (own != namespaces.end() && std::ranges::any_of(own->second, [&](model::ObjRef id) {
+                return context.tree.namespaces.at(id).type == "pid";
+            }))
+            return fail(0, "it is a file of a process in the /proc of a pid namespace of its own, which cannot be "
+                           "opened again yet; close it");
+    }
     const bool own_ids = holder && holder->namespaces_deep > 1;
     if (context.is_inside && !own_ids && !context.is_inside(file.pid) && file.pid != first_process)
         return fail(0, "it is a file of process {} in /proc, which is not part of what is suspended; close it",

@@ -3,6 +3,7 @@
 #include "engine/capture/apart.h"
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
+#include "engine/capture/mounts.h"
 #include "engine/capture/namespaces.h"
 #include "engine/capture/request_ring.h"
 
@@ -73,14 +74,15 @@ Result<model::Scheduling> scheduling_of(int tid) {
     return own;
 }
 
-Result<model::Thread> capture_thread(os::Tracee &tracee, int pid, const os::ProcStatus &status) {
+Result<model::Thread> capture_thread(os::Tracee &tracee, int pid, const os::ProcStatus &status, const OwnIds &ids) {
     model::Thread thread;
     if (const auto rseq = tracee.rseq()) { // not there before Linux 5.13: then the task has none that we could know of
         thread.rseq = {rseq->address, rseq->size, rseq->signature, rseq->flags};
         TRY(os::abort_critical_section(tracee, pid, *rseq));
     }
     const int tid = tracee.tid();
-    thread.tid = status.own_tid;
+    thread.tid = ids.of_session(status.all_tids);
+    thread.inner_tids = ids.inner(status.all_tids);
     thread.comm = TRY(os::read_proc(pid, fmt::format("task/{}/comm", tid)));
     if (!thread.comm.empty() && thread.comm.back() == '\n')
         thread.comm.pop_back();
@@ -125,13 +127,21 @@ int own_id(const OwnIds &ids, int id) {
 Result<model::Task> capture_task(Context &context, Stopped &process, const os::ProcStatus &status, const OwnIds &ids) {
     model::Task task;
     const os::ProcStat &stat = process.stat;
-    task.pid = status.own_pid;
+    task.pid = ids.of_session(status.all_pids);
     task.parent = own_id(ids, stat.parent);
-    task.process_group = status.own_group;
-    task.session = status.own_session;
+    task.process_group = ids.of_session(status.all_groups);
+    task.session = ids.of_session(status.all_sessions);
+    task.inner_pids = ids.inner(status.all_pids);
+    task.inner_groups = ids.inner(status.all_groups);
+    task.inner_sessions = ids.inner(status.all_sessions);
     task.comm = stat.comm;
     task.exit_signal = stat.exit_signal;
     task.cgroup = process.cgroup;
+    const auto &namespaces = context.state<Namespaces>();
+    if (const auto own = namespaces.by_pid.find(process.pid); own != namespaces.by_pid.end())
+        task.namespaces = own->second;
+    if (const auto own = namespaces.pids_of_children.find(process.pid); own != namespaces.pids_of_children.end())
+        task.pids_of_children = own->second;
     if (process.threads.empty()) {
         task.state = model::TaskState::zombie;
         task.exit_code = stat.exit_code;
@@ -146,7 +156,7 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
     for (os::Tracee &tracee : process.threads) {
         const bool leader = tracee.tid() == process.pid;
         const os::ProcStatus own = leader ? status : TRY(os::read_status(process.pid, tracee.tid()));
-        task.threads.push_back(TRY(capture_thread(tracee, process.pid, own)));
+        task.threads.push_back(TRY(capture_thread(tracee, process.pid, own, ids)));
         if (*has_named)
             task.threads.back().named_cgroups = os::named_cgroups(process.pid, tracee.tid());
     }
@@ -161,9 +171,6 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
         task.coredump_filter = *filter;
     if (const auto login = proc_number(process.pid, "loginuid", 10)) // absent without CONFIG_AUDIT
         task.login_uid = *login;
-    if (const auto &all = context.state<Namespaces>().by_pid; !all.empty())
-        if (const auto own = all.find(process.pid); own != all.end())
-            task.namespaces = own->second;
     return task;
 }
 
@@ -185,11 +192,15 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
                     "process {} ({}), cwd: its working directory is that of an ended process in /proc; change its "
                     "directory",
                     pid, comm);
-    struct stat own = {};
-    struct stat theirs = {};
-    if (::stat("/", &own) < 0 || ::stat(fmt::format("/proc/{}/root/", pid).c_str(), &theirs) < 0)
-        return fail(errno, "process {} ({}): cannot look at its root directory", pid, comm);
-    if (own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino)
+    const auto &mounts = context.state<MountNamespaces>();
+    const auto own_mounts = mounts.by_pid.find(pid);
+    const Fd usual = own_mounts == mounts.by_pid.end() ? TRY(abey::open_file("/", O_PATH | O_DIRECTORY))
+                                                       : TRY(duplicate(mounts.own.at(own_mounts->second).root));
+    const auto theirs = TRY_IN(abey::open_file(fmt::format("/proc/{}/root", pid), O_PATH | O_DIRECTORY),
+                               "process {} ({}): cannot look at its root directory", pid, comm);
+    const auto usual_status = TRY(stat_of(usual));
+    const auto status_of_root = TRY(stat_of(theirs));
+    if (usual_status.st_dev != status_of_root.st_dev || usual_status.st_ino != status_of_root.st_ino)
         fs.root = TRY(capture_link(context, pid, comm, "root", O_PATH));
     fs.id = context.tree.next_id();
     task.fs = fs.id;

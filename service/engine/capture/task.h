@@ -11,8 +11,13 @@
 
 namespace abey::capture {
 
-// From the ids that we see to those that the tasks know themselves by (their own pid namespace).
+// From the ids that we see to those that the session has: its pid namespace is that of the first process.
 struct OwnIds {
+    size_t depth = 1; // of the session's pid namespace, 1 being ours
+    // Of those that one process has in all namespaces (os::ProcStatus::pids and others): the session's, and those
+    // inwards.
+    [[nodiscard]] int of_session(const std::vector<int> &all) const;
+    [[nodiscard]] std::vector<int> inner(const std::vector<int> &all) const;
     std::map<int, int> tasks; // processes and threads
     std::map<int, int> groups;
     std::map<int, int> sessions;

@@ -3,7 +3,9 @@
 // Pseudo-terminals: slaves, masters, /dev/tty.
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
+#include "engine/capture/mounts.h"
 #include "engine/capture/open_files.h"
+#include "engine/os/mount_tree.h"
 #include "engine/os/procfs.h"
 #include "engine/os/unread_terminal.h"
 
@@ -153,6 +155,10 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
     const dev_t device = TRY(device_of(seen));
     if (!is_pts(device))
         return std::unexpected(refused_terminal(device));
+    if (const auto place = place_of(context, TRY(os::mount_id(*seen.file)));
+        place && context.tree.namespaces.at(place->mount_namespace).mounts.at(place->mount).file_system != 0)
+        return fail(0, "a terminal of a devpts that only its mount namespace has cannot be brought back yet; end the "
+                       "program");
     const bool is_master = seen.stat.st_rdev == makedev(tty_major, ptmx_minor);
     return model::TerminalEnd{.terminal = TRY(know(context, pts_index(device), *seen.file, is_master, seen)),
                               .master = is_master,
@@ -174,7 +180,9 @@ Result<Fd> own_slave(const Terminals::Known &known, const model::Terminal &termi
             return fail(error, "cannot open the slave");
         return slave;
     }
-    // not by the descriptor: /dev/tty is another terminal for us
+    // not by a descriptor of /dev/tty: that is another terminal for us
+    if (const struct stat st = TRY(stat_of(known.some_end)); is_pts(st.st_rdev))
+        return abey::open_file(fmt::format("/proc/self/fd/{}", known.some_end.get()), O_RDWR | O_NOCTTY | O_NONBLOCK);
     Fd slave = TRY(abey::open_file(fmt::format("/proc/{}/root/dev/pts/{}", known.seen.pid, terminal.index),
                                    O_RDWR | O_NOCTTY | O_NONBLOCK));
     const struct stat st = TRY(stat_of(slave));

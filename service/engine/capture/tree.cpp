@@ -83,6 +83,8 @@ Result<> capture_tree(Context &context, StandStill &still) {
     context.is_inside = [&ids](int pid) { return ids.tasks.contains(pid); };
     context.tree.clocks = TRY(engine::clocks_of(still.processes().front().pid));
     for (const Stopped &process : still.processes())
+        context.state<Namespaces>().cgroups[process.pid] = process.cgroup;
+    for (const Stopped &process : still.processes())
         TRY_IN(capture_namespaces(context, process.stat), "process {} ({})", process.pid, process.stat.comm);
     TRY(refuse_fatal(context.findings));
     os::Gadgets gadgets;

@@ -2,6 +2,7 @@
 //
 // unix(7) sockets.
 #include "engine/capture/unix_socket.h"
+#include "engine/capture/mounts.h"
 
 #include "engine/capture/inet_socket.h"
 #include "engine/capture/kinds.h"
@@ -115,6 +116,24 @@ void look_up_name(const Seen &seen, const UnixDiag &diag, model::UnixSocket &soc
     socket.name_gid = st.st_gid;
 }
 
+// A name that only a mount namespace of the tree's own has could not be given to it again.
+Result<> refuse_name_elsewhere(Context &context, const Seen &seen, const UnixDiag &diag,
+                               const model::UnixSocket &socket) {
+    if (!context.state<MountNamespaces>().by_pid.contains(seen.pid))
+        return {};
+    const std::string path = socket.directory.empty() ? socket.name : socket.directory + "/" + socket.name;
+    struct stat theirs = {};
+    struct stat ours = {};
+    const bool same = ::lstat(fmt::format("/proc/{}/root{}", seen.pid, path).c_str(), &theirs) == 0 &&
+                      ::lstat(path.c_str(), &ours) == 0 && ours.st_dev == theirs.st_dev &&
+                      ours.st_ino == theirs.st_ino && static_cast<uint32_t>(ours.st_ino) == diag.vfs_inode;
+    if (same)
+        return {};
+    return fail(0,
+                "it is bound to {} in a mount namespace of its own, which cannot be brought back yet; end the program",
+                path);
+}
+
 void set_owner(model::UnixSocket &socket, const ucred &owner) {
     socket.owner_pid = owner.pid;
     socket.owner_uid = owner.uid;
@@ -218,6 +237,8 @@ Result<> complete_one(Context &context, const UnixDiags &diags, const std::set<u
     socket.write_shut = (diag.shutdown & send_shut) != 0;
     if (diag.vfs_inode) {
         look_up_name(entry.seen, diag, socket);
+        if (!socket.name_unlinked && diag.state != state_connected)
+            TRY(refuse_name_elsewhere(context, entry.seen, diag, socket));
         if (!socket.name.starts_with('/') && socket.directory.empty() && diag.state != state_connected)
             context.findings.push_back(
                 socket_finding(entry.seen, fmt::format("its name is the relative path {}: after the restore "

@@ -87,13 +87,76 @@ Result<> check_task(const model::Tree &tree, const model::Task &task, const std:
     return refers(tree.terminals, task.terminal, true, "terminal");
 }
 
+// A path in a directory that it must not leave.
+Result<> check_below(const model::Bytes &path) {
+    TRY(check_path(path));
+    const std::string whole = "/" + path + "/";
+    if (whole.find("/../") != std::string::npos || whole.find("/./") != std::string::npos || path.starts_with('/'))
+        return fail(0, "the path \"{}\" leads to somewhere else; the checkpoint is damaged", path);
+    return {};
+}
+
+// Parents come first.
+Result<> check_mounts(const model::Tree &tree, const model::Namespace &ns) {
+    if ((ns.type == "mnt") == ns.mounts.empty())
+        return fail(0, "it has {} mounts; the checkpoint is damaged", ns.mounts.size());
+    for (size_t i = 0; i < ns.mounts.size(); ++i) {
+        const model::Mount &mount = ns.mounts[i];
+        if ((i == 0 ? mount.parent != 0 : mount.parent >= i) || (i == 0 && mount.place != "/") ||
+            !mount.place.starts_with('/') || !mount.root.starts_with('/'))
+            return fail(0, "its mount on \"{}\" is out of place; the checkpoint is damaged", mount.place);
+        TRY(check_path(mount.type));
+        TRY(check_below(mount.place.substr(1)));
+        TRY(check_below(mount.source_path));
+        TRY(refers(tree.file_systems, mount.file_system, true, "file system"));
+        if (mount.file_system == 0) {
+            TRY(check_path(mount.source_place));
+            TRY(check_path(mount.inode.path));
+            if (!mount.source_place.starts_with('/') || mount.inode.mount_namespace != 0)
+                return fail(0, "its mount on \"{}\" comes from nowhere; the checkpoint is damaged", mount.place);
+        } else {
+            TRY(check_below(mount.root.substr(1)));
+        }
+    }
+    return {};
+}
+
+Result<> check_file_system(const model::Tree &tree, const model::FileSystem &fs) {
+    for (const model::Bytes *text : {&fs.type, &fs.source, &fs.options})
+        TRY(check_path(*text));
+    if (fs.type != "tmpfs" && fs.type != "proc" && fs.type != "devpts" && fs.type != "mqueue")
+        return fail(0, "\"{}\" is not a kind of file system that can be made; the checkpoint is damaged", fs.type);
+    TRY(refers(tree.namespaces, fs.owner, true, "owner"));
+    TRY(refers(tree.namespaces, fs.ns, true, "namespace"));
+    if ((fs.owner != 0 && tree.namespaces.at(fs.owner).type != "user") ||
+        (fs.ns != 0 && tree.namespaces.at(fs.ns).type != (fs.type == "proc" ? "pid" : "ipc")))
+        return fail(0, "its namespaces are of the wrong kind; the checkpoint is damaged");
+    for (const model::FileSystemEntry &entry : fs.entries) {
+        TRY(check_below(entry.path));
+        TRY(check_below(entry.link));
+        TRY(check_path(entry.target));
+        TRY(refers(tree.inodes, entry.inode, true, "inode"));
+        if (entry.inode != 0 && tree.inodes.at(entry.inode).mount_namespace != fs.id)
+            return fail(0, "its file \"{}\" is one of somewhere else; the checkpoint is damaged", entry.path);
+        for (const auto &[name, value] : entry.xattrs)
+            TRY(check_path(name));
+    }
+    return {};
+}
+
 // Settings are written below /proc/sys. Owners come first.
 Result<> check_namespace(const model::Tree &tree, const model::Namespace &ns) {
     TRY(refers(tree.namespaces, ns.owner, true, "owner"));
     if (ns.owner != 0 && (tree.namespaces.at(ns.owner).type != "user" || ns.owner >= ns.id))
         return fail(0, "its owner {} is not a user namespace; the checkpoint is damaged", ns.owner);
-    if (ns.type != "uts" && ns.type != "ipc" && ns.type != "user" && ns.type != "net")
+    if (ns.type != "uts" && ns.type != "ipc" && ns.type != "user" && ns.type != "net" && ns.type != "mnt" &&
+        ns.type != "pid" && ns.type != "time" && ns.type != "cgroup")
         return fail(0, "\"{}\" is not a kind of namespace that can be made; the checkpoint is damaged", ns.type);
+    TRY(check_mounts(tree, ns));
+    TRY(check_below(ns.cgroup));
+    TRY(refers(tree.namespaces, ns.parent, true, "parent"));
+    if (ns.parent != 0 && (ns.type != "pid" || tree.namespaces.at(ns.parent).type != "pid" || ns.parent >= ns.id))
+        return fail(0, "its parent {} is not a pid namespace; the checkpoint is damaged", ns.parent);
     constexpr size_t most_ranges = 340; // UID_GID_MAP_MAX_EXTENTS
     if (ns.uids.size() > most_ranges || ns.gids.size() > most_ranges)
         return fail(0, "it has {} ranges of ids; the checkpoint is damaged", std::max(ns.uids.size(), ns.gids.size()));
@@ -207,7 +270,12 @@ Result<> check_table(const model::Tree &tree, const model::DescriptorTable &tabl
     return {};
 }
 
-Result<> check_inode(const model::Inode &inode) {
+Result<> check_inode(const model::Tree &tree, const model::Inode &inode) {
+    const auto ns = tree.namespaces.find(inode.mount_namespace);
+    const bool known = ns != tree.namespaces.end() ? inode.mount < ns->second.mounts.size()
+                                                   : tree.file_systems.contains(inode.mount_namespace);
+    if (inode.mount_namespace == 0 ? inode.remade : !known)
+        return fail(0, "its mount namespace {} does not exist; the checkpoint is damaged", inode.mount_namespace);
     TRY(check_path(inode.path));
     TRY(check_path(inode.other_path));
     TRY(check_path(inode.kept.place));
@@ -318,11 +386,13 @@ Result<> check_objects(const model::Tree &tree, uint64_t pages_size) {
     TRY(each(tree.descriptor_tables, "descriptor table",
              [&](const model::DescriptorTable &table) { return check_table(tree, table); }));
     TRY(each(tree.fs_contexts, "file system context", [&](const model::FsContext &fs) { return check_fs(tree, fs); }));
-    TRY(each(tree.inodes, "inode", check_inode));
+    TRY(each(tree.inodes, "inode", [&](const model::Inode &inode) { return check_inode(tree, inode); }));
     TRY(each(tree.pipes, "pipe", [&](const model::Pipe &pipe) { return check_pipe(tree, pipe); }));
     TRY(each(tree.unix_sockets, "unix socket",
              [&](const model::UnixSocket &socket) { return check_socket(tree, socket); }));
     TRY(each(tree.namespaces, "namespace", [&](const model::Namespace &ns) { return check_namespace(tree, ns); }));
+    TRY(each(tree.file_systems, "file system",
+             [&](const model::FileSystem &fs) { return check_file_system(tree, fs); }));
     TRY(each(tree.semaphore_sets, "System V semaphore set",
              [&](const model::SemaphoreSet &set) { return check_semaphores(tree, set); }));
     TRY(each(tree.ipc_queues, "System V message queue",

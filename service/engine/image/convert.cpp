@@ -77,6 +77,8 @@ Result<> read_other(const Record &record, model::Tree &tree) {
         return read_object<pb::IpcQueue>(record, tree.ipc_queues, "System V message queue");
     case pb::Objects::kNamespacesFieldNumber:
         return read_object<pb::Namespace>(record, tree.namespaces, "namespace");
+    case pb::Objects::kFileSystemsFieldNumber:
+        return read_object<pb::FileSystem>(record, tree.file_systems, "file system");
     case pb::Objects::kLastIdFieldNumber:
         tree.last_id = static_cast<model::ObjRef>(record.number);
         return {};
@@ -190,6 +192,8 @@ Result<> encode(const model::Tree &tree, const Sink &tasks, const Sink &objects)
         tree.ipc_queues, [](Objects &to) { return to.add_ipc_queues(); }, objects));
     TRY(put_all(
         tree.namespaces, [](Objects &to) { return to.add_namespaces(); }, objects));
+    TRY(put_all(
+        tree.file_systems, [](Objects &to) { return to.add_file_systems(); }, objects));
     pb::Objects last;
     last.set_last_id(tree.last_id);
     return objects(last.SerializeAsString());

@@ -87,6 +87,9 @@ void put(const model::Inode &from, pb::Inode &to) {
     put(from.kept, *to.mutable_kept());
     put(from.content, *to.mutable_content());
     to.set_flags(from.flags);
+    to.set_mount_namespace(from.mount_namespace);
+    to.set_mount(from.mount);
+    to.set_remade(from.remade);
 }
 
 Result<> get(const pb::Inode &from, model::Inode &to) {
@@ -109,6 +112,9 @@ Result<> get(const pb::Inode &from, model::Inode &to) {
     TRY(get(from.kept(), to.kept));
     TRY(get(from.content(), to.content));
     to.flags = from.flags();
+    to.mount_namespace = from.mount_namespace();
+    to.mount = from.mount();
+    to.remade = from.remade();
     return {};
 }
 

@@ -42,6 +42,12 @@ void put(const model::Namespace &from, pb::Namespace &to) {
         put(each, *to.add_gids());
     to.set_setgroups_denied(from.setgroups_denied);
     to.set_loopback_up(from.loopback_up);
+    for (const auto &each : from.mounts)
+        put(each, *to.add_mounts());
+    to.set_parent(from.parent);
+    to.set_cgroup(from.cgroup);
+    to.set_monotonic(from.monotonic);
+    to.set_boottime(from.boottime);
 }
 
 Result<> get(const pb::Namespace &from, model::Namespace &to) {
@@ -56,6 +62,11 @@ Result<> get(const pb::Namespace &from, model::Namespace &to) {
     TRY(get_all(from.gids(), to.gids));
     to.setgroups_denied = from.setgroups_denied();
     to.loopback_up = from.loopback_up();
+    TRY(get_all(from.mounts(), to.mounts));
+    to.parent = from.parent();
+    to.cgroup = from.cgroup();
+    to.monotonic = from.monotonic();
+    to.boottime = from.boottime();
     return {};
 }
 

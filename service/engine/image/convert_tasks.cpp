@@ -188,6 +188,7 @@ void put(const model::Thread &from, pb::Thread &to) {
     to.set_robust_list(from.robust_list);
     to.set_robust_list_size(from.robust_list_size);
     to.set_clear_child_tid(from.clear_child_tid);
+    to.mutable_inner_tids()->Add(from.inner_tids.begin(), from.inner_tids.end());
     put(from.rseq, *to.mutable_rseq());
     to.set_parent_death_signal(from.parent_death_signal);
     to.set_time_stamp_counter(from.time_stamp_counter);
@@ -212,6 +213,7 @@ Result<> get(const pb::Thread &from, model::Thread &to) {
     to.robust_list = from.robust_list();
     to.robust_list_size = from.robust_list_size();
     to.clear_child_tid = from.clear_child_tid();
+    to.inner_tids.assign(from.inner_tids().begin(), from.inner_tids().end());
     TRY(get(from.rseq(), to.rseq));
     to.parent_death_signal = from.parent_death_signal();
     to.time_stamp_counter = from.time_stamp_counter();
@@ -272,6 +274,11 @@ void put(const model::Task &from, pb::Task &to) {
     to.set_cgroup(from.cgroup);
     for (const auto each : from.namespaces)
         to.add_namespaces(each);
+    to.mutable_inner_pids()->Add(from.inner_pids.begin(), from.inner_pids.end());
+    to.mutable_inner_groups()->Add(from.inner_groups.begin(), from.inner_groups.end());
+    to.mutable_inner_sessions()->Add(from.inner_sessions.begin(), from.inner_sessions.end());
+    to.set_pids_of_children(from.pids_of_children);
+    to.set_time_of_children(from.time_of_children);
 }
 
 Result<> get(const pb::Task &from, model::Task &to) {
@@ -306,6 +313,11 @@ Result<> get(const pb::Task &from, model::Task &to) {
     to.memory_merge = from.memory_merge();
     to.cgroup = from.cgroup();
     to.namespaces.assign(from.namespaces().begin(), from.namespaces().end());
+    to.inner_pids.assign(from.inner_pids().begin(), from.inner_pids().end());
+    to.inner_groups.assign(from.inner_groups().begin(), from.inner_groups().end());
+    to.inner_sessions.assign(from.inner_sessions().begin(), from.inner_sessions().end());
+    to.pids_of_children = from.pids_of_children();
+    to.time_of_children = from.time_of_children();
     return {};
 }
 

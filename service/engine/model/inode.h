@@ -69,6 +69,10 @@ struct Inode {
     uint32_t flags = 0;                          // ioctl_iflags(2), those of chattr(1); only with Kept
     Kept kept;
     Content content;
+    // Its name is one in this mount namespace, on this of its mounts; 0: the session's.
+    ObjRef mount_namespace = 0;
+    uint32_t mount = 0;
+    bool remade = false; // it is part of a file system that is made again with its contents
 };
 
 } // namespace abey::model

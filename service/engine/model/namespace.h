@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-#include "engine/model/base.h"
+#include "engine/model/mount.h"
 
 #include <vector>
 
@@ -31,6 +31,11 @@ struct Namespace {
     bool setgroups_denied = false;
     // net: of those that have nothing but a loopback device
     bool loopback_up = false;
+    ObjRef parent = 0;                   // pid: the one above; 0: the session's
+    Bytes cgroup;                        // cgroup: its root, as Task::cgroup
+    int64_t monotonic = 0, boottime = 0; // time: nanoseconds that its clocks are ahead of the session's
+    // mnt
+    std::vector<Mount> mounts;
 };
 
 } // namespace abey::model

@@ -50,6 +50,9 @@ struct Task {
     bool memory_merge = false;             // PR_GET_MEMORY_MERGE
     Bytes cgroup;                          // below the checkpointed cgroup, "" for the cgroup itself
     std::vector<ObjRef> namespaces;        // that are not the session's
+    // In a pid namespace below the session's: its ids in each one, from the session's down. 0: one from above.
+    std::vector<int32_t> inner_pids, inner_groups, inner_sessions;
+    ObjRef pids_of_children = 0, time_of_children = 0; // namespaces of those that it will make, if others
 };
 
 } // namespace abey::model

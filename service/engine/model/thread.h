@@ -50,6 +50,7 @@ struct Thread {
     int32_t machine_checks = 2;              // PR_MCE_KILL_GET; 2: the default
     std::array<int32_t, 3> speculation = {}; // PR_GET_SPECULATION_CTRL, by what is controlled; 0: not by prctl
     std::vector<Bytes> named_cgroups;        // "name=x:/path", where it is not at the top of the hierarchy
+    std::vector<int32_t> inner_tids;         // as Task::inner_pids
 };
 
 } // namespace abey::model

@@ -50,6 +50,7 @@ struct Tree {
     std::map<ObjRef, SemaphoreSet> semaphore_sets;
     std::map<ObjRef, IpcQueue> ipc_queues;
     std::map<ObjRef, Namespace> namespaces;
+    std::map<ObjRef, FileSystem> file_systems;
     ObjRef last_id = 0;
 
     ObjRef next_id() { return ++last_id; }

@@ -19,6 +19,8 @@ namespace {
 
 // In the child, which has no threads, and so may change its user namespace. Only system calls from here on.
 int follow(const Outpost::Orders &orders) {
+    if (orders.group != 0 && ::syscall(SYS_setresgid, -1, orders.group, -1) < 0)
+        return errno;
     if (orders.user != 0 &&
         (::prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0 || ::syscall(SYS_setresuid, -1, orders.user, -1) < 0))
         return errno;

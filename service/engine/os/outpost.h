@@ -11,6 +11,7 @@ class Outpost {
   public:
     struct Orders {
         uint32_t user = 0;       // its effective user id, as we see it
+        uint32_t group = 0;      // and group id
         int user_namespace = -1; // descriptor of the one that it enters; -1: it stays in ours
         int make = 0;            // CLONE_NEW* of what it makes there
     };

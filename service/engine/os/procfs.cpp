@@ -160,10 +160,15 @@ Result<ProcStatus> parse_status(std::string_view text) {
                       : key == "NSpid"  ? status.own_tid
                       : key == "NSpgid" ? status.own_group
                                         : status.own_session;
-            status.namespaces_deep = 0;
-            for (std::string_view word = next_word(value); !word.empty();
-                 word = next_word(value), ++status.namespaces_deep)
+            std::vector<int> &all = key == "NStgid"   ? status.all_pids
+                                    : key == "NSpid"  ? status.all_tids
+                                    : key == "NSpgid" ? status.all_groups
+                                                      : status.all_sessions;
+            for (std::string_view word = next_word(value); !word.empty(); word = next_word(value)) {
                 (void)take_number(word, id);
+                all.push_back(id);
+            }
+            status.namespaces_deep = all.size();
         } else if (key == "SigPnd") {
             hex(value, status.pending);
         } else if (key == "ShdPnd") {

@@ -49,6 +49,8 @@ struct ProcStatus {
     int own_pid = 0;                    // the last of NStgid
     int own_group = 0, own_session = 0; // the last of NSpgid and NSsid
     size_t namespaces_deep = 1;         // how many numbers NSpid has
+    // All numbers of the same lines: in our pid namespace, then inwards.
+    std::vector<int> all_tids, all_pids, all_groups, all_sessions;
     uint64_t pending = 0, shared_pending = 0, blocked = 0, ignored = 0, caught = 0;
     uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
     bool no_new_privs = false;

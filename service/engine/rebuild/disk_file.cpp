@@ -2,6 +2,7 @@
 //
 // What has (or had) a name in a file system; which inode that is now, the FileOpener knows.
 #include "engine/rebuild/kinds.h"
+#include "engine/rebuild/mounts.h"
 #include "engine/rebuild/open_files.h"
 
 namespace abey::rebuild {
@@ -9,7 +10,7 @@ namespace {
 
 Result<Fd> create(Context &context, const model::OpenFile &file) {
     const model::Inode *inode = TRY(find(context.tree.inodes, std::get<model::DiskFile>(file.payload).inode));
-    return context.files.open(*inode, reopen_flags(file.flags));
+    return open_inode(context, *inode, reopen_flags(file.flags));
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
 #include "engine/rebuild/open_files.h"
+#include "engine/rebuild/own_namespaces.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -27,13 +28,12 @@ namespace {
 constexpr uint64_t end_of_memory = 0x7ffffffff000;
 
 // glibc has no wrapper. The child only waits to be seized; nothing of ours runs in it but these instructions.
-long fork_with_pid(int own_pid, int exit_signal) {
+long fork_with_pid(const Numbers &numbers, uint64_t flags, int exit_signal) {
     clone_args arguments = {};
-    const pid_t wanted = own_pid;
-    arguments.flags = CLONE_CLEAR_SIGHAND;
+    arguments.flags = CLONE_CLEAR_SIGHAND | flags;
     arguments.exit_signal = static_cast<uint64_t>(exit_signal);
-    arguments.set_tid = reinterpret_cast<uint64_t>(&wanted);
-    arguments.set_tid_size = 1;
+    arguments.set_tid = reinterpret_cast<uint64_t>(numbers.data());
+    arguments.set_tid_size = numbers.size();
     const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
     if (pid == 0)
         for (;;)
@@ -74,6 +74,12 @@ class HelperPids {
     int next_ = 32767;
 };
 
+// Of its pid namespace.
+bool is_first(const model::Task *task) { return !task->inner_pids.empty() && task->inner_pids.back() == 1; }
+
+// In a pid namespace, and in a process group that has no number there.
+bool is_in_group_above(const model::Task &task) { return !task.inner_groups.empty() && task.inner_groups.back() == 0; }
+
 } // namespace
 
 Family::~Family() {
@@ -99,22 +105,23 @@ uint64_t Family::shared_with_parent(const model::Task &task) const {
 
 int Family::outer_session() const { return reaper_ != nullptr ? 0 : ::getsid(0); }
 
-Result<std::unique_ptr<Husk>> Family::new_root(int own_pid, int exit_signal) {
+Result<std::unique_ptr<Husk>> Family::new_root(const Numbers &numbers, uint64_t flags, int exit_signal) {
     if (reaper_ != nullptr) {
-        auto child = std::make_unique<Husk>(TRY(reaper_->make_child(own_pid, CLONE_CLEAR_SIGHAND, exit_signal)));
+        auto child =
+            std::make_unique<Husk>(TRY(reaper_->make_child(numbers, CLONE_CLEAR_SIGHAND | flags, exit_signal)));
         TRY(strip(*child));
         return child;
     }
-    const long pid = fork_with_pid(own_pid, exit_signal);
+    const long pid = fork_with_pid(numbers, flags, exit_signal);
     if (pid < 0)
-        return fail(errno, "cannot make a process with id {}", own_pid);
+        return fail(errno, "cannot make a process with id {}", numbers.back());
     auto tracee = os::Tracee::seize(static_cast<int>(pid), husk_options);
     if (!tracee || !tracee->settle()) {
         (void)::kill(static_cast<int>(pid), SIGKILL);
         (void)::waitpid(static_cast<int>(pid), nullptr, __WALL);
-        return fail(errno, "cannot hold the new process {}", own_pid);
+        return fail(errno, "cannot hold the new process {}", numbers.back());
     }
-    auto husk = std::make_unique<Husk>(shop_, std::move(*tracee), own_pid);
+    auto husk = std::make_unique<Husk>(shop_, std::move(*tracee), numbers.front());
     TRY(strip(*husk));
     return husk;
 }
@@ -179,7 +186,9 @@ Result<> Family::make_root(Context &context, const model::Task &task) {
         homeless_.push_back(&task);
         return {};
     }
-    auto husk = TRY_IN(new_root(task.pid, task.exit_signal), "process {} ({})", task.pid, task.comm);
+    auto husk =
+        TRY_IN(new_root(numbers_of(task.pid, task.inner_pids), is_first(&task) ? CLONE_NEWPID : 0ULL, task.exit_signal),
+               "process {} ({})", task.pid, task.comm);
     roots_.push_back(husk->pid());
     husks_[task.pid] = std::move(husk);
     return make_below(context, task, outer_session());
@@ -187,16 +196,19 @@ Result<> Family::make_root(Context &context, const model::Task &task) {
 
 Result<> Family::make_below(Context &context, const model::Task &task, int initial_session) {
     Husk &husk = *husks_.at(task.pid);
+    const model::ObjRef own_pids = namespace_of(tree_, task, "pid");
     std::vector<std::pair<const model::Task *, int>> made;
     const auto make_child = [&](const model::Task &child, int session) -> Result<> {
-        Husk born = TRY_IN(husk.make_child(child.pid, shared_with_parent(child), child.exit_signal), "process {} ({})",
+        Husk born = TRY_IN(this->make_child(husk, own_pids, child, shared_with_parent(child)), "process {} ({})",
                            child.pid, child.comm);
         husks_[child.pid] = std::make_unique<Husk>(std::move(born));
         made.emplace_back(&child, session);
         return {};
     };
     const bool leads = session_of(task) == task.pid;
-    const auto &children = children_[task.pid];
+    auto &children = children_[task.pid];
+    // the first process of a pid namespace before others there
+    std::ranges::stable_partition(children, is_first);
     TRY_IN(seed_memory(context, husk, task, children), "process {} ({})", task.pid, task.comm);
     for (const model::Task *child : children)
         if (leads && session_of(*child) == initial_session && session_of(*child) != child->pid)
@@ -204,6 +216,9 @@ Result<> Family::make_below(Context &context, const model::Task &task, int initi
     if (leads)
         TRY_IN(lead_session(context, task), "process {} ({})", task.pid, task.comm);
     const int session = leads ? task.pid : initial_session;
+    // in a pid namespace, a process cannot join a group from above: it is born in it
+    if (std::ranges::any_of(children, [&](const model::Task *child) { return is_in_group_above(*child); }))
+        TRY_IN(place_early(task), "process {} ({})", task.pid, task.comm);
     for (const model::Task *child : children) {
         if (husks_.contains(child->pid))
             continue;
@@ -250,13 +265,15 @@ Result<> Family::adopt(Context &context, const model::Task &task) {
     int session = session_of(task);
     const auto leader = husks_.find(session);
     std::unique_ptr<Husk> helper;
+    model::ObjRef pids_there = 0;
     Husk *maker = nullptr; // whose child the helper is; null: ours
     if (leader != husks_.end()) {
         maker = leader->second.get();
-        helper = std::make_unique<Husk>(TRY(maker->make_child(pids.next(), 0, 0)));
+        helper = std::make_unique<Husk>(TRY(maker->make_child({pids.next()}, 0, 0)));
+        pids_there = namespace_of(tree_, *tasks_.at(session), "pid");
     } else {
         if (task.parent == 0) {
-            auto made = new_root(session, 0);
+            auto made = new_root({session}, 0, 0);
             if (!made && made.error().code() == EEXIST) {
                 sessions_[task.session] = task.pid; // the number is in use: the oldest root leads
                 return make_root(context, task);
@@ -265,7 +282,8 @@ Result<> Family::adopt(Context &context, const model::Task &task) {
             maker = reaper_;
         } else {
             maker = parent->second.get();
-            helper = std::make_unique<Husk>(TRY(maker->make_child(session, 0, 0)));
+            helper = std::make_unique<Husk>(TRY(maker->make_child(numbers_of(session, task.inner_sessions), 0, 0)));
+            pids_there = namespace_of(tree_, *tasks_.at(task.parent), "pid");
         }
         auto batch = helper->batch();
         batch.must("setsid", SYS_setsid);
@@ -277,7 +295,7 @@ Result<> Family::adopt(Context &context, const model::Task &task) {
         if (session_of(*child) != session || session == child->pid || husks_.contains(child->pid))
             continue;
         husks_[child->pid] = std::make_unique<Husk>(
-            TRY_IN(helper->make_child(child->pid, 0, child->exit_signal), "process {} ({})", child->pid, child->comm));
+            TRY_IN(make_child(*helper, pids_there, *child, 0), "process {} ({})", child->pid, child->comm));
         adopted.push_back(child);
         if (child->parent == 0)
             roots_.push_back(husks_[child->pid]->pid());
@@ -292,8 +310,64 @@ Result<> Family::adopt(Context &context, const model::Task &task) {
     return {};
 }
 
+Result<int> Family::group_as_seen_by(const model::Task &task, int group) const {
+    if (task.inner_pids.empty())
+        return group;
+    if (group == task.process_group)
+        return task.inner_groups.back();
+    const model::ObjRef own = namespace_of(tree_, task, "pid");
+    for (const model::Task &member : tree_.tasks) {
+        const size_t depth = task.inner_pids.size();
+        if (member.inner_pids.size() < depth || (member.pid != group && member.process_group != group))
+            continue;
+        if (member.inner_pids.size() == depth && namespace_of(tree_, member, "pid") != own)
+            continue;
+        return member.pid == group ? member.inner_pids[depth - 1] : member.inner_groups[depth - 1];
+    }
+    return fail(ESRCH, "process group {} has no number in its pid namespace", group);
+}
+
+Result<> Family::place_early(const model::Task &task) {
+    const auto leader = tasks_.find(task.process_group);
+    if (leader != tasks_.end() && leader->second != &task && husks_.contains(task.process_group))
+        TRY(place_in_group(*leader->second));
+    return place_in_group(task);
+}
+
+Result<Husk> Family::make_child(Husk &maker, model::ObjRef pids, const model::Task &child, uint64_t flags) {
+    const auto numbers = numbers_of(child.pid, child.inner_pids);
+    const model::ObjRef own = namespace_of(tree_, child, "pid");
+    if (own == pids)
+        return maker.make_child(numbers, flags, child.exit_signal);
+    if (own == 0)
+        return fail(EBADMSG, "its pid namespace is not below that of its parent");
+    if (is_first(&child)) {
+        if (TRY(find(tree_.namespaces, own))->parent != pids)
+            return fail(ENOTSUP, "its pid namespace does not lie in that of its parent");
+        return maker.make_child(numbers, flags | CLONE_NEWPID, child.exit_signal);
+    }
+    // made by a process whose children are in a namespace that is there already
+    const auto first = std::ranges::find_if(tree_.tasks, [&](const model::Task &task) {
+        return is_first(&task) && namespace_of(tree_, task, "pid") == own && husks_.contains(task.pid);
+    });
+    if (first == tree_.tasks.end())
+        return fail(ENOTSUP, "the first process of its pid namespace is not there");
+    const auto go = [&](int pid) -> Result<> {
+        const Fd file = TRY(abey::open_file(fmt::format("/proc/{}/ns/pid", pid), O_RDONLY));
+        auto batch = maker.batch();
+        batch.must("cannot take a pid namespace", SYS_pidfd_getfd, shop_.worker_number, file.get(), 0);
+        batch.must("cannot enter a pid namespace", SYS_setns, 0, CLONE_NEWPID); // 0: the table is empty
+        batch.must("close", SYS_close, 0);
+        return maker.run(batch);
+    };
+    TRY(go(husks_.at(first->pid)->pid()));
+    Husk born = TRY(maker.make_child(numbers, flags, child.exit_signal));
+    TRY(go(maker.pid()));
+    return born;
+}
+
 Result<> Family::place_in_group(const model::Task &task) {
-    if (session_of(task) == task.pid)
+    if (session_of(task) == task.pid || is_in_group_above(task))
         return {}; // a session leader leads its group as well
     int group = task.process_group;
     if (const auto known = groups_.find(group); known != groups_.end())
@@ -301,7 +375,8 @@ Result<> Family::place_in_group(const model::Task &task) {
     else if (const auto led = sessions_.find(group); led != sessions_.end())
         group = led->second;
     auto batch = husks_.at(task.pid)->batch();
-    batch.must(fmt::format("cannot join process group {}", group), SYS_setpgid, 0, group);
+    batch.must(fmt::format("cannot join process group {}", group), SYS_setpgid, 0,
+               TRY_IN(group_as_seen_by(task, group), "process {} ({})", task.pid, task.comm));
     TRY_IN(husks_.at(task.pid)->run(batch), "process {} ({})", task.pid, task.comm);
     return {};
 }
@@ -310,21 +385,29 @@ Result<> Family::make_groups(Context &context) {
     for (const model::Task &task : tree_.tasks)
         if (task.process_group == task.pid)
             TRY(place_in_group(task));
-    std::map<int, std::pair<Husk *, std::unique_ptr<Husk>>> helpers; // dead leaders: group -> maker, helper
+    struct Helper {
+        Husk *maker = nullptr;
+        std::unique_ptr<Husk> husk;
+        int pid = 0; // as the maker has it
+    };
+    std::map<int, Helper> helpers; // dead leaders, by group
     for (const model::Task &task : tree_.tasks) {
         const int group = task.process_group;
         if (group == task.pid)
             continue;
+        if (is_in_group_above(task))
+            continue;
         const bool dead = !tasks_.contains(group) && !groups_.contains(group) && !sessions_.contains(group);
         if (dead && session_of(task) != task.pid) {
             Husk &maker = *husks_.at(task.pid);
-            auto helper = maker.make_child(group, 0, 0);
+            auto helper = maker.make_child(numbers_of(group, task.inner_groups), 0, 0);
             if (helper) {
                 auto batch = helper->batch();
                 batch.must("setpgid", SYS_setpgid, 0, 0);
                 TRY(helper->run(batch));
                 groups_[group] = group;
-                helpers[group] = {&maker, std::make_unique<Husk>(std::move(*helper))};
+                const int seen = helper->own_pid();
+                helpers[group] = {&maker, std::make_unique<Husk>(std::move(*helper)), seen};
             } else if (helper.error().code() == EEXIST) {
                 groups_[group] = task.pid; // somebody else has that number: the first member leads
             } else {
@@ -334,8 +417,8 @@ Result<> Family::make_groups(Context &context) {
         TRY(place_in_group(task));
     }
     for (auto &[group, helper] : helpers) {
-        TRY(helper.second->end(0));
-        TRY(helper.first->reap(group));
+        TRY(helper.husk->end(0));
+        TRY(helper.maker->reap(helper.pid));
     }
     for (const model::Task &task : tree_.tasks) {
         if (task.terminal == 0 || session_of(task) != task.pid)
@@ -347,7 +430,8 @@ Result<> Family::make_groups(Context &context) {
         else if (const auto led = sessions_.find(group); led != sessions_.end())
             group = led->second;
         auto batch = husks_.at(task.pid)->batch();
-        const uint64_t at = batch.put(group);
+        const auto seen = group_as_seen_by(task, group);
+        const uint64_t at = batch.put(seen.value_or(0));
         batch.must("pidfd_getfd", SYS_pidfd_getfd, shop_.worker_number, TRY(terminal_slave(context, task.terminal)), 0);
         batch.may(SYS_ioctl, 0, TIOCSPGRP, at); // a group that has ended leaves its terminal to nobody
         batch.must("close", SYS_close, 0);

@@ -33,7 +33,11 @@ class Family {
     Result<> make_below(Context &context, const model::Task &task, int initial_session);
     Result<> adopt(Context &context, const model::Task &task);
     Result<> lead_session(Context &context, const model::Task &task);
-    Result<std::unique_ptr<Husk>> new_root(int own_pid, int exit_signal);
+    Result<std::unique_ptr<Husk>> new_root(const Numbers &numbers, uint64_t flags, int exit_signal);
+    // `maker` stands for a process in the pid namespace `pids`.
+    Result<Husk> make_child(Husk &maker, model::ObjRef pids, const model::Task &child, uint64_t flags);
+    Result<> place_early(const model::Task &task);
+    [[nodiscard]] Result<int> group_as_seen_by(const model::Task &task, int group) const;
     Result<> strip(Husk &husk) const;
     Result<> place_in_group(const model::Task &task);
     [[nodiscard]] int outer_session() const; // that of the roots at birth

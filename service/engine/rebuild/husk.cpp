@@ -85,16 +85,22 @@ Result<> Husk::run(os::Batch &batch, size_t thread, std::vector<os::Tracee> *bor
     return shop_->region.run(threads_.at(thread), batch, walk, nullptr, born);
 }
 
-Result<Husk> Husk::make_child(int own_pid, uint64_t flags, int exit_signal) {
+Numbers numbers_of(int id, const std::vector<int32_t> &inner) {
+    Numbers numbers(inner.rbegin(), inner.rend());
+    numbers.push_back(id);
+    return numbers;
+}
+
+Result<Husk> Husk::make_child(const Numbers &numbers, uint64_t flags, int exit_signal) {
     auto calls = batch();
     clone_args arguments = {};
-    const pid_t wanted = own_pid;
+    const pid_t own_pid = numbers.front();
     arguments.flags = flags;
     arguments.exit_signal = static_cast<uint64_t>(exit_signal);
-    arguments.set_tid = calls.put(wanted);
-    arguments.set_tid_size = 1;
+    arguments.set_tid = calls.put(std::as_bytes(std::span(numbers)));
+    arguments.set_tid_size = numbers.size();
     const uint64_t at = calls.put(arguments);
-    calls.must(fmt::format("cannot make a process with id {}", own_pid), SYS_clone3, at, sizeof arguments);
+    calls.must(fmt::format("cannot make a process with id {}", numbers.back()), SYS_clone3, at, sizeof arguments);
     std::vector<os::Tracee> born;
     TRY(run(calls, 0, &born));
     if (born.size() != 1)
@@ -104,18 +110,18 @@ Result<Husk> Husk::make_child(int own_pid, uint64_t flags, int exit_signal) {
     return child;
 }
 
-Result<> Husk::add_threads(std::span<const int> own_tids) {
+Result<> Husk::add_threads(std::span<const Numbers> all) {
     constexpr size_t most_at_once = 256;
-    while (!own_tids.empty()) {
-        const auto some = own_tids.first(std::min(own_tids.size(), most_at_once));
+    while (!all.empty()) {
+        const auto some = all.first(std::min(all.size(), most_at_once));
         auto calls = batch();
-        for (const pid_t wanted : some) {
+        for (const Numbers &wanted : some) {
             clone_args arguments = {};
             arguments.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-            arguments.set_tid = calls.put(wanted);
-            arguments.set_tid_size = 1;
+            arguments.set_tid = calls.put(std::as_bytes(std::span(wanted)));
+            arguments.set_tid_size = wanted.size();
             const uint64_t at = calls.put(arguments);
-            calls.must(fmt::format("cannot make thread {} of process {}", wanted, own_pid_), SYS_clone3, at,
+            calls.must(fmt::format("cannot make thread {} of process {}", wanted.back(), own_pid_), SYS_clone3, at,
                        sizeof arguments);
         }
         std::vector<os::Tracee> born;
@@ -124,12 +130,12 @@ Result<> Husk::add_threads(std::span<const int> own_tids) {
         const size_t seen = born.size();
         for (size_t i = 0; i < seen; ++i) {
             threads_.push_back(std::move(born[i]));
-            own_tids_.push_back(some[i]);
+            own_tids_.push_back(some[i].front());
         }
         TRY(made);
         if (seen != some.size())
             return fail(0, "process {}: {} threads were made, but only {} seen", own_pid_, some.size(), seen);
-        own_tids = own_tids.subspan(some.size());
+        all = all.subspan(some.size());
     }
     return {};
 }

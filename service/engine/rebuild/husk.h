@@ -42,6 +42,11 @@ struct Held {
 inline constexpr unsigned long husk_options =
     PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL;
 
+// What a task or thread is called in each pid namespace that it is in: in its own first, in the session's last
+// (clone3(2), set_tid).
+using Numbers = std::vector<pid_t>;
+Numbers numbers_of(int id, const std::vector<int32_t> &inner);
+
 class Husk {
   public:
     // An existing child, stopped; `own_pid` as it knows itself.
@@ -62,9 +67,9 @@ class Husk {
     // Lets a thread make the calls; the batch is not emptied.
     Result<> run(os::Batch &batch, size_t thread = 0, std::vector<os::Tracee> *born = nullptr);
     // A child made by clone3(2) with a wanted pid; it shares nothing but what `flags` say.
-    Result<Husk> make_child(int own_pid, uint64_t flags, int exit_signal);
+    Result<Husk> make_child(const Numbers &numbers, uint64_t flags, int exit_signal);
     // Further threads, in this order.
-    Result<> add_threads(std::span<const int> own_tids);
+    Result<> add_threads(std::span<const Numbers> all);
     // Its end; it is a zombie afterwards, for its parent to wait for.
     Result<> end(int exit_code);
     // Reaps a child of this husk, whatever its exit signal.

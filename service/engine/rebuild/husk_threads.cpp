@@ -141,6 +141,12 @@ int unused_signal(const model::Task &task) {
     return SIGURG;
 }
 
+// As the task knows that thread of its own.
+int own_tid_of(const model::Task &task, int tid) {
+    const auto thread = std::ranges::find(task.threads, tid, &model::Thread::tid);
+    return thread == task.threads.end() ? tid : numbers_of(tid, thread->inner_tids).front();
+}
+
 Result<> set_timers(const model::Task &task, Calls &calls) {
     if (!task.posix_timers.empty()) {
         auto &batch = calls.batch();
@@ -156,7 +162,7 @@ Result<> set_timers(const model::Task &task, Calls &calls) {
         event.value = timer.sigval;
         event.signal = timer.signal;
         event.notify = timer.notify;
-        event.tid = timer.notify_tid;
+        event.tid = own_tid_of(task, timer.notify_tid);
         for (;; ++next_id) {
             TRY(calls.room_for(sizeof event + 16));
             auto &batch = calls.batch();
@@ -200,13 +206,32 @@ Result<> set_timers(const model::Task &task, Calls &calls) {
     return {};
 }
 
-// Leaves a descriptor of the user namespace in the place of the way to the worker. pidfd_getfd(2) gives the lowest free
-// number.
-Result<> take_user_namespace(Husk &husk, const model::DescriptorTable &table, const Fd &file, Calls &calls) {
+// pidfd_getfd(2) gives the lowest free number.
+int lowest_free(const model::DescriptorTable &table) {
     int lowest = 0;
     for (const model::Descriptor &descriptor : table.descriptors)
         if (descriptor.number == lowest)
             ++lowest;
+    return lowest;
+}
+
+// The pid namespace of children that it will make. Nobody who has another one than his own makes threads.
+Result<> set_pids_of_children(Context &context, Husk &husk, const model::Task &task, Calls &calls) {
+    const Fd *file = TRY(own_namespace(context, task.pids_of_children));
+    const int lowest = lowest_free(*TRY(find(context.tree.descriptor_tables, task.descriptors)));
+    TRY(calls.room_for());
+    auto &batch = calls.batch();
+    const size_t taken = batch.must("cannot take the pid namespace of its children", SYS_pidfd_getfd,
+                                    husk.shop().worker_number, file->get(), 0);
+    calls.expect(taken, lowest, "the pid namespace of its children");
+    batch.must("cannot enter the pid namespace of its children", SYS_setns, lowest, CLONE_NEWPID);
+    batch.must("close", SYS_close, lowest);
+    return {};
+}
+
+// Leaves a descriptor of the user namespace in the place of the way to the worker.
+Result<> take_user_namespace(Husk &husk, const model::DescriptorTable &table, const Fd &file, Calls &calls) {
+    const int lowest = lowest_free(table);
     TRY(calls.room_for());
     auto &batch = calls.batch();
     const int number = husk.shop().worker_number;
@@ -223,6 +248,7 @@ Result<> fill_thread(Context &context, Husk &husk, const model::Task &task, size
     Calls calls(husk, index);
     auto &batch = calls.batch();
     const bool leader = index == 0;
+    const int own_pid = numbers_of(task.pid, task.inner_pids).front();
     batch.must("PR_SET_NAME", SYS_prctl, PR_SET_NAME, batch.put_string(thread.comm));
     set_scheduling(batch, thread.scheduling);
     batch.must("set_tid_address", SYS_set_tid_address, thread.clear_child_tid);
@@ -241,13 +267,15 @@ Result<> fill_thread(Context &context, Husk &husk, const model::Task &task, size
     // Real-time signals may be many: run whenever there is no more room.
     for (const model::Bytes &info : thread.pending) {
         TRY(calls.room_for(info.size()));
-        queue_signals(batch, {info}, task.pid, thread.tid);
+        queue_signals(batch, {info}, own_pid, numbers_of(thread.tid, thread.inner_tids).front());
     }
     if (leader)
         for (const model::Bytes &info : task.pending) {
             TRY(calls.room_for(info.size()));
-            queue_signals(batch, {info}, task.pid, 0);
+            queue_signals(batch, {info}, own_pid, 0);
         }
+    if (leader && task.pids_of_children != 0)
+        TRY(set_pids_of_children(context, husk, task, calls));
     TRY(calls.room_for());
     if (user_namespace != nullptr) {
         const auto *table = TRY(find(context.tree.descriptor_tables, task.descriptors));
@@ -295,10 +323,10 @@ Result<> fill_threads(Context &context, Husk &husk, const model::Task &task) {
     Calls calls(husk);
     TRY(finish_system_v(context.tree, task, calls));
     TRY(calls.flush());
-    std::vector<int> tids;
+    std::vector<Numbers> tids;
     tids.reserve(task.threads.size());
     for (const model::Thread &thread : task.threads)
-        tids.push_back(thread.tid);
+        tids.push_back(numbers_of(thread.tid, thread.inner_tids));
     TRY(husk.add_threads(std::span(tids).subspan(1)));
     TRY(set_common_filters(husk, task));
     const Fd *users = nullptr;

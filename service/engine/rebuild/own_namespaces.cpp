@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/own_namespaces.h"
 
+#include "engine/os/cgroup.h"
+#include "engine/os/errand.h"
 #include "engine/os/network.h"
 #include "engine/os/outpost.h"
 #include "engine/rebuild/kinds.h"
+#include "engine/rebuild/mounts.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <sstream>
 
 #include <sched.h>
 #include <sys/syscall.h>
@@ -59,10 +63,20 @@ Result<std::string> map_text(const std::vector<model::IdRange> &ranges, const st
     return text;
 }
 
+// Who makes a user namespace must have ids that the one above knows; nobody can ask which group it was.
+uint32_t known_group(const model::Namespace &above) {
+    for (const model::IdRange &range : above.gids)
+        if (range.outside == 0)
+            return 0;
+    return above.gids.empty() ? 0 : above.gids.front().outside;
+}
+
 // The kernel takes maps only from a process of the namespace above (user_namespaces(7)).
 Result<Fd> make_users(const model::Namespace &ns, const model::Namespace *above, int above_file) {
-    const auto outpost =
-        TRY(os::Outpost::send({.user = ns.creator, .user_namespace = above_file, .make = CLONE_NEWUSER}));
+    const auto outpost = TRY(os::Outpost::send({.user = ns.creator,
+                                                .group = above == nullptr ? 0 : known_group(*above),
+                                                .user_namespace = above_file,
+                                                .make = CLONE_NEWUSER}));
     const auto proc = [&](const char *name) { return fmt::format("/proc/{}/{}", outpost.pid(), name); };
     if (ns.setgroups_denied)
         TRY(write_file(proc("setgroups"), "deny"));
@@ -75,6 +89,55 @@ Result<Fd> make_users(const model::Namespace &ns, const model::Namespace *above,
     return namespace_file(outpost.pid(), ns.type);
 }
 
+// Nanoseconds, of one line of /proc/PID/timens_offsets (time_namespaces(7)).
+int64_t offset_of(const std::string &text, std::string_view clock) {
+    std::istringstream words(text);
+    std::string name;
+    for (int64_t seconds = 0, nanoseconds = 0; words >> name >> seconds >> nanoseconds;)
+        if (name == clock)
+            return seconds * 1000000000 + nanoseconds;
+    return 0;
+}
+
+// Ahead of the clocks that the session has now.
+Result<Fd> make_time(Context &context, const model::Namespace &ns, int owner) {
+    const int first = TRY(context.pid_here(context.tree.tasks.front().pid));
+    const std::string session = TRY(read_file(fmt::format("/proc/{}/timens_offsets", first)));
+    const auto line = [&](const char *clock, int64_t ahead) {
+        constexpr int64_t second = 1000000000;
+        const int64_t offset = offset_of(session, clock) + ahead;
+        const int64_t rest = (offset % second + second) % second; // the kernel wants none that is negative
+        return fmt::format("{} {} {}\n", clock, (offset - rest) / second, rest);
+    };
+    const auto work = [&]() -> Result<os::Errand::Found> {
+        if (owner >= 0 && ::setns(owner, CLONE_NEWUSER) < 0)
+            return fail(errno, "cannot enter its user namespace");
+        if (::unshare(CLONE_NEWTIME) < 0)
+            return fail(errno, "cannot make it");
+        TRY(write_file("/proc/self/timens_offsets", line("monotonic", ns.monotonic) + line("boottime", ns.boottime)));
+        return os::Errand::Found{};
+    };
+    const auto errand = TRY(os::Errand::run(work));
+    return abey::open_file(fmt::format("/proc/{}/ns/time_for_children", errand.pid()), O_RDONLY);
+}
+
+// Its root is the cgroup of who makes it (cgroup_namespaces(7)).
+Result<Fd> make_cgroup(Context & /*context*/, const model::Namespace &ns, int owner) {
+    const std::string own = os::cgroup_directory(TRY(read_file("/proc/self/mountinfo")), os::cgroup_of(::getpid()));
+    if (own.empty())
+        return fail(ENOTSUP, "its root is a cgroup of its own ({}), but there is no cgroup v2 here", ns.cgroup);
+    const auto work = [&]() -> Result<os::Errand::Found> {
+        TRY_IN(write_file(own + "/" + ns.cgroup + "/cgroup.procs", std::to_string(::getpid())), "cgroup {}", ns.cgroup);
+        if (owner >= 0 && ::setns(owner, CLONE_NEWUSER) < 0)
+            return fail(errno, "cannot enter its user namespace");
+        if (::unshare(CLONE_NEWCGROUP) < 0)
+            return fail(errno, "cannot make it");
+        return os::Errand::Found{};
+    };
+    const auto errand = TRY(os::Errand::run(work));
+    return namespace_file(errand.pid(), ns.type);
+}
+
 Result<Fd> make_namespace(Context &context, const model::Namespace &ns) {
     const model::Namespace *owner = nullptr;
     int owner_file = -1;
@@ -85,6 +148,21 @@ Result<Fd> make_namespace(Context &context, const model::Namespace &ns) {
     }
     if (ns.type == "user")
         return make_users(ns, owner, owner_file);
+    if (ns.type == "pid") { // made with its first process
+        for (const model::Task &task : context.tree.tasks)
+            if (!task.inner_pids.empty() && task.inner_pids.back() == 1 &&
+                namespace_of(context.tree, task, "pid") == ns.id)
+                return namespace_file(TRY(context.pid_here(task.pid)), ns.type);
+        return fail(EBADMSG, "it has no first process");
+    }
+    if (ns.type == "time")
+        return make_time(context, ns, owner_file);
+    if (ns.type == "cgroup" && !ns.cgroup.empty())
+        return make_cgroup(context, ns, owner_file);
+    if (ns.type == "mnt") {
+        const Fd *users = ns.owner == 0 ? nullptr : TRY(own_namespace(context, ns.owner));
+        return make_mounts(context, ns, users);
+    }
     if (owner == nullptr) {
         const auto inside = TRY(os::Inside::of_new(ns.type));
         TRY(fill_namespace(ns));
@@ -114,7 +192,7 @@ Result<> enter_namespaces(Context &context, Husk &husk, const model::Task &task)
     Calls calls(husk);
     for (const model::ObjRef id : task.namespaces) {
         const model::Namespace &ns = *TRY(find(context.tree.namespaces, id));
-        if (ns.type == "user")
+        if (ns.type == "user" || ns.type == "pid") // it has been born into that
             continue;
         const Fd *file = TRY(own_namespace(context, id));
         TRY(calls.room_for());
