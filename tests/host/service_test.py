@@ -36,7 +36,7 @@ PLAN = [
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
-    "cron's session brings nothing back", "leftovers are removed at the start", "a daemon that nobody has called for long knows the sessions",
+    "cron's session brings nothing back", "leftovers are removed at the start", "a daemon that nobody has called for long knows the sessions", "the daemon is as restricted as docs/SECURITY.md says",
     "abeyctl is clear when the service is not there", "no unit has failed",
 ]
 
@@ -355,6 +355,9 @@ def around(service):
     time.sleep(1.5)
     checks.attempt("a daemon that nobody has called for long knows the sessions", "there is no session none",
                    lambda: ends_with(service.ctl("check", "none"), 1, "there is no session none"))
+    exposure = host.run(["systemd-analyze", "security", "--no-pager", "abeyd.service"]).stdout.strip().splitlines()
+    figure = re.search(r"exposure level for abeyd.service: ([0-9.]+)", exposure[-1] if exposure else "")
+    checks.check("the daemon is as restricted as docs/SECURITY.md says", "1.2 or less", exposure[-1:], figure and float(figure[1]) <= 1.2)
     failed = host.run(["systemctl", "--failed", "--no-legend", "--plain", "list-units", "abey*"]).stdout
     checks.check("no unit has failed", "", failed)
     host.run(["systemctl", "mask", "--runtime", "--now", "abeyd"], check=True)
