@@ -11,7 +11,16 @@
 namespace abey::ctl {
 
 Result<int> check(const CheckCommand &command) {
-    const auto session = command.session.empty() ? TRY(own_session()) : command.session;
+    auto session = command.session;
+    if (!command.unit.empty()) {
+        const auto units = TRY(units_like(command.unit));
+        if (units.size() > 1)
+            return fail(0, "{} scopes are called like that: {}, {}, ...; one at a time", units.size(), units[0],
+                        units[1]);
+        session = units.front();
+    } else if (session.empty()) {
+        session = TRY(own_session());
+    }
     auto client = TRY(Client::connect());
     const auto findings = TRY(client.check_session(session));
     const auto fatal = std::ranges::count_if(findings, &capture::Finding::fatal);

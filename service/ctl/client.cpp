@@ -3,9 +3,13 @@
 
 #include "ctl/agent.h"
 #include "dbus/names.h"
+#include "session/user_unit.h"
 
 #include <algorithm>
 #include <cstdlib>
+
+#include <fnmatch.h>
+#include <unistd.h>
 
 #include <systemd/sd-login.h>
 
@@ -21,6 +25,22 @@ Result<std::string> own_session() {
     if (const char *id = std::getenv("XDG_SESSION_ID"); id != nullptr && bus::is_session_id(id))
         return std::string(id);
     return fail(0, "this command does not run in a login session; name one, `loginctl` lists them");
+}
+
+Result<std::vector<std::string>> units_like(const std::string &pattern) {
+    const auto own = ::getuid();
+    std::vector<std::string> ids;
+    const auto like = [&](const std::string &name) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0; };
+    for (const auto &unit : TRY(session::user_units(like)))
+        if (own == 0 || unit.uid == own)
+            ids.push_back(unit.id);
+    if (ids.empty())
+        return fail(
+            0,
+            "no scope in which something runs is called like \"{}\"; `systemctl --user list-units --type=scope` "
+            "lists them",
+            bus::printable(pattern));
+    return ids;
 }
 
 Result<Client> Client::connect() { return Client(TRY(bus::open_system())); }
@@ -196,6 +216,12 @@ Result<std::vector<Client::PrunedEntry>> Client::prune(bool dry_run) {
             return pruned;
         pruned.push_back({.id = id, .uid = uid, .reason = reason});
     }
+}
+
+Result<> Client::reload_policy() {
+    const auto message = TRY(method("ReloadPolicy"));
+    TRY(ask(message));
+    return {};
 }
 
 Result<> Client::subscribe() {

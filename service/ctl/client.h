@@ -17,6 +17,10 @@ namespace abey::ctl {
 // The session that this process is in: what the system knows, else what the environment says.
 Result<std::string> own_session();
 
+// Ids of the scopes (session/user_unit.h) whose names are like the pattern (glob(7)): the caller's, root: all users'. An
+// error when there is none.
+Result<std::vector<std::string>> units_like(const std::string &pattern);
+
 struct CheckpointEntry {
     std::string id;
     uint32_t uid = 0;
@@ -64,6 +68,7 @@ class Client {
         std::string reason;
     };
     Result<std::vector<PrunedEntry>> prune(bool dry_run);
+    Result<> reload_policy();
     Result<> subscribe();
     Result<bool> is_running(const std::string &job);
     Result<> cancel(const std::string &job);

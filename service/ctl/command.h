@@ -15,6 +15,7 @@ namespace abey::ctl {
 
 struct SuspendCommand {
     std::string session; // empty: the caller's
+    std::string unit;    // instead: a pattern for scopes of users' managers
     bool keep_running = false;
     bool json = false;
 };
@@ -42,6 +43,7 @@ Result<int> show(const ShowCommand &command);
 
 struct CheckCommand {
     std::string session; // empty: the caller's
+    std::string unit;    // instead: as above, but one
     bool json = false;
 };
 // 1: a suspend would be refused.
@@ -82,6 +84,20 @@ struct RemoveCommand {
 };
 Result<int> remove(const RemoveCommand &command);
 
+struct ExportCommand {
+    std::string checkpoint; // empty: the only one that waits
+    std::string output;     // empty: standard output
+    bool json = false;
+};
+// Root's alone, like the next: without the service.
+Result<int> export_command(const ExportCommand &command);
+
+struct ImportCommand {
+    std::string input; // empty: standard input
+    bool json = false;
+};
+Result<int> import_command(const ImportCommand &command);
+
 struct CheckpointCommand {
     std::string user; // name or id
     bool json = false;
@@ -103,7 +119,7 @@ struct PruneCommand {
 Result<int> prune(const PruneCommand &command);
 
 struct PolicyCommand {
-    std::string action; // "check", "show", "test"
+    std::string action; // "check", "show", "test", "reload"
     std::string path;   // test: of a file that a session might hold
     std::string file;   // a policy to be read instead of the system's
     bool json = false;

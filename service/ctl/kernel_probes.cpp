@@ -2,6 +2,8 @@
 #include "ctl/probes.h"
 
 #include "engine/os/fd.h"
+#include "engine/os/kernel.h"
+#include "engine/os/network_lock.h"
 
 #include <array>
 #include <charconv>
@@ -10,6 +12,7 @@
 #include <linux/magic.h>
 #include <linux/netlink.h>
 #include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -97,6 +100,27 @@ Probe filling() {
                   "large memory takes twice as long to resume; needs Linux 5.11 with CONFIG_USERFAULTFD");
 }
 
+// An empty range: it is looked at, and nothing found in it.
+Probe page_scan() {
+    const auto pagemap = open_file("/proc/self/pagemap", O_RDONLY);
+    kernel::PagemapScan scan{};
+    scan.size = sizeof scan;
+    const bool good = pagemap && ::ioctl(pagemap->get(), kernel::pagemap_scan, &scan) >= 0;
+    return judged("PAGEMAP_SCAN", good, Verdict::lacking, there(good),
+                  "looking for written pages takes longer, and with it the standstill; needs Linux 6.7");
+}
+
+// Only root is answered.
+Probe packet_filter() {
+    const auto can = os::can_lock();
+    if (!can && ::geteuid() != 0)
+        return {.name = "nftables", .found = "not examined: only root can"};
+    return judged(
+        "nftables", can.has_value(), Verdict::lacking, can ? "yes" : can.error().message(),
+        "connections to the outside cannot be kept over a suspend ([[peer]] action = \"keep\"); needs Linux 5.12 "
+        "with CONFIG_NF_TABLES_INET");
+}
+
 // The bounding set tells what the service can have, whoever runs this.
 Probe capabilities() {
     struct Needed {
@@ -155,6 +179,8 @@ std::vector<Probe> kernel_probes() {
             namespace_of("pid", "a session can only be resumed while its pids are free"),
             namespace_of("time", "after a reboot the clocks of resumed programs go backwards"),
             filling(),
+            page_scan(),
+            packet_filter(),
             capabilities()};
 }
 

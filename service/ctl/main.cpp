@@ -76,6 +76,7 @@ int call(int argc, char **argv) {
     ctl::SuspendCommand suspend;
     auto *command = line.add("suspend", "suspend a session", suspend, ctl::suspend);
     command->add_option("SESSION", suspend.session, "logind's id of the session; without it, the one you are in");
+    command->add_option("--unit", suspend.unit, "instead: scopes of your user manager, such as 'tmux*.scope'");
     command->add_flag("--keep-running", suspend.keep_running, "the session runs on after its checkpoint");
 
     ctl::ResumeCommand resume;
@@ -99,6 +100,7 @@ int call(int argc, char **argv) {
     ctl::CheckCommand check;
     command = line.add("check", "tell what could not be brought back, and touch nothing", check, ctl::check);
     command->add_option("SESSION", check.session, "logind's id of the session; without it, the one you are in");
+    command->add_option("--unit", check.unit, "instead: a scope of your user manager, such as 'tmux*.scope'");
 
     ctl::ExplainCommand explain;
     command = line.add("explain", "tell how each file that a session holds comes back", explain, ctl::explain);
@@ -126,6 +128,17 @@ int call(int argc, char **argv) {
     command = line.add("remove", "remove a checkpoint for good", remove, ctl::remove);
     command->add_option("CHECKPOINT", remove.checkpoint, "its id")->required();
 
+    ctl::ExportCommand exported;
+    command = line.add("export", "write a checkpoint with its home as one stream, for another machine; root only",
+                       exported, ctl::export_command);
+    command->add_option("CHECKPOINT", exported.checkpoint, "its id; without it, the only one that waits");
+    command->add_option("-o,--output", exported.output, "a new file; without it, standard output");
+
+    ctl::ImportCommand imported;
+    command = line.add("import", "make a checkpoint of such a stream, after checking it; root only", imported,
+                       ctl::import_command);
+    command->add_option("FILE", imported.input, "the stream; without it, standard input");
+
     ctl::CheckpointCommand checkpoint;
     command = line.add("checkpoint", "checkpoint all sessions of a user, which run on", checkpoint, ctl::checkpoint);
     command->add_option("USER", checkpoint.user, "name or id")->required();
@@ -142,9 +155,9 @@ int call(int argc, char **argv) {
     ctl::PolicyCommand policy;
     command =
         line.add("policy", "check or show the policy, or tell what it says of a file", policy, ctl::policy_command);
-    command->add_option("ACTION", policy.action, "check, show or test")
+    command->add_option("ACTION", policy.action, "check, show, test or reload")
         ->required()
-        ->check(CLI::IsMember({"check", "show", "test"}));
+        ->check(CLI::IsMember({"check", "show", "test", "reload"}));
     command->add_option("PATH", policy.path, "test: a file that a session might hold");
     command->add_option("--file", policy.file, "read this file instead of the system's");
 

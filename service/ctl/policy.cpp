@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "policy/policy.h"
 
+#include "ctl/client.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "dbus/names.h"
@@ -148,6 +149,19 @@ Result<int> test(const PolicyCommand &command) {
     return 0;
 }
 
+// The daemon reads the files anew for each job; what it has planned already it plans anew.
+Result<int> reload(const PolicyCommand &command) {
+    if (!command.path.empty() || !command.file.empty())
+        return fail(0, "policy reload is about the system's policy: it takes neither path nor file");
+    auto client = TRY(Client::connect());
+    TRY(client.reload_policy());
+    if (command.json)
+        print_json({{"ok", true}});
+    else
+        fmt::print("The policy is well-formed and in force.\n");
+    return 0;
+}
+
 } // namespace
 
 Result<int> policy_command(const PolicyCommand &command) {
@@ -156,6 +170,8 @@ Result<int> policy_command(const PolicyCommand &command) {
             return fail(0, "policy test needs the path of a file");
         return test(command);
     }
+    if (command.action == "reload")
+        return reload(command);
     if (!command.path.empty())
         return fail(0, "policy {} takes no path; a file to be read instead of the system's: --file", command.action);
     return command.action == "show" ? show(command) : check(command);

@@ -4,8 +4,12 @@
 #include "ctl/job_watch.h"
 #include "ctl/output.h"
 #include "dbus/names.h"
+#include "session/user_unit.h"
+
+#include <algorithm>
 
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 namespace abey::ctl {
 namespace {
@@ -24,18 +28,12 @@ Result<int> suspend_from_within(Client &client, const std::string &session, Call
     return 0;
 }
 
-} // namespace
-
-Result<int> suspend(const SuspendCommand &command) {
-    const auto own = own_session();
-    const auto session = command.session.empty() ? TRY(Result<std::string>(own)) : command.session;
-    auto client = TRY(Client::connect());
+Result<int> suspend_one(Client &client, const SuspendCommand &command, const std::string &session, bool within) {
     CallOptions options;
     if (command.keep_running)
         options["keep-running"] = "";
-    if (own && *own == session)
+    if (within)
         return suspend_from_within(client, session, options, command.json);
-
     const auto end =
         TRY(run_job(client, "suspend", !command.json, [&] { return client.suspend_session(session, options); }));
     if (end.result != "done")
@@ -51,6 +49,29 @@ Result<int> suspend(const SuspendCommand &command) {
             fmt::print("{}\n", end.message);
     }
     return 0;
+}
+
+// The one that we are in comes last: with it we end.
+Result<int> suspend_units(Client &client, const SuspendCommand &command) {
+    const auto own = session::unit_of(::getpid());
+    auto units = TRY(units_like(command.unit));
+    if (command.json && units.size() > 1)
+        return fail(0, "{} scopes are called like that; with --json one at a time", units.size());
+    std::ranges::stable_partition(units, [&](const std::string &one) { return one != own; });
+    for (const auto &unit : units)
+        TRY(suspend_one(client, command, unit, unit == own));
+    return 0;
+}
+
+} // namespace
+
+Result<int> suspend(const SuspendCommand &command) {
+    auto client = TRY(Client::connect());
+    if (!command.unit.empty())
+        return suspend_units(client, command);
+    const auto own = own_session();
+    const auto session = command.session.empty() ? TRY(Result<std::string>(own)) : command.session;
+    return suspend_one(client, command, session, own && *own == session);
 }
 
 } // namespace abey::ctl

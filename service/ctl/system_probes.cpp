@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "ctl/probes.h"
+#include "ctl/text.h"
 
 #include "dbus/bus.h"
 #include "dbus/names.h"
 #include "engine/os/fd.h"
+#include "engine/os/program.h"
 #include "policy/policy.h"
+
+#include <array>
 
 #include <linux/magic.h>
 #include <pwd.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 namespace abey::ctl {
@@ -78,6 +83,54 @@ Probe store() {
     return {.name = "store", .found = path};
 }
 
+Probe room() {
+    constexpr uint64_t little = 1ULL << 30U;
+    struct statvfs status {};
+    if (::statvfs("/var/lib/abeyance", &status) < 0)
+        return {.name = "free space", .found = "not examined: there is no store"};
+    const uint64_t free = status.f_bavail * status.f_frsize;
+    Probe probe{.name = "free space", .found = human_size(free) + " for checkpoints"};
+    if (free < little) {
+        probe.verdict = Verdict::lacking;
+        probe.cost =
+            "a session takes about as much as its memory: larger ones are refused; `abeyctl prune`, or make room";
+    }
+    return probe;
+}
+
+Probe polkit(sd_bus *bus) {
+    auto message = bus::method_call(bus, "org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority",
+                                    "org.freedesktop.DBus.Peer", "Ping");
+    if (message)
+        if (auto reply = bus::call(bus, *message); reply)
+            return {.name = "polkit", .found = "answers"};
+    return {.name = "polkit",
+            .verdict = Verdict::lacking,
+            .found = "does not answer",
+            .cost = "users may act on what is theirs alone, administrators have to be root; install polkitd"};
+}
+
+Probe programs() {
+    struct Used {
+        const char *name;
+        const char *what;
+    };
+    constexpr std::array used{Used{"rsync", "saving homes that are not on btrfs"}, Used{"tar", "export and import"},
+                              Used{"zstd", "export and import"}};
+    Probe probe{.name = "programs", .found = "rsync, tar, zstd"};
+    std::string missing;
+    for (const auto &[name, what] : used)
+        if (!has_program(name)) {
+            missing += (missing.empty() ? "" : ", ") + std::string(name);
+            probe.cost += (probe.cost.empty() ? "not possible: " : ", ") + std::string(what);
+        }
+    if (!missing.empty()) {
+        probe.verdict = Verdict::lacking;
+        probe.found = "not: " + missing;
+    }
+    return probe;
+}
+
 // A subvolume's root directory has this inode number (btrfs on-disk format).
 constexpr ino_t subvolume_inode = 256;
 
@@ -100,7 +153,11 @@ Probe home() {
     return {.name = "home",
             .verdict = Verdict::lacking,
             .found = fmt::format("{} is {}", path, btrfs ? "in btrfs, but no subvolume" : "not in btrfs"),
-            .cost = "its state is not saved with the session: files must be unchanged at the resume"};
+            .cost = has_program("rsync") || btrfs
+                        ? "its state is copied at each suspend, which takes time and space; a subvolume of btrfs takes "
+                          "neither"
+                        : "its state is not saved with the session, and files must be unchanged at the resume: install "
+                          "rsync, or make it a subvolume of btrfs"};
 }
 
 } // namespace
@@ -108,11 +165,11 @@ Probe home() {
 std::vector<Probe> system_probes() {
     std::vector<Probe> probes;
     if (auto bus = bus::open_system()) {
-        probes = {systemd_version(bus->get()), logind(bus->get()), service(bus->get())};
+        probes = {systemd_version(bus->get()), logind(bus->get()), service(bus->get()), polkit(bus->get())};
     } else {
         probes.push_back(broken("system bus", bus.error().message(), "the service cannot be reached"));
     }
-    probes.insert(probes.end(), {pam(), policy_files(), store(), home()});
+    probes.insert(probes.end(), {pam(), policy_files(), store(), room(), programs(), home()});
     return probes;
 }
 

@@ -4,6 +4,7 @@
 #include "daemon/log.h"
 #include "store/store.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include <fmt/chrono.h>
@@ -76,7 +77,16 @@ Result<std::string> new_checkpoint_id(const std::string &session) {
     std::tm parts{};
     if (::gmtime_r(&now, &parts) == nullptr)
         return fail(errno, "cannot tell the time");
-    const auto base = fmt::format("{:%Y%m%d-%H%M%S}-s{}", parts, session);
+    constexpr size_t most = 64;
+    auto of = session.substr(0, most);
+    // The scopes of a user's manager have ids with bytes that no file name of ours has
+    std::ranges::replace_if(
+        of,
+        [](char c) {
+            return !store::is_id({&c, 1}) && c != '.';
+        },
+        '-');
+    const auto base = fmt::format("{:%Y%m%d-%H%M%S}-s{}", parts, of);
     const store::Store store;
     auto id = base;
     for (int more = 2;; more++) {

@@ -7,6 +7,7 @@
 #include "daemon/logins.h"
 #include "dbus/names.h"
 #include "policy/policy.h"
+#include "session/user_unit.h"
 
 #include <algorithm>
 #include <chrono>
@@ -42,12 +43,15 @@ bool excludes(const job::Job &one, const job::Job &other) {
 } // namespace
 
 Answer<session::Session> Manager::find_session(const std::string &id) {
-    if (!bus::is_session_id(id))
+    const bool unit = session::is_unit_id(id);
+    if (!unit && !bus::is_session_id(id))
         return refuse(bus::error::invalid_argument, "not the id of a session: \"{}\"", bus::printable(id));
-    auto session = logind_.session(id);
+    auto session = unit ? session::user_unit(id) : logind_.session(id);
+    if (!session && session.error().code() == ENXIO)
+        return unit ? refuse(bus::error::no_such_session, "{}", session.error().message())
+                    : refuse(bus::error::no_such_session, "there is no session {}", id);
     if (!session)
-        return session.error().code() == ENXIO ? refuse(bus::error::no_such_session, "there is no session {}", id)
-                                               : failed(session.error());
+        return failed(session.error());
     return std::move(*session);
 }
 

@@ -96,9 +96,13 @@ class Manager {
     Answer<> set_pinned(const Permit &permit, const std::string &id, bool pinned);
     // Removes what retention says, of one user or of all; tells what. The removals go on afterwards.
     Answer<std::vector<Pruned>> prune(std::optional<uid_t> of, const PruneOptions &options);
+    Answer<> reload_policy();
     // Asked for by nobody: a trigger's job on a session.
     Answer<uint32_t> act_on(const session::Session &session, policy::Act act, const char *trigger);
-    void tell(const std::string &tty, uid_t uid, const std::string &text) { messenger_.tell(tty, uid, text); }
+    void tell(const std::string &tty, uid_t uid, const std::string &text) {
+        if (!tty.empty())
+            messenger_.tell(tty, uid, text);
+    }
     [[nodiscard]] bool is_busy() const;
     static Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller);
     [[nodiscard]] std::vector<const RunningJob *> visible_jobs(uid_t caller) const;

@@ -302,6 +302,15 @@ int on_subscribe(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return ::sd_bus_reply_method_return(message, "");
 }
 
+int on_reload_policy(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    const auto caller = caller_of(message);
+    if (!caller)
+        return set_error(error, caller.error());
+    manager_of(userdata).clients().remember(message, *caller);
+    const auto read = manager_of(userdata).reload_policy();
+    return read ? ::sd_bus_reply_method_return(message, "") : set_error(error, read.error());
+}
+
 int get_version(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char * /*property*/,
                 sd_bus_message *reply, void * /*userdata*/, sd_bus_error * /*error*/) {
     return ::sd_bus_message_append(reply, "s", ABEYANCE_VERSION);
@@ -349,14 +358,16 @@ const sd_bus_vtable manager_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("Inhibit", SD_BUS_ARGS("s", session_id, "s", who, "s", why), SD_BUS_RESULT("h", inhibitor),
                             on_inhibit, open),
     SD_BUS_METHOD_WITH_ARGS("Subscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_subscribe, open),
+    SD_BUS_METHOD_WITH_ARGS("ReloadPolicy", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_reload_policy, open),
     SD_BUS_SIGNAL_WITH_ARGS("JobNew", SD_BUS_ARGS("o", job, "s", kind, "s", session_id, "s", checkpoint_id), 0),
     SD_BUS_SIGNAL_WITH_ARGS("JobRemoved", SD_BUS_ARGS("o", job, "s", result, "s", message), 0),
     SD_BUS_SIGNAL_WITH_ARGS("PrepareForSuspend", SD_BUS_ARGS("b", begins, "s", session_id, "b", keep_running), 0),
     SD_BUS_SIGNAL_WITH_ARGS("CheckpointAdded", SD_BUS_ARGS("s", checkpoint_id, "o", checkpoint), 0),
     SD_BUS_SIGNAL_WITH_ARGS("CheckpointRemoved", SD_BUS_ARGS("s", checkpoint_id, "o", checkpoint), 0),
+    SD_BUS_SIGNAL_WITH_ARGS("SessionResumed", SD_BUS_ARGS("s", session_id, "s", checkpoint_id), 0),
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Busy", "b", get_busy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-    SD_BUS_PROPERTY("PolicyProblem", "s", get_policy_problem, 0, 0),
+    SD_BUS_PROPERTY("PolicyProblem", "s", get_policy_problem, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
     SD_BUS_VTABLE_END,
 };
 
@@ -389,6 +400,15 @@ Result<> Manager::export_manager() {
 
 void Manager::emit_busy() const {
     (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "Busy", nullptr);
+}
+
+Answer<> Manager::reload_policy() {
+    const auto policy = policy::Policy::load_system();
+    triggers_.on_policy_read();
+    (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "PolicyProblem", nullptr);
+    if (!policy)
+        return refuse(bus::error::failed, "{}", policy.error().message());
+    return {};
 }
 
 void Manager::answer_request(RunningJob &running, const job::Outcome &outcome) {

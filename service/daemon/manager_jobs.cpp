@@ -227,8 +227,12 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
         tell_of_checkpoint(job.checkpoint, job.uid);
     if (outcome.ok && job.kind == job::Kind::remove)
         tell_of_no_checkpoint(job.checkpoint, job.uid);
-    if (outcome.ok && job.kind == job::Kind::resume)
+    if (outcome.ok && job.kind == job::Kind::resume) {
         tell_of_change(job.checkpoint, job.uid, {"State"});
+        clients_.send("SessionResumed", job.uid, [&](sd_bus_message *signal) {
+            return ::sd_bus_message_append(signal, "ss", running.job.session.c_str(), job.checkpoint.c_str());
+        });
+    }
     if (outcome.ok && (job.kind == job::Kind::suspend || job.kind == job::Kind::remove))
         clients_.send(job.kind == job::Kind::suspend ? "CheckpointAdded" : "CheckpointRemoved", job.uid,
                       [&](sd_bus_message *signal) {

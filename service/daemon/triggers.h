@@ -33,6 +33,8 @@ class Triggers {
 
     Result<> start();
     void on_job_ended(uint32_t number);
+    // What was planned by the former one is planned anew.
+    void on_policy_read() { plan_next_look(1); }
 
   private:
     struct Unref {

@@ -134,7 +134,8 @@ std::optional<std::string> difference(const model::Inode &saved, const model::In
             return "it is another device";
         return std::nullopt;
     }
-    if (a.fs_type != b.fs_type)
+    // A home from another machine may be a copy on another file system.
+    if (a.fs_type != b.fs_type && place != Place::copied)
         return fmt::format("it was on {} and is on {}", policy::file_system_name(a.fs_type),
                            policy::file_system_name(b.fs_type));
     if (policy::is_pseudo(a.fs_type))

@@ -286,7 +286,7 @@ Result<Report> run(const Request &request) {
     TRY(engine::check_machine(tree.machine, here));
 
     tell("check", 10);
-    const auto saved = TRY(saved_home(image));
+    const auto saved = request.saved ? request.saved : TRY(saved_home(image));
     const bool roll_back = TRY(must_roll_back(request, saved));
     std::vector<files::HomeTranslation> homes;
     engine::FormerFiles former;

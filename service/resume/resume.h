@@ -7,16 +7,13 @@
 #include "engine/os/fd.h"
 #include "engine/os/result.h"
 #include "files/files.h"
+#include "snapshot/provider.h"
 
 #include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
-
-namespace abey::snapshot {
-class Provider;
-}
 
 namespace abey::resume {
 
@@ -33,6 +30,7 @@ struct Request {
     Pids pids = Pids::automatic;
     OnDivergence on_divergence = OnDivergence::rollback;
     snapshot::Provider *home = nullptr; // null: the home is left as it is
+    std::optional<snapshot::Saved> saved; // its state; else that of which the image tells
     files::OnChanged on_changed;        // null: a file that was written to since ends the resume
     bool keep_checkpoint = false;       // it may be restored again: what it keeps beside the image stays
     std::function<void(const Progress &)> progress;

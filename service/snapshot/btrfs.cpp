@@ -5,6 +5,7 @@
 #include "snapshot/changes.h"
 #include "snapshot/manifest.h"
 #include "snapshot/nested.h"
+#include "snapshot/received.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -79,6 +80,9 @@ class Btrfs final : public Provider {
     Result<std::vector<Change>> changes(const Saved &saved, size_t limit) override;
     Result<std::string> copy_out(const Saved &saved) override;
     Result<> drop_copy(const std::string &place) override;
+    Result<engine::FormerFiles> former_files(const Saved &saved) override {
+        return saved.list.empty() ? engine::FormerFiles() : former_files_of(TRY(list_of(saved)));
+    }
     Result<std::string> foretell() override {
         TRY(savable());
         return std::string();

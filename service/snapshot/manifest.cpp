@@ -149,7 +149,7 @@ Result<Manifest> Manifest::of(const Fd &top, const std::string &path, bool hash)
     return manifest;
 }
 
-Result<> Manifest::write(const Fd &directory, const std::string &name) const {
+std::string Manifest::text() const {
     std::string text(magic);
     for (const Entry &entry : entries) {
         text +=
@@ -158,6 +158,11 @@ Result<> Manifest::write(const Fd &directory, const std::string &name) const {
                         entry.ctime.seconds, entry.ctime.nanoseconds, static_cast<int64_t>(entry.hash), entry.path);
         text += '\0';
     }
+    return text;
+}
+
+Result<> Manifest::write(const Fd &directory, const std::string &name) const {
+    const auto text = this->text();
     if (text.size() > manifest_size_limit)
         return fail(EFBIG, "the list of files is longer than {} bytes", manifest_size_limit);
     const auto passing = name + ".new";

@@ -40,6 +40,8 @@ struct Manifest {
     static Result<Manifest> read(const Fd &directory, const std::string &name);
     // Durable, and under its name only when it is whole.
     [[nodiscard]] Result<> write(const Fd &directory, const std::string &name) const;
+    // What read() reads.
+    [[nodiscard]] std::string text() const;
 
     [[nodiscard]] const Entry *find(std::string_view path) const;
     [[nodiscard]] uint64_t bytes() const; // on disk

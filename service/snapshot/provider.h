@@ -31,6 +31,7 @@ struct Saved {
     std::string snapshot;       // btrfs: UUID of the snapshot
     uint64_t generation = 0;    // btrfs: transaction that made the snapshot
     std::vector<Nested> nested; // btrfs: further subvolumes that were saved with it, those above before those below
+    std::string list;           // btrfs: of a state from another machine, a file with the list of what lay in that home
 };
 
 // The state that roll_back() put aside; never deleted by a resume.

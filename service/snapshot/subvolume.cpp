@@ -105,6 +105,13 @@ Result<> set_read_only(const Fd &subvolume, bool read_only, const std::string &p
     return {};
 }
 
+Result<> make_subvolume(const Fd &parent, const std::string &name) {
+    const auto error = btrfs_util_create_subvolume_fd(parent.get(), name.c_str(), 0, nullptr, nullptr);
+    if (error != BTRFS_UTIL_OK)
+        return failed(error, fmt::format("cannot make the subvolume {}", name));
+    return {};
+}
+
 Result<> delete_subvolume(const Fd &parent, const std::string &name) {
     if (const auto error = btrfs_util_delete_subvolume_fd(parent.get(), name.c_str(), 0);
         error != BTRFS_UTIL_OK && errno != ENOENT)

@@ -37,6 +37,7 @@ Result<std::vector<std::string>> nested_in(const Fd &directory, const std::strin
 Result<> make_snapshot(const Fd &source, const Fd &parent, const std::string &name, bool read_only);
 Result<> set_read_only(const Fd &subvolume, bool read_only, const std::string &path);
 // ENOENT is no error.
+Result<> make_subvolume(const Fd &parent, const std::string &name);
 Result<> delete_subvolume(const Fd &parent, const std::string &name);
 // Waits until the names made so far are on disk; data of files may still be dirty.
 Result<> commit_transaction(const Fd &file, const std::string &path);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/tree.h"
 
+#include "snapshot/received.h"
 #include "snapshot/tree_states.h"
 
 #include <algorithm>
@@ -282,23 +283,7 @@ Result<bool> TreeHome::untouched(const Saved &saved) {
 }
 
 Result<engine::FormerFiles> TreeHome::former_files(const Saved &saved) {
-    auto then = std::make_shared<const Manifest>(TRY(manifest_of(saved)));
-    return [then](const std::string &path) -> std::optional<model::Inode> {
-        const auto *entry = then->find(path);
-        if (entry == nullptr)
-            return std::nullopt;
-        model::Inode inode;
-        inode.identity.number = entry->number;
-        inode.mode = entry->mode;
-        inode.uid = entry->uid;
-        inode.gid = entry->gid;
-        inode.links = entry->links;
-        inode.size = entry->size;
-        inode.rdev = entry->rdev;
-        inode.mtime = entry->mtime;
-        inode.ctime = entry->ctime;
-        return inode;
-    };
+    return former_files_of(TRY(manifest_of(saved)));
 }
 
 Result<> TreeHome::check(const Saved &saved) {

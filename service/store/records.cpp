@@ -86,7 +86,8 @@ std::string to_json(const snapshot::Saved &saved) {
                  {"place", saved.place},
                  {"snapshot", saved.snapshot},
                  {"generation", saved.generation},
-                 {"nested", std::move(nested)}});
+                 {"nested", std::move(nested)},
+                 {"list", saved.list}});
 }
 
 Result<snapshot::Saved> saved_from_json(std::string_view text) {
@@ -103,7 +104,8 @@ Result<snapshot::Saved> saved_from_json(std::string_view text) {
                                .place = json.at("place").get<std::string>(),
                                .snapshot = json.at("snapshot").get<std::string>(),
                                .generation = json.at("generation").get<uint64_t>(),
-                               .nested = std::move(nested)};
+                               .nested = std::move(nested),
+                               .list = json.value("list", "")};
     });
 }
 

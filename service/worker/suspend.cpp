@@ -4,6 +4,7 @@
 #include "hooks/hooks.h"
 #include "policy/policy.h"
 #include "session/frontend.h"
+#include "session/user_unit.h"
 #include "store/recorded_home.h"
 #include "worker/questions.h"
 #include "worker/session_end.h"
@@ -61,8 +62,11 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
         }
         job::report_progress(progress.phase, progress.percent);
     };
+    // A user's scope ends with its last process; nobody is logged out.
+    const bool unit = session::is_unit_id(job.session);
     SessionEnd end(target.session);
-    TRY(end.prepare());
+    if (!unit)
+        TRY(end.prepare());
     TRY(prepare_mark(job.number));
     const auto behind = TRY(left_behind(target));
     const auto report = TRY(suspend::run(request));
@@ -74,7 +78,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     // The session is suspended; what fails from here on is told, and changes nothing about that.
     if (auto recorded = store.record_figures(job.checkpoint, outcome.figures); !recorded)
         outcome.message = recorded.error().message();
-    if (!job.keep_running)
+    if (!job.keep_running && !unit)
         if (auto ended = end.wait(); !ended)
             outcome.message = ended.error().message();
     return outcome;

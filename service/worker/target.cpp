@@ -4,6 +4,7 @@
 #include "engine/os/cgroup.h"
 #include "session/frontend.h"
 #include "session/stray.h"
+#include "session/user_unit.h"
 
 #include <algorithm>
 
@@ -27,7 +28,8 @@ Result<std::string> home_of(uid_t uid) {
 } // namespace
 
 Result<Target> find_target(const session::Logind &logind, const job::Job &job) {
-    auto session = TRY(logind.session(job.session));
+    auto session =
+        session::is_unit_id(job.session) ? TRY(session::user_unit(job.session)) : TRY(logind.session(job.session));
     if (session.uid != job.uid)
         return fail(0, "session {} belongs to user {} now", job.session, session.uid);
     if (session.cgroup.empty())

@@ -36,6 +36,7 @@ PLAN = [
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
+    "another language's client hears of it all", "a policy with a mistake is told at a reload", "a reload that finds nothing wrong",
     "cron's session brings nothing back", "leftovers are removed at the start", "a daemon that nobody has called for long knows the sessions", "the daemon is as restricted as docs/SECURITY.md says",
     "abeyctl is clear when the service is not there", "no unit has failed",
 ]
@@ -304,6 +305,24 @@ def told(terminal, words):
     return "told"
 
 
+def listen(service, user):
+    """A client in Python that prints each signal of the service."""
+    script = ("import dbus, dbus.mainloop.glib; from gi.repository import GLib; "
+              "dbus.mainloop.glib.DBusGMainLoop(set_as_default=True); bus = dbus.SystemBus()\n"
+              "def heard(*arguments, member=None):\n"
+              "    words = [str(one) for one in arguments if isinstance(one, str) and not one.startswith('/')]\n"
+              "    print(member, *words, flush=True)\n"
+              "bus.add_signal_receiver(heard, bus_name='org.abeyance1', member_keyword='member')\n"
+              "dbus.Interface(bus.get_object('org.abeyance1', '/org/abeyance1'), 'org.abeyance1.Manager').Subscribe()\n"
+              "print('listening', flush=True); GLib.MainLoop().run()")
+    heard = service.host.path("run/heard")
+    with open(heard, "w", encoding="utf-8") as output:
+        process = subprocess.Popen(service.host.command(["/usr/bin/python3", "-c", script], user=user), stdout=output, stderr=output,
+                                   stdin=subprocess.DEVNULL, preexec_fn=service.host.enter)
+    wait_until(lambda: "listening" in heard.read_text() or process.poll() is not None, "the listener", 30)
+    return process, heard
+
+
 def logins(service, terminal):
     """The first terminal is ada's own; the others log in anew."""
     checks, host = service.checks, service.host
@@ -321,10 +340,25 @@ def logins(service, terminal):
     before = count(service)
     host.run(["systemd-run", "--quiet", "--wait", "-p", "User=ada", "-p", "PAMName=cron", "true"], check=True)
     checks.check("cron's session brings nothing back", (before, True), (count(service), service.exists("waits")))
+    listener, heard = listen(service, "ada")
     second = Terminal.login(host, "ada")
     checks.attempt("a login brings it back", "told", lambda: told(second, "has been resumed as session 99"))
     checks.attempt("a resumed one is removed", True, lambda: wait_until(lambda: not service.exists("waits"), "removal", 10))
     second.close()
+    wanted = ["JobNew resume", "SessionResumed 99 waits", "JobRemoved done", "CheckpointRemoved waits", "InterfacesRemoved"]
+    checks.attempt("another language's client hears of it all", wanted, lambda: wait_until(
+        lambda: [one for one in wanted if one in heard.read_text()] == wanted and wanted, "its signals: " + heard.read_text(), 20))
+    listener.kill()
+    listener.wait()
+    policy = host.path("etc/abeyance/policy.toml")
+    policy.parent.mkdir(exist_ok=True)
+    policy.write_text("[triggers]\non-lok = 1\n")
+    said = host.run(["systemctl", "reload", "abeyd"]), service.ctl("policy", "reload")
+    checks.check("a policy with a mistake is told at a reload", "refused, with file, line and the key that may be meant",
+                 f"{said[0].returncode}, {said[1].stderr.strip()}", said[0].returncode != 0 and ends_with(said[1], 1, "policy.toml:2:1", "on-lock")[1])
+    policy.write_text("")
+    said = host.run(["systemctl", "reload", "abeyd"]), service.ctl("policy", "reload", user="ada")
+    checks.check("a reload that finds nothing wrong", (0, 0), (said[0].returncode, said[1].returncode))
 
     service.mode("fail")
     service.make_checkpoint("fails")
@@ -347,6 +381,9 @@ def around(service):
     host.run(["systemctl", "restart", "abeyd"], check=True)
     checks.attempt("leftovers are removed at the start", True, lambda: wait_until(
         lambda: not service.exists("left") and not service.exists(".removing-gone") and service.exists("fails"), "removal", 10))
+    exposure = host.run(["systemd-analyze", "security", "--no-pager", "abeyd.service"]).stdout.strip().splitlines()
+    figure = re.search(r"exposure level for abeyd.service: ([0-9.]+)", exposure[-1] if exposure else "")
+    checks.check("the daemon is as restricted as docs/SECURITY.md says", "1.2 or less", exposure[-1:], figure and float(figure[1]) <= 1.2)
     # The bus hangs up on whoever has not introduced himself within this time (30 s by default)
     host.path("etc/dbus-1/system.d/impatient.conf").write_text(
         '<busconfig><limit name="auth_timeout">500</limit></busconfig>\n')
@@ -355,9 +392,6 @@ def around(service):
     time.sleep(1.5)
     checks.attempt("a daemon that nobody has called for long knows the sessions", "there is no session none",
                    lambda: ends_with(service.ctl("check", "none"), 1, "there is no session none"))
-    exposure = host.run(["systemd-analyze", "security", "--no-pager", "abeyd.service"]).stdout.strip().splitlines()
-    figure = re.search(r"exposure level for abeyd.service: ([0-9.]+)", exposure[-1] if exposure else "")
-    checks.check("the daemon is as restricted as docs/SECURITY.md says", "1.2 or less", exposure[-1:], figure and float(figure[1]) <= 1.2)
     failed = host.run(["systemctl", "--failed", "--no-legend", "--plain", "list-units", "abey*"]).stdout
     checks.check("no unit has failed", "", failed)
     host.run(["systemctl", "mask", "--runtime", "--now", "abeyd"], check=True)

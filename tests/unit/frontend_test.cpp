@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/frontend.h"
+#include "session/user_unit.h"
 
 #include "engine/os/procfs.h"
 #include "session/logind.h"
@@ -176,6 +177,22 @@ TEST(Strays, HaveATerminalOrAParentOfTheSessions) {
     for (const Process &stray : strays(inside, others))
         found.push_back(stray.pid);
     EXPECT_EQ(found, Pids({200, 201, 202}));
+}
+
+TEST(UserUnit, IdsAreOfScopesOfUsers) {
+    const auto unit = unit_id("1000/tmux-spawn-1@x:y_z.scope");
+    ASSERT_TRUE(unit);
+    EXPECT_EQ(unit->uid, 1000U);
+    EXPECT_EQ(unit->name, "tmux-spawn-1@x:y_z.scope");
+    EXPECT_EQ(to_string(*unit), "1000/tmux-spawn-1@x:y_z.scope");
+    EXPECT_TRUE(is_unit_id("0/a\\x2db.scope"));
+    for (const auto *text :
+         {"", "3", "c1", "/a.scope", "1000/.scope", "1000/..scope", "1000/a.service", "1000/a/b.scope", "01/a.scope",
+          "1000/a b.scope", "-1/a.scope", "4294967296/a.scope", "1000/../a.scope", "x/a.scope", "1000a.scope"})
+        EXPECT_FALSE(is_unit_id(text)) << text;
+    EXPECT_FALSE(is_unit_id("1/" + std::string(250, 'a') + ".scope"));
+    EXPECT_EQ(user_unit("1000/abeyance-none.scope").error().code(), ENXIO);
+    EXPECT_EQ(user_unit("1000/init.scope").error().code(), ENXIO) << "the manager itself";
 }
 
 } // namespace

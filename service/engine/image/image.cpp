@@ -330,6 +330,13 @@ engine::Details Reader::details(const Outline &outline) const {
 
 Result<Fd> Reader::pages() const { return open_at(handle_.get(), pages_name, O_RDONLY | O_NOFOLLOW); }
 
+std::vector<std::pair<std::string, uint64_t>> Reader::files() const {
+    std::vector<std::pair<std::string, uint64_t>> all;
+    for (const auto &file : manifest_->files)
+        all.emplace_back(file.name, file.size);
+    return all;
+}
+
 const json &Reader::about() const { return manifest_->about; }
 
 } // namespace abey::image

@@ -87,6 +87,8 @@ class Reader {
     Result<Outline> outline() const;
     [[nodiscard]] engine::Details details(const Outline &outline) const;
     Result<Fd> pages() const;
+    // Name and size of each file that the manifest names, in its order; they need not be there.
+    [[nodiscard]] std::vector<std::pair<std::string, uint64_t>> files() const;
     // What commit() was given.
     [[nodiscard]] const nlohmann::json &about() const;
 

@@ -20,17 +20,6 @@ namespace {
 constexpr std::array<const char *, 4> search = {"/usr/local/bin", "/usr/bin", "/usr/sbin", "/bin"};
 constexpr size_t kept_of_errors = 4096;
 
-std::string found_program(const std::string &name) {
-    if (name.find('/') != std::string::npos)
-        return name;
-    for (const char *directory : search) {
-        auto path = fmt::format("{}/{}", directory, name);
-        if (::access(path.c_str(), X_OK) == 0)
-            return path;
-    }
-    return "";
-}
-
 struct Pipe {
     Fd read, write;
 };
@@ -202,11 +191,22 @@ class NoPipeSignal {
 
 } // namespace
 
-bool has_program(const std::string &name) { return !found_program(name).empty(); }
+std::string path_of_program(const std::string &name) {
+    if (name.find('/') != std::string::npos)
+        return name;
+    for (const char *directory : search) {
+        auto path = fmt::format("{}/{}", directory, name);
+        if (::access(path.c_str(), X_OK) == 0)
+            return path;
+    }
+    return "";
+}
+
+bool has_program(const std::string &name) { return !path_of_program(name).empty(); }
 
 Result<int> run_program(const Program &program, const Output &output, const std::vector<int> &accepted) {
     const auto &name = program.arguments.at(0);
-    const auto path = found_program(name);
+    const auto path = path_of_program(name);
     if (path.empty())
         return fail(ENOENT, "{} is not installed", name);
     auto environment = program.environment;

@@ -35,6 +35,8 @@ using Output = std::function<void(std::string_view)>;
 // (PR_SET_PDEATHSIG, prctl(2): the program itself only). Closes all descriptors above 2 in it.
 Result<int> run_program(const Program &program, const Output &output = {}, const std::vector<int> &accepted = {0});
 
+// Where it is in the usual places; empty: nowhere. A name with a slash is a path already.
+std::string path_of_program(const std::string &name);
 // Is there an executable of this name in the usual places?
 bool has_program(const std::string &name);
 

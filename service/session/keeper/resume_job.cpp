@@ -93,6 +93,7 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
                 home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, checkpoint.about.id,
                              job::invocation());
             request.home = home ? &*home : nullptr;
+            request.saved = checkpoint.home; // of a checkpoint from another machine the image knows the one there
             request.progress = progress;
             TRY(hooks::run(policy.hooks(), policy::HookEvent::pre_resume, facts));
             auto report = resume::run(request);
