@@ -3,6 +3,7 @@
 
 #include "engine/capture/descriptors.h"
 #include "engine/capture/freeze.h"
+#include "engine/capture/landlock.h"
 #include "engine/capture/mounts.h"
 #include "engine/capture/shared_memory.h"
 #include "engine/capture/tcp_connection.h"
@@ -203,9 +204,12 @@ Result<Report> run(const Request &request) {
         request.home->on_progress([&](int percent) { tell("home", percent * 5 / 100); });
         TRY(request.home->prepare());
     }
+    capture::Witnesses witnesses;
     for (const os::ProcStat &process : TRY(capture::list(target_of(request)))) {
         files::write_back(process.pid);
         files->look_ahead(process.pid);
+        if (const auto status = os::read_status(process.pid)) // takes its time, which they need not stand still for
+            (void)witnesses.for_task(process.pid, status->uids[0], status->gids[0]);
     }
     model::Tree tree;
     tree.machine = TRY(engine::this_machine());
@@ -218,12 +222,15 @@ Result<Report> run(const Request &request) {
 
     tell("capture", 10);
     capture::Context context(tree, *files, false);
+    context.state<capture::Witnesses>() = std::move(witnesses);
     ask_policy(context, *request.policy);
     if (request.keep_running)
         context.peers = kept_by_themselves(std::move(context.peers));
     image::PageWriter pages(still.processes().size() > 1);
     context.captured = [&](int pid, model::Task &task) { return save_large(tree, task, pid, pages, image, figures); };
     TRY(capture::capture_tree(context, still));
+    // the first process of a pid namespace does not end before all that we have put there are reaped
+    context.state<capture::Witnesses>() = {};
     refuse_private_home(request, context, still.processes().front().stat);
     TRY(capture::refuse_fatal(context.findings));
     os::fault_point("captured");

@@ -254,6 +254,66 @@ def pid_namespace_without_a_process(bench):
             process.kill()
 
 
+# Runs what follows with the machine's system calls (x86-64) made before it.
+CALLS = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    result = libc.syscall(*arguments)
+    if result < 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+    return result
+"""
+
+
+def after_calls(code):
+    return [sys.executable, "-c", CALLS + code + "\nos.execvp(sys.argv[1], sys.argv[1:])"]
+
+
+@case
+def restricted_by_landlock(bench):
+    import ctypes
+    if ctypes.CDLL(None).syscall(444, None, 0, 1) < 1:  # landlock_create_ruleset: which version is there?
+        raise run.Skipped("the kernel has no landlock")
+    restrict = ("ruleset = call(444, ctypes.byref(ctypes.c_uint64(1 << 9)), 8, 0)\n"  # the making of sockets
+                "call(446, ruleset, 0)\nos.close(ruleset)\n")
+    bench.victim(before=after_calls(restrict))
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, says=[f"process {bench.pid} (", "landlock(7)"])
+
+
+@case
+def restricted_by_landlock_as_a_user(bench):
+    import ctypes
+    if ctypes.CDLL(None).syscall(444, None, 0, 1) < 1:
+        raise run.Skipped("the kernel has no landlock")
+    os.chmod(bench.directory, 0o777)
+    copy = bench.directory / "victim"  # the build may lie where nobody can go
+    shutil.copy(bench.program, copy)
+    bench.program = str(copy)
+    restrict = ("libc.prctl(38, 1, 0, 0, 0)\nruleset = call(444, ctypes.byref(ctypes.c_uint64(1 << 9)), 8, 0)\n"
+                "call(446, ruleset, 0)\nos.close(ruleset)\n")
+    user = ["setpriv", "--reuid=65534", "--regid=65533", "--clear-groups"]
+    bench.victim(before=[*user, *after_calls(restrict)])
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, says=[f"process {bench.pid} (", "landlock(7)"])
+
+
+@case
+def keys_are_told(bench):
+    session = "call(250, 1, b'of its own')\n"  # KEYCTL_JOIN_SESSION_KEYRING
+    for keys, told in (("", False), ("call(248, b'user', b'secret', b'x', 1, -3)\n", True)):  # add_key
+        bench.victim(before=after_calls(session + keys))
+        shutil.rmtree(bench.images, ignore_errors=True)
+        done = bench.call("checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images)
+        if done.returncode != 0:
+            raise run.Failed(f"checkpoint: status {done.returncode}: {done.stderr}")
+        if ('user "secret"' in done.stdout + done.stderr) != told or ("keyring" in done.stdout + done.stderr) != told:
+            raise run.Failed(f"expected its keys to be {'told' if told else 'no matter'}, found {done.stdout!r}")
+        bench.farewell()
+        bench.pid = 0
+        (bench.directory / "result").unlink()
+        run.reap()
+
+
 @case
 def no_privileges(bench):
     bench.victim()

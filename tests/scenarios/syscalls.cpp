@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// System calls that sleep are not seen to have been interrupted: nanosleep, read, futex, poll, wait4.
+// System calls that sleep are not seen to have been interrupted: nanosleep, read, futex, poll, wait4, epoll_wait,
+// sigwaitinfo, semop.
 #include "scenario.h"
 
 #include <atomic>
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/sem.h>
 #include <sys/syscall.h>
 
 namespace {
@@ -15,6 +18,9 @@ int poll_ends[2];
 std::atomic<int> word = 0;
 pid_t child = 0;
 std::atomic<int> entered = 0;
+int epoll = -1;
+int epoll_ends[2];
+int semaphores = -1;
 
 double now() {
     timespec time = {};
@@ -68,6 +74,30 @@ void *waiter(void *) {
     return nullptr;
 }
 
+void *epoll_waiter(void *) {
+    epoll_event event = {};
+    ++entered;
+    EQUAL(1, ::epoll_wait(epoll, &event, 1, -1));
+    EQUAL(77, event.data.u32);
+    return nullptr;
+}
+
+void *signal_waiter(void *) {
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, SIGUSR2);
+    ++entered;
+    EQUAL(SIGUSR2, ::sigwaitinfo(&set, nullptr));
+    return nullptr;
+}
+
+void *semaphore_waiter(void *) {
+    sembuf take = {0, -1, 0};
+    ++entered;
+    EQUAL(0, ::semop(semaphores, &take, 1));
+    return nullptr;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -79,17 +109,36 @@ int main(int argc, char **argv) {
         scenario::wait();
         ::_exit(9);
     }
-    pthread_t threads[5] = {};
-    void *(*const functions[5])(void *) = {sleeper, reader, waker, poller, waiter};
-    for (int i = 0; i < 5; ++i)
+    SYS(::pipe(epoll_ends));
+    epoll = SYS(::epoll_create1(0));
+    epoll_event event = {EPOLLIN, {.u32 = 77}};
+    SYS(::epoll_ctl(epoll, EPOLL_CTL_ADD, epoll_ends[0], &event));
+    semaphores = SYS(::semget(IPC_PRIVATE, 1, 0600));
+    for (const short change : {1, -1}) { // whoever has not touched it does not use it
+        sembuf touch = {0, change, 0};
+        SYS(::semop(semaphores, &touch, 1));
+    }
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, SIGUSR2);
+    SYS(::sigprocmask(SIG_BLOCK, &set, nullptr));
+    constexpr int count = 8;
+    pthread_t threads[count] = {};
+    void *(*const functions[count])(void *) = {sleeper, reader,       waker,         poller,
+                                               waiter,  epoll_waiter, signal_waiter, semaphore_waiter};
+    for (int i = 0; i < count; ++i)
         EQUAL(0, pthread_create(&threads[i], nullptr, functions[i], nullptr));
-    while (entered != 5)
+    while (entered != count)
         ::usleep(1000);
     ::usleep(50000);
     scenario::ready();
     scenario::wait();
     EQUAL(1, ::write(read_ends[1], "r", 1));
     EQUAL(1, ::write(poll_ends[1], "p", 1));
+    EQUAL(1, ::write(epoll_ends[1], "e", 1));
+    SYS(::kill(::getpid(), SIGUSR2));
+    sembuf give = {0, 1, 0};
+    SYS(::semop(semaphores, &give, 1));
     word = 1;
     ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
     SYS(::kill(child, SIGTERM));

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/capture/keyrings.h"
+#include "engine/capture/landlock.h"
 #include "engine/capture/task.h"
 #include "engine/os/kernel.h"
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <optional>
+#include <span>
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -48,8 +53,11 @@ struct ThreadCalls {
     size_t timer_slack = 0, securebits = 0, machine_checks = 0;
     uint64_t counter = 0;
     std::array<size_t, 3> speculation = {};
+    std::optional<size_t> look;
+    KeyringCalls keyrings;
 
-    void ask(os::Batch &batch) {
+    // `witness`: of Witnesses; `first`: ask for what the whole process has, too.
+    void ask(os::Batch &batch, int witness, bool first) {
         stack = batch.reserve(sizeof(KernelStack));
         tid_address = batch.reserve(sizeof(uint64_t));
         death_signal = batch.reserve(sizeof(int32_t));
@@ -63,7 +71,12 @@ struct ThreadCalls {
         machine_checks = batch.may(SYS_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0);
         for (size_t i = 0; i < speculation.size(); ++i)
             speculation.at(i) = batch.may(SYS_prctl, PR_GET_SPECULATION_CTRL, i, 0, 0, 0);
+        if (witness != 0)
+            look = batch.may(SYS_get_robust_list, witness, batch.reserve(sizeof(uint64_t)),
+                             batch.reserve(sizeof(uint64_t)));
+        keyrings.ask(batch, first);
     }
+    [[nodiscard]] bool is_restricted(const os::Batch &batch) const { return look && batch.result(*look) == -EPERM; }
     void answer(const os::Batch &batch, model::Thread &thread) const {
         const auto kernel_stack = batch.output<KernelStack>(stack);
         // SS_ONSTACK only says where the stack pointer is now; it cannot be set (sigaltstack(2))
@@ -80,6 +93,16 @@ struct ThreadCalls {
                 thread.speculation.at(i) = static_cast<int32_t>(state);
     }
 };
+
+void tell_restricted(Context &context, const os::ProcStat &stat) {
+    const bool told = std::ranges::any_of(context.findings, [&](const Finding &finding) {
+        return finding.pid == stat.pid && finding.object == "landlock";
+    });
+    if (!told)
+        context.findings.push_back({stat.pid, stat.comm, "landlock",
+                                    "it has restricted itself by landlock(7), which nobody can read and set again",
+                                    "end this process before the suspend", true});
+}
 
 // Of a terminal that was opened by TIOCGPTPEER with O_CLOEXEC (ioctl_tty(2)), Linux keeps that as a flag of the open
 // file and shows it in fdinfo of each descriptor, whatever the descriptor's own flag is: only the task can tell.
@@ -125,9 +148,17 @@ Result<> check_request_rings(os::Injection &injection, os::Tracee &thread, int o
 
 } // namespace
 
-Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
-                          os::Gadgets &gadgets, const OwnIds &ids, model::Tree &tree, model::Task &task) {
-    const std::string timers_text = TRY(os::read_proc(process.pid, "timers"));
+Result<> capture_injected(Context &context, Stopped &process, const os::ProcStatus &status,
+                          const std::vector<os::ProcMapping> &mappings, os::Gadgets &gadgets, const OwnIds &ids,
+                          model::Task &task) {
+    model::Tree &tree = context.tree;
+    const int door = process.pid;
+    const std::span<model::Thread> threads = std::span(task.threads);
+    auto &witnesses = context.state<Witnesses>();
+    const auto witness_for = [&](const model::Thread &thread) {
+        return witnesses.for_task(door, thread.credentials.uid, thread.credentials.gid);
+    };
+    const std::string timers_text = TRY(os::read_proc(door, "timers"));
     const auto timers = TRY(os::parse_timers(timers_text));
     auto injection = TRY(os::Injection::enter(process.threads.front(), status, mappings, gadgets));
     auto &space = tree.address_spaces.at(task.address_space);
@@ -136,7 +167,7 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
 
     auto batch = injection.batch();
     ThreadCalls thread_calls;
-    thread_calls.ask(batch);
+    thread_calls.ask(batch, TRY(witness_for(threads.front())), true);
     const uint64_t actions = batch.reserve(signal_count * sizeof(KernelAction));
     for (size_t signal = 1; signal <= signal_count; ++signal)
         if (signal != SIGKILL && signal != SIGSTOP)
@@ -156,7 +187,10 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
     const size_t brk = batch.must("brk", SYS_brk, 0);
     TRY(injection.run(process.threads.front(), status.own_tid, batch));
 
-    thread_calls.answer(batch, task.threads.front());
+    thread_calls.answer(batch, threads.front());
+    if (thread_calls.is_restricted(batch))
+        tell_restricted(context, process.stat);
+    const auto keyrings = thread_calls.keyrings.answer(batch);
     const auto raw_actions = batch.output(actions, signal_count * sizeof(KernelAction));
     task.actions.resize(signal_count);
     std::copy(raw_actions.begin(), raw_actions.end(), reinterpret_cast<std::byte *>(task.actions.data()));
@@ -207,13 +241,17 @@ Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const 
         }
         first = next;
     }
+    TRY(tell_keys(context, process.stat, injection, process.threads.front(), status.own_tid, keyrings));
     for (size_t i = 1; i < process.threads.size(); ++i) {
         batch.clear();
         ThreadCalls calls;
-        calls.ask(batch);
-        const auto &inner = task.threads[i].inner_tids;
-        TRY(injection.run(process.threads[i], inner.empty() ? task.threads[i].tid : inner.back(), batch));
-        calls.answer(batch, task.threads[i]);
+        calls.ask(batch, TRY(witness_for(threads[i])), false);
+        const int own = threads[i].inner_tids.empty() ? threads[i].tid : threads[i].inner_tids.back();
+        TRY(injection.run(process.threads[i], own, batch));
+        calls.answer(batch, threads[i]);
+        if (calls.is_restricted(batch))
+            tell_restricted(context, process.stat);
+        TRY(tell_keys(context, process.stat, injection, process.threads[i], own, calls.keyrings.answer(batch)));
     }
     return injection.leave();
 }

@@ -6,6 +6,7 @@
 #include "engine/capture/mounts.h"
 #include "engine/capture/namespaces.h"
 #include "engine/capture/request_ring.h"
+#include "engine/capture/sleeping.h"
 
 #include "engine/os/cgroup.h"
 #include "engine/os/critical_section.h"
@@ -86,6 +87,7 @@ Result<model::Thread> capture_thread(os::Tracee &tracee, int pid, const os::Proc
     thread.comm = TRY(os::read_proc(pid, fmt::format("task/{}/comm", tid)));
     if (!thread.comm.empty() && thread.comm.back() == '\n')
         thread.comm.pop_back();
+    TRY(continue_endless_wait(tracee));
     const user_regs_struct registers = TRY(tracee.registers());
     thread.registers.assign(reinterpret_cast<const char *>(&registers), sizeof registers);
     thread.xstate = TRY(tracee.xstate());

@@ -40,8 +40,9 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
 
 // What only the task itself can tell: signal actions, timers, alternate stacks, break ... One batch for each thread.
 // The process is as before afterwards.
-Result<> capture_injected(Stopped &process, const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
-                          os::Gadgets &gadgets, const OwnIds &ids, model::Tree &tree, model::Task &task);
+Result<> capture_injected(Context &context, Stopped &process, const os::ProcStatus &status,
+                          const std::vector<os::ProcMapping> &mappings, os::Gadgets &gadgets, const OwnIds &ids,
+                          model::Task &task);
 
 // System call filters of a thread that /proc says has some (`mode`, SECCOMP_MODE_*). From here on they do not apply to
 // the calls that it is made to make.

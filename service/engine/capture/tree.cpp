@@ -38,7 +38,7 @@ Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, 
         TRY(capture_fs(context, process.pid, comm, status, task));
         task.descriptors = TRY(capture_descriptors(context, process.pid, comm, pidfd.get()));
         task.terminal = TRY(controlling_terminal(context, process.pid, comm));
-        TRY(capture_injected(process, status, mappings, gadgets, ids, context.tree, task));
+        TRY(capture_injected(context, process, status, mappings, gadgets, ids, task));
     }
     if (context.captured)
         TRY(context.captured(process.pid, task));
