@@ -66,13 +66,16 @@ Result<std::vector<capture::Finding>> left_behind(const Target &target) {
     std::vector<capture::Finding> findings;
     for (const session::Process &stray : session::strays(inside, others)) {
         const std::string group = os::cgroup_of(stray.pid);
+        const std::string unit = group.substr(group.rfind('/') + 1);
         findings.push_back(
             {.pid = stray.pid,
              .comm = stray.comm,
              .object = "control group",
-             .reason = fmt::format("it runs in {}, not in the session: it is not suspended, and loses {}",
-                                   group.substr(group.rfind('/') + 1), stray.tty != 0 ? "its terminal" : "its parent"),
-             .advice = "end it first, or start it without a unit of its own",
+             .reason = fmt::format("it runs in {}, not in the session: it is not suspended, and loses {}", unit,
+                                   stray.tty != 0 ? "its terminal" : "its parent"),
+             .advice = group.find("/user@") != std::string::npos && unit.ends_with(".scope")
+                           ? fmt::format("`abeyctl suspend --unit {}` suspends that apart", unit)
+                           : "end it first, or start it without a unit of its own",
              .fatal = false});
     }
     return findings;
