@@ -242,6 +242,23 @@ def threads_in_user_namespace(bench):
 
 
 @case
+def shared_namespace(bench):
+    """Not refused, but told: after the restore the outsider and the victim are not together any more."""
+    bench.victim(before=["unshare", "--uts"])
+    with subprocess.Popen(["nsenter", f"--target={bench.pid}", "--uts", "sleep", "1000"]) as process:
+        try:
+            ours = os.readlink("/proc/self/ns/uts")
+            run.wait_until(lambda: os.readlink(f"/proc/{process.pid}/ns/uts") != ours, "the outsider")
+            for call in (["check", "--pid", bench.pid], ["checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images]):
+                done = bench.call(*call)
+                text = done.stdout + done.stderr
+                if done.returncode != 0 or "uts namespace" not in text or f"process {process.pid} (" not in text:
+                    raise run.Failed(f"{call[0]} does not tell who shares the namespace: {done.returncode}, {text!r}")
+        finally:
+            process.kill()
+
+
+@case
 def pid_namespace_without_a_process(bench):
     with subprocess.Popen(["unshare", "--pid", "sleep", "1000"], stdin=subprocess.DEVNULL, start_new_session=True) as process:
         try:

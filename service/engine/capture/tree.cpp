@@ -4,6 +4,7 @@
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/namespaces.h"
+#include "engine/capture/shared_namespaces.h"
 #include "engine/capture/request_ring.h"
 #include "engine/capture/task.h"
 #include "engine/machine.h"
@@ -92,6 +93,7 @@ Result<> capture_tree(Context &context, StandStill &still) {
         TRY_IN(capture_process(context, process, ids, gadgets), "process {} ({})", process.pid, process.stat.comm);
     if (!context.tree.namespaces.empty())
         check_user_namespaces(context);
+    tell_shared_namespaces(context);
     TRY(complete(context));
     translate_ids(context.tree, ids);
     context.is_inside = {};
@@ -108,6 +110,7 @@ Result<> preflight(Context &context, const Target &target) {
         TRY(capture_namespaces(context, stat));
     for (const os::ProcStat &stat : processes)
         TRY(preflight_process(context, stat));
+    tell_shared_namespaces(context);
     TRY(complete(context));
     context.is_inside = {};
     return {};
