@@ -242,6 +242,23 @@ def threads_in_user_namespace(bench):
 
 
 @case
+def first_thread_ended(bench):
+    script = ("import ctypes, threading; libc = ctypes.CDLL(None); threading.Thread(target=libc.sleep, args=(1000,)).start(); "
+              "libc.syscall(60, 0)")
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        try:
+            run.wait_until(lambda: ") Z " in pathlib.Path(f"/proc/{process.pid}/stat").read_text(), "the end of its first thread")
+            for call in (["check", "--pid", process.pid], ["checkpoint", "--pid", process.pid, "--images", bench.images]):
+                done = bench.call(*call)
+                if done.returncode == 0 or "first thread" not in done.stdout + done.stderr:
+                    raise run.Failed(f"{call[0]}: {done.returncode}, {done.stdout + done.stderr!r}")
+            if len(os.listdir(f"/proc/{process.pid}/task")) != 2:
+                raise run.Failed("its other thread has ended")
+        finally:
+            process.kill()
+
+
+@case
 def shared_namespace(bench):
     """Not refused, but told: after the restore the outsider and the victim are not together any more."""
     bench.victim(before=["unshare", "--uts"])

@@ -135,6 +135,16 @@ TEST(ParseStat, NamesMayHoldAnything) {
     EXPECT_EQ(static_cast<uint32_t>(stat->terminal), pts0);
     EXPECT_EQ(stat->start_time, 22U);
     EXPECT_EQ(stat->exit_code, 52);
+    EXPECT_EQ(stat->threads, 20);
+}
+
+TEST(ParseStat, ZombiesHaveNoThreadLeft) {
+    os::ProcStat stat;
+    stat.state = 'Z';
+    stat.threads = 1;
+    EXPECT_TRUE(stat.ended() && stat.zombie());
+    stat.threads = 2; // its first thread has ended, another runs
+    EXPECT_TRUE(stat.ended() && !stat.zombie());
 }
 
 TEST(ParseStat, RefusesWhatIsCutShort) {

@@ -79,7 +79,7 @@ Result<bool> hold(Stopped &process, std::set<int> &held) {
             if (tracee.error().code() == EPERM && status && status->tracer != 0)
                 return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first",
                             process.pid, process.stat.comm, status->tracer);
-            if (const auto stat = os::read_stat(process.pid, tid); stat ? stat->zombie() : vanished(stat.error()))
+            if (const auto stat = os::read_stat(process.pid, tid); stat ? stat->ended() : vanished(stat.error()))
                 continue; // a thread that has ended but is not yet gone
             return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
         }
@@ -261,7 +261,8 @@ Result<StandStill> StandStill::try_once(const Target &target) {
                         process.pid, before.comm, process.stat.comm);
         if (!process.stat.zombie() && (process.threads.empty() || process.threads.front().tid() != process.pid))
             return fail(ENOTSUP,
-                        "process {} ({}): its first thread has ended while others run, which cannot be restored yet",
+                        "process {} ({}): its first thread has ended while others run, which cannot be restored yet; "
+                        "end this process before",
                         process.pid, process.stat.comm);
     }
     sort_by_descent(all.processes_);

@@ -4,8 +4,8 @@
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/namespaces.h"
-#include "engine/capture/shared_namespaces.h"
 #include "engine/capture/request_ring.h"
+#include "engine/capture/shared_namespaces.h"
 #include "engine/capture/task.h"
 #include "engine/machine.h"
 
@@ -52,6 +52,12 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
     const auto mappings = os::read_smaps(stat.pid);
     if (stat.zombie() || !status || !mappings)
         return {};
+    if (stat.ended()) {
+        context.findings.push_back({stat.pid, stat.comm, "first thread",
+                                    "it has ended while others run, which cannot be restored yet",
+                                    "end this process before", true});
+        return {};
+    }
     check_task(context, stat, *status, *mappings);
     const auto note = [&](std::string object, const Error &error) {
         // processes and mappings may go while we look

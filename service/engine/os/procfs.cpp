@@ -104,6 +104,7 @@ Result<ProcStat> parse_stat(std::string_view text) {
     stat.terminal = static_cast<int>(at(7));
     stat.foreground = static_cast<int>(at(8));
     stat.flags = static_cast<uint64_t>(at(9));
+    stat.threads = static_cast<int>(at(20));
     stat.start_time = static_cast<uint64_t>(at(22));
     stat.start_code = static_cast<uint64_t>(at(26));
     stat.end_code = static_cast<uint64_t>(at(27));

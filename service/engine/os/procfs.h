@@ -31,9 +31,12 @@ struct ProcStat {
     uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
     int exit_signal = 0;
     int exit_code = 0;
+    int threads = 0; // of the process, the first one included as long as it is its name
 
     [[nodiscard]] bool kernel_thread() const { return (flags & 0x00200000U) != 0; } // PF_KTHREAD
-    [[nodiscard]] bool zombie() const { return state == 'Z' || state == 'X'; }
+    // The thread has. A process whose first thread has ended looks like that, too, while others run.
+    [[nodiscard]] bool ended() const { return state == 'Z' || state == 'X'; }
+    [[nodiscard]] bool zombie() const { return ended() && threads <= 1; }
 };
 Result<ProcStat> parse_stat(std::string_view text);
 Result<ProcStat> read_stat(int pid);
