@@ -14,6 +14,11 @@
 
 namespace abey::snapshot {
 
+// What a name and an inode take on disk, about.
+inline constexpr uint64_t entry_cost = 4096;
+// How many of the differences between two lists a message names.
+inline constexpr size_t differences_shown = 3;
+
 struct Entry {
     std::string path; // relative; "" is the top
     uint32_t mode = 0;

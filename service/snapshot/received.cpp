@@ -12,9 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t entry_cost = 4096; // bytes that a name and an inode take, about
 constexpr const char *tree_name = "tree";
-constexpr size_t differences_shown = 3;
 
 Result<> check_room(const Fd &home, const std::string &path, const Manifest &list) {
     struct statvfs status {};

@@ -18,8 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int attempts = 3; // to copy a home that others are changing
-constexpr size_t differences_shown = 3;
-constexpr uint64_t entry_cost = 4096; // bytes that a name and an inode take, about
 
 // A path in one line of a message.
 std::string printable(std::string_view bytes) {
