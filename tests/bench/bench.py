@@ -33,6 +33,7 @@ MIB = 1 << 20
 PATIENCE = 300  # seconds for one command
 POLICY = '[limits]\nembed-limit = "2 GiB"\n[[file]]\npath = "/**"\nstate = ["deleted"]\nstrategy = "{}"\n'
 
+STRATEGIES = ("reflink", "copy", "embed", "empty")
 # name: arguments of bench-load, strategy for deleted files
 CASES = {
     "memory 64 MiB": (["memory", str(64 * MIB)], None),
@@ -43,8 +44,8 @@ CASES = {
     "2,000 threads": (["threads", "2000"], None),
     # by each strategy that a file whose last name is gone allows; 256 MiB are what is embedded unless the policy says otherwise
     **{f"{state} {size}, {strategy}": (["file", FILE, str(bytes), {"deleted": "clean", "dirty": "dirty"}[state]], strategy)
-       for size, bytes in (("1 MiB", MIB), ("256 MiB", 256 * MIB), ("2 GiB", 2048 * MIB)) for state in ("deleted", "dirty")
-       for strategy in ("reflink", "copy", "embed", "empty")},
+       for size, bytes, strategies in (("1 MiB", MIB, STRATEGIES), ("256 MiB", 256 * MIB, STRATEGIES), ("1 GiB", 1024 * MIB, STRATEGIES[::2]),
+                                       ("2 GiB", 2048 * MIB, STRATEGIES)) for state in ("deleted", "dirty") for strategy in strategies},
 }
 FAMILIES = {"processes": ("tree", (10, 100, 1000, 5000)),
             "threads": ("threads", (10, 100, 1000, 5000)),

@@ -10,7 +10,7 @@ from checks import StepFailed
 from service_test import main_of
 from terminal import Terminal
 
-SSH = ["ssh", "-o", "StrictHostKeyChecking=no", "ada@localhost"]
+SSH = ["ssh", "-o", "StrictHostKeyChecking=no", "ada@127.0.0.1"]
 UNSAVED = "This line is not saved."
 
 PLAN = ["sshd is not part of the session", "it is suspended", "the connection ends", "logind has let go of the session",
@@ -46,7 +46,7 @@ def run(host, checks):
     checks.check("sshd is not part of the session", [], [one["comm"] for one in findings if "sshd" in one["comm"]])
     result = abeyctl(host, "suspend", session)
     checks.check("it is suspended", "status 0", result.stderr or "status 0", result.returncode == 0)
-    terminal.wait_for("Connection to localhost closed")
+    terminal.wait_for("Connection to 127.0.0.1 closed")
     checks.check("the connection ends", True, terminal.wait_end() is not None)
     checks.attempt("logind has let go of the session", "gone",
                    lambda: wait_until(lambda: session not in sessions_of(host) and "gone", "its end"))
