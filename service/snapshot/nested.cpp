@@ -69,25 +69,25 @@ ByPath by_path(const std::vector<Nested> &nested) {
     return all;
 }
 
-// Live ones beside what was saved of them.
+// A live one beside what was saved of it; nothing: it is another subvolume than the one that was saved, or than its
+// copy.
 struct Pair {
     Fd live, saved;
     uint64_t since = 0;
 };
-// Empty: another subvolume than the one that was saved, or than its copy.
-Result<std::optional<Pair>> pair_of(const Fd &live, const Fd &saved, const Nested &then) {
+Result<Pair> pair_of(const Fd &live, const Fd &saved, const Nested &then) {
     Pair pair{.live = TRY(open_below(live, then.path)), .saved = TRY(open_below(saved, then.path))};
     const auto now = TRY(subvolume_of(pair.live, then.path));
     const auto kept = TRY(subvolume_of(pair.saved, then.path));
     if (now.read_only != then.read_only)
-        return std::optional<Pair>();
+        return Pair();
     if (now.uuid == then.source)
         pair.since = kept.created;
     else if (now.parent_uuid == kept.uuid)
         pair.since = now.created;
     else
-        return std::optional<Pair>();
-    return std::optional<Pair>(std::move(pair));
+        return Pair();
+    return pair;
 }
 
 Change whole(Change::Kind kind, const std::string &path) {
@@ -187,13 +187,13 @@ Result<> list_nested_changes(const Fd &live, const Fd &saved, const std::vector<
             continue;
         }
         const auto pair = TRY(pair_of(live, saved, one));
-        if (!pair) {
+        if (!pair.live) {
             add(whole(Change::Kind::changed, path));
             continue;
         }
         if (changes.size() >= limit)
             return {};
-        for (auto &change : TRY(list_changes(pair->live, pair->saved, pair->since, limit - changes.size()))) {
+        for (auto &change : TRY(list_changes(pair.live, pair.saved, pair.since, limit - changes.size()))) {
             change.path = change.path.empty() ? path : path + "/" + change.path;
             add(std::move(change));
         }

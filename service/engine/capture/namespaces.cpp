@@ -32,13 +32,15 @@ std::string link_path(int pid, std::string_view name) { return fmt::format("/pro
 // "uts:[4026531838]", "" when the kernel has none such.
 std::string link_of(int pid, std::string_view name) { return read_link(link_path(pid, name)).value_or(""); }
 
-// What a resume gives a session itself: pids and clocks. The first process tells which these are; all others are the
-// service's own.
+// What a resume gives a session itself: pids, clocks, and with pids a /proc in a mount namespace. The first process
+// tells which these are; all others are the service's own.
 void look_at_session(Namespaces &all, int pid) {
     for (const char *name : {"user", "net", "ipc", "uts", "cgroup", "mnt"})
         all.own[name] = link_of(::getpid(), name);
     for (const char *name : {"pid", "time"})
         all.own[name] = link_of(pid, name);
+    if (all.own["pid"] != link_of(::getpid(), "pid"))
+        all.own["mnt"] = link_of(pid, "mnt");
     all.first_offsets = os::read_proc(pid, "timens_offsets").value_or("");
     all.own["pid_for_children"] = all.own["pid"];
     all.own["time_for_children"] = all.own["time"];
