@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <ranges>
 
 #include <linux/openat2.h>

@@ -112,7 +112,8 @@ def checkpoint(engine, pid, images):
 def kill_all():
     for _ in range(100):
         for pid in processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the first of a pid namespace takes the others along
+                os.kill(pid, signal.SIGKILL)
         reap()
         if not processes():
             return
