@@ -2,13 +2,13 @@
 #include "engine/capture/shared_namespaces.h"
 
 #include "engine/capture/namespaces.h"
+#include "engine/os/mounts.h"
 #include "engine/os/procfs.h"
 
 #include <array>
 #include <charconv>
 #include <filesystem>
 #include <set>
-#include <sstream>
 
 #include <unistd.h>
 
@@ -63,17 +63,12 @@ void look_at_processes(const Context &context, Sharers &sharers) {
     }
 }
 
-// proc_pid_mountinfo(5): "... DEVICE net:[4026532201] /run/netns/blue ... - nsfs nsfs rw"
+// Of type nsfs: root "net:[4026532201]", point "/run/netns/blue".
 void look_at_names(Sharers &sharers) {
-    std::istringstream lines(read_file("/proc/self/mountinfo").value_or(""));
-    for (std::string line; std::getline(lines, line);) {
-        if (line.find(" - nsfs ") == std::string::npos)
-            continue;
-        std::istringstream words(line);
-        std::string word, root, point;
-        if (words >> word >> word >> word >> root >> point)
-            sharers.note(root, fmt::format("the name {} outside", point));
-    }
+    if (const auto mounts = os::own_mounts())
+        for (const os::MountEntry &mount : *mounts)
+            if (mount.type == "nsfs")
+                sharers.note(mount.root, fmt::format("the name {} outside", mount.point));
 }
 
 } // namespace

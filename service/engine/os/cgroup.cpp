@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/cgroup.h"
 
+#include "engine/os/mounts.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -21,53 +23,19 @@ constexpr int deepest = 64;
 constexpr auto patience = std::chrono::seconds(10);
 constexpr int look_again_ms = 20;
 constexpr size_t list_limit = 64U << 20U;
-
-std::string_view next_field(std::string_view &text) {
-    const size_t end = std::min(text.find(' '), text.size());
-    const std::string_view word = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    return word;
-}
-
-// mountinfo writes space, tab, newline and backslash as \040 and so on (proc(5))
-std::string without_octals(std::string_view text) {
-    std::string plain;
-    for (size_t i = 0; i < text.size(); ++i) {
-        unsigned value = 0;
-        if (text[i] == '\\' && text.size() - i > 3 &&
-            std::from_chars(text.data() + i + 1, text.data() + i + 4, value, 8).ptr == text.data() + i + 4) {
-            plain += static_cast<char>(value);
-            i += 3;
-        } else {
-            plain += text[i];
-        }
-    }
-    return plain;
-}
 } // namespace
 
 std::string cgroup_directory(std::string_view mountinfo, std::string_view group) {
-    while (!mountinfo.empty()) {
-        const size_t end = mountinfo.find('\n');
-        std::string_view line = mountinfo.substr(0, end);
-        mountinfo.remove_prefix(end == std::string_view::npos ? mountinfo.size() : end + 1);
-        // id parent device root mount-point options [optional fields] - type source super-options
-        const size_t separator = line.find(" - ");
-        if (separator == std::string_view::npos || !line.substr(separator + 3).starts_with("cgroup2 "))
+    for (const MountEntry &mount : mounts_in(mountinfo)) {
+        if (mount.type != "cgroup2")
             continue;
-        for (int i = 0; i < 3; ++i)
-            next_field(line);
-        const std::string root = without_octals(next_field(line));
-        std::string directory = without_octals(next_field(line));
         std::string_view below = group;
-        if (root != "/") {
-            if (!below.starts_with(root) || (below.size() > root.size() && below[root.size()] != '/'))
+        if (mount.root != "/") {
+            if (!below.starts_with(mount.root) || (below.size() > mount.root.size() && below[mount.root.size()] != '/'))
                 continue;
-            below.remove_prefix(root.size());
+            below.remove_prefix(mount.root.size());
         }
-        if (below != "/")
-            directory += below;
-        return directory;
+        return below == "/" ? mount.point : mount.point + std::string(below);
     }
     return {};
 }
