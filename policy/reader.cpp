@@ -63,7 +63,7 @@ template <auto section, auto member> Result<> read_count(const Reader &reader, c
     return {};
 }
 
-Result<> read_first(const Reader &reader, const toml::node &value, Rules &rules) {
+template <auto member> Result<> read_names(const Reader &reader, const toml::node &value, Rules &rules) {
     std::vector<std::string> names;
     TRY(each(reader, value, [&](const toml::node &entry) -> Result<> {
         auto name = read_string(reader, entry);
@@ -72,7 +72,7 @@ Result<> read_first(const Reader &reader, const toml::node &value, Rules &rules)
         names.emplace_back(*name);
         return {};
     }));
-    rules.service.triggers.first = std::move(names);
+    rules.service.triggers.*member = std::move(names);
     return {};
 }
 
@@ -80,13 +80,15 @@ constexpr auto triggers = &ServiceRules::triggers;
 constexpr auto retention = &ServiceRules::retention;
 constexpr auto user_limits = &ServiceRules::user_limits;
 
-constexpr std::array<Key<Rules>, 6> trigger_keys = {{
+constexpr std::array<Key<Rules>, 8> trigger_keys = {{
     {"on-sleep", read_act<triggers, &Triggers::on_sleep>},
     {"on-shutdown", read_act<triggers, &Triggers::on_shutdown>},
     {"on-lock", read_act<triggers, &Triggers::on_lock>},
     {"on-idle", read_act<triggers, &Triggers::on_idle>},
+    {"on-battery-low", read_act<triggers, &Triggers::on_battery_low>},
     {"idle-after", read_duration<triggers, &Triggers::idle_after>},
-    {"first", read_first},
+    {"first", read_names<&Triggers::first>},
+    {"units", read_names<&Triggers::units>},
 }};
 
 constexpr std::array<Key<Rules>, 4> retention_keys = {{

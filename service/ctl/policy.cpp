@@ -79,6 +79,8 @@ Result<int> show(const PolicyCommand &command) {
           {"on-shutdown", word_of(triggers.on_shutdown)},
           {"on-lock", word_of(triggers.on_lock)},
           {"on-idle", word_of(triggers.on_idle)},
+          {"on-battery-low", word_of(triggers.on_battery_low)},
+          {"units", triggers.units},
           {"idle-after", duration(triggers.idle_after)}}},
         {"retention",
          {{"checkpoints", retention.checkpoints},

@@ -4,12 +4,14 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "dbus/names.h"
+#include "session/user_unit.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
 
 #include <fcntl.h>
+#include <fnmatch.h>
 
 #include <systemd/sd-event.h>
 
@@ -42,6 +44,11 @@ Result<uint64_t> number_property(sd_bus *bus, const char *path, const char *inte
     return value;
 }
 
+bool is_like(const std::vector<std::string> &patterns, const std::string &name) {
+    return std::ranges::any_of(
+        patterns, [&](const std::string &pattern) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
+}
+
 bool is_suitable(const session::Session &session) {
     return session.klass == "user" && session.state != "closing" && !session.cgroup.empty();
 }
@@ -50,7 +57,8 @@ bool is_suitable(const session::Session &session) {
 
 void Triggers::Unref::operator()(sd_event_source *source) const { ::sd_event_source_disable_unref(source); }
 
-Triggers::Triggers(sd_bus *bus, Manager &manager) : bus_(bus), manager_(manager) {
+Triggers::Triggers(sd_bus *bus, Manager &manager)
+    : bus_(bus), manager_(manager), battery_(bus, [this] { on_battery_low(); }) {
     sleep_.triggers = this;
     sleep_.what = "sleep";
     sleep_.act = &policy::Triggers::on_sleep;
@@ -67,6 +75,7 @@ Result<> Triggers::start() {
         ::sd_bus_match_signal(bus_, &slot, logind_name, nullptr, logind_session, "Lock", on_lock_signal, this),
         "cannot watch for locks"));
     locks_.reset(slot);
+    TRY(battery_.start());
     plan_next_look(1);
     return {};
 }
@@ -164,6 +173,10 @@ std::deque<session::Session> Triggers::sessions_in_order(const policy::Triggers 
             log_info("session {} of {} is left as it is: it is graphical", one.id, one.user);
         return !is_suitable(one) || session::is_graphical(one);
     });
+    if (auto units = session::user_units([&](const std::string &name) { return is_like(rules.units, name); }); units)
+        std::ranges::move(*units, std::back_inserter(*all));
+    else
+        log_error("cannot list the scopes of users: {}", units.error().message());
     const auto rank = [&](const session::Session &one) {
         return std::pair(std::ranges::find(rules.first, one.user) - rules.first.begin(), std::string_view(one.id));
     };
@@ -231,6 +244,8 @@ void Triggers::on_job_ended(uint32_t number) {
     for (auto *hold : {&sleep_, &shutdown_})
         if (hold->jobs.erase(number) != 0 && hold->state.is_working())
             go_on(*hold);
+    if (battery_jobs_.erase(number) != 0)
+        go_on_for_battery();
 }
 
 void Triggers::act_on(const session::Session &session, policy::Act act, const char *trigger) {
@@ -267,6 +282,32 @@ void Triggers::on_lock(const std::string &session) {
         return log_info("lock: {}", found.error().message());
     if (is_suitable(*found))
         act_on(*found, act, "lock");
+}
+
+// Nobody waits for us: the machine runs on for minutes, or is put to sleep or down, which has its own trigger.
+void Triggers::on_battery_low() {
+    const auto policy = policy::Policy::load_system();
+    if (!policy)
+        return log_error("the battery is low: {}", policy.error().message());
+    const auto &rules = policy->service().triggers;
+    if (rules.on_battery_low == policy::Act::nothing)
+        return;
+    battery_act_ = rules.on_battery_low;
+    battery_rest_ = sessions_in_order(rules);
+    log_info("the battery is low: {} sessions", battery_rest_.size());
+    go_on_for_battery();
+}
+
+void Triggers::go_on_for_battery() {
+    while (!battery_rest_.empty() && battery_jobs_.size() < at_a_time) {
+        const auto session = std::move(battery_rest_.front());
+        battery_rest_.pop_front();
+        if (const auto started = manager_.act_on(session, battery_act_, "battery"); started)
+            battery_jobs_.insert(*started);
+        else
+            log_warning("battery: session {} of {} is left as it is: {}", session.id, session.user,
+                        started.error().text);
+    }
 }
 
 void Triggers::plan_next_look(uint64_t seconds) {

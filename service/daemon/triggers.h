@@ -4,6 +4,7 @@
 // a lock, after idleness. Signals may come twice, late or never; none of that does harm.
 #pragma once
 
+#include "daemon/battery.h"
 #include "daemon/preparation.h"
 #include "dbus/bus.h"
 #include "engine/os/fd.h"
@@ -68,6 +69,8 @@ class Triggers {
     [[nodiscard]] std::deque<session::Session> sessions_in_order(const policy::Triggers &rules) const;
 
     void on_lock(const std::string &session);
+    void on_battery_low();
+    void go_on_for_battery();
     void look_for_idleness();
     void plan_next_look(uint64_t seconds);
     void act_on(const session::Session &session, policy::Act act, const char *trigger);
@@ -82,6 +85,10 @@ class Triggers {
     Manager &manager_;
     Hold sleep_, shutdown_;
     bus::Slot locks_;
+    Battery battery_;
+    policy::Act battery_act_ = policy::Act::nothing;
+    std::deque<session::Session> battery_rest_;
+    std::set<uint32_t> battery_jobs_;
     Source look_;
     std::map<std::string, uint64_t> locked_;     // session -> when it was last acted on, microseconds of CLOCK_BOOTTIME
     std::map<std::string, uint64_t> idle_since_; // session -> the idleness that was acted on

@@ -11,7 +11,7 @@ import time
 
 from adas_session import wait_until
 from checks import StepFailed
-from service_test import MANAGER, Service, main_of, session_of
+from service_test import HERE, MANAGER, Service, main_of, session_of
 from terminal import Terminal
 
 PLAN = [
@@ -19,6 +19,7 @@ PLAN = [
     "a second sleep makes new ones", "retention keeps the youngest", "a forged signal does nothing", "started in the middle of a pair it does nothing",
     "what does not fit in the time is canceled", "and its terminal is told", "the sleep came all the same", "first ones come first",
     "a lock suspends when the policy says so", "a second lock does nothing", "an idle session is checkpointed once",
+    "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
     "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
     "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
@@ -86,6 +87,9 @@ def sleeps(service, ada, bob, terminal):
     count = int(service.host.path("run/abeyance/jobs/last").read_text())
     for member, value in (("PrepareForSleep", "true"), ("PrepareForShutdown", "true")):
         service.host.run(["busctl", "emit", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", member, "b", value], check=True)
+        # To the service alone: that no match of its own lets through, nor does the bus
+        service.host.run(["dbus-send", "--system", "--type=signal", "--dest=org.abeyance1", "/org/freedesktop/login1",
+                          f"org.freedesktop.login1.Manager.{member}", f"boolean:{value}"], user="bob")
     service.ctl("list")  # answered after the signals were taken
     checks.check("a forged signal does nothing", count, int(service.host.path("run/abeyance/jobs/last").read_text()))
     service.host.run(["systemctl", "restart", "abeyd"], check=True)  # in the middle of a pair, as far as it can know
@@ -130,6 +134,47 @@ def locks(service, ada):
     checks.check("an idle session is checkpointed once", "each once", per_session, per_session and len(set(per_session)) == len(per_session))
     service.policy("")
     host.run(["systemctl", "restart", "abeyd"], check=True)
+
+
+def batteries(service, ada, bob):
+    """With a stand-in for UPower on the host's own bus."""
+    checks, host = service.checks, service.host
+    service.clear()
+    host.path("etc/dbus-1/system.d/stand-in-upower.conf").write_text(
+        '<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN" '
+        '"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">\n<busconfig><policy user="root"><allow own="org.freedesktop.UPower"/>'
+        '</policy><policy context="default"><allow send_destination="org.freedesktop.UPower"/></policy></busconfig>\n')
+    host.run(["systemctl", "reload", "dbus"], check=True)
+    script = host.path("usr/local/lib/stand_in_upower.py")
+    script.write_bytes((HERE / "stand_in_upower.py").read_bytes())
+    upower = subprocess.Popen(host.command(["/usr/bin/python3", "/usr/local/lib/stand_in_upower.py", "1"]), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True, bufsize=1, preexec_fn=host.enter)
+    try:
+        if upower.stdout.readline() != "ready\n":
+            raise StepFailed("the stand-in for UPower does not start")
+        made = sorted([(ada, "battery", True), (bob, "battery", True)])
+
+        def sessions(count):
+            service.idle()
+            found = service.checkpoints()
+            return len(found) == count and sorted((one["session"], service.property(one["id"], "Trigger"), service.property(one["id"], "KeptRunning"))
+                                                  for one in found)
+
+        upower.stdin.write("3 3\n")
+        checks.attempt("a low battery makes a checkpoint of each session", made, lambda: wait_until(lambda: sessions(2), "its checkpoints", 30))
+        upower.stdin.write("4 2\n")
+        time.sleep(1)
+        service.ctl("list")  # answered after the signals were taken
+        checks.check("told again it makes no more", made, sessions(2))
+        upower.stdin.write("1 1\n")
+        upower.stdin.write("5 1\n")
+        checks.attempt("charged and low again it does", sorted(made * 2), lambda: wait_until(lambda: sessions(4), "its checkpoints", 30))
+        service.clear()
+        host.run(["systemctl", "restart", "abeyd"], check=True)
+        checks.attempt("it is low already when the service starts", made, lambda: wait_until(lambda: sessions(2), "its checkpoints", 30))
+    finally:
+        upower.stdin.close()
+        upower.wait(20)
 
 
 def timers(service, ada):
@@ -238,6 +283,7 @@ def run(host, checks):
     try:
         sleeps(service, ada, bob, terminal)
         locks(service, ada)
+        batteries(service, ada, bob)
         timers(service, ada)
         retention(service)
         limits(service, ada)

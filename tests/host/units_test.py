@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Scopes of a user's own service manager as sessions: a terminal multiplexer that `systemd-run --user --scope` has started is suspended
-while the login beside it runs on, and resumed. Everything is real, the engine too."""
+while the login beside it runs on, and resumed; before a sleep it is checkpointed, when the policy says so. Everything is real, the engine too."""
 
 import sys
 
@@ -12,7 +12,7 @@ from terminal import Terminal
 UNIT = "mux-1.scope"
 PLAN = ["check finds the scope", "nobody else's scope is found", "another user may not suspend it", "a pattern that nothing is like", "a service is not taken",
         "it is suspended", "nothing of it is left", "the login runs on", "it waits, under its name", "resumed", "it is a session of ada's", "its programs go on",
-        "a checkpoint of it, while it runs on"]
+        "a checkpoint of it, while it runs on", "before a sleep it is checkpointed as sessions are"]
 
 
 def tmux(host, *arguments):
@@ -77,6 +77,15 @@ def run(host, checks):
     count = counted(host)
     checks.attempt("a checkpoint of it, while it runs on", "status 0, it counts", lambda: wait_until(
         lambda: counted(host) > count, "the counter", 30) and f"status {result.returncode}, it counts")
+    abeyctl(host, "remove", json_of(result).get("checkpoint", ""))
+    policy = host.path("etc/abeyance/policy.toml")
+    policy.parent.mkdir(exist_ok=True)
+    policy.write_text('[triggers]\nunits = ["mux*.scope"]\n')
+    host.run(["busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "Suspend", "b", "false"],
+             check=True)
+    checks.attempt("before a sleep it is checkpointed as sessions are", "the scope's and the login's", lambda: wait_until(
+        lambda: sorted("/" in one["session"] for one in json_of(abeyctl(host, "list", "--json"))["list"]) == [False, True]
+        and "the scope's and the login's", "two checkpoints", 60))
     terminal.close()
 
 

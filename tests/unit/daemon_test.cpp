@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "daemon/battery.h"
 #include "daemon/logins.h"
 #include "daemon/options.h"
 #include "daemon/preparation.h"
@@ -46,6 +47,18 @@ TEST(Options, AreRefusedOtherwise) {
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("Same")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", true}})));
     EXPECT_TRUE(refused(resume_options({{"on-divergence", std::string("merge")}})));
+}
+
+TEST(Battery, IsToldToBeLowOnce) {
+    LowOnce state;
+    EXPECT_FALSE(state.on_level(1));
+    EXPECT_TRUE(state.on_level(3));
+    EXPECT_FALSE(state.on_level(3)) << "twice";
+    EXPECT_FALSE(state.on_level(4)) << "lower still";
+    EXPECT_FALSE(state.on_level(0)) << "UPower is started again";
+    EXPECT_FALSE(state.on_level(4));
+    EXPECT_FALSE(state.on_level(1)) << "charged";
+    EXPECT_TRUE(state.on_level(5)) << "the steps before were lost";
 }
 
 session::Session login(const char *service) {
