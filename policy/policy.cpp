@@ -3,6 +3,7 @@
 
 #include "policy/file_system.h"
 #include "policy/rules.h"
+#include "policy/sections.h"
 
 #include <algorithm>
 
@@ -64,6 +65,21 @@ Result<Policy> Policy::parse(std::string_view text, const std::string &name) {
     TRY(read_rules(text, name, *rules));
     return Policy(std::move(rules));
 }
+
+Result<Policy> Policy::of(const Subject &subject) const {
+    if (rules_->sections.empty())
+        return *this;
+    return Policy(std::make_shared<Rules>(TRY(lay_over(*rules_, subject))));
+}
+
+std::vector<std::string> Policy::sections() const {
+    std::vector<std::string> all;
+    for (const auto &one : rules_->sections)
+        all.push_back(fmt::format("[[{}]] {}", one.kind == SectionKind::user ? "user" : "session", one.origin));
+    return all;
+}
+
+const std::vector<std::string> &Policy::warnings() const { return rules_->warnings; }
 
 Choice Policy::choose(const FileFacts &file) const {
     for (const FileRule &rule : rules_->files) {

@@ -9,6 +9,7 @@
 #include "engine/peers.h"
 #include "policy/hook_rules.h"
 #include "policy/service_rules.h"
+#include "policy/subject.h"
 
 #include <cstdint>
 #include <memory>
@@ -81,6 +82,14 @@ class Policy {
     static Result<Policy> load_system(const std::string &root = "");
     // The built-in policy overridden by this text. `name` stands for the file in messages. Takes any input whatever.
     static Result<Policy> parse(std::string_view text, const std::string &name);
+
+    // What it says of a user, or of one of a user's sessions: [[user]] and [[session]] sections that match are laid
+    // over the rest. Asked without this, a policy says what holds for everybody else.
+    [[nodiscard]] Result<Policy> of(const Subject &subject) const;
+    // Where its sections are, for people: "[[user]] FILE:LINE".
+    [[nodiscard]] std::vector<std::string> sections() const;
+    // What is no mistake yet: keys that have other names by now. One line each.
+    [[nodiscard]] const std::vector<std::string> &warnings() const;
 
     // The first file rule that matches; the built-in one when none does. Rules of a later file are asked before
     // those of an earlier one, in a file from top to bottom.

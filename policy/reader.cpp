@@ -3,6 +3,7 @@
 // TOML -> checked rules. Every table is described by a list of its keys; what is not in the list is an error that names
 // file, line and column.
 #include "policy/rule_tables.h"
+#include "policy/sections.h"
 
 namespace abey::policy {
 
@@ -182,8 +183,9 @@ Result<> read_section(const Reader &reader, const toml::node &value, std::string
                       const std::array<Key<Rules>, N> &keys, Rules &rules) {
     const auto *table = value.as_table();
     if (table == nullptr)
-        return reader.error(value, "\"{}\" is a table, written [{}]; found {}", name, name, type_name(value));
-    return read_table(reader, *table, fmt::format("[{}]", name), keys, rules);
+        return reader.error(value, "\"{}\" is a table, written [{}{}]; found {}", name, reader.part(), name,
+                            type_name(value));
+    return read_table(reader, *table, fmt::format("[{}{}]", reader.part(), name), keys, rules);
 }
 
 // Rules of this file go before those of earlier files, in their own order.
@@ -192,8 +194,8 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
                         F &&read) {
     const auto *array = value.as_array();
     if (array == nullptr || !array->is_homogeneous<toml::table>())
-        return reader.error(value, "\"{}\" is an array of tables, each written [[{}]]; found {}", name, name,
-                            type_name(value));
+        return reader.error(value, "\"{}\" is an array of tables, each written [[{}{}]]; found {}", name, reader.part(),
+                            name, type_name(value));
     if (array->size() + into.size() > rule_count_limit)
         return reader.error(value, "more than {} [[{}]] rules", rule_count_limit, name);
     std::vector<T> rules(array->size());
@@ -203,7 +205,7 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 12> top_keys = {{
+constexpr std::array<Key<Rules>, 14> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
@@ -230,17 +232,25 @@ constexpr std::array<Key<Rules>, 12> top_keys = {{
                     Rules &rules) { return read_section(reader, value, "triggers", trigger_keys, rules); }},
     {"retention", [](const Reader &reader, const toml::node &value,
                      Rules &rules) { return read_section(reader, value, "retention", retention_keys, rules); }},
+    // The last two hold the others
+    {"user", [](const Reader &reader, const toml::node &value,
+                Rules &rules) { return read_sections(reader, value, SectionKind::user, rules); }},
+    {"session", [](const Reader &reader, const toml::node &value,
+                   Rules &rules) { return read_sections(reader, value, SectionKind::session, rules); }},
 }};
+constexpr size_t general_count = top_keys.size() - 2;
 
 } // namespace
+
+std::span<const Key<Policy::Rules>> general_keys() { return std::span(top_keys).first(general_count); }
 
 Result<> read_rules(std::string_view text, const std::string &name, Policy::Rules &rules) {
     if (text.size() > policy_size_limit)
         return fail(EFBIG, "{}: a policy file has at most {} bytes", name, policy_size_limit);
-    Reader reader(name);
-    toml::table document;
+    Reader reader(name, rules.warnings);
+    auto document = std::make_shared<toml::table>();
     try {
-        document = toml::parse(text);
+        *document = toml::parse(text);
     } catch (const toml::parse_error &e) {
         std::string description(e.description());
         std::ranges::replace(description, '\n', ' ');
@@ -248,7 +258,9 @@ Result<> read_rules(std::string_view text, const std::string &name, Policy::Rule
     } catch (const std::exception &e) {
         return fail(0, "{}: cannot be read as TOML: {}", name, e.what());
     }
-    return read_table(reader, document, "the file", top_keys, rules);
+    reader.document = document;
+    // Sections are checked against what the whole file says
+    return read_table(reader, *document, "the file", top_keys, rules);
 }
 
 } // namespace abey::policy

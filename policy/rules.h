@@ -7,6 +7,7 @@
 #include "policy/glob.h"
 #include "policy/policy.h"
 
+#include <memory>
 #include <optional>
 
 namespace abey::policy {
@@ -57,6 +58,18 @@ struct PeerRule {
     [[nodiscard]] bool matches(std::string_view socket) const;
 };
 
+enum class SectionKind : uint8_t { user, session };
+
+struct SectionText; // sections.h
+
+// One [[user]] or [[session]] table. Lists are of patterns (glob(7)); an empty one matches everything.
+struct Section {
+    SectionKind kind = SectionKind::user;
+    std::vector<std::string> users, groups, services, ttys, units;
+    std::shared_ptr<const SectionText> text; // what it says otherwise: checked already
+    std::string origin;                      // "file:line"
+};
+
 struct Policy::Rules {
     std::vector<FileRule> files;      // the first that matches counts
     std::vector<AreaRule> areas;      // the same
@@ -72,6 +85,8 @@ struct Policy::Rules {
     Pids pids = Pids::automatic;
     OnLogin on_login = OnLogin::automatic;
     ServiceRules service;
+    std::vector<Section> sections;     // in the order in which they are laid over
+    std::vector<std::string> warnings; // one line each: deprecated keys
 };
 
 // Changes `rules` by what the TOML text says; on error they are left half changed. `name` is for messages.

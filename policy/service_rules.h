@@ -23,7 +23,7 @@ struct Triggers {
     Act on_battery_low = Act::checkpoint;
     uint64_t idle_after = 30UL * 60; // seconds
     std::vector<std::string> first;  // login names: their sessions come before those of others when time is short
-    std::vector<std::string> units;  // patterns (glob(7)) for scopes of users' managers, which are treated like sessions
+    std::vector<std::string> units; // patterns (glob(7)) for scopes of users' managers, which are treated like sessions
     bool operator==(const Triggers &) const = default;
 };
 

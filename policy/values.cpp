@@ -64,4 +64,21 @@ Result<> read_glob(const Reader &reader, const toml::node &value, std::vector<Gl
     return {};
 }
 
+std::unexpected<Error> unknown_key(const Reader &reader, const toml::key &key, std::string_view title,
+                                   std::span<const std::string_view> known) {
+    const auto meant = nearest(key.str(), known);
+    if (meant.empty())
+        return reader.error(key.source(), "unknown key {} in {}", in_quotes(key.str()), title);
+    return reader.error(key.source(), "unknown key {} in {}, did you mean \"{}\"?", in_quotes(key.str()), title, meant);
+}
+
+Result<> check_name(const Reader &reader, const toml::key &key, const toml::table &table, std::string_view title,
+                    std::string_view now) {
+    if (table.contains(now))
+        return reader.error(key.source(), "\"{}\" is the former name of \"{}\", which is in this {}, too", key.str(),
+                            now, title);
+    reader.warn(key.source(), "\"{}\" in {} is deprecated: it is called \"{}\" now", key.str(), title, now);
+    return {};
+}
+
 } // namespace abey::policy

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,10 +19,20 @@
 
 namespace abey::policy {
 
-// A place in a policy file, for messages.
+// A policy file that is being read: its name, for messages, and what is to be said of it though it is no mistake.
 class Reader {
   public:
-    explicit Reader(const std::string &name) : name_(name) {}
+    Reader(const std::string &name, std::vector<std::string> &warnings) : name_(name), warnings_(warnings) {}
+    // For a part of it, which titles of tables tell: "user."
+    [[nodiscard]] Reader within(std::string_view part) const {
+        Reader inner = *this;
+        inner.part_ = part;
+        return inner;
+    }
+    [[nodiscard]] std::string_view part() const { return part_; }
+    [[nodiscard]] const std::string &name() const { return name_; }
+    // The parsed file, for what is read only when somebody asks.
+    std::shared_ptr<const toml::table> document;
 
     template <class... Args>
     [[nodiscard]] std::unexpected<Error> error(const toml::source_region &at, fmt::format_string<Args...> format,
@@ -33,12 +45,19 @@ class Reader {
                                                Args &&...args) const {
         return error(at.source(), format, std::forward<Args>(args)...);
     }
+    template <class... Args>
+    void warn(const toml::source_region &at, fmt::format_string<Args...> format, Args &&...args) const {
+        warnings_.push_back(fmt::format("{}:{}:{}: {}", name_, at.begin.line, at.begin.column,
+                                        fmt::format(format, std::forward<Args>(args)...)));
+    }
     [[nodiscard]] std::string origin(const toml::node &at) const {
         return fmt::format("{}:{}", name_, at.source().begin.line);
     }
 
   private:
     const std::string &name_;
+    std::vector<std::string> &warnings_;
+    std::string_view part_;
 };
 
 // The kind of a value, with its article, for messages.
@@ -56,26 +75,37 @@ Result<> read_glob(const Reader &reader, const toml::node &value, std::vector<Gl
 template <class T> struct Key {
     std::string_view name;
     Result<> (*read)(const Reader &reader, const toml::node &value, T &into);
+    // Of a key that has been given another name: that one. It still works, with a warning.
+    std::string_view now = {};
 };
 
-template <class T, size_t N>
+// Of a key that is none of these.
+std::unexpected<Error> unknown_key(const Reader &reader, const toml::key &key, std::string_view title,
+                                   std::span<const std::string_view> known);
+
+// Warns of a deprecated key; an error when the table has it under its present name, too.
+Result<> check_name(const Reader &reader, const toml::key &key, const toml::table &table, std::string_view title,
+                    std::string_view now);
+
+template <class T>
 Result<> read_table(const Reader &reader, const toml::table &table, std::string_view title,
-                    const std::array<Key<T>, N> &keys, T &into) {
+                    std::type_identity_t<std::span<const Key<T>>> keys, T &into) {
     for (const auto &[key, value] : table) {
         const auto found = std::ranges::find(keys, key.str(), &Key<T>::name);
         if (found == keys.end()) {
-            std::array<std::string_view, N> known;
-            std::ranges::transform(keys, known.begin(), &Key<T>::name);
-            std::string_view meant = nearest(key.str(), known);
-            if (meant.empty())
-                return reader.error(key.source(), "unknown key {} in {}", in_quotes(key.str()), title);
-            return reader.error(key.source(), "unknown key {} in {}, did you mean \"{}\"?", in_quotes(key.str()), title,
-                                meant);
+            std::vector<std::string_view> known;
+            for (const auto &one : keys)
+                if (one.now.empty())
+                    known.push_back(one.name);
+            return unknown_key(reader, key, title, known);
         }
+        if (!found->now.empty())
+            TRY(check_name(reader, key, table, title, found->now));
         TRY(found->read(reader, value, into));
     }
     return {};
 }
+
 // One of a few words.
 template <class T> struct Word {
     std::string_view word;

@@ -4,6 +4,8 @@
 #include "ctl/command.h"
 #include "ctl/output.h"
 
+#include <cstdlib>
+
 #include <nlohmann/json.hpp>
 
 #include <unistd.h>
@@ -35,6 +37,16 @@ Result<int> list_terminals() {
     return 0;
 }
 
+// Of the option, else of ABEYANCE_DETACH_KEY.
+Result<std::string> detach_key_of(const AttachCommand &command) {
+    if (!command.detach_key.empty())
+        return session::parse_detach_key(command.detach_key);
+    const char *usual = std::getenv("ABEYANCE_DETACH_KEY"); // NOLINT(concurrency-mt-unsafe): one thread
+    if (usual == nullptr || *usual == '\0')
+        return std::string(session::default_detach_key);
+    return TRY_IN(session::parse_detach_key(usual), "ABEYANCE_DETACH_KEY");
+}
+
 } // namespace
 
 Result<int> attach(const AttachCommand &command) {
@@ -47,6 +59,7 @@ Result<int> attach(const AttachCommand &command) {
     if (command.terminal)
         request.terminal = *command.terminal;
     request.watch = command.watch;
+    request.detach_key = TRY(detach_key_of(command));
     const auto why = TRY(session::attach(request));
     fmt::print("abeyctl: {}\n", why);
     return 0;

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include <fnmatch.h>
 #include <unistd.h>
 
 #include <systemd/sd-login.h>
@@ -30,16 +29,15 @@ Result<std::string> own_session() {
 Result<std::vector<std::string>> units_like(const std::string &pattern) {
     const auto own = ::getuid();
     std::vector<std::string> ids;
-    const auto like = [&](const std::string &name) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0; };
+    const auto like = [&](const std::string &name) { return session::is_unit_like(pattern, name); };
     for (const auto &unit : TRY(session::user_units(like)))
         if (own == 0 || unit.uid == own)
             ids.push_back(unit.id);
     if (ids.empty())
-        return fail(
-            0,
-            "no scope in which something runs is called like \"{}\"; `systemctl --user list-units --type=scope` "
-            "lists them",
-            bus::printable(pattern));
+        return fail(0,
+                    "no scope in which something runs is called like \"{}\" (nor a service, when the pattern ends in "
+                    "\".service\"); `systemctl --user list-units` lists them",
+                    bus::printable(pattern));
     return ids;
 }
 
@@ -222,6 +220,16 @@ Result<> Client::reload_policy() {
     const auto message = TRY(method("ReloadPolicy"));
     TRY(ask(message));
     return {};
+}
+
+void Client::announce_checkpoint(const std::string &checkpoint) {
+    const auto message = method("AnnounceCheckpoint");
+    if (!message || ::sd_bus_message_append(message->get(), "s", checkpoint.c_str()) < 0 ||
+        ::sd_bus_message_set_auto_start(message->get(), 0) < 0)
+        return;
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    (void)::sd_bus_call(bus_.get(), message->get(), 0, &error, nullptr); // where nobody listens there is nobody to tell
+    ::sd_bus_error_free(&error);
 }
 
 Result<> Client::subscribe() {

@@ -17,7 +17,7 @@ namespace abey::ctl {
 // The session that this process is in: what the system knows, else what the environment says.
 Result<std::string> own_session();
 
-// Ids of the scopes (session/user_unit.h) whose names are like the pattern (glob(7)): the caller's, root: all users'. An
+// Ids of the units (session/user_unit.h) whose names are like the pattern (glob(7)): the caller's, root: all users'. An
 // error when there is none.
 Result<std::vector<std::string>> units_like(const std::string &pattern);
 
@@ -69,6 +69,8 @@ class Client {
     };
     Result<std::vector<PrunedEntry>> prune(bool dry_run);
     Result<> reload_policy();
+    // When the service runs; it is not started for that.
+    void announce_checkpoint(const std::string &checkpoint);
     Result<> subscribe();
     Result<bool> is_running(const std::string &job);
     Result<> cancel(const std::string &job);

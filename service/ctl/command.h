@@ -26,6 +26,7 @@ struct ResumeCommand {
     std::string pids;
     std::string on_divergence;
     bool attach = false;
+    std::string detach_key; // of attach
     bool json = false;
 };
 Result<int> resume(const ResumeCommand &command);
@@ -65,8 +66,9 @@ Result<int> diff(const DiffCommand &command);
 struct AttachCommand {
     std::string session; // empty: the only one there is
     std::optional<uint32_t> terminal;
-    bool watch = false; // look only
-    bool json = false;  // list what could be attached to
+    bool watch = false;     // look only
+    std::string detach_key; // "ctrl-a,d"; empty: as the environment says
+    bool json = false;      // list what could be attached to
 };
 Result<int> attach(const AttachCommand &command);
 
@@ -74,6 +76,7 @@ struct RunCommand {
     std::vector<std::string> command; // empty: the login shell
     bool join = false;                // rather a session that was left behind
     bool detach = false;              // start it only
+    std::string detach_key;           // as of attach
     bool json = false;                // as detach
 };
 Result<int> run(const RunCommand &command);
@@ -122,6 +125,8 @@ struct PolicyCommand {
     std::string action; // "check", "show", "test", "reload"
     std::string path;   // test: of a file that a session might hold
     std::string file;   // a policy to be read instead of the system's
+    // show, test: of whom and what; with none of them what holds for everybody else
+    std::string user, service, tty, unit;
     bool json = false;
 };
 Result<int> policy_command(const PolicyCommand &command);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/client.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "ctl/stream_progress.h"
@@ -29,6 +30,8 @@ Result<int> import_command(const ImportCommand &command) {
     }();
     if (!done)
         return std::unexpected(done.error());
+    if (auto client = Client::connect())
+        client->announce_checkpoint(done->id);
     if (command.json)
         print_json({{"ok", true}, {"checkpoint", done->id}, {"user", bus::printable(done->user)}});
     else

@@ -73,10 +73,13 @@ class CommandLine {
 int call(int argc, char **argv) {
     CommandLine line;
 
+    const char *detach_key = "keys that leave the terminal, such as ctrl-a,d; else as ABEYANCE_DETACH_KEY says";
+
     ctl::SuspendCommand suspend;
     auto *command = line.add("suspend", "suspend a session", suspend, ctl::suspend);
     command->add_option("SESSION", suspend.session, "logind's id of the session; without it, the one you are in");
-    command->add_option("--unit", suspend.unit, "instead: scopes of your user manager, such as 'tmux*.scope'");
+    command->add_option("--unit", suspend.unit,
+                        "instead: units of your user manager, such as 'tmux*.scope' or work.service");
     command->add_flag("--keep-running", suspend.keep_running, "the session runs on after its checkpoint");
 
     ctl::ResumeCommand resume;
@@ -89,6 +92,7 @@ int call(int argc, char **argv) {
                      "when the home has changed since; else as the policy says")
         ->check(CLI::IsMember({"rollback", "private", "keep", "fail"}));
     command->add_flag("--attach", resume.attach, "join its terminal at once");
+    command->add_option("--detach-key", resume.detach_key, detach_key);
 
     ctl::ListCommand list;
     line.add("list", "list checkpoints", list, ctl::list);
@@ -100,7 +104,7 @@ int call(int argc, char **argv) {
     ctl::CheckCommand check;
     command = line.add("check", "tell what could not be brought back, and touch nothing", check, ctl::check);
     command->add_option("SESSION", check.session, "logind's id of the session; without it, the one you are in");
-    command->add_option("--unit", check.unit, "instead: a scope of your user manager, such as 'tmux*.scope'");
+    command->add_option("--unit", check.unit, "instead: a unit of your user manager, such as 'tmux*.scope'");
 
     ctl::ExplainCommand explain;
     command = line.add("explain", "tell how each file that a session holds comes back", explain, ctl::explain);
@@ -114,6 +118,7 @@ int call(int argc, char **argv) {
     command = line.add("run", "start a session that outlives this connection, and join it", run, ctl::run);
     command->add_flag("--join", run.join, "rather join one of yours that nobody is attached to, if there is one");
     command->add_flag("--detach", run.detach, "only start it");
+    command->add_option("--detach-key", run.detach_key, detach_key);
     command->add_option("COMMAND", run.command, "after --; without it, your login shell");
 
     ctl::AttachCommand attach;
@@ -121,6 +126,7 @@ int call(int argc, char **argv) {
                        ctl::attach);
     command->add_option("SESSION", attach.session, "logind's id of the session; without it, the only one");
     command->add_option("--terminal", attach.terminal, "N of its /dev/pts/N, when it has several");
+    command->add_option("--detach-key", attach.detach_key, detach_key);
     command->add_flag("--watch,--read-only", attach.watch,
                       "only look: what is typed is not sent, who is attached stays so");
 
@@ -160,6 +166,10 @@ int call(int argc, char **argv) {
         ->check(CLI::IsMember({"check", "show", "test", "reload"}));
     command->add_option("PATH", policy.path, "test: a file that a session might hold");
     command->add_option("--file", policy.file, "read this file instead of the system's");
+    command->add_option("--user", policy.user, "show, test: what holds for this user");
+    command->add_option("--service", policy.service, "and a session that this PAM service has opened, such as sshd");
+    command->add_option("--tty", policy.tty, "and a session on this terminal, such as tty1");
+    command->add_option("--unit", policy.unit, "and this unit of the user's manager");
 
     ctl::DoctorCommand doctor;
     line.add("doctor", "examine whether this machine has all that is needed", doctor, ctl::doctor);

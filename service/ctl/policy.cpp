@@ -7,6 +7,7 @@
 #include "dbus/names.h"
 #include "policy/file_system.h"
 
+#include <pwd.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -17,6 +18,25 @@ namespace {
 
 Result<policy::Policy> load(const std::string &file) {
     return file.empty() ? policy::Policy::load_system() : policy::Policy::load(file);
+}
+
+Result<policy::Policy> load_for_subject(const PolicyCommand &command) {
+    auto policy = TRY(load(command.file));
+    const bool is_session = !command.service.empty() || !command.tty.empty() || !command.unit.empty();
+    if (command.user.empty() && !is_session)
+        return policy;
+    policy::Subject subject;
+    if (!command.user.empty()) {
+        const auto *entry = ::getpwnam(command.user.c_str());
+        if (entry == nullptr)
+            return fail(0, "there is no user \"{}\"", command.user);
+        subject = policy::subject_of(entry->pw_uid);
+    }
+    subject.is_session = is_session;
+    subject.service = command.service;
+    subject.tty = command.tty;
+    subject.unit = command.unit;
+    return policy.of(subject);
 }
 
 const char *word_of(policy::Act act) {
@@ -56,18 +76,19 @@ std::string duration(uint64_t seconds) { return seconds == policy::never ? "neve
 
 // Values of all tables that are not rules, as TOML that could be read back.
 Result<int> show(const PolicyCommand &command) {
-    const auto policy = TRY(load(command.file));
+    const auto policy = TRY(load_for_subject(command));
     const auto &service = policy.service();
     const auto &triggers = service.triggers;
     const auto &retention = service.retention;
     const auto &users = service.user_limits;
-    const nlohmann::ordered_json document{
+    nlohmann::ordered_json document{
         {"limits",
          {{"embed-limit", policy.limits().embed},
           {"embed-total-limit", policy.limits().embed_total},
           {"checkpoints-per-user", users.checkpoints},
           {"size-per-user", users.size},
-          {"jobs-per-minute", users.jobs_per_minute}}},
+          {"jobs-per-minute", users.jobs_per_minute},
+          {"application-delay", duration(users.application_delay)}}},
         {"home",
          {{"provider", policy.home_provider_name()},
           {"verify", policy.home_verified().trees},
@@ -80,6 +101,7 @@ Result<int> show(const PolicyCommand &command) {
           {"on-lock", word_of(triggers.on_lock)},
           {"on-idle", word_of(triggers.on_idle)},
           {"on-battery-low", word_of(triggers.on_battery_low)},
+          {"first", triggers.first},
           {"units", triggers.units},
           {"idle-after", duration(triggers.idle_after)}}},
         {"retention",
@@ -87,7 +109,11 @@ Result<int> show(const PolicyCommand &command) {
           {"max-age", duration(retention.max_age)},
           {"suspended-max-age", duration(retention.suspended_max_age)},
           {"min-free", retention.min_free}}}};
+    // What of the policy is said of some only, and not shown here
+    const auto sections = policy.sections();
     if (command.json) {
+        if (!sections.empty())
+            document["sections"] = sections;
         print_json(document);
         return 0;
     }
@@ -97,21 +123,26 @@ Result<int> show(const PolicyCommand &command) {
             fmt::print("{} = {}\n", key, value.dump()); // of words and numbers JSON is TOML
         fmt::print("\n");
     }
+    for (const auto &section : sections)
+        fmt::print("# not shown: {}; see --user, --service, --tty, --unit\n", bus::printable(section));
     return 0;
 }
 
 Result<int> check(const PolicyCommand &command) {
-    TRY(load(command.file));
-    if (command.json)
-        print_json({{"ok", true}});
-    else
-        fmt::print("The policy is well-formed.\n");
+    const auto policy = TRY(load(command.file));
+    if (command.json) {
+        print_json({{"ok", true}, {"warnings", policy.warnings()}});
+        return 0;
+    }
+    for (const auto &warning : policy.warnings())
+        fmt::print(stderr, "abeyctl: {}\n", bus::printable(warning));
+    fmt::print("The policy is well-formed.\n");
     return 0;
 }
 
 // What would become of this file if it had no name any more (or, with one that does not last, as it is).
 Result<int> test(const PolicyCommand &command) {
-    const auto policy = TRY(load(command.file));
+    const auto policy = TRY(load_for_subject(command));
     struct stat status {};
     struct statfs file_system {};
     if (::stat(command.path.c_str(), &status) < 0 || ::statfs(command.path.c_str(), &file_system) < 0)
@@ -167,6 +198,10 @@ Result<int> reload(const PolicyCommand &command) {
 } // namespace
 
 Result<int> policy_command(const PolicyCommand &command) {
+    const bool is_about_somebody =
+        !command.user.empty() || !command.service.empty() || !command.tty.empty() || !command.unit.empty();
+    if (is_about_somebody && command.action != "show" && command.action != "test")
+        return fail(0, "policy {} is about all users: it takes no --user, --service, --tty and --unit", command.action);
     if (command.action == "test") {
         if (command.path.empty())
             return fail(0, "policy test needs the path of a file");

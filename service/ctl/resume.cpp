@@ -30,7 +30,7 @@ Result<int> resume(const ResumeCommand &command) {
         if (!end.message.empty())
             fmt::print("{}\n", end.message);
     }
-    return command.attach ? attach({.session = end.session}) : Result<int>(0);
+    return command.attach ? attach({.session = end.session, .detach_key = command.detach_key}) : Result<int>(0);
 }
 
 } // namespace abey::ctl

@@ -82,7 +82,7 @@ Result<int> run(const RunCommand &command) {
     if (session.empty())
         session = TRY(start(command));
     if (!stay_away)
-        return attach({.session = session});
+        return attach({.session = session, .detach_key = command.detach_key});
     if (command.json)
         print_json({{"session", session}});
     else

@@ -56,7 +56,7 @@ Result<int> suspend_units(Client &client, const SuspendCommand &command) {
     const auto own = session::unit_of(::getpid());
     auto units = TRY(units_like(command.unit));
     if (command.json && units.size() > 1)
-        return fail(0, "{} scopes are called like that; with --json one at a time", units.size());
+        return fail(0, "{} units are called like that; with --json one at a time", units.size());
     std::ranges::stable_partition(units, [&](const std::string &one) { return one != own; });
     for (const auto &unit : units)
         TRY(suspend_one(client, command, unit, unit == own));

@@ -66,7 +66,11 @@ Probe pam() {
 Probe policy_files() {
     const auto policy = policy::Policy::load_system();
     if (policy)
-        return {.name = "policy", .found = "well-formed"};
+        return {.name = "policy",
+                .found = policy->warnings().empty()
+                             ? "well-formed"
+                             : fmt::format("well-formed; {} warnings, see `abeyctl policy check`",
+                                           policy->warnings().size())};
     return broken("policy", policy.error().message(), "no session is suspended or resumed until that is mended");
 }
 

@@ -42,6 +42,18 @@ bool excludes(const job::Job &one, const job::Job &other) {
 
 } // namespace
 
+Result<policy::Policy> policy_for(uid_t user) {
+    return TRY(policy::Policy::load_system()).of(policy::subject_of(user));
+}
+
+Result<policy::Policy> policy_for(const session::Session &session) {
+    return TRY(policy::Policy::load_system()).of(subject_of(session));
+}
+
+policy::Subject subject_of(const session::Session &session) {
+    return policy::subject_of(session.uid, session.id, session.service, session.tty);
+}
+
 Answer<session::Session> Manager::find_session(const std::string &id) {
     const bool unit = session::is_unit_id(id);
     if (!unit && !bus::is_session_id(id))
@@ -105,7 +117,7 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) {
     if (caller == 0)
         return {};
     // A policy with a mistake in it is the worker's to tell
-    const auto policy = policy::Policy::load_system();
+    const auto policy = policy_for(caller);
     const auto allowed = policy ? policy->service().user_limits.jobs_per_minute : policy::UserLimits().jobs_per_minute;
     if (!rate_.take(caller, allowed, monotonic_now()))
         return refuse(bus::error::too_many_jobs, "no user may start more than {} jobs a minute: wait a while", allowed);
@@ -217,7 +229,15 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
         return failed(free.error());
     using namespace std::chrono;
     const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
-    auto pruned = to_prune(*all, policy->service().retention, static_cast<uint64_t>(now), *free);
+    std::map<uint32_t, policy::Retention> of_users;
+    for (const auto &one : *all)
+        if (!of_users.contains(one.uid)) {
+            const auto theirs = policy->of(policy::subject_of(one.uid));
+            if (!theirs)
+                return failed(theirs.error());
+            of_users.emplace(one.uid, theirs->service().retention);
+        }
+    auto pruned = to_prune(*all, policy->service().retention, static_cast<uint64_t>(now), *free, of_users);
     std::erase_if(pruned, [&](const Pruned &one) { return of && one.uid != *of; });
     if (!options.dry_run)
         for (const auto &one : pruned) {
@@ -277,7 +297,7 @@ void Manager::on_login(const session::Session &login) {
             late_terminals_.wait_for(login);
         return;
     }
-    const auto policy = policy::Policy::load_system();
+    const auto policy = policy_for(login);
     if (!policy)
         return log_error("login of {}: not looking for checkpoints: {}", login.user, policy.error().message());
     const auto all = checkpoints();

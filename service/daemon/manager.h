@@ -39,6 +39,11 @@ struct RunningJob;
 // By how long it took so far: microseconds, 0 when nobody can tell.
 uint64_t time_left(const RunningJob &running);
 
+// The policy, with what it says of that user or session. The files are read anew each time.
+Result<policy::Policy> policy_for(uid_t user);
+Result<policy::Policy> policy_for(const session::Session &session);
+policy::Subject subject_of(const session::Session &session);
+
 // A job that waits, runs, or has just ended.
 struct RunningJob {
     Manager *manager = nullptr;
@@ -97,6 +102,8 @@ class Manager {
     // Removes what retention says, of one user or of all; tells what. The removals go on afterwards.
     Answer<std::vector<Pruned>> prune(std::optional<uid_t> of, const PruneOptions &options);
     Answer<> reload_policy();
+    // One that has come into the store without us.
+    Answer<> announce_checkpoint(const std::string &id);
     // Asked for by nobody: a trigger's job on a session.
     Answer<uint32_t> act_on(const session::Session &session, policy::Act act, const char *trigger);
     void tell(const std::string &tty, uid_t uid, const std::string &text) {
@@ -160,6 +167,7 @@ class Manager {
     Result<> export_jobs();
     Result<> export_checkpoints();
     // org.freedesktop.DBus.ObjectManager and .Properties, sent to those only who may know.
+    void tell_that_added(const std::string &id, uid_t owner) const;
     void tell_of_checkpoint(const std::string &id, uid_t owner) const;
     void tell_of_no_checkpoint(const std::string &id, uid_t owner) const;
     void tell_of_change(const std::string &id, uid_t owner, std::initializer_list<const char *> changed) const;

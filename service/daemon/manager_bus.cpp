@@ -311,6 +311,18 @@ int on_reload_policy(sd_bus_message *message, void *userdata, sd_bus_error *erro
     return read ? ::sd_bus_reply_method_return(message, "") : set_error(error, read.error());
 }
 
+int on_announce_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    const char *id = nullptr;
+    if (const int result = ::sd_bus_message_read(message, "s", &id); result < 0)
+        return result;
+    const auto told = [&]() -> Answer<> {
+        if (TRY(caller_of(message)) != 0)
+            return refuse(bus::error::access_denied, "only root makes checkpoints without the service");
+        return manager_of(userdata).announce_checkpoint(id);
+    }();
+    return told ? ::sd_bus_reply_method_return(message, "") : set_error(error, told.error());
+}
+
 int get_version(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char * /*property*/,
                 sd_bus_message *reply, void * /*userdata*/, sd_bus_error * /*error*/) {
     return ::sd_bus_message_append(reply, "s", ABEYANCE_VERSION);
@@ -359,6 +371,8 @@ const sd_bus_vtable manager_vtable[] = {
                             on_inhibit, open),
     SD_BUS_METHOD_WITH_ARGS("Subscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_subscribe, open),
     SD_BUS_METHOD_WITH_ARGS("ReloadPolicy", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_reload_policy, open),
+    SD_BUS_METHOD_WITH_ARGS("AnnounceCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_NO_RESULT,
+                            on_announce_checkpoint, open),
     SD_BUS_SIGNAL_WITH_ARGS("JobNew", SD_BUS_ARGS("o", job, "s", kind, "s", session_id, "s", checkpoint_id), 0),
     SD_BUS_SIGNAL_WITH_ARGS("JobRemoved", SD_BUS_ARGS("o", job, "s", result, "s", message), 0),
     SD_BUS_SIGNAL_WITH_ARGS("PrepareForSuspend", SD_BUS_ARGS("b", begins, "s", session_id, "b", keep_running), 0),
@@ -408,6 +422,8 @@ Answer<> Manager::reload_policy() {
     (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "PolicyProblem", nullptr);
     if (!policy)
         return refuse(bus::error::failed, "{}", policy.error().message());
+    for (const auto &warning : policy->warnings())
+        log_warning("{}", warning);
     return {};
 }
 

@@ -223,8 +223,6 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
             return ::sd_bus_message_append(signal, "oss", bus::job_path(job.number).c_str(), result,
                                            printable_line(outcome).c_str());
         });
-    if (outcome.ok && job.kind == job::Kind::suspend)
-        tell_of_checkpoint(job.checkpoint, job.uid);
     if (outcome.ok && job.kind == job::Kind::remove)
         tell_of_no_checkpoint(job.checkpoint, job.uid);
     if (outcome.ok && job.kind == job::Kind::resume) {
@@ -233,12 +231,13 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
             return ::sd_bus_message_append(signal, "ss", running.job.session.c_str(), job.checkpoint.c_str());
         });
     }
-    if (outcome.ok && (job.kind == job::Kind::suspend || job.kind == job::Kind::remove))
-        clients_.send(job.kind == job::Kind::suspend ? "CheckpointAdded" : "CheckpointRemoved", job.uid,
-                      [&](sd_bus_message *signal) {
-                          return ::sd_bus_message_append(signal, "so", job.checkpoint.c_str(),
-                                                         bus::checkpoint_path(job.checkpoint).c_str());
-                      });
+    if (outcome.ok && job.kind == job::Kind::suspend)
+        tell_that_added(job.checkpoint, job.uid);
+    if (outcome.ok && job.kind == job::Kind::remove)
+        clients_.send("CheckpointRemoved", job.uid, [&](sd_bus_message *signal) {
+            return ::sd_bus_message_append(signal, "so", job.checkpoint.c_str(),
+                                           bus::checkpoint_path(job.checkpoint).c_str());
+        });
     if (!outcome.ok && job.kind == job::Kind::remove)
         log_error("checkpoint {} is not wholly removed: {}", job.checkpoint, printable_line(outcome));
     job::forget(job.number);
@@ -257,6 +256,18 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     // What it held lives on; the same state twice would be two sessions that write to the same files.
     if (outcome.ok && job.kind == job::Kind::resume)
         remove_unasked(job.uid, job.checkpoint);
+}
+
+void Manager::tell_that_added(const std::string &id, uid_t owner) const {
+    tell_of_checkpoint(id, owner);
+    clients_.send("CheckpointAdded", owner, [&](sd_bus_message *signal) {
+        return ::sd_bus_message_append(signal, "so", id.c_str(), bus::checkpoint_path(id).c_str());
+    });
+}
+
+Answer<> Manager::announce_checkpoint(const std::string &id) {
+    tell_that_added(id, TRY(owner_of_checkpoint(id)));
+    return {};
 }
 
 void Manager::tell_user(const job::Job &job, const job::Outcome &outcome) {

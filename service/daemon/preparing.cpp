@@ -18,8 +18,8 @@ constexpr uint64_t second = 1'000'000;
 constexpr uint64_t accuracy = 10'000;
 constexpr uint64_t longest_delay = 600;
 
-uint64_t application_delay() {
-    const auto policy = policy::Policy::load_system();
+uint64_t application_delay(const Answer<session::Session> &session) {
+    const auto policy = session ? policy_for(*session) : policy::Policy::load_system();
     return std::min((policy ? policy->service().user_limits : policy::UserLimits()).application_delay, longest_delay);
 }
 
@@ -39,7 +39,7 @@ bool Manager::is_held_up(RunningJob &running) {
         return false;
     running.told = true;
     tell_applications(running, true);
-    const auto seconds = application_delay();
+    const auto seconds = application_delay(find_session(running.job.session));
     const auto *inhibitor = inhibitors_.holding(running.job.uid, running.job.session);
     if (inhibitor == nullptr || seconds == 0)
         return false;

@@ -27,7 +27,7 @@ bool is_older(const Checkpoint &one, uint64_t seconds, uint64_t now) {
 } // namespace
 
 std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const policy::Retention &rules, uint64_t now,
-                             uint64_t free) {
+                             uint64_t free, const std::map<uint32_t, policy::Retention> &of_users) {
     std::vector<Pruned> pruned;
     std::set<std::string> gone;
     const auto drop = [&](const Checkpoint &one, std::string reason) {
@@ -36,19 +36,24 @@ std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const poli
         free += one.size;
         pruned.push_back({.id = one.id, .uid = one.uid, .reason = std::move(reason)});
     };
+    const auto of = [&](const Checkpoint &one) {
+        const auto found = of_users.find(one.uid);
+        return found == of_users.end() ? rules : found->second;
+    };
     std::map<uint32_t, uint64_t> counts;
     for (auto one = checkpoints.rbegin(); one != checkpoints.rend(); ++one)
-        if (is_insurance(*one) && ++counts[one->uid] > rules.checkpoints)
-            drop(*one, fmt::format("{} younger ones are kept", rules.checkpoints));
+        if (const auto kept = of(*one).checkpoints; is_insurance(*one) && ++counts[one->uid] > kept)
+            drop(*one, fmt::format("{} younger ones are kept", kept));
     for (const auto &one : checkpoints) {
-        if (is_insurance(one) && is_older(one, rules.max_age, now))
-            drop(one, "older than " + in_words(rules.max_age));
-        if (!one.kept_running && !one.pinned && one.state == "waiting" && is_older(one, rules.suspended_max_age, now))
-            drop(one, "older than " + in_words(rules.suspended_max_age));
+        if (const auto most = of(one).max_age; is_insurance(one) && is_older(one, most, now))
+            drop(one, "older than " + in_words(most));
+        if (const auto most = of(one).suspended_max_age;
+            !one.kept_running && !one.pinned && one.state == "waiting" && is_older(one, most, now))
+            drop(one, "older than " + in_words(most));
     }
     for (const auto &one : checkpoints)
-        if (free < rules.min_free && is_insurance(one))
-            drop(one, fmt::format("less than {} MiB are free", rules.min_free >> 20U));
+        if (const auto least = of(one).min_free; free < least && is_insurance(one))
+            drop(one, fmt::format("less than {} MiB are free", least >> 20U));
     return pruned;
 }
 

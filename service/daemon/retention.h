@@ -7,6 +7,7 @@
 #include "policy/service_rules.h"
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,8 +21,9 @@ struct Pruned {
 };
 
 // `checkpoints` are all of the store's, oldest first, also those of users who are not asked about: free space is
-// everybody's. `now`: microseconds since 1970; `free`: bytes. Never one that is pinned.
+// everybody's. `of_users`: rules of those for whom there are some of their own. `now`: microseconds since 1970; `free`:
+// bytes. Never one that is pinned.
 std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const policy::Retention &rules, uint64_t now,
-                             uint64_t free);
+                             uint64_t free, const std::map<uint32_t, policy::Retention> &of_users = {});
 
 } // namespace abey::daemon

@@ -11,7 +11,6 @@
 #include <ctime>
 
 #include <fcntl.h>
-#include <fnmatch.h>
 
 #include <systemd/sd-event.h>
 
@@ -45,8 +44,8 @@ Result<uint64_t> number_property(sd_bus *bus, const char *path, const char *inte
 }
 
 bool is_like(const std::vector<std::string> &patterns, const std::string &name) {
-    return std::ranges::any_of(
-        patterns, [&](const std::string &pattern) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
+    return std::ranges::any_of(patterns,
+                               [&](const std::string &pattern) { return session::is_unit_like(pattern, name); });
 }
 
 bool is_suitable(const session::Session &session) {
@@ -145,9 +144,8 @@ void Triggers::begin(Hold &hold) {
 Result<> Triggers::prepare(Hold &hold) {
     hold.rest.clear();
     const auto policy = TRY(policy::Policy::load_system());
-    const auto &rules = policy.service().triggers;
-    hold.doing = rules.*hold.act;
-    if (hold.doing == policy::Act::nothing)
+    auto planned = plan(policy, hold.act);
+    if (planned.empty())
         return {};
     const auto budget = TRY(number_property(bus_, logind_path, logind_manager, "InhibitDelayMaxUSec"));
     const auto ours = budget / 100 * (100 - reserve_percent);
@@ -157,22 +155,18 @@ Result<> Triggers::prepare(Hold &hold) {
         "cannot watch the time"));
     hold.limit.reset(source);
     hold.end = now_of(CLOCK_BOOTTIME) + ours;
-    hold.rest = sessions_in_order(rules);
+    hold.rest = std::move(planned);
     log_info("{}: {} sessions, {} ms", hold.what, hold.rest.size(), ours / 1000);
     return {};
 }
 
-std::deque<session::Session> Triggers::sessions_in_order(const policy::Triggers &rules) const {
+std::deque<Triggers::Planned> Triggers::plan(const policy::Policy &policy, policy::Act policy::Triggers::*act) const {
     auto all = manager_.logind().sessions();
     if (!all) {
         log_error("cannot list the sessions: {}", all.error().message());
         return {};
     }
-    std::erase_if(*all, [](const session::Session &one) {
-        if (is_suitable(one) && session::is_graphical(one))
-            log_info("session {} of {} is left as it is: it is graphical", one.id, one.user);
-        return !is_suitable(one) || session::is_graphical(one);
-    });
+    const auto &rules = policy.service().triggers;
     if (auto units = session::user_units([&](const std::string &name) { return is_like(rules.units, name); }); units)
         std::ranges::move(*units, std::back_inserter(*all));
     else
@@ -181,16 +175,30 @@ std::deque<session::Session> Triggers::sessions_in_order(const policy::Triggers 
         return std::pair(std::ranges::find(rules.first, one.user) - rules.first.begin(), std::string_view(one.id));
     };
     std::ranges::sort(*all, {}, rank);
-    return {std::make_move_iterator(all->begin()), std::make_move_iterator(all->end())};
+    std::deque<Planned> planned;
+    for (auto &one : *all) {
+        if (!is_suitable(one))
+            continue;
+        const auto own = policy.of(subject_of(one));
+        if (!own)
+            log_error("session {} of {} is left as it is: {}", one.id, one.user, own.error().message());
+        if (!own || own->service().triggers.*act == policy::Act::nothing)
+            continue;
+        if (session::is_graphical(one))
+            log_info("session {} of {} is left as it is: it is graphical", one.id, one.user);
+        else
+            planned.push_back({.session = std::move(one), .act = own->service().triggers.*act});
+    }
+    return planned;
 }
 
 void Triggers::go_on(Hold &hold) {
     while (!hold.rest.empty() && hold.jobs.size() < at_a_time && now_of(CLOCK_BOOTTIME) < hold.end) {
-        const auto session = std::move(hold.rest.front());
+        const auto [session, act] = std::move(hold.rest.front());
         hold.rest.pop_front();
-        const auto started = manager_.act_on(session, hold.doing, hold.what);
+        const auto started = manager_.act_on(session, act, hold.what);
         if (started)
-            hold.jobs.insert(*started);
+            hold.jobs.emplace(*started, act);
         else
             log_warning("{}: session {} of {} is left as it is: {}", hold.what, session.id, session.user,
                         started.error().text);
@@ -200,7 +208,7 @@ void Triggers::go_on(Hold &hold) {
 }
 
 void Triggers::leave_alone(Hold &hold) {
-    for (const auto &one : hold.rest) {
+    for (const auto &[one, act] : hold.rest) {
         log_warning("{}: no time is left for session {} of {}", hold.what, one.id, one.user);
         manager_.tell(one.tty, one.uid,
                       fmt::format("There was no time to checkpoint session {} before the {}.", one.id, hold.what));
@@ -222,7 +230,7 @@ int Triggers::on_limit(sd_event_source * /*source*/, uint64_t /*time*/, void *us
     self.leave_alone(hold);
     // Those that are past the point of no return go on and may just make it
     const auto jobs = hold.jobs;
-    for (const auto number : jobs)
+    for (const auto &[number, act] : jobs)
         if (const auto canceled = self.manager_.cancel({}, number); !canceled)
             log_warning("{}: {}", hold.what, canceled.error().text);
     return 0;
@@ -234,8 +242,8 @@ void Triggers::on_over(Hold &hold) {
     hold.limit.reset();
     const auto jobs = std::exchange(hold.jobs, {});
     // An insurance may as well be finished; but nobody wants to lose a session to a shutdown that does not happen.
-    if (hold.doing == policy::Act::suspend)
-        for (const auto number : jobs)
+    for (const auto &[number, act] : jobs)
+        if (act == policy::Act::suspend)
             (void)manager_.cancel({}, number);
     take(hold);
 }
@@ -267,7 +275,10 @@ int Triggers::on_lock_signal(sd_bus_message *message, void *userdata, sd_bus_err
 }
 
 void Triggers::on_lock(const std::string &session) {
-    const auto policy = policy::Policy::load_system();
+    const auto found = manager_.logind().session(session);
+    if (!found)
+        return log_info("lock: {}", found.error().message());
+    const auto policy = policy_for(*found);
     if (!policy)
         return log_error("lock of session {}: {}", session, policy.error().message());
     const auto act = policy->service().triggers.on_lock;
@@ -277,9 +288,6 @@ void Triggers::on_lock(const std::string &session) {
     std::erase_if(locked_, [&](const auto &one) { return now - one.second >= lock_again; });
     if (!locked_.emplace(session, now).second)
         return log_info("session {} is locked once more", session);
-    const auto found = manager_.logind().session(session);
-    if (!found)
-        return log_info("lock: {}", found.error().message());
     if (is_suitable(*found))
         act_on(*found, act, "lock");
 }
@@ -289,20 +297,16 @@ void Triggers::on_battery_low() {
     const auto policy = policy::Policy::load_system();
     if (!policy)
         return log_error("the battery is low: {}", policy.error().message());
-    const auto &rules = policy->service().triggers;
-    if (rules.on_battery_low == policy::Act::nothing)
-        return;
-    battery_act_ = rules.on_battery_low;
-    battery_rest_ = sessions_in_order(rules);
+    battery_rest_ = plan(*policy, &policy::Triggers::on_battery_low);
     log_info("the battery is low: {} sessions", battery_rest_.size());
     go_on_for_battery();
 }
 
 void Triggers::go_on_for_battery() {
     while (!battery_rest_.empty() && battery_jobs_.size() < at_a_time) {
-        const auto session = std::move(battery_rest_.front());
+        const auto [session, act] = std::move(battery_rest_.front());
         battery_rest_.pop_front();
-        if (const auto started = manager_.act_on(session, battery_act_, "battery"); started)
+        if (const auto started = manager_.act_on(session, act, "battery"); started)
             battery_jobs_.insert(*started);
         else
             log_warning("battery: session {} of {} is left as it is: {}", session.id, session.user,
@@ -329,17 +333,24 @@ int Triggers::on_look(sd_event_source * /*source*/, uint64_t /*time*/, void *use
 void Triggers::look_for_idleness() {
     const auto policy = policy::Policy::load_system();
     // A mistake in the policy is told where it is needed, not each minute
-    if (!policy || policy->service().triggers.on_idle == policy::Act::nothing)
-        return plan_next_look(look_seconds);
-    const auto &rules = policy->service().triggers;
-    plan_next_look(std::clamp<uint64_t>(rules.idle_after / 2, 1, look_seconds));
+    plan_next_look(look_seconds);
+    if (!policy || (policy->service().triggers.on_idle == policy::Act::nothing && policy->sections().empty()))
+        return;
     const auto sessions = manager_.logind().sessions();
     if (!sessions)
         return log_error("cannot list the sessions: {}", sessions.error().message());
     std::map<std::string, uint64_t> seen;
+    uint64_t next = look_seconds;
+    if (const auto &rules = policy->service().triggers; rules.on_idle != policy::Act::nothing)
+        next = std::clamp<uint64_t>(rules.idle_after / 2, 1, next); // of sessions that have yet to come, too
     for (const auto &session : *sessions) {
         if (!is_suitable(session) || session::is_graphical(session))
             continue;
+        const auto own = policy->of(subject_of(session));
+        if (!own || own->service().triggers.on_idle == policy::Act::nothing)
+            continue;
+        const auto &rules = own->service().triggers;
+        next = std::clamp<uint64_t>(rules.idle_after / 2, 1, next);
         char *path = nullptr;
         if (::sd_bus_path_encode(session_prefix, session.id.c_str(), &path) < 0)
             continue;
@@ -353,6 +364,7 @@ void Triggers::look_for_idleness() {
             act_on(session, rules.on_idle, "idle");
     }
     idle_since_ = std::move(seen);
+    plan_next_look(next);
 }
 
 } // namespace abey::daemon

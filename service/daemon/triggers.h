@@ -43,6 +43,12 @@ class Triggers {
     };
     using Source = std::unique_ptr<sd_event_source, Unref>;
 
+    // A session, and what the policy wants done with it.
+    struct Planned {
+        session::Session session;
+        policy::Act act = policy::Act::nothing;
+    };
+
     // A delay inhibitor (systemd.io/INHIBITOR_LOCKS), and what is done while it is held.
     struct Hold {
         Triggers *triggers = nullptr;
@@ -51,9 +57,8 @@ class Triggers {
         Fd lock;
         bus::Slot asking, signal;
         Preparation state;
-        policy::Act doing = policy::Act::nothing;
-        std::deque<session::Session> rest;
-        std::set<uint32_t> jobs;
+        std::deque<Planned> rest;
+        std::map<uint32_t, policy::Act> jobs;
         uint64_t end = 0; // microseconds of CLOCK_BOOTTIME
         Source limit;
     };
@@ -66,7 +71,8 @@ class Triggers {
     void finish(Hold &hold);
     void on_over(Hold &hold);
     void leave_alone(Hold &hold);
-    [[nodiscard]] std::deque<session::Session> sessions_in_order(const policy::Triggers &rules) const;
+    // With those only of which something is wanted.
+    [[nodiscard]] std::deque<Planned> plan(const policy::Policy &policy, policy::Act policy::Triggers::*act) const;
 
     void on_lock(const std::string &session);
     void on_battery_low();
@@ -86,8 +92,7 @@ class Triggers {
     Hold sleep_, shutdown_;
     bus::Slot locks_;
     Battery battery_;
-    policy::Act battery_act_ = policy::Act::nothing;
-    std::deque<session::Session> battery_rest_;
+    std::deque<Planned> battery_rest_;
     std::set<uint32_t> battery_jobs_;
     Source look_;
     std::map<std::string, uint64_t> locked_;     // session -> when it was last acted on, microseconds of CLOCK_BOOTTIME

@@ -20,8 +20,6 @@
 namespace abey::session {
 namespace {
 
-constexpr char prefix_key = '\x1c';    // Ctrl-backslash
-constexpr char detach_key = '\x04';    // Ctrl-D
 constexpr char interrupt_key = '\x03'; // Ctrl-C
 
 // The user's terminal may be in any mode that a program of the session has set: back to the normal screen, no mouse or
@@ -123,22 +121,8 @@ Result<> show(int terminal, std::string_view text) {
     return {};
 }
 
-Result<Fd> new_connection(const std::string &path) {
-    sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
-    std::ranges::copy(path, address.sun_path);
-    Fd connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    if (!connection)
-        return fail(errno, "cannot make a socket");
-    if (::connect(connection.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0)
-        return fail(errno, "cannot connect to {}", path);
-    return connection;
-}
-
-// A keeper that was killed leaves its socket behind.
-bool is_nobodys(int code) { return code == ENOENT || code == ECONNREFUSED; }
-
 Result<Fd> connect_to(const std::string &directory, const std::string &session) {
-    auto connection = new_connection(TRY(socket_path(directory, session)));
+    auto connection = connect_packets(TRY(socket_path(directory, session)));
     if (!connection) {
         const int code = connection.error().code();
         if (is_nobodys(code))
@@ -162,7 +146,7 @@ Result<KeeperMessage> next_message(const Fd &connection, int flags = 0) {
 class Joined {
   public:
     Joined(const AttachRequest &request, const Fd &connection, const Signals &signals)
-        : request_(request), connection_(connection), signals_(signals) {}
+        : request_(request), connection_(connection), signals_(signals), key_(request.detach_key) {}
 
     Result<std::string> run() {
         enum { typed, heard, signaled };
@@ -257,27 +241,6 @@ class Joined {
 
 } // namespace
 
-std::string DetachKey::filter(std::string_view typed) {
-    std::string sent;
-    for (const char key : typed) {
-        if (detached_)
-            break;
-        if (!armed_ && key == prefix_key) {
-            armed_ = true;
-            continue;
-        }
-        if (armed_ && key == detach_key) {
-            detached_ = true;
-            continue;
-        }
-        if (armed_ && key != prefix_key)
-            sent += prefix_key;
-        armed_ = false;
-        sent += key;
-    }
-    return sent;
-}
-
 Result<std::vector<std::string>> attachable_sessions(uid_t uid, const std::string &directory) {
     std::vector<std::string> sessions;
     std::error_code code;
@@ -292,7 +255,7 @@ Result<std::vector<std::string>> attachable_sessions(uid_t uid, const std::strin
         const auto path = socket_path(directory, id);
         if (!path)
             continue;
-        if (const auto served = new_connection(*path); served || !is_nobodys(served.error().code()))
+        if (const auto served = connect_packets(*path); served || !is_nobodys(served.error().code()))
             sessions.push_back(id);
     }
     if (code && code != std::errc::no_such_file_or_directory)
@@ -332,8 +295,9 @@ Result<std::string> attach(const AttachRequest &request) {
     {
         const auto raw = TRY(RawMode::enter(request.input));
         // The screen is the session's; how to leave it stands in the title, where the terminal has one.
-        TRY(show(request.output, fmt::format("\x1b]2;session {}, terminal pts/{}{}; Ctrl-\\ Ctrl-D detaches\a",
-                                             request.session, attached->terminal, request.watch ? ", watching" : "")));
+        TRY(show(request.output,
+                 fmt::format("\x1b]2;session {}, terminal pts/{}{}; {} detaches\a", request.session, attached->terminal,
+                             request.watch ? ", watching" : "", in_words(request.detach_key))));
         why = Joined(request, connection, signals).run();
         // A terminal that was closed shows nothing any more: no matter.
         [[maybe_unused]] const auto shown = show(request.output, reset_screen);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/os/result.h"
+#include "session/detach_key.h"
 #include "session/terminal.h"
 
 #include <string>
@@ -25,28 +26,16 @@ struct AttachRequest {
     std::string session;              // logind's id; must not be empty
     uint32_t terminal = any_terminal; // N of /dev/pts/N
     bool watch = false;               // only look: nothing typed is sent, the terminal keeps its size and its user
+    std::string detach_key{default_detach_key}; // as parse_detach_key() gives it
     std::string directory = sockets_directory;
     int input = 0; // descriptors of the user's terminal
     int output = 1;
 };
 
-// Joins the terminals until the user detaches (Ctrl-\ Ctrl-D; who only watches: Ctrl-C as well), the session's terminal
+// Joins the terminals until the user detaches (who only watches: by Ctrl-C as well), the session's terminal
 // is closed, somebody attaches from elsewhere, or SIGTERM or SIGHUP comes; returns why, one line for people. The user's
 // terminal is in raw mode meanwhile and is put back on every way out. Must be called from the main thread: SIGWINCH,
 // SIGTERM and SIGHUP are blocked meanwhile.
 Result<std::string> attach(const AttachRequest &request);
-
-// Finds the detach key in what the user types: Ctrl-\ Ctrl-D detaches, Ctrl-\ twice means it once, Ctrl-\ before
-// anything else is no more than itself.
-class DetachKey {
-  public:
-    // What is to be sent of `typed`; once it has seen the key, detached() is true and the rest is dropped.
-    std::string filter(std::string_view typed);
-    [[nodiscard]] bool detached() const { return detached_; }
-
-  private:
-    bool armed_ = false;
-    bool detached_ = false;
-};
 
 } // namespace abey::session

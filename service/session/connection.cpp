@@ -8,9 +8,34 @@
 #include <cerrno>
 
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 namespace abey::session {
+
+Result<Fd> connect_packets(const std::string &path, std::chrono::milliseconds limit) {
+    sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+    std::ranges::copy(path, address.sun_path);
+    Fd connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (!connection)
+        return fail(errno, "cannot make a socket");
+    if (limit.count() != 0)
+        TRY(limit_time(connection, limit));
+    if (::connect(connection.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0)
+        return fail(errno, "cannot connect to {}", path);
+    return connection;
+}
+
+Result<> limit_time(const Fd &connection, std::chrono::milliseconds limit) {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit);
+    const timeval time = {.tv_sec = seconds.count(), .tv_usec = std::chrono::microseconds(limit - seconds).count()};
+    for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO})
+        if (::setsockopt(connection.get(), SOL_SOCKET, option, &time, sizeof time) < 0)
+            return fail(errno, "cannot limit the time of a connection");
+    return {};
+}
+
+bool is_nobodys(int code) { return code == ENOENT || code == ECONNREFUSED; }
 
 Result<> send_packet(const Fd &connection, std::string_view packet) {
     ssize_t n = 0;

@@ -3,10 +3,18 @@
 
 #include "engine/os/fd.h"
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
 namespace abey::session {
+
+// A connection to a keeper's socket. With a time limit (0: none) connecting, sending and receiving take no longer
+// (EAGAIN).
+Result<Fd> connect_packets(const std::string &path, std::chrono::milliseconds limit = {});
+Result<> limit_time(const Fd &connection, std::chrono::milliseconds limit);
+// Of an attempt to connect: a keeper that was killed leaves its socket behind.
+bool is_nobodys(int code);
 
 // Waits until the whole packet is taken. ECONNRESET or EPIPE: the other side has gone.
 Result<> send_packet(const Fd &connection, std::string_view packet);

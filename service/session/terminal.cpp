@@ -15,6 +15,7 @@ enum class Kind : uint8_t {
     resize = 4,
     detach = 5,
     watch = 6,
+    picture = 7,
     terminals = 128,
     attached = 129,
     output = 130,
@@ -103,6 +104,9 @@ struct Encoder {
         return Packer(Kind::attach).number(message.terminal).size(message.size).done();
     }
     std::string operator()(const Watch &message) const { return Packer(Kind::watch).number(message.terminal).done(); }
+    std::string operator()(const Picture &message) const {
+        return Packer(Kind::picture).number(message.terminal).done();
+    }
     std::string operator()(const Input &message) const {
         return Packer(Kind::input).text(message.data, data_limit).done();
     }
@@ -148,6 +152,9 @@ Result<ClientMessage> parse_client_message(std::string_view packet) {
     }
     case Kind::watch:
         message = Watch{body.number<uint32_t>()};
+        break;
+    case Kind::picture:
+        message = Picture{body.number<uint32_t>()};
         break;
     case Kind::input:
         message = Input{body.text(data_limit)};

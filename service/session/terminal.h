@@ -6,7 +6,7 @@
 // the session's user and mode 0600; the keeper lets in its owner and root. One packet is one message: a byte that tells
 // its kind, then what is told below; numbers in the machine's own byte order. A client says Attach and then Input and
 // Resize as it likes, until Detach or the end of the connection; or Watch, and then nothing but Detach; or it says
-// List. The keeper answers, and sends Output.
+// List, or Picture. The keeper answers, and sends Output; after the Output of a picture it sends Ended.
 #pragma once
 
 #include "engine/os/result.h"
@@ -59,7 +59,11 @@ struct Resize {
 struct Detach {
     bool operator==(const Detach &) const = default;
 };
-using ClientMessage = std::variant<List, Attach, Watch, Input, Resize, Detach>;
+struct Picture { // what draws the screen as it is; nobody is attached by that
+    uint32_t terminal = 0;
+    bool operator==(const Picture &) const = default;
+};
+using ClientMessage = std::variant<List, Attach, Watch, Input, Resize, Detach, Picture>;
 
 // From the keeper.
 struct TerminalEntry {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <vector>
 
+#include <fnmatch.h>
 #include <pwd.h>
 
 namespace abey::session {
@@ -15,7 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view suffix = ".scope";
+constexpr std::string_view scope_suffix = ".scope";
+constexpr std::string_view service_suffix = ".service";
 constexpr size_t name_limit = 255; // systemd.unit(5)
 constexpr int depth_limit = 8;     // slices within slices
 constexpr size_t directory_limit = 10'000;
@@ -43,18 +45,22 @@ bool has_processes(const std::string &cgroup) {
     return events && events->find("populated 1") != std::string::npos;
 }
 
-// Scopes below a directory; a scope's own groups are part of it.
-void find_scopes(const std::string &directory, int depth, size_t &seen,
-                 const std::function<void(const std::string &name, const std::string &cgroup)> &found) {
+bool has_suffix_of_unit(std::string_view name) {
+    return name.ends_with(scope_suffix) || name.ends_with(service_suffix);
+}
+
+// Units below a directory; a unit's own groups are part of it.
+void find_units(const std::string &directory, int depth, size_t &seen,
+                const std::function<void(const std::string &name, const std::string &cgroup)> &found) {
     std::error_code error;
     for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
         if (!entry->is_directory(error) || ++seen > directory_limit)
             continue;
         const auto name = entry->path().filename().string();
-        if (name.ends_with(suffix))
+        if (has_suffix_of_unit(name))
             found(name, entry->path().string());
         else if (depth < depth_limit && name.ends_with(".slice"))
-            find_scopes(entry->path().string(), depth + 1, seen, found);
+            find_units(entry->path().string(), depth + 1, seen, found);
     }
 }
 
@@ -85,15 +91,22 @@ Result<UnitId> unit_id(std::string_view text) {
     if (slash != std::string_view::npos && !number.empty() && error == std::errc() && stop == number.end() &&
         (number == "0" || number.front() != '0'))
         unit.name = text.substr(slash + 1);
-    if (unit.name.size() <= suffix.size() || unit.name.size() > name_limit || unit.name.front() == '.' ||
-        !unit.name.ends_with(suffix) || !std::ranges::all_of(unit.name, is_unit_byte))
-        return fail(EINVAL, "not the id of a user's scope (UID/NAME.scope)");
+    if (unit.name.empty() || unit.name.size() > name_limit || unit.name.front() == '.' ||
+        !has_suffix_of_unit(unit.name) || !std::ranges::all_of(unit.name, is_unit_byte))
+        return fail(EINVAL, "not the id of a user's scope or service (UID/NAME.scope, UID/NAME.service)");
     return unit;
 }
 
 bool is_unit_id(std::string_view text) { return unit_id(text).has_value(); }
 
 std::string to_string(const UnitId &unit) { return fmt::format("{}/{}", unit.uid, unit.name); }
+
+Session of_unit(const UnitId &unit) { return session_of(unit.uid, unit.name, ""); }
+
+bool is_unit_like(const std::string &pattern, const std::string &name) {
+    return (!name.ends_with(service_suffix) || pattern.ends_with(service_suffix)) &&
+           ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+}
 
 Result<Session> user_unit(const std::string &id) {
     const auto unit = TRY(unit_id(id));
@@ -102,12 +115,12 @@ Result<Session> user_unit(const std::string &id) {
     size_t seen = 0;
     // What manages the user's other units is no session.
     if (!directory.empty() && unit.name != "init.scope")
-        find_scopes(directory, 0, seen, [&](const std::string &name, const std::string &found) {
+        find_units(directory, 0, seen, [&](const std::string &name, const std::string &found) {
             if (name == unit.name && cgroup.empty())
                 cgroup = found;
         });
     if (cgroup.empty() || !has_processes(cgroup))
-        return fail(ENXIO, "user {} has no scope {} in which something runs", name_of(unit.uid), unit.name);
+        return fail(ENXIO, "user {} has no unit {} in which something runs", name_of(unit.uid), unit.name);
     return session_of(unit.uid, unit.name, cgroup);
 }
 
@@ -124,7 +137,7 @@ Result<std::vector<Session>> user_units(const std::function<bool(const std::stri
             std::from_chars(slice.data() + prefix.size(), slice.data() + slice.size(), uid).ec != std::errc())
             continue;
         size_t seen = 0;
-        find_scopes(TRY(manager_directory(uid)), 0, seen, [&](const std::string &name, const std::string &cgroup) {
+        find_units(TRY(manager_directory(uid)), 0, seen, [&](const std::string &name, const std::string &cgroup) {
             if (name != "init.scope" && is_unit_id(to_string({uid, name})) && wanted(name) && has_processes(cgroup))
                 all.push_back(session_of(uid, name, cgroup));
         });

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Scopes of a user's own service manager (user@UID.service), which may be suspended like sessions: the part of a
-// graphical login that is not graphical (terminal multiplexers, what `systemd-run --user --scope` has started), or of
-// any other. Their ids are "UID/NAME.scope". What is resumed comes back in a logind session of its own.
+// Scopes and services of a user's own service manager (user@UID.service), which may be suspended like sessions: the
+// part of a graphical login that is not graphical (terminal multiplexers, what `systemd-run --user` has started), or of
+// any other. Their ids are "UID/NAME.scope" and "UID/NAME.service". What is resumed comes back in a logind session of
+// its own.
 #pragma once
 
 #include "engine/os/result.h"
@@ -24,6 +25,12 @@ struct UnitId {
 Result<UnitId> unit_id(std::string_view text);
 bool is_unit_id(std::string_view text);
 std::string to_string(const UnitId &unit);
+
+// What can be said of it without looking whether it runs.
+Session of_unit(const UnitId &unit);
+
+// Is the unit's name like the pattern (glob(7))? Services only when the pattern says so: nobody means them by "*".
+bool is_unit_like(const std::string &pattern, const std::string &name);
 
 // ENXIO: the user has no such unit, or nothing runs in it.
 Result<Session> user_unit(const std::string &id);

@@ -125,6 +125,22 @@ Result<DisplacedBy> displaced_from_json(std::string_view text) {
 
 std::string to_json(const std::map<std::string, uint64_t> &figures) { return dump(figures); }
 
+std::string to_json(const std::map<uint32_t, std::string> &pictures) {
+    auto json = nlohmann::json::array();
+    for (const auto &[terminal, picture] : pictures)
+        json.push_back({{"terminal", terminal}, {"picture", picture}});
+    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Result<std::map<uint32_t, std::string>> pictures_from_json(std::string_view text) {
+    return parsed(text, [](const nlohmann::json &json) {
+        std::map<uint32_t, std::string> pictures;
+        for (const auto &one : json)
+            pictures.emplace(one.at("terminal").get<uint32_t>(), one.at("picture").get<std::string>());
+        return pictures;
+    });
+}
+
 Result<std::map<std::string, uint64_t>> figures_from_json(std::string_view text) {
     return parsed(text, [](const nlohmann::json &json) { return json.get<std::map<std::string, uint64_t>>(); });
 }

@@ -28,6 +28,9 @@ struct DisplacedBy {
 };
 std::string to_json(const DisplacedBy &displaced);
 Result<DisplacedBy> displaced_from_json(std::string_view text);
+inline constexpr size_t pictures_limit = 32U << 20U; // bytes of that record
+std::string to_json(const std::map<uint32_t, std::string> &pictures);
+Result<std::map<uint32_t, std::string>> pictures_from_json(std::string_view text);
 std::string to_json(const std::map<std::string, uint64_t> &figures);
 Result<std::map<std::string, uint64_t>> figures_from_json(std::string_view text);
 

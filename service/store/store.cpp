@@ -168,6 +168,22 @@ Result<> Store::record_figures(const std::string &id, const std::map<std::string
     return write_record(directory(id), "report.json", to_json(figures));
 }
 
+Result<> Store::record_pictures(const std::string &id, const std::map<uint32_t, std::string> &pictures) const {
+    TRY(checked_id(id));
+    return write_record(directory(id), "pictures.json", to_json(pictures));
+}
+
+Result<std::map<uint32_t, std::string>> Store::pictures(const std::string &id) const {
+    TRY(checked_id(id));
+    const auto path = directory(id) + "/pictures.json";
+    const auto text = read_file(path, pictures_limit);
+    if (!text && text.error().code() == ENOENT)
+        return std::map<uint32_t, std::string>();
+    if (!text)
+        return std::unexpected(text.error());
+    return TRY_IN(pictures_from_json(*text), "{}", path);
+}
+
 Result<> Store::mark_resumed(const std::string &id) const {
     TRY(checked_id(id));
     const auto place = directory(id);

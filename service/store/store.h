@@ -99,6 +99,10 @@ class Store {
                                             const std::string &attempt) const;
     [[nodiscard]] Result<> forget_displaced(const std::string &id) const;
     [[nodiscard]] Result<> record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const;
+    // What the terminals showed: N of /dev/pts/N -> what draws it. Empty: nobody knew.
+    [[nodiscard]] Result<> record_pictures(const std::string &id,
+                                           const std::map<uint32_t, std::string> &pictures) const;
+    [[nodiscard]] Result<std::map<uint32_t, std::string>> pictures(const std::string &id) const;
     [[nodiscard]] Result<> mark_resumed(const std::string &id) const;
     // Both ways harmless when it is so already.
     [[nodiscard]] Result<> set_pinned(const std::string &id, bool pinned) const;

@@ -3,9 +3,11 @@
 #include "engine/os/fd.h"
 #include "files/cut.h"
 #include "session/frontend.h"
+#include "session/user_unit.h"
 #include "store/recorded_home.h"
 #include "worker/session_end.h"
 #include "worker/target.h"
+#include "worker/user_service.h"
 #include "worker/worker.h"
 
 #include <algorithm>
@@ -53,6 +55,15 @@ Result<> finish_ending(const Target &target) {
     return {};
 }
 
+// The drop-in is gone with /run, but not with the worker.
+Result<> let_go_of_service(const job::Job &job, bool has_ended) {
+    const auto unit = session::unit_id(job.session);
+    if (!unit || job.keep_running)
+        return {};
+    // As much of it as is known when nothing runs in it any more
+    return end_seen({.session = session::of_unit(*unit), .home = ""}, has_ended);
+}
+
 Result<> clear_suspend(const job::Job &job) {
     const auto logind = TRY(session::Logind::connect());
     const auto target = find_target(logind, job); // an error: the session is gone
@@ -65,13 +76,15 @@ Result<> clear_suspend(const job::Job &job) {
     if (durable && is_marked_ending(job.number)) {
         if (target && !job.keep_running)
             TRY(finish_ending(*target));
+        TRY(let_go_of_service(job, true));
         return job::store_outcome(job.number, {.ok = true, .checkpoint = job.checkpoint});
     }
+    const auto let_go = let_go_of_service(job, false);
     if (checkpoint)
         TRY(remove(job));
     else if (checkpoint.error().code() != ENOENT)
         return std::unexpected(checkpoint.error());
-    return {};
+    return let_go;
 }
 
 // What a killed keeper had let go already has no keeper, and must not run beside what is resumed next.

@@ -4,11 +4,13 @@
 #include "hooks/hooks.h"
 #include "policy/policy.h"
 #include "session/frontend.h"
+#include "session/pictures.h"
 #include "session/user_unit.h"
 #include "store/recorded_home.h"
 #include "worker/questions.h"
 #include "worker/session_end.h"
 #include "worker/target.h"
+#include "worker/user_service.h"
 #include "worker/worker.h"
 
 #include <chrono>
@@ -18,6 +20,9 @@
 
 namespace abey::worker {
 namespace {
+
+// That the session may stand still longer for a picture of its screens.
+constexpr std::chrono::milliseconds pictures_time{500};
 
 uint64_t now() {
     using namespace std::chrono;
@@ -41,10 +46,18 @@ std::string details_of(const Target &target) {
     return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+Result<policy::Policy> policy_for(const Target &target) {
+    const auto &session = target.session;
+    const auto all = TRY(policy::Policy::load_system());
+    return all.of(policy::subject_of(session.uid, session.id, session.service, session.tty));
+}
+
 Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const store::About &about,
                                const store::Store &store) {
-    const auto policy = TRY(policy::Policy::load_system());
+    const auto policy = TRY(policy_for(target));
     auto request = TRY(request_for(target));
+    // A user's unit ends with its last process; nobody is logged out.
+    const bool unit = session::is_unit_id(job.session);
     auto provider = TRY(home_provider(policy, target.home));
     store::RecordedHome home(std::move(provider), store, job.checkpoint, job::invocation());
     request.images = store.images(job.checkpoint);
@@ -54,7 +67,19 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     request.home = &home;
     request.info = store::to_json(about);
     request.keep_running = job.keep_running;
+    // What the screens showed at last, for programs that will not draw again: asked while nobody draws.
+    session::Pictures pictures;
+    std::string unpictured;
     request.progress = [&](const suspend::Progress &progress) {
+        if (progress.phase == "memory") {
+            if (auto shown = session::pictures_of(job.session, pictures_time))
+                pictures = std::move(*shown);
+            else if (!unit)
+                unpictured = fmt::format("its screens are not kept: {}", shown.error().message());
+        }
+        if (progress.phase == "commit" && !pictures.empty())
+            if (auto recorded = store.record_pictures(job.checkpoint, std::exchange(pictures, {})); !recorded)
+                unpictured = recorded.error().message();
         if (progress.phase == "end") {
             // From here on the session ends. Being canceled now would leave half of it.
             (void)std::signal(SIGTERM, SIG_IGN);
@@ -62,25 +87,42 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
         }
         job::report_progress(progress.phase, progress.percent);
     };
-    // A user's scope ends with its last process; nobody is logged out.
-    const bool unit = session::is_unit_id(job.session);
     SessionEnd end(target.session);
     if (!unit)
         TRY(end.prepare());
     TRY(prepare_mark(job.number));
     const auto behind = TRY(left_behind(target));
-    const auto report = TRY(suspend::run(request));
+    const auto ties = TRY(ties_of(target));
+    for (const auto &tie : ties)
+        if (tie.fatal && !job.keep_running)
+            return fail(0, "process {} ({}): {}", tie.pid, tie.comm, tie.reason);
+    if (!job.keep_running)
+        TRY(expect_end(target));
+    const auto report = [&]() -> Result<suspend::Report> {
+        auto done = suspend::run(request);
+        if (!done && !job.keep_running)
+            (void)end_seen(target, false); // what was wanted has failed, and that is told
+        return done;
+    }();
+    if (!report)
+        return std::unexpected(report.error());
 
-    job::Outcome outcome{.ok = true, .checkpoint = job.checkpoint, .figures = named(report.figures)};
-    outcome.findings = report.findings;
+    job::Outcome outcome{.ok = true, .checkpoint = job.checkpoint, .figures = named(report->figures)};
+    outcome.findings = report->findings;
     if (!job.keep_running)
         outcome.findings.insert(outcome.findings.end(), behind.begin(), behind.end());
+    outcome.findings.insert(outcome.findings.end(), ties.begin(), ties.end());
     // The session is suspended; what fails from here on is told, and changes nothing about that.
     if (auto recorded = store.record_figures(job.checkpoint, outcome.figures); !recorded)
         outcome.message = recorded.error().message();
+    if (!unpictured.empty())
+        outcome.message = unpictured;
     if (!job.keep_running && !unit)
         if (auto ended = end.wait(); !ended)
             outcome.message = ended.error().message();
+    if (!job.keep_running)
+        if (auto seen = end_seen(target, true); !seen)
+            outcome.message = seen.error().message();
     return outcome;
 }
 
@@ -112,7 +154,7 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .kept_running = job.keep_running,
                              .trigger = job.trigger,
                              .boot = TRY(store::boot_id())};
-    const auto policy = TRY(policy::Policy::load_system());
+    const auto policy = TRY(policy_for(target));
     const auto &limits = policy.service().user_limits;
     TRY(store.check_room(job.uid, {.checkpoints = limits.checkpoints, .size = limits.size}));
     TRY(store.begin(about));
@@ -147,7 +189,7 @@ Result<job::Outcome> check(const job::Job &job) {
         return diff(job);
     const auto logind = TRY(session::Logind::connect());
     const auto target = TRY(find_target(logind, job));
-    const auto policy = TRY(policy::Policy::load_system());
+    const auto policy = TRY(policy_for(target));
     auto request = TRY(request_for(target));
     const auto home = TRY(home_provider(policy, target.home));
     request.policy = &policy;
@@ -156,6 +198,8 @@ Result<job::Outcome> check(const job::Job &job) {
     request.home = home.get();
     auto findings = TRY(suspend::check(request));
     for (auto &finding : TRY(left_behind(target)))
+        findings.push_back(std::move(finding));
+    for (auto &finding : TRY(ties_of(target)))
         findings.push_back(std::move(finding));
     return job::Outcome{.ok = true, .findings = std::move(findings)};
 }

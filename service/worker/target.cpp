@@ -73,9 +73,10 @@ Result<std::vector<capture::Finding>> left_behind(const Target &target) {
              .object = "control group",
              .reason = fmt::format("it runs in {}, not in the session: it is not suspended, and loses {}", unit,
                                    stray.tty != 0 ? "its terminal" : "its parent"),
-             .advice = group.find("/user@") != std::string::npos && unit.ends_with(".scope")
-                           ? fmt::format("`abeyctl suspend --unit {}` suspends that apart", unit)
-                           : "end it first, or start it without a unit of its own",
+             .advice =
+                 group.find("/user@") != std::string::npos && (unit.ends_with(".scope") || unit.ends_with(".service"))
+                     ? fmt::format("`abeyctl suspend --unit {}` suspends that apart", unit)
+                     : "end it first, or start it without a unit of its own",
              .fatal = false});
     }
     return findings;

@@ -22,6 +22,7 @@ PLAN = [
     "its environment is the caller's, and its own", "it begins where the caller is", "a command within knows that it is kept",
     "a lost connection leaves it running", "another login joins it again", "somebody else is refused",
     "it is suspended", "its keeper has ended", "it is resumed", "its shell is the one that it was", "its terminal is intact",
+    "what a program showed once is shown again",
     "its shell's end ends it", "a command's end ends its session", "a command that is none is refused", "nothing of that is left",
     "arguments that are wrong are refused", "an administrator's rule forbids it", "a killed keeper leaves no session",
     "a login runs a session by itself", "the next login joins that", "its end ends the login"]
@@ -105,8 +106,35 @@ def lasts(host, checks, login, session):
         checks.attempt("its shell is the one that it was", f"kept {shell}", lambda: wait_until(
             lambda: show(other, "echo $variable $$") == f"kept {shell}" and f"kept {shell}", "her shell"))
         checks.check("its terminal is intact", modes, show(other, "stty -g; tty"))
+        other.type("\x1c\x04")
+        other.wait_for("detached")
+        shown_once(host, checks, other)
+        join(other, session)
         other.type("kill %1; exit\n")
         checks.attempt("its shell's end ends it", True, lambda: wait_until(lambda: not kept(host), "the end of the session"))
+
+
+def shown_once(host, checks, terminal):
+    """By a program that never draws again, whatever happens to its terminal."""
+    script = "trap '' WINCH; printf '\\033[2J\\033[5;10Hdrawn \\033[1;31monce\\033[0m and with \\303\\244'; while :; do sleep 1000; done"
+    before, sleeping = set(runs(host)), len(host.run(["pgrep", "-u", "ada", "-x", "sleep"]).stdout.split())
+    host.run(["abeyctl", "run", "--detach", "--", "bash", "-c", script], user="ada", check=True)
+    session = wait_until(lambda: set(runs(host)) - before, "the session").pop()
+    wait_until(lambda: len(host.run(["pgrep", "-u", "ada", "-x", "sleep"]).stdout.split()) > sleeping, "its picture")
+    result = abeyctl(host, "suspend", session, "--json")
+    if result.returncode != 0:
+        raise StepFailed(said(result))
+    result = abeyctl(host, "resume", json_of(result)["checkpoint"], "--json")
+    if result.returncode != 0:
+        raise StepFailed(said(result))
+    session = json_of(result)["session"]
+    show(terminal, "true")
+    terminal.type(f"clear; abeyctl attach {session}\n")
+    checks.attempt("what a program showed once is shown again", "drawn once and with \u00e4", lambda: terminal.wait_for("drawn once and with \u00e4").group())
+    terminal.type("\x1c\x04")
+    terminal.wait_for("detached")
+    host.run(["loginctl", "terminate-session", session])
+    wait_until(lambda: session not in sessions_of(host), "the end of the session")
 
 
 def commands(host, checks):

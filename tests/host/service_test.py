@@ -315,7 +315,7 @@ def listen(service, user):
               "bus.add_signal_receiver(heard, bus_name='org.abeyance1', member_keyword='member')\n"
               "dbus.Interface(bus.get_object('org.abeyance1', '/org/abeyance1'), 'org.abeyance1.Manager').Subscribe()\n"
               "print('listening', flush=True); GLib.MainLoop().run()")
-    heard = service.host.path("run/heard")
+    heard = service.host.path(f"run/heard-{user}")
     with open(heard, "w", encoding="utf-8") as output:
         process = subprocess.Popen(service.host.command(["/usr/bin/python3", "-c", script], user=user), stdout=output, stderr=output,
                                    stdin=subprocess.DEVNULL, preexec_fn=service.host.enter)

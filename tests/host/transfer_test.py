@@ -13,6 +13,7 @@ from adas_session import HERE, HOME, PROGRAMS, UNSAVED, AdasSession, abeyctl, co
 from checks import Checks, StepFailed, first_line
 from host import Host, HostError
 from observe import Log, tree_difference
+from service_test import MANAGER, Service, listen
 from session_test import resume_by_login
 from terminal import TerminalError
 
@@ -20,7 +21,7 @@ STREAM = "var/tmp/ada.abey"
 PARTS = ("pid", "threads", "scratch", "mapped", "state")
 PLAN = ["a user may not export", "export", "the stream is root's alone", "it still waits there", "a user may not import",
         "not compressed at all: refused", "cut short: refused", "damaged: refused", "another user's id: refused", "nothing is left of what was refused",
-        "import", "it waits", "a second time: refused", "resumed at the next login", "counted on", "holds what it held",
+        "import", "its user is told on the bus", "others are not", "a user may not announce one", "it waits", "a second time: refused", "resumed at the next login", "counted on", "holds what it held",
         "the home is as it was", "the displaced home is kept", "vim shows what was never saved", "suspended again there", "removed, the home's state goes"]
 
 
@@ -100,8 +101,19 @@ def arrive(host, checks, session, known):
             host.run(["sh", "-c", f"cp -a /{program} /{program}.new && mv /{program}.new /{program}"], check=True)
     host.path(f"{HOME}/stranger.txt").write_text("what was here\n")
     refusals(host, checks, stream)
+    listeners = {user: listen(Service(host, checks), user) for user in ("ada", "bob")}
     result = abeyctl(host, "import", f"/{STREAM}", "--json")
     checks.check("import", (0, checkpoint), (result.returncode, json_of(result).get("checkpoint", complaint(result))))
+    wanted = [f"CheckpointAdded {checkpoint}", "InterfacesAdded"]
+    heard = listeners["ada"][1]
+    checks.attempt("its user is told on the bus", wanted, lambda: wait_until(
+        lambda: [one for one in wanted if one in heard.read_text().splitlines()] == wanted and wanted, "its signals: " + heard.read_text(), 20))
+    checks.check("others are not", "", "\n".join(line for line in listeners["bob"][1].read_text().splitlines() if "Added" in line))
+    for listener, _ in listeners.values():
+        listener.kill()
+        listener.wait()
+    said = host.run(["busctl", "call", *MANAGER, "AnnounceCheckpoint", "s", checkpoint], user="ada")
+    checks.check("a user may not announce one", "denied", said.stderr.strip(), said.returncode != 0 and "denied" in said.stderr.lower())
     states = {one["id"]: one["state"] for one in json_of(abeyctl(host, "list", "--json"))["list"]}
     checks.check("it waits", {checkpoint: "waiting"}, states)
     result = abeyctl(host, "import", f"/{STREAM}")

@@ -18,6 +18,7 @@ PLAN = [
     "inhibitors are held", "sleep makes a checkpoint of each session", "the sessions ran on", "the inhibitors are held again",
     "a second sleep makes new ones", "retention keeps the youngest", "a forged signal does nothing", "started in the middle of a pair it does nothing",
     "what does not fit in the time is canceled", "and its terminal is told", "the sleep came all the same", "first ones come first",
+    "a section is for its user only", "a session's section is for its terminal only", "policy show tells what holds for a user",
     "a lock suspends when the policy says so", "a second lock does nothing", "an idle session is checkpointed once",
     "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
     "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
@@ -109,6 +110,27 @@ def sleeps(service, ada, bob, terminal):
     said = service.host.run(["journalctl", "-b", "-o", "cat", "-u", "abeyd"]).stdout
     order = re.findall(r"suspend of session (\w+) for user", said)[-2:]
     checks.check("first ones come first", [bob, ada], order)
+    service.idle()
+
+
+def sections(service, ada, bob):
+    """Of two users who are logged in at once."""
+    checks, host = service.checks, service.host
+    service.clear()
+    service.policy('[triggers]\non-sleep = "nothing"\n[[user]]\nnames = ["ad*"]\ntriggers.on-sleep = "checkpoint"\n')
+    service.sleep()
+    service.idle()
+    checks.check("a section is for its user only", [ada], [one["session"] for one in service.checkpoints()])
+    service.clear()
+    tty = host.run(["loginctl", "show-session", "--property=TTY", "--value", bob], check=True).stdout.strip()
+    service.policy(f'[[user]]\nnames = ["ada", "bob"]\ntriggers.on-sleep = "nothing"\n[[session]]\nttys = "{tty}"\ntriggers.on-sleep = "checkpoint"\n')
+    service.sleep()
+    service.idle()
+    checks.check("a session's section is for its terminal only", [bob], [one["session"] for one in service.checkpoints()])
+    shown = [json.loads(service.ctl("policy", "show", "--json", *more).stdout)["triggers"]["on-sleep"]
+             for more in ([], ["--user", "ada"], ["--user", "bob", "--tty", tty])]
+    checks.check("policy show tells what holds for a user", ["checkpoint", "nothing", "checkpoint"], shown)
+    service.policy("")
 
 
 def locks(service, ada):
@@ -282,6 +304,7 @@ def run(host, checks):
     ada, bob = session_of(host, "ada"), session_of(host, "bob")
     try:
         sleeps(service, ada, bob, terminal)
+        sections(service, ada, bob)
         locks(service, ada)
         batteries(service, ada, bob)
         timers(service, ada)

@@ -4,15 +4,19 @@
 while the login beside it runs on, and resumed; before a sleep it is checkpointed, when the policy says so. Everything is real, the engine too."""
 
 import sys
+import time
 
 from adas_session import abeyctl, complaint, json_of, sessions_of, wait_until
 from service_test import main_of
 from terminal import Terminal
 
 UNIT = "mux-1.scope"
-PLAN = ["check finds the scope", "nobody else's scope is found", "another user may not suspend it", "a pattern that nothing is like", "a service is not taken",
+PLAN = ["check finds the scope", "nobody else's scope is found", "another user may not suspend it", "a pattern that nothing is like", "a socket is not taken",
         "it is suspended", "nothing of it is left", "the login runs on", "it waits, under its name", "resumed", "it is a session of ada's", "its programs go on",
-        "a checkpoint of it, while it runs on", "before a sleep it is checkpointed as sessions are"]
+        "a checkpoint of it, while it runs on", "before a sleep it is checkpointed as sessions are",
+        "a pattern for all means no services", "a service that restarts is suspended", "nothing of the service is left", "its manager neither restarts it nor calls it failed",
+        "its ExecStop= was not run", "no drop-in stays", "the service is resumed", "and counts on", "a service that a socket starts is refused by name", "and runs on", "so is one with a name on the bus",
+        "a suspend of a service that fails leaves its Restart= as it was"]
 
 
 def tmux(host, *arguments):
@@ -51,7 +55,7 @@ def run(host, checks):
     refused(checks, "nobody else's scope is found", abeyctl(host, "check", "--unit", "mux*.scope", user="bob"), "no scope", "mux*.scope")
     refused(checks, "another user may not suspend it", abeyctl(host, "suspend", f"5001/{UNIT}", user="bob"), "is not yours")
     refused(checks, "a pattern that nothing is like", abeyctl(host, "suspend", "--unit", "none*"), "no scope")
-    refused(checks, "a service is not taken", abeyctl(host, "suspend", "5001/dbus.service"), "not the id of a session")
+    refused(checks, "a socket is not taken", abeyctl(host, "suspend", "5001/dbus.socket"), "not the id of a session")
     logins = set(sessions_of(host))
     before = counted(host)
     result = abeyctl(host, "suspend", "--unit", "mux*.scope", "--json", user="ada")
@@ -86,7 +90,81 @@ def run(host, checks):
     checks.attempt("before a sleep it is checkpointed as sessions are", "the scope's and the login's", lambda: wait_until(
         lambda: sorted("/" in one["session"] for one in json_of(abeyctl(host, "list", "--json"))["list"]) == [False, True]
         and "the scope's and the login's", "two checkpoints", 60))
+    policy.write_text("")
+    tmux(host, "kill-server")
+    services(host, checks)
     terminal.close()
+
+
+SERVICE = "work.service"
+COUNT = "home/ada/work.count"
+
+
+def units(host, *arguments):
+    """systemctl --user, as ada's."""
+    return host.run(["systemctl", "--user", *arguments], user="ada", env={"XDG_RUNTIME_DIR": "/run/user/5001"})
+
+
+def write_unit(host, name, text):
+    folder = "/run/user/5001/systemd/user"
+    host.run(["sh", "-c", f"mkdir -p {folder} && cat > {folder}/{name}"], user="ada", check=True, input=text)
+    units(host, "daemon-reload")
+
+
+def work_count(host):
+    try:
+        return int(host.path(COUNT).read_text().split()[-1])
+    except (FileNotFoundError, IndexError, ValueError):
+        return 0
+
+
+def drop_ins(host):
+    return [path.name for path in host.path("run/user/5001/systemd/user").glob("*.d/*")]
+
+
+def services(host, checks):
+    for one in json_of(abeyctl(host, "list", "--json"))["list"]:
+        abeyctl(host, "remove", one["id"])
+    script = host.path("usr/local/bin/work")
+    script.write_text("#!/bin/bash\necho $$ >> /home/ada/work.starts\ni=0\nwhile sleep 0.1; do i=$((i+1)); echo $i > /home/ada/work.count.new; "
+                      "mv /home/ada/work.count.new /home/ada/work.count; done\n")
+    script.chmod(0o755)
+    write_unit(host, SERVICE, "[Service]\nExecStart=/usr/local/bin/work\nExecStop=/bin/touch /home/ada/work.stopped\nRestart=always\nRestartSec=100ms\n")
+    units(host, "start", SERVICE)
+    wait_until(lambda: work_count(host) > 2, "the service", 30)
+    refused(checks, "a pattern for all means no services", abeyctl(host, "check", "--unit", "wor*", user="ada"), "nor a service")
+    starts = host.path("home/ada/work.starts").read_text()
+    result = abeyctl(host, "suspend", "--unit", SERVICE, "--json", user="ada")
+    checks.check("a service that restarts is suspended", "status 0", "status 0" if result.returncode == 0 else complaint(result))
+    checkpoint, count = json_of(result).get("checkpoint", ""), work_count(host)
+    checks.check("nothing of the service is left", "", host.run(["pgrep", "-u", "ada", "-af", "/usr/local/bin/work"]).stdout)
+    time.sleep(1)  # ten times RestartSec=
+    state = units(host, "show", "--property=ActiveState,NRestarts,Result", SERVICE).stdout.split()
+    checks.check("its manager neither restarts it nor calls it failed", (["ActiveState=inactive", "NRestarts=0", "Result=success"], starts, count),
+                 (sorted(state), host.path("home/ada/work.starts").read_text(), work_count(host)))
+    checks.check("its ExecStop= was not run", False, host.path("home/ada/work.stopped").exists())
+    checks.check("no drop-in stays", ([], "Restart=always"), (drop_ins(host), units(host, "show", "--property=Restart", SERVICE).stdout.strip()))
+    result = abeyctl(host, "resume", checkpoint, "--json", user="ada")
+    checks.check("the service is resumed", ("status 0", starts), (
+        "status 0" if result.returncode == 0 else complaint(result), host.path("home/ada/work.starts").read_text()))
+    checks.attempt("and counts on", "on", lambda: wait_until(lambda: work_count(host) > count + 3, "the counter", 30) and "on")
+    host.run(["loginctl", "terminate-session", json_of(result).get("session", "")])
+
+    write_unit(host, "heard.socket", "[Socket]\nListenStream=%t/heard\n")
+    write_unit(host, "heard.service", "[Service]\nExecStart=/bin/sleep 1000\n")
+    units(host, "start", "heard.socket", "heard.service")
+    refused(checks, "a service that a socket starts is refused by name", abeyctl(host, "suspend", "--unit", "heard.service", user="ada"), "heard.socket", "heard.service")
+    checks.check("and runs on", "active", units(host, "is-active", "heard.service").stdout.strip())
+    units(host, "start", "dbus.service")
+    refused(checks, "so is one with a name on the bus", abeyctl(host, "suspend", "--unit", "dbus.service", user="ada"), "dbus.service", "would start it again")
+    units(host, "start", SERVICE)
+    wait_until(lambda: host.path("home/ada/work.starts").read_text() != starts, "the service", 30)
+    host.path("run/abeyance/worker.env").write_text("ABEY_FAULT=memory\n")
+    result = abeyctl(host, "suspend", "--unit", SERVICE, user="ada")
+    host.path("run/abeyance/worker.env").unlink()
+    checks.check("a suspend of a service that fails leaves its Restart= as it was", (1, [], "Restart=always", "active"), (
+        result.returncode, wait_until(lambda: not drop_ins(host) and "none", "the drop-in's end", 20) and [],
+        units(host, "show", "--property=Restart", SERVICE).stdout.strip(), units(host, "is-active", SERVICE).stdout.strip()))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,42 @@ TEST(DetachKey, EverythingElseIsSent) {
     EXPECT_FALSE(key.detached());
 }
 
+TEST(DetachKey, MayBeAnyKeys) {
+    DetachKey screen("\x01"
+                     "d");
+    EXPECT_EQ(screen.filter("\x1c\x04\x01\x01"
+                            "d"),
+              "\x1c\x04\x01"
+              "d");
+    EXPECT_EQ(screen.filter("\x01x\x01"), "\x01x");
+    EXPECT_EQ(screen.filter("dd"), "");
+    EXPECT_TRUE(screen.detached());
+
+    DetachKey one("\x1d");
+    EXPECT_EQ(one.filter("ab\x1d"
+                         "c"),
+              "ab");
+    EXPECT_TRUE(one.detached());
+
+    DetachKey same("aab");
+    EXPECT_EQ(same.filter("aaaxaab"), "aaax") << "the end of what did not match may be a beginning";
+    EXPECT_TRUE(same.detached());
+}
+
+TEST(DetachKey, IsReadAndToldInWords) {
+    EXPECT_EQ(parse_detach_key("ctrl-\\,ctrl-d").value(), default_detach_key);
+    EXPECT_EQ(in_words(default_detach_key), "Ctrl-\\ Ctrl-D");
+    EXPECT_EQ(parse_detach_key("Ctrl-A,d").value(), "\x01"
+                                                    "d");
+    EXPECT_EQ(in_words("\x01"
+                       "d"),
+              "Ctrl-A d");
+    EXPECT_EQ(parse_detach_key("ctrl-]").value(), "\x1d");
+    EXPECT_EQ(parse_detach_key("~,.").value(), "~.");
+    for (const char *text : {"", ",", "a,", "ctrl-", "ctrl-1", "f1", "a,b,c,d,e", "\x01", " ", "\u00e9"})
+        EXPECT_FALSE(parse_detach_key(text)) << text;
+}
+
 TEST(SocketPath, TakesIdsOnly) {
     EXPECT_EQ(socket_path("/run/x", "c12").value(), "/run/x/c12.sock");
     for (const char *id : {"", ".", "..", "../1", "1/2", "1.sock", "1 ", "é"})

@@ -196,11 +196,16 @@ TEST(UserUnit, IdsAreOfScopesOfUsers) {
     EXPECT_EQ(unit->name, "tmux-spawn-1@x:y_z.scope");
     EXPECT_EQ(to_string(*unit), "1000/tmux-spawn-1@x:y_z.scope");
     EXPECT_TRUE(is_unit_id("0/a\\x2db.scope"));
-    for (const auto *text :
-         {"", "3", "c1", "/a.scope", "1000/.scope", "1000/..scope", "1000/a.service", "1000/a/b.scope", "01/a.scope",
-          "1000/a b.scope", "-1/a.scope", "4294967296/a.scope", "1000/../a.scope", "x/a.scope", "1000a.scope"})
+    EXPECT_TRUE(is_unit_id("1000/work@1.service"));
+    for (const auto *text : {"", "3", "c1", "/a.scope", "1000/.scope", "1000/..scope", "1000/a.socket", "1000/.service",
+                             "1000/a/b.scope", "01/a.scope", "1000/a b.scope", "-1/a.scope", "4294967296/a.scope",
+                             "1000/../a.scope", "x/a.scope", "1000a.scope"})
         EXPECT_FALSE(is_unit_id(text)) << text;
     EXPECT_FALSE(is_unit_id("1/" + std::string(250, 'a') + ".scope"));
+    EXPECT_TRUE(is_unit_like("tmux*.scope", "tmux-1.scope"));
+    EXPECT_TRUE(is_unit_like("w*.service", "work.service"));
+    EXPECT_TRUE(is_unit_like("*", "tmux-1.scope"));
+    EXPECT_FALSE(is_unit_like("*", "work.service")) << "services are named as such";
     EXPECT_EQ(user_unit("1000/abeyance-none.scope").error().code(), ENXIO);
     EXPECT_EQ(user_unit("1000/init.scope").error().code(), ENXIO) << "the manager itself";
 }

@@ -3,12 +3,15 @@
 
 #include "engine/os/fd.h"
 #include "policy/file_system.h"
+#include "policy/values.h"
 
 #include <filesystem>
 
 #include <gtest/gtest.h>
 #include <linux/magic.h>
 
+using abey::Error;
+using abey::Result;
 using abey::model::Strategy;
 using namespace abey::policy;
 namespace fs = std::filesystem;
@@ -442,4 +445,131 @@ TEST_F(PolicyFiles, HasDefaultsWithoutAnyFileButNeedsTheOneThatIsAskedFor) {
     auto missing = Policy::load(root_ + "/missing.toml");
     ASSERT_FALSE(missing);
     EXPECT_NE(missing.error().message().find("missing.toml"), std::string::npos);
+}
+
+TEST(Policy, SectionsAreLaidOverForThoseWhomTheyAreFor) {
+    const auto policy = Policy::parse(R"(
+[triggers]
+on-idle = "checkpoint"
+idle-after = "10 min"
+
+[[file]]
+path = "/a"
+strategy = "embed"
+
+[[session]]
+users = ["ada"]
+services = ["ssh*"]
+triggers.on-idle = "suspend"
+[[session.file]]
+path = "/a"
+strategy = "fail"
+
+[[user]]
+names = ["ada", "b*"]
+home.provider = "none"
+[user.triggers]
+on-idle = "nothing"
+[[user.file]]
+path = "/a"
+strategy = "copy"
+
+[[user]]
+groups = ["students"]
+limits.checkpoints-per-user = 2
+
+[[session]]
+units = ["tmux*.scope"]
+resume.pids = "namespace"
+)",
+                                      "p.toml");
+    ASSERT_TRUE(policy) << policy.error().message();
+    const auto of = [&](const Subject &subject) { return policy->of(subject).value(); };
+    const auto first = [](const Policy &one) { return one.choose(facts("/a")).strategies.front(); };
+
+    EXPECT_EQ(policy->service().triggers.on_idle, Act::checkpoint);
+    const auto other = of({.user = "carl"});
+    EXPECT_EQ(other.service().triggers.on_idle, Act::checkpoint);
+    EXPECT_EQ(other.home_provider(), HomeProvider::automatic);
+    EXPECT_EQ(first(other), Strategy::embed);
+
+    const auto bob = of({.user = "bob", .groups = {"bob", "students"}});
+    EXPECT_EQ(bob.home_provider(), HomeProvider::none);
+    EXPECT_EQ(bob.service().triggers.on_idle, Act::nothing);
+    EXPECT_EQ(bob.service().triggers.idle_after, 600U) << "what a section does not say stays";
+    EXPECT_EQ(bob.service().user_limits.checkpoints, 2U);
+    EXPECT_EQ(first(bob), Strategy::copy);
+    EXPECT_EQ(bob.choose(facts("/a")).rule, "p.toml:23");
+
+    const auto remote = of({.user = "ada", .is_session = true, .service = "sshd", .tty = "pts/1"});
+    EXPECT_EQ(remote.service().triggers.on_idle, Act::suspend) << "a session's section counts more than its user's";
+    EXPECT_EQ(remote.home_provider(), HomeProvider::none);
+    EXPECT_EQ(first(remote), Strategy::fail);
+    EXPECT_EQ(remote.service().user_limits.checkpoints, UserLimits().checkpoints);
+    EXPECT_EQ(of({.user = "ada", .is_session = true, .service = "login"}).service().triggers.on_idle, Act::nothing);
+    EXPECT_EQ(of({.user = "ada", .service = "sshd"}).service().triggers.on_idle, Act::nothing) << "not of a session";
+    EXPECT_EQ(of({.user = "bob", .is_session = true, .service = "sshd"}).pids(), Pids::automatic);
+    EXPECT_EQ(of({.user = "bob", .is_session = true, .unit = "tmux-1.scope"}).pids(), Pids::in_namespace);
+    EXPECT_EQ(policy->sections().size(), 4U);
+    EXPECT_EQ(policy->sections().front(), "[[session]] p.toml:10");
+}
+
+TEST(Policy, MistakesInSectionsAreTold) {
+    EXPECT_EQ(error_of("[[user]]\nnames = [\"ada\"]\nhme.provider = \"none\"\n"),
+              "p.toml:3:1: unknown key \"hme\" in [[user]], did you mean \"home\"?");
+    EXPECT_EQ(error_of("[[user]]\nname = [\"ada\"]\n"),
+              "p.toml:1:1: this [[user]] does not say whom it is for: add \"names\" or \"groups\"");
+    EXPECT_EQ(error_of("[[user]]\ngroups = [\"a\"]\nname = [\"ada\"]\n"),
+              "p.toml:3:1: unknown key \"name\" in [[user]], did you mean \"names\"?");
+    EXPECT_EQ(error_of("[[session]]\nhome.provider = \"none\"\n"),
+              "p.toml:1:1: this [[session]] does not say which it is for: add \"users\", \"groups\", \"services\", "
+              "\"ttys\" or \"units\"");
+    EXPECT_EQ(error_of("[[user]]\nnames = \"ada\"\n[user.home]\nprovder = \"none\"\n"),
+              "p.toml:4:1: unknown key \"provder\" in [user.home], did you mean \"provider\"?");
+    EXPECT_EQ(error_of("[[user]]\nnames = \"ada\"\nhome = 1\n"),
+              "p.toml:3:8: \"home\" is a table, written [user.home]; found an integer");
+    EXPECT_EQ(error_of("[[session]]\nttys = \"tty1\"\nfile = 1\n"),
+              "p.toml:3:8: \"file\" is an array of tables, each written [[session.file]]; found an integer");
+    EXPECT_EQ(error_of("[[user]]\nnames = \"\"\n"), "p.toml:2:9: expected a name, or a pattern for names");
+    EXPECT_EQ(error_of("[user]\nnames = \"ada\"\n"),
+              "p.toml:1:1: \"user\" is an array of tables, each written [[user]]; found a table");
+    EXPECT_EQ(error_of("[[user]]\nnames = \"ada\"\n[[user.session]]\nttys = \"a\"\n"),
+              "p.toml:3:8: unknown key \"session\" in [[user]]");
+    EXPECT_EQ(error_of("[[user]]\nnames = \"ada\"\n[user.triggers]\nfirst = [\"ada\"]\n"),
+              "p.toml:4:1: \"first\" cannot be in [user.triggers]: it is about all users; write it in [triggers]");
+    EXPECT_EQ(error_of("[[session]]\nttys = \"a\"\n[session.retention]\ncheckpoints = 1\n"),
+              "p.toml:3:1: [session.retention] cannot be: it is about all checkpoints of a user; write it in "
+              "[retention] or [user.retention]");
+    EXPECT_EQ(error_of("[[session]]\nttys = \"a\"\nlimits.size-per-user = 1\n"),
+              "p.toml:3:8: \"size-per-user\" cannot be in [session.limits]: it is about all sessions of a user; write "
+              "it in [limits] or [user.limits]");
+}
+
+TEST(Policy, DeprecatedKeysWorkAndAreWarnedOf) {
+    struct Table {
+        bool value = false;
+    };
+    constexpr auto read = [](const Reader &reader, const toml::node &node, Table &into) -> Result<> {
+        into.value = TRY(read_bool(reader, node));
+        return {};
+    };
+    constexpr std::array<Key<Table>, 2> keys = {{{"keep-it", read}, {"preserve", read, "keep-it"}}};
+    const std::string name = "p.toml";
+    std::vector<std::string> warnings;
+    const auto read_text = [&](const char *text, Table &into) {
+        return read_table(Reader(name, warnings), toml::parse(text), "[table]", keys, into);
+    };
+    Table table;
+    ASSERT_TRUE(read_text("\n  preserve = true", table));
+    EXPECT_TRUE(table.value);
+    EXPECT_EQ(warnings, std::vector<std::string>{
+                            "p.toml:2:3: \"preserve\" in [table] is deprecated: it is called \"keep-it\" now"});
+    EXPECT_EQ(read_text("keep-it = true\npreserve = false", table).error().message(),
+              "p.toml:2:1: \"preserve\" is the former name of \"keep-it\", which is in this [table], too");
+    EXPECT_EQ(read_text("preservd = true", table).error().message(), "p.toml:1:1: unknown key \"preservd\" in [table]")
+        << "nobody is led to a name that is deprecated";
+    warnings.clear();
+    ASSERT_TRUE(read_text("keep-it = true", table));
+    EXPECT_TRUE(warnings.empty());
+    EXPECT_TRUE(Policy::parse("", "p.toml")->warnings().empty());
 }

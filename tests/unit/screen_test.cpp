@@ -18,6 +18,17 @@ Screen painted(const Screen &original, WindowSize size, std::string_view before 
     return other;
 }
 
+TEST(Screen, LettersWithAccentsOutliveDesignationsOfCharacterSets) {
+    Screen screen({24, 80});
+    screen.show("\x1b(B\x1b)B\u00e4\x1b)0\u00f6");
+    EXPECT_TRUE(screen.picture().contains("\u00e4\u00f6")) << screen.picture();
+    Screen again({24, 80});
+    again.show(screen.picture());
+    EXPECT_TRUE(again.picture().contains("\u00e4\u00f6")) << again.picture();
+    again.resize({10, 80});
+    EXPECT_TRUE(again.picture().contains("\u00e4\u00f6")) << again.picture();
+}
+
 TEST(Screen, ShowsWhatWasWritten) {
     Screen screen(small);
     screen.show("one\r\n\x1b[1;31mtwo\x1b[0m\r\n\x1b[48;2;1;2;3m\xe2\x82\xac\x1b[0m $ ");

@@ -66,6 +66,15 @@ TEST_F(StoreTest, IdsAreFileNames) {
     EXPECT_EQ(store().find("none").error().code(), ENOENT);
 }
 
+TEST_F(StoreTest, KeepsWhatScreensShowed) {
+    ASSERT_TRUE(store().begin(about("a")));
+    EXPECT_TRUE(store().pictures("a")->empty());
+    const std::map<uint32_t, std::string> pictures = {{3, "\x1b[2J\x1b[1;1Hd\xc3\xa4"}, {10, "x"}};
+    ASSERT_TRUE(store().record_pictures("a", pictures));
+    EXPECT_EQ(store().pictures("a").value(), pictures);
+    EXPECT_FALSE(store().pictures("../a"));
+}
+
 TEST_F(StoreTest, TheHomesSnapshotIsKnownEvenOfAHalfMadeOne) {
     ASSERT_TRUE(store().begin(about("a")));
     const snapshot::Saved saved{.provider = "btrfs",

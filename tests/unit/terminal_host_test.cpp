@@ -2,6 +2,7 @@
 #include "session/keeper/terminal_host.h"
 
 #include "session/attach.h"
+#include "session/pictures.h"
 
 #include <filesystem>
 #include <fstream>
@@ -39,12 +40,12 @@ class TerminalHostTest : public testing::Test {
         std::filesystem::remove_all(directory_);
     }
 
-    Fd add_terminal(uint32_t index) {
+    Fd add_terminal(uint32_t index, std::string picture = "") {
         int master = -1;
         int slave = -1;
-        const winsize size = {.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
+        const winsize size = {.ws_row = rows_, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
         EXPECT_EQ(::openpty(&master, &slave, nullptr, nullptr, &size), 0);
-        EXPECT_TRUE(host_->add({.index = index, .old_index = index, .fd = Fd(master)}));
+        EXPECT_TRUE(host_->add({.index = index, .old_index = index, .fd = Fd(master), .picture = std::move(picture)}));
         return Fd(slave);
     }
 
@@ -71,6 +72,7 @@ class TerminalHostTest : public testing::Test {
     uid_t owner_ = 0;
     gid_t group_ = 0;
     std::optional<TerminalHost> host_;
+    uint16_t rows_ = 24;
 };
 
 TEST_F(TerminalHostTest, ServesTerminals) {
@@ -82,6 +84,38 @@ TEST_F(TerminalHostTest, ServesTerminals) {
     ASSERT_EQ(terminals->size(), 2U);
     EXPECT_EQ(terminals->at(1).index, 9U);
     EXPECT_EQ(terminals->at(1).size, (WindowSize{24, 80}));
+}
+
+TEST_F(TerminalHostTest, WhatWasShownGoesFromOneToTheNext) {
+    using namespace std::chrono_literals;
+    rows_ = 400; // several pieces
+    std::string text = "\x1b[2J\x1b[1;1H";
+    for (int row = 0; row < rows_; ++row)
+        text += fmt::format("\x1b[{};1H\x1b[3{}mrow\u00e4\u20ac-{}", row + 1, row % 8, row);
+    {
+        const Fd three = add_terminal(3, text);
+        const Fd nine = add_terminal(9);
+        ASSERT_EQ(::write(nine.get(), "nine", 4), 4);
+        host_->open();
+        Pictures before;
+        for (int i = 0; i < 100 && !before[9].contains("nine"); ++i)
+            before = pictures_of("7", 10s, directory_).value();
+        EXPECT_TRUE(before[9].contains("nine"));
+        EXPECT_FALSE(before[9].contains("row"));
+        for (int row = 0; row < rows_; ++row)
+            EXPECT_TRUE(before[3].contains(fmt::format("row\u00e4\u20ac-{}", row))) << row;
+        EXPECT_GT(before[3].size(), 8U << 10U);
+        EXPECT_EQ(terminals_of("7", directory_)->at(0).attached, false);
+    }
+    EXPECT_TRUE(pictures_of("8", 10s, directory_)->empty()) << "no keeper";
+}
+
+TEST_F(TerminalHostTest, NobodyIsWaitedForWithoutEnd) {
+    using namespace std::chrono_literals;
+    const Fd three = add_terminal(3);
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_FALSE(pictures_of("7", 100ms, directory_)) << "it is not open yet";
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
 }
 
 TEST_F(TerminalHostTest, ClientsThatComeEarlyWait) {

@@ -9,7 +9,7 @@ namespace abey::session {
 namespace {
 
 const std::vector<ClientMessage> client_messages = {
-    List(),        Attach{.terminal = 7, .size = {24, 80}}, Attach(),           Watch(), Watch{7},
+    List(),        Attach{.terminal = 7, .size = {24, 80}}, Attach(),           Watch(), Watch{7}, Picture{7},
     Input{"ls\n"}, Input{std::string(data_limit, '\0')},    Resize{{0, 65535}}, Detach()};
 
 std::vector<KeeperMessage> keeper_messages() {

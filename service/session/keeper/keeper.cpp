@@ -59,8 +59,11 @@ class SessionWatch {
         for (const int root : report.roots)
             watch_root(root);
         for (resume::TerminalMaster &terminal : report.terminals) {
-            const auto added = host_->add(
-                {.index = terminal.index, .old_index = terminal.old_index, .fd = std::move(terminal.master)});
+            const auto picture = request_.pictures.find(terminal.old_index);
+            const auto added = host_->add({.index = terminal.index,
+                                           .old_index = terminal.old_index,
+                                           .fd = std::move(terminal.master),
+                                           .picture = picture == request_.pictures.end() ? "" : picture->second});
             if (!added)
                 request_.complain(added.error());
         }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "session/keeper/worker.h"
+#include "session/pictures.h"
 #include "session/terminal.h"
 
 #include <functional>
@@ -23,6 +24,7 @@ struct Keep {
     std::function<Result<>(const std::string &session)> opened;
     // What PAM gives to the environment of the session's programs ("NAME=value"); before the work. May be empty.
     std::function<void(std::vector<std::string> variables)> environment;
+    Pictures pictures;       // what the terminals showed before the suspend, by their numbers then
     Work work;               // brings the processes back; runs in a child, within the new session
     ReportProgress progress; // how far that is
     // The session runs and can be attached to: whoever calls takes note of it. On error it is ended again.

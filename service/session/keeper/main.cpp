@@ -55,6 +55,10 @@ Result<> run(uint32_t number, bool &answered) {
     session::Keep request;
     request.uid = job.uid;
     request.work = TRY(session::work_for(job, store));
+    if (auto pictures = store.pictures(job.checkpoint))
+        request.pictures = std::move(*pictures);
+    else
+        complain(pictures.error().message()); // programs that draw again do without
     request.progress = [](const resume::Progress &progress) { job::report_progress(progress.phase, progress.percent); };
     request.opened = [number](const std::string &session) { return job::note_session(number, session); };
     request.ready = [&](const std::string &session, const resume::Report &report) -> Result<> {

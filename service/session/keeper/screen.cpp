@@ -136,6 +136,10 @@ Screen::Screen(WindowSize size) : answers_(std::make_unique<std::string>()) {
         tsm_vte_new(&parser, screen, answer, answers_.get(), nullptr, nullptr) < 0)
         throw std::bad_alloc();
     parser_.reset(parser);
+    // libtsm sends the upper half of Latin-1 through G1 also when it has come as UTF-8, in which terminals know no such
+    // half: it shall be G3 (LS3R of ECMA-35), which nobody designates.
+    constexpr std::string_view g3_right = "\x1b|";
+    tsm_vte_input(parser, g3_right.data(), g3_right.size());
 }
 
 std::string Screen::take_answers() { return std::exchange(*answers_, {}); }

@@ -33,6 +33,8 @@ ServedTerminal::ServedTerminal(sd_event *event, Master master, std::function<voi
     pid_t leader = 0;
     if (::ioctl(master_.fd.get(), TIOCGSID, &leader) == 0)
         leader_ = leader;
+    screen_.show(std::exchange(master_.picture, {}));
+    (void)screen_.take_answers(); // a picture asks for nothing; one that does is none
 }
 
 Result<std::unique_ptr<ServedTerminal>> ServedTerminal::make(sd_event *event, Master master,

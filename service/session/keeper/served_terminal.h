@@ -19,6 +19,7 @@ struct Master {
     uint32_t index = 0;
     uint32_t old_index = 0;
     Fd fd;
+    std::string picture; // what it showed before the suspend, as Screen::picture() draws it; empty: not known
 };
 
 // A terminal of the restored session. What its programs show is always taken from it, whether anybody looks or not, so
@@ -30,7 +31,7 @@ class ServedTerminal {
                                                         std::function<void(ServedTerminal &)> closed);
 
     // From now on `client` sees what is shown: first the screen as it is, then the programs are made to draw again,
-    // because what was shown before the suspend is not known here.
+    // because what was shown before the suspend may not be known here.
     // Whoever was attached before must have been told.
     void attach(Client &client, WindowSize size);
     // `client` sees what is shown from now on, first the screen as it is, at the size that the terminal has. It types

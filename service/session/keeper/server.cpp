@@ -161,6 +161,8 @@ void Server::hear(Client &client, const ClientMessage &message) {
         for (const auto &each : terminals_)
             list.entries.push_back(each->entry());
         client.send(list);
+    } else if (const auto *of = std::get_if<Picture>(&message)) {
+        show_once(client, of->terminal);
     } else if (std::holds_alternative<Detach>(message)) {
         if (terminal != nullptr)
             terminal->leave(client);
@@ -218,6 +220,15 @@ void Server::watch(Client &client, const Watch &request) {
     client.send(Attached{terminal->index()});
     if (!client.gone())
         terminal->watch(client);
+}
+
+void Server::show_once(Client &client, uint32_t index) {
+    const auto found = std::ranges::find(terminals_, index, &ServedTerminal::index);
+    if (found == terminals_.end())
+        return client.end(fmt::format("the session has no terminal pts/{}", index));
+    (*found)->drain();
+    (*found)->refresh(client);
+    client.end("that is the picture");
 }
 
 ServedTerminal *Server::terminal_of(const Client &client) {

@@ -58,6 +58,7 @@ class Server {
     void hear(Client &client, const ClientMessage &message);
     void attach(Client &client, const Attach &request);
     void watch(Client &client, const Watch &request);
+    void show_once(Client &client, uint32_t index);
     // The terminal that a client asks for; nothing: it may not have it, and has been told why.
     ServedTerminal *let_in(Client &client, uint32_t index, ServedTerminal *any);
     void close_terminal(ServedTerminal &terminal, const std::string &why);

@@ -3,10 +3,13 @@
 
 #include "session/keeper/message.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <exception>
+#include <string_view>
+#include <utility>
 
 #include <grp.h>
 #include <sys/epoll.h>
@@ -21,7 +24,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t request_limit = 4096;
+constexpr size_t request_limit = 64U << 10U;
+// In JSON a byte may take six.
+constexpr size_t picture_piece = 8U << 10U;
 
 // In the new process.
 class Host {
@@ -58,10 +63,13 @@ class Host {
 
     void hear(Message message) {
         const auto kind = message.body.value("kind", "");
-        if (kind == "terminal" && message.fd)
+        if (kind == "picture")
+            picture_ += message.body.value("data", "");
+        else if (kind == "terminal" && message.fd)
             (void)server_->add({.index = message.body.value("index", 0U),
                                 .old_index = message.body.value("old_index", 0U),
-                                .fd = std::move(message.fd)});
+                                .fd = std::move(message.fd),
+                                .picture = std::exchange(picture_, {})});
         else if (kind == "open")
             server_->open();
         else if (kind == "ended")
@@ -82,6 +90,7 @@ class Host {
     std::unique_ptr<Server> server_;
     EventSource heard_;
     EventSource turn_;
+    std::string picture_; // of the next terminal
     bool closing_ = false;
 };
 
@@ -139,6 +148,14 @@ Result<TerminalHost> TerminalHost::start(ListeningSocket socket, uid_t owner, gi
 }
 
 Result<> TerminalHost::add(const Master &master) {
+    for (std::string_view rest = master.picture; !rest.empty();) {
+        auto size = std::min(rest.size(), picture_piece);
+        while (size > 1 && size < rest.size() && (static_cast<unsigned char>(rest[size]) & 0xc0U) == 0x80U)
+            --size; // not within a character
+        if (!send_message(channel_, {{"kind", "picture"}, {"data", rest.substr(0, size)}}))
+            break; // told below
+        rest.remove_prefix(size);
+    }
     if (!send_message(channel_, {{"kind", "terminal"}, {"index", master.index}, {"old_index", master.old_index}},
                       master.fd.get()))
         return fail(ECHILD, "terminal pts/{}: the process that serves the terminals has gone", master.index);

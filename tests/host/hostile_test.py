@@ -1,0 +1,189 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A hostile user beside another one: bob takes all that he is given and more, places traps in his home, and says what nobody says;
+ada, at the same time, is served. Everything is real, the engine too."""
+
+import concurrent.futures
+import re
+import subprocess
+import sys
+
+from adas_session import abeyctl, complaint, json_of, sessions_of, wait_until
+from service_test import MANAGER, main_of
+from terminal import Terminal
+
+PLAN = ["both are checkpointed at once", "no more checkpoints than the policy allows", "ada may still have hers", "no more bytes than the policy allows",
+        "no more jobs at a time than a user may have", "ada's job is taken meanwhile", "one job for each session: the others are told",
+        "no more inhibitors than a user may have", "ada gets one", "a name of a megabyte is refused", "a message of a hundred megabytes is none of ours",
+        "a path for a session is refused", "a forged answer of logind's does nothing", "jobs of others are not shown",
+        "a link in the home leads root nowhere", "nor does a link to another's home", "a directory that is his is not trusted with more than his own",
+        "what was there is as it was", "the daemon never died", "no unit has failed"]
+ESCAPES = ["/etc", "/home/ada", "/root"]
+
+
+def checkpoint(host, session, user):
+    return abeyctl(host, "suspend", session, "--keep-running", "--json", user=user)
+
+
+def listed(host):
+    return json_of(abeyctl(host, "list", "--json"))["list"]
+
+
+def clear(host):
+    for one in listed(host):
+        abeyctl(host, "remove", one["id"])
+
+
+def policy(host, text):
+    path = host.path("etc/abeyance/policy.toml")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
+def tree_of(host, folder):
+    """Names, times and sizes of what stands in a directory, where nothing is expected to happen."""
+    return host.run(["find", folder, "-xdev", "-printf", "%p %s %T@ %u %m\\n"]).stdout
+
+
+def amounts(host, checks, ada, bob):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda one: checkpoint(host, *one), [(ada, "ada"), (bob, "bob")]))
+    checks.check("both are checkpointed at once", [0, 0], [one.returncode for one in results], all(one.returncode == 0 for one in results))
+    clear(host)
+    policy(host, "[limits]\ncheckpoints-per-user = 2\n")
+    results = [checkpoint(host, bob, "bob") for _ in range(3)]
+    checks.check("no more checkpoints than the policy allows", "two, then a refusal", [one.returncode for one in results] + [complaint(results[2])],
+                 [one.returncode for one in results] == [0, 0, 1] and "2 checkpoints" in results[2].stderr)
+    checks.check("ada may still have hers", 0, checkpoint(host, ada, "ada").returncode)
+    clear(host)
+    policy(host, "[limits]\nsize-per-user = \"64 KiB\"\n")
+    results = [checkpoint(host, bob, "bob") for _ in range(2)]
+    checks.check("no more bytes than the policy allows", "one, then a refusal", [one.returncode for one in results] + [complaint(results[1])],
+                 [one.returncode for one in results] == [0, 1] and "KiB" in results[1].stderr or "MiB" in results[1].stderr)
+    policy(host, "")
+    clear(host)
+
+
+def jobs(host, checks, ada):
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        flood = [pool.submit(host.run, ["abeyctl", "run", "--detach", "--", "sleep", "1000"], user="bob") for _ in range(12)]
+        hers = checkpoint(host, ada, "ada")
+        results = [one.result() for one in flood]
+    refusals = [one for one in results if one.returncode != 0]
+    checks.check("no more jobs at a time than a user may have", "some refusals, all for that reason", [complaint(one) for one in refusals][:2],
+                 bool(refusals) and all("jobs" in one.stderr for one in refusals))
+    checks.check("ada's job is taken meanwhile", 0, hers.returncode)
+    for session, properties in sessions_of(host, "bob").items():
+        if properties.get("Service") == "abeyance-run":
+            host.run(["loginctl", "terminate-session", session])
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: checkpoint(host, ada, "ada"), range(4)))
+    refusals = [one for one in results if one.returncode != 0]
+    checks.check("one job for each session: the others are told", "at work there", [complaint(one) for one in refusals],
+                 len(refusals) < 4 and all("is at work there" in one.stderr for one in refusals))
+    clear(host)
+
+
+HOLDS = """
+import dbus, sys
+bus = dbus.SystemBus()
+manager = dbus.Interface(bus.get_object('org.abeyance1', '/org/abeyance1'), 'org.abeyance1.Manager')
+held = []
+try:
+    while len(held) < 1000:
+        held.append(manager.Inhibit('', 'bob', 'because'))
+except dbus.DBusException as error:
+    print(len(held), error.get_dbus_name(), flush=True)
+sys.stdin.read()
+"""
+# The bus takes messages of 128 MiB at the most (dbus-daemon(1)), and hangs up on whoever sends more.
+SHOUTS = """
+import dbus, sys
+bus = dbus.SystemBus()
+manager = dbus.Interface(bus.get_object('org.abeyance1', '/org/abeyance1'), 'org.abeyance1.Manager')
+try:
+    manager.SuspendSession('x' * int(sys.argv[1]), dbus.Dictionary(signature='sv'))
+    print('taken')
+except dbus.DBusException as error:
+    print(error.get_dbus_name(), len(str(error)))
+"""
+
+
+def words(host, checks, ada):
+    holder = subprocess.Popen(host.command(["/usr/bin/python3", "-c", HOLDS], user="bob"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                              preexec_fn=host.enter)
+    count, name = (holder.stdout.readline().split() + ["", ""])[:2]
+    checks.check("no more inhibitors than a user may have", "32 org.abeyance1.Error.", f"{count} {name}", count == "32" and name.startswith("org.abeyance1.Error."))
+    taken = host.run(["busctl", "call", *MANAGER, "Inhibit", "sss", ada, "ada", "hers"], user="ada")
+    checks.check("ada gets one", 0, taken.returncode)
+    holder.stdin.close()
+    holder.wait(20)
+    said = host.run(["/usr/bin/python3", "-c", SHOUTS, str(1 << 20)], user="bob").stdout.split()
+    checks.check("a name of a megabyte is refused", "InvalidArgument, in a few words", said,
+                 said[:1] == ["org.abeyance1.Error.InvalidArgument"] and int(said[1]) < 4096)
+    said = host.run(["/usr/bin/python3", "-c", SHOUTS, str(200 << 20)], user="bob")
+    checks.check("a message of a hundred megabytes is none of ours", "not taken", said.stdout, "taken" not in said.stdout)
+    refused = [host.run(["busctl", "call", *MANAGER, "SuspendSession", "sa{sv}", name, "0"], user="bob").returncode
+               for name in ("../1", "/etc", "5001/../x.scope", "5002/..service", "5002/a b.service")]
+    checks.check("a path for a session is refused", [1] * 5, refused)
+    before = len(listed(host))
+    for user in ("bob", "ada"):
+        for member, value in (("PrepareForSleep", "boolean:true"), ("PrepareForShutdown", "boolean:true"), ("SessionNew", "string:1")):
+            host.run(["dbus-send", "--system", "--type=signal", "--dest=org.abeyance1", "/org/freedesktop/login1",
+                      f"org.freedesktop.login1.Manager.{member}", value], user=user)
+    abeyctl(host, "list")  # answered after them
+    checks.check("a forged answer of logind's does nothing", (before, "a(osuss) 0"), (
+        len(listed(host)), host.run(["busctl", "call", *MANAGER, "ListJobs"]).stdout.strip()))
+    slow = subprocess.Popen(host.command(["abeyctl", "suspend", ada, "--keep-running", "--json"], user="ada"), stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL, preexec_fn=host.enter)
+    shown = set()
+    while slow.poll() is None:
+        shown.add(host.run(["busctl", "call", *MANAGER, "ListJobs"], user="bob").stdout.strip())
+    checks.check("jobs of others are not shown", {"a(osuss) 0"}, shown)
+    clear(host)
+
+
+def traps(host, checks, terminal, bob):
+    """Where root writes in a home, bob has links to elsewhere. A file of his that has no name has to be kept somewhere."""
+    policy(host, '[[file]]\npath = "/home/**"\nstrategies = ["copy", "reflink", "embed"]\n[home]\nprovider = "none"\n')
+    before = {folder: tree_of(host, folder) for folder in ESCAPES}
+    terminal.type("cd; head -c 100000 /dev/urandom > big; exec 7<>big; rm big; echo ready\n")
+    terminal.wait_for("^ready$")
+
+    def suspended(trap):
+        host.run(["sh", "-c", f"rm -rf ~/.abeyance; {trap}"], user="bob", check=True)
+        result = checkpoint(host, bob, "bob")
+        resumes = "made" if result.returncode == 0 else complaint(result)
+        clear(host)
+        return resumes
+
+    for name, trap in (("a link in the home leads root nowhere", "ln -s /etc ~/.abeyance"),
+                       ("nor does a link to another's home", "ln -s /home/ada ~/.abeyance"),
+                       ("a directory that is his is not trusted with more than his own",
+                        "mkdir -p ~/.abeyance && ln -s /root ~/.abeyance/snapshots && ln -s /etc ~/.abeyance/displaced && ln -s /etc ~/.abeyance/files")):
+        said = suspended(trap)
+        strange = {folder: tree for folder in ESCAPES if (tree := tree_of(host, folder)) != before[folder]}
+        checks.check(name, "nothing was written there", (said, list(strange)), not strange)
+    host.run(["sh", "-c", "rm -rf ~/.abeyance"], user="bob")
+    terminal.type("exec 7>&-\n")
+    policy(host, "")
+    checks.check("what was there is as it was", before, {folder: tree_of(host, folder) for folder in ESCAPES})
+
+
+def run(host, checks):
+    policy(host, "")
+    with Terminal.login(host, "ada") as hers, Terminal.login(host, "bob") as his:
+        hers.type("PS1='ada$ '\n")
+        his.type("PS1='bob$ '\n")
+        ada, bob = (wait_until(lambda name=name: list(sessions_of(host, name)), "the session")[0] for name in ("ada", "bob"))
+        amounts(host, checks, ada, bob)
+        jobs(host, checks, ada)
+        words(host, checks, ada)
+        traps(host, checks, his, bob)
+    checks.check("the daemon never died", "0", host.run(["systemctl", "show", "--property=NRestarts", "--value", "abeyd"]).stdout.strip())
+    failed = host.run(["systemctl", "list-units", "--state=failed", "--no-legend", "--plain"]).stdout
+    checks.check("no unit has failed", "", "\n".join(re.findall(r"^abey\S+", failed, re.MULTILINE)))
+
+
+if __name__ == "__main__":
+    sys.exit(main_of(__doc__, PLAN, run))
