@@ -138,6 +138,7 @@ engine::PeerChoice Policy::unix_peer(std::string_view name) const {
 const Limits &Policy::limits() const { return rules_->limits; }
 HomeProvider Policy::home_provider() const { return rules_->home_provider; }
 const HomeVerified &Policy::home_verified() const { return rules_->home_verified; }
+const HomeSnapshots &Policy::home_snapshots() const { return rules_->home_snapshots; }
 OnDivergence Policy::on_divergence() const { return rules_->on_divergence; }
 Pids Policy::pids() const { return rules_->pids; }
 OnLogin Policy::resume_on_login() const { return rules_->on_login; }

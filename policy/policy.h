@@ -62,6 +62,15 @@ struct HomeVerified {
     bool operator==(const HomeVerified &) const = default;
 };
 
+// Where provider "btrfs" makes snapshots. "{home}" in both, "{id}" and "{time}" in the name stand for what the provider
+// knows.
+struct HomeSnapshots {
+    std::string directory; // absolute; empty: beside the home
+    std::string name = "{id}";
+    bool snapper = false; // laid out as snapper's
+    bool operator==(const HomeSnapshots &) const = default;
+};
+
 // What becomes at the resume of a file with a lasting name that was written to since the suspend.
 enum class ChangedAction : uint8_t { accept, restore_size, fail };
 
@@ -118,6 +127,7 @@ class Policy {
     [[nodiscard]] const Limits &limits() const;
     [[nodiscard]] HomeProvider home_provider() const;
     [[nodiscard]] const HomeVerified &home_verified() const;
+    [[nodiscard]] const HomeSnapshots &home_snapshots() const;
     [[nodiscard]] OnDivergence on_divergence() const;
     [[nodiscard]] Pids pids() const;
     [[nodiscard]] OnLogin resume_on_login() const;

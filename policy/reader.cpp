@@ -140,7 +140,49 @@ Result<> read_verified_tree(const Reader &reader, const toml::node &value, Rules
     return {};
 }
 
-constexpr std::array<Key<Rules>, 4> home_keys = {{
+constexpr std::array layout_words = {Word{"plain", false}, Word{"snapper", true}};
+
+Result<> read_snapshot_directory(const Reader &reader, const toml::node &value, Rules &rules) {
+    std::string path(TRY(read_string(reader, value)));
+    const bool fine = path.starts_with('/') && path.size() > 1 && path.size() < 3500 && !path.ends_with('/') &&
+                      path.find('\0') == std::string::npos && path.find("//") == std::string::npos &&
+                      (path + "/").find("/../") == std::string::npos && (path + "/").find("/./") == std::string::npos;
+    if (!path.empty() && !fine)
+        return reader.error(value, "expected an absolute path without \".\" and \"..\", or \"\"");
+    rules.home_snapshots.directory = std::move(path);
+    return {};
+}
+
+// A plain file name, whatever is filled in; safe in snapper's XML, too.
+Result<> read_snapshot_name(const Reader &reader, const toml::node &value, Rules &rules) {
+    const std::string_view name = TRY(read_string(reader, value));
+    std::string rest(name);
+    bool unique = false;
+    for (const std::string_view word : {"{id}", "{time}", "{home}"})
+        for (size_t at = rest.find(word); at != std::string::npos; at = rest.find(word)) {
+            unique = unique || word != "{home}";
+            rest.erase(at, word.size());
+        }
+    const auto is_plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               std::string_view("-_.@+").find(c) != std::string_view::npos;
+    };
+    if (!unique || name.starts_with('.') || name.size() > 100 || !std::ranges::all_of(rest, is_plain))
+        return reader.error(value,
+                            "expected a name of letters, digits, \"-_.@+\", {{home}}, {{id}} and {{time}}, with one "
+                            "of the latter two");
+    rules.home_snapshots.name = std::string(name);
+    return {};
+}
+
+constexpr std::array<Key<Rules>, 7> home_keys = {{
+    {"snapshot-directory", read_snapshot_directory},
+    {"snapshot-name", read_snapshot_name},
+    {"snapshot-layout",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.home_snapshots.snapper = TRY(read_word(reader, value, layout_words));
+         return {};
+     }},
     {"provider",
      [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
          rules.home_provider = TRY(read_word(reader, value, provider_words));

@@ -81,6 +81,7 @@ struct Policy::Rules {
     Limits limits;
     HomeProvider home_provider = HomeProvider::automatic;
     HomeVerified home_verified;
+    HomeSnapshots home_snapshots;
     OnDivergence on_divergence = OnDivergence::rollback;
     Pids pids = Pids::automatic;
     OnLogin on_login = OnLogin::automatic;

@@ -3,10 +3,13 @@
 
 #include "snapshot/changes.h"
 #include "snapshot/nested.h"
+#include "snapshot/place.h"
 
 #include <array>
+#include <climits>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -96,6 +99,50 @@ Result<Area> Area::open(const std::string &parent, const std::string &name) {
     return area;
 }
 
+std::string Area::place_of(const std::string &parent, const std::string &id) {
+    auto place = snapshots_path(parent) + "/" + id;
+    auto elsewhere = read_link(place);
+    return elsewhere ? std::move(*elsewhere) : place;
+}
+
+Result<> Area::point(const std::string &id, const std::string &path) const {
+    if (::symlinkat(path.c_str(), snapshots_.get(), id.c_str()) < 0)
+        return fail(errno, "cannot note where the snapshot of checkpoint {} is", id);
+    if (::fsync(snapshots_.get()) < 0)
+        return fail(errno, "cannot write the directory of snapshots to disk");
+    return {};
+}
+
+Result<Fd> Area::open_snapshot(const std::string &id) const {
+    std::string target(PATH_MAX, '\0');
+    const auto length = ::readlinkat(snapshots_.get(), id.c_str(), target.data(), target.size());
+    if (length < 0)
+        return open_directory(snapshots_.get(), id);
+    target.resize(static_cast<size_t>(length));
+    return open_directory(AT_FDCWD, target);
+}
+
+Result<> Area::remove_snapshot(const std::string &parent, const std::string &id,
+                               const std::function<bool(const Subvolume &)> &mine) const {
+    const auto path = place_of(parent, id);
+    if (path == snapshots_path(parent) + "/" + id)
+        return delete_all(snapshots_, id);
+    const std::filesystem::path place = path;
+    const bool not_ours = !is_spot_of(path, id).value_or(true);
+    if (const auto found = open_snapshot(id); found && !not_ours) {
+        if (!is_subvolume(*found) || !mine(TRY(subvolume_of(*found, path))))
+            return fail(ESTALE,
+                        "{} is not the snapshot that checkpoint {} made: remove the link {}/{} to leave it alone", path,
+                        id, snapshots_path(parent), id);
+        const auto directory = TRY(open_directory(AT_FDCWD, place.parent_path()));
+        TRY_IN(delete_all(directory, place.filename()), "{}", place.parent_path().string());
+    }
+    TRY(drop_spot(path, id));
+    if (::unlinkat(snapshots_.get(), id.c_str(), 0) < 0 && errno != ENOENT)
+        return fail(errno, "cannot remove {}/{}", snapshots_path(parent), id);
+    return {};
+}
+
 Result<std::string> Area::displace(const std::string &incoming) const {
     const auto wanted = incoming.substr(incoming.find('_') + 1);
     for (int number = 1;; ++number) { // two in one second
@@ -115,7 +162,7 @@ Result<bool> Area::has_changed_files(const std::string &incoming) const {
     if (::syncfs(copy.get()) < 0)
         return fail(errno, "cannot write the dirty data of {} to disk", incoming);
     for (const auto &name : TRY(names_in(snapshots_))) {
-        const auto snapshot = open_directory(snapshots_.get(), name);
+        const auto snapshot = open_snapshot(name);
         if (!snapshot)
             continue;
         if (const auto found = subvolume_of(*snapshot, name); found && found->uuid == subvolume.parent_uuid)

@@ -2,7 +2,8 @@
 //
 // The directory beside the homes which belongs to the btrfs provider, on the file system of the homes:
 //   .abeyance/lock         held while one of us works here
-//   .abeyance/snapshots/   saved states, read-only, by checkpoint; root's alone: they hold old set-user-id programs
+//   .abeyance/snapshots/   saved states, read-only, by checkpoint; root's alone: they hold old set-user-id programs. A
+//                          symbolic link where the policy wants them elsewhere (place.h)
 //   .abeyance/displaced/   homes put aside, each with its owner's permissions: the owner may fetch things from there
 //   .abeyance/incoming/    roll-backs on their way; empty when none is at work
 // Homes that are saved as copies have such a directory, too: .abeyance-homes (tree.h).
@@ -15,6 +16,7 @@
 
 #include "snapshot/subvolume.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,15 @@ class Area {
     [[nodiscard]] const Fd &snapshots() const { return snapshots_; }
     [[nodiscard]] const Fd &displaced() const { return displaced_; }
     [[nodiscard]] const Fd &incoming() const { return incoming_; }
+
+    // Where the snapshot of a checkpoint is: snapshots/ID itself, or what that names as a symbolic link (place.h).
+    [[nodiscard]] static std::string place_of(const std::string &parent, const std::string &id);
+    // That it is elsewhere; durable.
+    [[nodiscard]] Result<> point(const std::string &id, const std::string &path) const;
+    // The snapshot goes, and all that led to it; none is no error. ESTALE: `path`, where it is elsewhere, has been
+    // taken by something else that `mine` does not know.
+    [[nodiscard]] Result<> remove_snapshot(const std::string &parent, const std::string &id,
+                                           const std::function<bool(const Subvolume &)> &mine) const;
 
     // Finishes or takes back what a killed one left in incoming/.
     [[nodiscard]] Result<> clean() const;
@@ -50,6 +61,7 @@ class Area {
   private:
     Area() = default;
     [[nodiscard]] Result<bool> has_changed_files(const std::string &incoming) const;
+    [[nodiscard]] Result<Fd> open_snapshot(const std::string &id) const;
 
     Fd parent_, lock_, snapshots_, displaced_, incoming_;
 };

@@ -5,6 +5,7 @@
 #include "snapshot/changes.h"
 #include "snapshot/manifest.h"
 #include "snapshot/nested.h"
+#include "snapshot/place.h"
 #include "snapshot/received.h"
 
 #include <algorithm>
@@ -63,11 +64,17 @@ class WritableMeanwhile {
     Fd directory_;
 };
 
+// Records from before snapshots could lie elsewhere name no id.
+std::string id_of(const Saved &saved) {
+    return saved.id.empty() ? std::filesystem::path(saved.place).filename().string() : saved.id;
+}
+
 class Btrfs final : public Provider {
   public:
-    Btrfs(std::string home, StepDone step_done)
+    Btrfs(std::string home, SnapshotPlace place, StepDone step_done)
         : home_(std::move(home)), parent_(std::filesystem::path(home_).parent_path().string()),
-          name_(std::filesystem::path(home_).filename().string()), step_done_(std::move(step_done)) {}
+          name_(std::filesystem::path(home_).filename().string()), place_(std::move(place)),
+          step_done_(std::move(step_done)) {}
 
     Result<> prepare() override;
     Result<Saved> save(const std::string &id) override;
@@ -95,15 +102,14 @@ class Btrfs final : public Provider {
     // The snapshot, verified to be the one that was saved.
     [[nodiscard]] Result<Fd> opened(const Saved &saved) const;
     [[nodiscard]] Result<> exchange(const Area &area, const std::string &incoming) const;
-    [[nodiscard]] std::string snapshot_path(const std::string &id) const {
-        return Area::snapshots_path(parent_) + "/" + id;
-    }
+    [[nodiscard]] Result<Saved> made(const std::string &id, const Live &home, std::vector<Nested> nested) const;
     void done(std::string_view step) const {
         if (step_done_)
             step_done_(step);
     }
 
     std::string home_, parent_, name_;
+    SnapshotPlace place_;
     StepDone step_done_;
 };
 
@@ -134,6 +140,7 @@ Result<Live> Btrfs::live() const {
 Result<Live> Btrfs::savable() const {
     auto home = TRY(live());
     TRY(nested_of(home.directory, home_));
+    TRY(check_place(place_, home.directory, home_));
     return home;
 }
 
@@ -152,15 +159,37 @@ Result<Saved> Btrfs::save(const std::string &id) {
     const auto home = TRY(live());
     const auto area = TRY(Area::open(parent_));
     auto nested = TRY(nested_of(home.directory, home_));
-    TRY_IN(save_all(home.directory, area.snapshots(), id, nested), "home {}", home_);
-    done("snapshot made");
-    const auto made = TRY(open_directory(area.snapshots().get(), id));
-    const auto snapshot = TRY(subvolume_of(made, snapshot_path(id)));
+    if (place_.directory.empty()) {
+        TRY_IN(save_all(home.directory, area.snapshots(), id, nested), "home {}", home_);
+        done("snapshot made");
+        return made(id, home, std::move(nested));
+    }
+    const auto spot = TRY(make_spot(place_, id));
+    const auto save = [&]() -> Result<Saved> {
+        TRY(area.point(id, spot.path));
+        done("place noted");
+        TRY_IN(save_all(home.directory, spot.parent, spot.name, nested), "home {}", home_);
+        done("snapshot made");
+        return made(id, home, std::move(nested));
+    };
+    auto saved = save();
+    if (!saved) {
+        (void)discard(id);
+        (void)drop_spot(spot.path, id); // it may have failed before the place was noted
+    }
+    return saved;
+}
+
+Result<Saved> Btrfs::made(const std::string &id, const Live &home, std::vector<Nested> nested) const {
+    const auto place = Area::place_of(parent_, id);
+    const auto made = TRY(open_directory(AT_FDCWD, place));
+    const auto snapshot = TRY(subvolume_of(made, place));
     return Saved{.provider = "btrfs",
                  .home = home_,
                  .filesystem = home.filesystem,
                  .source = home.subvolume.uuid,
-                 .place = snapshot_path(id),
+                 .place = place,
+                 .id = id,
                  .snapshot = snapshot.uuid,
                  // not that of the source now: others may have written since
                  .generation = snapshot.created,
@@ -170,18 +199,25 @@ Result<Saved> Btrfs::save(const std::string &id) {
 Result<> Btrfs::discard(const std::string &id) {
     TRY(checked_id(id));
     const auto area = TRY(Area::open(parent_));
-    TRY_IN(delete_all(area.snapshots(), id), "{}", Area::snapshots_path(parent_));
+    // A snapshot elsewhere must be one of the home: names there are the administrator's.
+    const auto home = child_subvolume(area.parent(), name_);
+    TRY_IN(area.remove_snapshot(parent_, id,
+                                [&home](const Subvolume &found) { return home && found.parent_uuid == home->uuid; }),
+           "{}", Area::snapshots_path(parent_));
     return {};
 }
 
 Result<Fd> Btrfs::opened(const Saved &saved) const {
-    const auto id = std::filesystem::path(saved.place).filename().string();
+    const auto id = id_of(saved);
     TRY(checked_id(id));
-    if (saved.home != home_ || saved.place != snapshot_path(id))
+    if (saved.home != home_ || saved.place != Area::place_of(parent_, id))
         return fail(EINVAL, "the snapshot {} is not one of home {}", saved.place, home_);
     auto directory = open_directory(AT_FDCWD, saved.place);
     if (!directory && directory.error().code() == ENOENT)
-        return fail(ENOENT, "the snapshot {} is gone: the home cannot be brought back to it", saved.place);
+        return fail(ENOENT,
+                    "the snapshot {} is gone (was it deleted?): the home cannot be brought back to it; resume with "
+                    "--on-divergence=keep when it has not changed since, or remove the checkpoint",
+                    saved.place);
     if (!directory)
         return directory;
     const auto found = TRY(subvolume_of(*directory, saved.place));
@@ -193,12 +229,18 @@ Result<Fd> Btrfs::opened(const Saved &saved) const {
 
 Result<> Btrfs::remove(const Saved &saved) {
     const auto area = TRY(Area::open(parent_));
-    if (const auto directory = opened(saved); !directory) {
-        if (directory.error().code() == ENOENT)
-            return {};
+    const auto directory = opened(saved);
+    // What is elsewhere may have been deleted, and its name given to another: all that is left of it then is the link.
+    const auto usual = Area::snapshots_path(parent_) + "/" + id_of(saved);
+    const bool elsewhere = saved.place != usual;
+    struct stat link {};
+    if (elsewhere && ::lstat(usual.c_str(), &link) != 0 && errno == ENOENT)
+        return {}; // the link is the last to go
+    if (!directory && directory.error().code() != ENOENT && !(elsewhere && directory.error().code() == ESTALE))
         return std::unexpected(directory.error());
-    }
-    return delete_all(area.snapshots(), std::filesystem::path(saved.place).filename().string());
+    TRY(checked_id(id_of(saved)));
+    return area.remove_snapshot(parent_, id_of(saved),
+                                [&saved](const Subvolume &found) { return found.uuid == saved.snapshot; });
 }
 
 Result<> Btrfs::checked_saved(const Live &live, const Saved &saved) const {
@@ -264,7 +306,7 @@ Result<Displaced> Btrfs::roll_back(const Saved &saved) {
     // Only now, under the lock, is it sure to stay what it is.
     const auto home = TRY(live());
     const auto snapshot = TRY(opened(saved));
-    const auto id = std::filesystem::path(saved.place).filename().string();
+    const auto id = id_of(saved);
     const auto wanted = fmt::format("{}-{}-{}", name_, timestamp(), id);
 
     TRY_IN(copy_all(snapshot, area.incoming(), incoming_new, saved.nested), "home {}", home_);
@@ -305,7 +347,7 @@ Result<std::string> Btrfs::copy_out(const Saved &saved) {
     const auto area = TRY(Area::open(parent_));
     TRY_IN(area.clean(), "{}", parent_);
     const auto snapshot = TRY(opened(saved));
-    const auto id = std::filesystem::path(saved.place).filename().string();
+    const auto id = id_of(saved);
     const auto name = fmt::format("{}-private-{}-{}", name_, timestamp(), id);
     TRY_IN(copy_all(snapshot, area.displaced(), name, saved.nested), "home {}", home_);
     return Area::displaced_path(parent_) + "/" + name;
@@ -353,8 +395,8 @@ Result<> Btrfs::undo(const Displaced &displaced) {
 
 } // namespace
 
-std::unique_ptr<Provider> make_btrfs(std::string home, StepDone step_done) {
-    return std::make_unique<Btrfs>(std::move(home), std::move(step_done));
+std::unique_ptr<Provider> make_btrfs(std::string home, SnapshotPlace place, StepDone step_done) {
+    return std::make_unique<Btrfs>(std::move(home), std::move(place), std::move(step_done));
 }
 
 } // namespace abey::snapshot

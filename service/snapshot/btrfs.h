@@ -16,6 +16,6 @@ namespace abey::snapshot {
 using StepDone = std::function<void(std::string_view)>;
 
 // `home` is absolute and free of symlinks.
-std::unique_ptr<Provider> make_btrfs(std::string home, StepDone step_done = {});
+std::unique_ptr<Provider> make_btrfs(std::string home, SnapshotPlace place = {}, StepDone step_done = {});
 
 } // namespace abey::snapshot

@@ -2,6 +2,7 @@
 #include "snapshot/mounted_btrfs.h"
 
 #include "snapshot/area.h"
+#include "snapshot/place.h"
 #include "snapshot/top_level.h"
 
 #include <filesystem>
@@ -66,11 +67,13 @@ Result<std::string> former_name(const std::string &parent, const std::string &mo
 
 class MountedBtrfs final : public Provider {
   public:
-    MountedBtrfs(std::string home, StepDone step_done, std::string shown)
-        : home_(std::move(home)), step_done_(std::move(step_done)), runtime_(std::move(shown)) {}
+    MountedBtrfs(std::string home, SnapshotPlace place, StepDone step_done, std::string shown)
+        : home_(std::move(home)), place_(std::move(place)), step_done_(std::move(step_done)),
+          runtime_(std::move(shown)) {}
 
     Result<> prepare() override {
         TRY(not_mounted_by_id(home_));
+        TRY(place_is_outside());
         return inside([](Provider &home) { return home.prepare(); });
     }
     Result<Saved> save(const std::string &id) override {
@@ -105,6 +108,7 @@ class MountedBtrfs final : public Provider {
     }
     Result<std::string> foretell() override {
         TRY(not_mounted_by_id(home_));
+        TRY(place_is_outside());
         return inside([](Provider &home) { return home.foretell(); });
     }
     [[nodiscard]] std::string view(const Saved &saved) const override { return inner(saved).place; }
@@ -121,6 +125,11 @@ class MountedBtrfs final : public Provider {
     [[nodiscard]] Error told(const Error &error) const;
     [[nodiscard]] Result<> told_of(const Result<> &result) const {
         return result ? Result<>() : std::unexpected(told(result.error()));
+    }
+    // Inside, the home has another path than the one which the policy's directory is compared with here.
+    [[nodiscard]] Result<> place_is_outside() const {
+        const auto directory = TRY(open_directory(AT_FDCWD, home_));
+        return check_place(place_, directory, home_);
     }
     Result<> enter();
     Result<> recover(const std::string &showing);
@@ -160,6 +169,7 @@ class MountedBtrfs final : public Provider {
     }
 
     std::string home_;
+    SnapshotPlace place_;
     StepDone step_done_;
     std::string runtime_;
     std::optional<TopLevel> top_;
@@ -219,7 +229,7 @@ Result<> MountedBtrfs::enter() {
         return fail(ESTALE, "home {} is not the subvolume {} of its file system", home_, mount.root);
     top_.emplace(std::move(top));
     // What an undo takes away is deleted by it at once: nobody may see that by then.
-    provider_ = make_btrfs(inner_, [this](std::string_view step) {
+    provider_ = make_btrfs(inner_, place_, [this](std::string_view step) {
         done(step);
         if (step == "undo exchanged")
             (void)renew(); // undo() does it again, and tells
@@ -297,8 +307,9 @@ Result<> MountedBtrfs::undo(const Displaced &displaced) {
 
 } // namespace
 
-std::unique_ptr<Provider> make_mounted_btrfs(std::string home, StepDone step_done, std::string shown) {
-    return std::make_unique<MountedBtrfs>(std::move(home), std::move(step_done), std::move(shown));
+std::unique_ptr<Provider> make_mounted_btrfs(std::string home, SnapshotPlace place, StepDone step_done,
+                                             std::string shown) {
+    return std::make_unique<MountedBtrfs>(std::move(home), std::move(place), std::move(step_done), std::move(shown));
 }
 
 bool is_whole_file_system(const std::string &home) {

@@ -13,7 +13,7 @@ namespace abey::snapshot {
 inline constexpr const char *mounted_homes = "/run/abeyance/homes";
 
 // `home` is absolute and free of symlinks; `shown` is made when missing.
-std::unique_ptr<Provider> make_mounted_btrfs(std::string home, StepDone step_done = {},
+std::unique_ptr<Provider> make_mounted_btrfs(std::string home, SnapshotPlace place = {}, StepDone step_done = {},
                                              std::string shown = mounted_homes);
 
 // The top level of the file system itself is mounted there: it has no name that could be exchanged.

@@ -5,6 +5,7 @@
 #include "snapshot/btrfs.h"
 #include "snapshot/mounted_btrfs.h"
 #include "snapshot/none.h"
+#include "snapshot/place.h"
 #include "snapshot/subvolume.h"
 #include "snapshot/tree.h"
 
@@ -47,10 +48,10 @@ Result<std::string> best_for(const std::string &home) {
     return has_program("rsync") ? "rsync" : "none";
 }
 
-Result<std::unique_ptr<Provider>> btrfs_for(const std::string &home) {
+Result<std::unique_ptr<Provider>> btrfs_for(const std::string &home, const SnapshotPlace &place = {}) {
     const auto directory = TRY_IN(open_directory(AT_FDCWD, home), "home");
-    return is_btrfs(directory) && is_subvolume(directory) && is_top_of_mount(directory) ? make_mounted_btrfs(home)
-                                                                                        : make_btrfs(home);
+    const bool mounted = is_btrfs(directory) && is_subvolume(directory) && is_top_of_mount(directory);
+    return mounted ? make_mounted_btrfs(home, place) : make_btrfs(home, place);
 }
 
 } // namespace
@@ -63,13 +64,13 @@ Result<> checked_id(const std::string &id) {
 }
 
 Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home,
-                                                const Verified &verified) {
+                                                const Verified &verified, const SnapshotPlace &place) {
     const auto real = TRY(real_path(home));
     auto kind = name;
     if (name == "auto")
         kind = TRY(best_for(real));
     if (kind == "btrfs")
-        return btrfs_for(real);
+        return btrfs_for(real, place_for(place, real));
     if (kind == "none")
         return make_none(real, verified);
     for (const auto tree : {TreeKind::rsync, TreeKind::tar, TreeKind::reflink})

@@ -28,6 +28,7 @@ struct Saved {
     std::string filesystem;     // UUID
     std::string source;         // btrfs: UUID of the subvolume that was saved; copies: inode number of the home
     std::string place;          // absolute path of the snapshot
+    std::string id;             // btrfs: of the checkpoint; empty: the last part of the place
     std::string snapshot;       // btrfs: UUID of the snapshot
     uint64_t generation = 0;    // btrfs: transaction that made the snapshot
     std::vector<Nested> nested; // btrfs: further subvolumes that were saved with it, those above before those below
@@ -110,10 +111,18 @@ struct Verified {
     bool contents = false; // by hashes, too
 };
 
+// Where "btrfs" makes snapshots, as the policy says. In both "{home}" stands for the last part of the home's path, in
+// the name also "{id}" for the checkpoint's id and "{time}" for the time.
+struct SnapshotPlace {
+    std::string directory;     // absolute; empty: .abeyance/snapshots beside the home, and the rest is not asked
+    std::string name = "{id}"; // of the snapshot; for snapper its description
+    bool snapper = false;      // as .snapshots/NUMBER/snapshot with an info.xml
+};
+
 // The provider for a home, by name ("btrfs", "rsync", "tar", "reflink", "none", or "auto": what its file system
 // allows). Symlinks in the home's path are followed here, once.
 Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home,
-                                                const Verified &verified = {});
+                                                const Verified &verified = {}, const SnapshotPlace &place = {});
 
 // Whatever a worker has left that died before what it saved was recorded, whichever the provider was. No home any more:
 // nothing to find, no error.

@@ -31,8 +31,10 @@ uint64_t now() {
 
 Result<std::unique_ptr<snapshot::Provider>> home_provider(const policy::Policy &policy, const std::string &home) {
     const auto &verified = policy.home_verified();
+    const auto &place = policy.home_snapshots();
     return snapshot::make_provider(policy.home_provider_name(), home,
-                                   {.trees = verified.trees, .contents = verified.contents});
+                                   {.trees = verified.trees, .contents = verified.contents},
+                                   {.directory = place.directory, .name = place.name, .snapper = place.snapper});
 }
 
 // What hooks are told of the session, as far as it can be told beforehand.

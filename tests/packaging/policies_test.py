@@ -45,7 +45,8 @@ for name, source in sorted(sources.items()):
 
 homes = {name: said("show", source).get("home", {}) for name, source in sources.items()}
 check("home of default", ("auto", "rollback"), (homes["50-default.toml"].get("provider"), homes["50-default.toml"].get("on-divergence")))
-check("home of paranoid", {"provider": "auto", "verify": ["."], "verify-contents": True, "on-divergence": "fail"},
+check("home of paranoid", {"provider": "auto", "verify": ["."], "verify-contents": True, "snapshot-directory": "",
+                           "snapshot-name": "{id}", "snapshot-layout": "plain", "on-divergence": "fail"},
       homes.get("paranoid.toml"))
 check("home of fast", ("none", "keep"), tuple(homes.get("fast.toml", {}).get(key) for key in ("provider", "on-divergence")))
 strategies = {name: said("test", source, __file__).get("strategies") for name, source in sources.items()}

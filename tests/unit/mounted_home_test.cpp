@@ -65,7 +65,7 @@ class MountedHomeTest : public testing::Test {
                 ::umount2(mount.point.c_str(), MNT_DETACH);
     }
     [[nodiscard]] std::unique_ptr<Provider> make(StepDone done = {}) const {
-        return make_mounted_btrfs(home_, std::move(done), disk_.base() + "/shown");
+        return make_mounted_btrfs(home_, {}, std::move(done), disk_.base() + "/shown");
     }
     void note(const std::string &data) const { put(home_ + "/note", data); }
     [[nodiscard]] std::string note() const { return text_in(home_ + "/note"); }
@@ -212,7 +212,7 @@ TEST_F(MountedHomeTest, AutoTakesItButNotAWholeFileSystem) {
     const auto whole = make_provider("auto", disk_.path());
     ASSERT_TRUE(whole);
     EXPECT_EQ((*whole)->save("two")->provider, "none");
-    const auto prepared = make_mounted_btrfs(disk_.path(), {}, disk_.base() + "/shown")->prepare();
+    const auto prepared = make_mounted_btrfs(disk_.path(), {}, {}, disk_.base() + "/shown")->prepare();
     ASSERT_FALSE(prepared);
     EXPECT_NE(prepared.error().message().find("subvol="), std::string::npos) << prepared.error().message();
 }

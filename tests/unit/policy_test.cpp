@@ -190,6 +190,15 @@ TEST(Policy, KnowsEveryWordOfItsLanguage) {
               (HomeVerified{.trees = {"src", "."}, .contents = true}));
     for (const std::string path : {"/etc", "..", "a/../..", "", "a//b", "a/"})
         EXPECT_FALSE(Policy::parse("[home]\nverify = \"" + path + "\"\n", "test")) << path;
+    EXPECT_EQ(home("").home_snapshots(), HomeSnapshots());
+    EXPECT_EQ(home("snapshot-directory = \"/home/.s/{home}\"\nsnapshot-name = \"{home}@{time}\"\n"
+                   "snapshot-layout = \"snapper\"")
+                  .home_snapshots(),
+              (HomeSnapshots{.directory = "/home/.s/{home}", .name = "{home}@{time}", .snapper = true}));
+    for (const std::string path : {"x", "/", "/a/../b", "/a/", "/a//b"})
+        EXPECT_FALSE(Policy::parse("[home]\nsnapshot-directory = \"" + path + "\"\n", "test")) << path;
+    for (const std::string name : {"", "x", "{home}", ".{id}", "a/{id}", "<{id}>", "{id} x", "{user}{id}"})
+        EXPECT_FALSE(Policy::parse("[home]\nsnapshot-name = \"" + name + "\"\n", "test")) << name;
     EXPECT_EQ(home("on-divergence = \"keep\"").on_divergence(), OnDivergence::keep);
     EXPECT_EQ(home("on-divergence = \"fail\"").on_divergence(), OnDivergence::fail);
     EXPECT_EQ(home("on-divergence = \"rollback\"").on_divergence(), OnDivergence::rollback);
@@ -330,6 +339,7 @@ TEST(Policy, ShippedFileSaysWhatIsBuiltIn) {
     EXPECT_EQ(shipped->limits(), built_in.limits());
     EXPECT_EQ(shipped->area("/x"), built_in.area("/x"));
     EXPECT_EQ(shipped->home_provider(), built_in.home_provider());
+    EXPECT_EQ(shipped->home_snapshots(), built_in.home_snapshots());
     EXPECT_EQ(shipped->on_divergence(), built_in.on_divergence());
     EXPECT_EQ(shipped->pids(), built_in.pids());
     EXPECT_EQ(shipped->resume_on_login(), built_in.resume_on_login());

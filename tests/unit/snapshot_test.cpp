@@ -63,7 +63,7 @@ class BtrfsTest : public testing::Test {
         const auto child = ::fork();
         ASSERT_GE(child, 0);
         if (child == 0) {
-            const auto provider = make_btrfs(home_, [&step](std::string_view done) {
+            const auto provider = make_btrfs(home_, {}, [&step](std::string_view done) {
                 if (done == step)
                     ::kill(::getpid(), SIGKILL);
             });
