@@ -18,6 +18,11 @@ import tempfile
 
 SYSTEMS = ("btrfs", "ext4", "xfs", "tmpfs", "overlay")
 PROGRAMS = ("deleted_files", "files", "odd_files", "open_ways", "file_watches")
+# What a file's name can have become; tests/scenarios/file_matrix.cpp has each with all holders
+WAYS = {"named": "named, unchanged", "renamed": "renamed after opening", "directory renamed": "its directory was renamed",
+        "renamed over": "renamed over: the name belongs to another file", "linked": "own name unlinked, a hard link in another directory",
+        "linked beside": "own name unlinked, a hard link beside it", "deleted": "deleted", "taken": "deleted, and another file has the name",
+        "orphan": "deleted with its directory", "without a name": "made by `O_TMPFILE`"}
 SUBJECTS = {"FileFlags": "Flags", "ChangedFiles": "Changed files", "CutFiles": "Files that were cut", "PinnedFiles": "Pinned copies"}
 MARKS = {"passed": "yes", "failed": "**no**", "skipped": "-"}
 HEAD = """# Files and homes, by file system
@@ -26,6 +31,11 @@ Written by `tests/files_table.py --markdown`. Each line is a test (`tests/unit/`
 *yes*: passed; *-*: the file system has nothing of the kind, or the line is not about it.
 
 Linux {kernel}.
+"""
+MATRIX_NOTE = """
+Each line is 21 files in one program (`scenario-file_matrix`): held by a descriptor, by a mapping without one, by both; by one process, by two that share
+an open file, by two with an open file of their own each; under plain and odd names (a newline, no UTF-8, blanks, 255 bytes). Contents, mode, position, what one holder writes and the others see,
+the path that `/proc` shows, link count, and what has the name now are checked, after a checkpoint and restore, a second one, and a restore of a program that had gone on.
 """
 
 
@@ -51,12 +61,12 @@ def run_unit(build, program):
     return found
 
 
-def run_scenarios(build, system):
+def run_scenarios(build, system, programs=PROGRAMS, way=""):
     """Program -> passed or failed, in all ways in which it was checkpointed."""
     command = [sys.executable, pathlib.Path(__file__).parent / "scenarios/run.py", "--build", build.resolve(), "--tap", "--jobs", "1", "--file-system", system]
     for mode in ("plain", "twice", "killed"):
         command += ["--mode", mode]
-    result = subprocess.run([*command, *PROGRAMS], capture_output=True, text=True, check=False)
+    result = subprocess.run([*command, *programs], capture_output=True, text=True, check=False, env=os.environ | ({"ABEY_MATRIX": way} if way else {}))
     found = {}
     for match in re.finditer(r"^(not ok|ok) \d+ - (\S+)", result.stdout, re.MULTILINE):
         name = match.group(2)
@@ -97,6 +107,12 @@ def main():
         for name, result in run_scenarios(options.build, system).items():
             scenarios.setdefault(f"`scenario-{name}`", {})[system] = result
     text += table("Whole programs", SYSTEMS, scenarios)
+    matrix = {}
+    for system in SYSTEMS:
+        for way, text_of_way in WAYS.items():
+            matrix.setdefault(text_of_way, {})[system] = run_scenarios(options.build, system, ["file_matrix"], way).get("file_matrix", "failed")
+    text += table("What the name has become, by whatever the file is held", SYSTEMS, matrix)
+    text += MATRIX_NOTE
     ways = sorted({parameter for suite, _, parameter in homes if suite == "TreeTest"})
     text += table("Homes that are saved as copies", ways, gather(homes, lambda suite, parameter: parameter if suite == "TreeTest" else None))
     kinds = {"BtrfsTest": "a subvolume", "MountedHomeTest": "a mount point", "NestedTest": "with subvolumes in it"}
@@ -106,7 +122,7 @@ def main():
     else:
         print(text, end="")
     failed = any(result == "failed" for results in (files, homes) for result in results.values())
-    return 1 if failed or any("failed" in row.values() for row in scenarios.values()) else 0
+    return 1 if failed or any("failed" in row.values() for row in [*scenarios.values(), *matrix.values()]) else 0
 
 
 if __name__ == "__main__":
