@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include <systemd/sd-login.h>
@@ -177,6 +178,29 @@ Result<std::vector<CheckpointEntry>> Client::list_checkpoints() {
         entry.path = path;
         entries.push_back(std::move(entry));
     }
+}
+
+Result<> Client::measure(std::vector<CheckpointEntry> &entries) {
+    constexpr const char *member = "MeasureCheckpoints";
+    const auto message = TRY(method(member));
+    const auto reply = TRY(ask(message));
+    const char *text = nullptr;
+    TRY(bus::checked(::sd_bus_message_read(reply.get(), "s", &text), member));
+    const auto document = nlohmann::json::parse(text, nullptr, false);
+    if (!document.is_object() || !document.contains("checkpoints") || !document["checkpoints"].is_array())
+        return fail(0, "{}: the answer is not understood", member);
+    for (const auto &one : document["checkpoints"]) {
+        if (!one.is_object() || !one.contains("id") || !one["id"].is_string())
+            continue;
+        const auto entry = std::ranges::find(entries, one["id"].get<std::string>(), &CheckpointEntry::id);
+        if (entry == entries.end())
+            continue;
+        if (one.contains("exclusive") && one["exclusive"].is_number_unsigned())
+            entry->exclusive = one["exclusive"].get<uint64_t>();
+        if (one.contains("problem") && one["problem"].is_string())
+            entry->problem = one["problem"].get<std::string>();
+    }
+    return {};
 }
 
 Result<std::string> Client::information(const CheckpointEntry &checkpoint) {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,8 @@ struct CheckpointEntry {
     uint64_t size = 0;    // bytes
     std::string state;
     std::string path;
+    std::optional<uint64_t> exclusive; // bytes that the saved home alone holds; measure() finds it out
+    std::string problem;               // why the home could not be brought back; the same
 };
 
 // String and boolean options of a call.
@@ -58,6 +61,8 @@ class Client {
     Result<std::string> explain_session(const std::string &session);
     Result<std::string> diff_checkpoint(const std::string &checkpoint);
     Result<std::vector<CheckpointEntry>> list_checkpoints();
+    // Has it found out what the saved homes hold, and notes it in the entries. Some seconds at most.
+    Result<> measure(std::vector<CheckpointEntry> &entries);
     // What is known of the session in a checkpoint, JSON.
     Result<std::string> information(const CheckpointEntry &checkpoint);
     Result<> remove_checkpoint(const std::string &checkpoint);

@@ -10,7 +10,10 @@ namespace abey::ctl {
 
 Result<int> list(const ListCommand &command) {
     auto client = TRY(Client::connect());
-    const auto entries = TRY(client.list_checkpoints());
+    auto entries = TRY(client.list_checkpoints());
+    // Not worth a failure: the list is there
+    if (!entries.empty())
+        (void)client.measure(entries);
     if (command.json) {
         auto document = nlohmann::json::array();
         for (const auto &entry : entries)
@@ -22,13 +25,17 @@ Result<int> list(const ListCommand &command) {
         fmt::print("No checkpoints.\n");
         return 0;
     }
-    Table table({"CHECKPOINT", "UID", "USER", "SESSION", "CREATED", "SIZE", "STATE"});
+    Table table({"CHECKPOINT", "UID", "USER", "SESSION", "CREATED", "SIZE", "EXCLUSIVE", "STATE"});
     table.align_right(1);
     table.align_right(5);
+    table.align_right(6);
     for (const auto &entry : entries)
         table.add({entry.id, std::to_string(entry.uid), entry.user, entry.session, human_time(entry.created),
-                   human_size(entry.size), entry.state});
+                   human_size(entry.size), entry.exclusive ? human_size(*entry.exclusive) : "-", entry.state});
     fmt::print("{}\n{} checkpoint{} listed.\n", table.text(), entries.size(), entries.size() == 1 ? "" : "s");
+    for (const auto &entry : entries)
+        if (!entry.problem.empty())
+            fmt::print("\n{}: {}\n", entry.id, entry.problem);
     return 0;
 }
 

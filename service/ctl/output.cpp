@@ -11,8 +11,12 @@
 namespace abey::ctl {
 
 nlohmann::json to_json(const CheckpointEntry &entry) {
-    return {{"id", entry.id},           {"uid", entry.uid},   {"user", entry.user},  {"session", entry.session},
-            {"created", entry.created}, {"size", entry.size}, {"state", entry.state}};
+    nlohmann::json document = {{"id", entry.id},           {"uid", entry.uid},         {"user", entry.user},
+                               {"session", entry.session}, {"created", entry.created}, {"size", entry.size},
+                               {"exclusive", nullptr},     {"state", entry.state},     {"problem", entry.problem}};
+    if (entry.exclusive)
+        document["exclusive"] = *entry.exclusive;
+    return document;
 }
 
 nlohmann::json to_json(const capture::Finding &finding) {

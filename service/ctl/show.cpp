@@ -39,7 +39,9 @@ void print_information(const nlohmann::json &object, const std::string &prefix) 
 
 Result<int> show(const ShowCommand &command) {
     auto client = TRY(Client::connect());
-    const auto checkpoint = TRY(client.find_checkpoint(command.checkpoint));
+    std::vector one = {TRY(client.find_checkpoint(command.checkpoint))};
+    (void)client.measure(one);
+    const auto &checkpoint = one.front();
     const auto text = TRY(client.information(checkpoint));
     // What an image says is input like any other
     const auto information = nlohmann::json::parse(text, nullptr, false);
@@ -59,6 +61,10 @@ Result<int> show(const ShowCommand &command) {
     print_line("Session", checkpoint.session);
     print_line("Created", human_age(checkpoint.created, static_cast<uint64_t>(now.count())));
     print_line("Size", human_size(checkpoint.size));
+    if (checkpoint.exclusive)
+        print_line("Exclusive", human_size(*checkpoint.exclusive) + " in the home's snapshot");
+    if (!checkpoint.problem.empty())
+        print_line("Problem", checkpoint.problem);
     if (information.is_object())
         print_information(information, "");
     return 0;

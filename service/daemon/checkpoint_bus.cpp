@@ -31,10 +31,11 @@ struct Property {
     std::string_view name;
     const char *type;
 };
-constexpr std::array properties{Property{"Id", "s"},      Property{"UID", "u"},        Property{"User", "s"},
-                                Property{"Session", "s"}, Property{"Created", "t"},    Property{"Size", "t"},
-                                Property{"State", "s"},   Property{"Pinned", "b"},     Property{"KeptRunning", "b"},
-                                Property{"Trigger", "s"}, Property{"Information", "s"}};
+constexpr std::array properties{Property{"Id", "s"},         Property{"UID", "u"},         Property{"User", "s"},
+                                Property{"Session", "s"},    Property{"Created", "t"},     Property{"Size", "t"},
+                                Property{"Exclusive", "t"},  Property{"Problem", "s"},     Property{"State", "s"},
+                                Property{"Pinned", "b"},     Property{"KeptRunning", "b"}, Property{"Trigger", "s"},
+                                Property{"Information", "s"}};
 
 int append_property(sd_bus_message *reply, const Checkpoint &checkpoint, std::string_view name) {
     const auto text = [&](const std::string &value) {
@@ -49,6 +50,10 @@ int append_property(sd_bus_message *reply, const Checkpoint &checkpoint, std::st
         return text(checkpoint.session);
     if (name == "State")
         return text(checkpoint.state);
+    if (name == "Problem")
+        return text(checkpoint.problem);
+    if (name == "Exclusive")
+        return ::sd_bus_message_append(reply, "t", checkpoint.exclusive);
     if (name == "Trigger")
         return text(checkpoint.trigger);
     if (name == "Information")
@@ -99,7 +104,9 @@ const sd_bus_vtable checkpoint_vtable[] = {
     SD_BUS_PROPERTY("Session", "s", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Created", "t", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Size", "t", get_checkpoint_property, 0, 0),
+    SD_BUS_PROPERTY("Exclusive", "t", get_checkpoint_property, 0, 0),
     SD_BUS_PROPERTY("State", "s", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Problem", "s", get_checkpoint_property, 0, 0),
     SD_BUS_PROPERTY("Pinned", "b", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("KeptRunning", "b", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Trigger", "s", get_checkpoint_property, 0, SD_BUS_VTABLE_PROPERTY_CONST),

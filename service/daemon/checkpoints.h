@@ -18,7 +18,9 @@ struct Checkpoint {
     std::string session;       // logind's id at the suspend
     uint64_t created = 0;      // microseconds since 1970
     uint64_t size = 0;         // bytes on disk
+    uint64_t exclusive = 0;    // bytes of data that the home's snapshot alone holds; UINT64_MAX: not known
     std::string state;         // "waiting", "resumed"
+    std::string problem;       // why the home could not be brought back
     bool kept_running = false; // the session went on after it
     bool pinned = false;
     std::string trigger;     // what asked for it; empty: a person

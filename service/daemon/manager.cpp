@@ -198,6 +198,12 @@ Answer<> Manager::diff(const Permit &permit, const std::string &id, sd_bus_messa
     return start_job(*TRY(make_job(std::move(job), request)));
 }
 
+Answer<> Manager::measure(const Permit &permit, sd_bus_message *request) {
+    job::Job job{.kind = job::Kind::check, .uid = permit.caller, .question = "measure"};
+    TRY(admit(permit.caller, job));
+    return start_job(*TRY(make_job(std::move(job), request)));
+}
+
 Answer<> Manager::remove(const Permit &permit, const std::string &id, sd_bus_message *request) {
     const auto checkpoint = TRY(permitted_checkpoint(permit, id));
     if (checkpoint.pinned)

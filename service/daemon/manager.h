@@ -94,6 +94,8 @@ class Manager {
     Answer<uint32_t> run(const Permit &permit, job::Job wanted);
     Answer<> check(const Permit &permit, const std::string &id, sd_bus_message *request, const char *question = "");
     Answer<> diff(const Permit &permit, const std::string &id, sd_bus_message *request);
+    // Of all checkpoints of the caller's; root's: of everybody's.
+    Answer<> measure(const Permit &permit, sd_bus_message *request);
     Answer<> remove(const Permit &permit, const std::string &id, sd_bus_message *request);
     Answer<> cancel(const Permit &permit, uint32_t number);
     // Suspends of the session (empty: of all the caller's, root: of everybody's) wait for the descriptor to be closed.

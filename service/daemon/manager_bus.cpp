@@ -155,6 +155,19 @@ int on_diff_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *er
     });
 }
 
+int on_measure_checkpoints(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    auto &manager = manager_of(userdata);
+    const auto asked = [&]() -> Answer<> {
+        const auto caller = TRY(caller_of(message));
+        manager.clients().remember(message, caller);
+        manager.authority().ask(
+            message, {"check", {caller, caller}, "checkpoints", {}},
+            [&manager](const Permit &permit, sd_bus_message *request) { return manager.measure(permit, request); });
+        return {};
+    }();
+    return asked ? 1 : set_error(error, asked.error());
+}
+
 int on_check_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
         const auto owner = TRY(manager.owner_of_session(id));
@@ -357,6 +370,8 @@ const sd_bus_vtable manager_vtable[] = {
                             on_explain_session, open),
     SD_BUS_METHOD_WITH_ARGS("DiffCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_RESULT("s", changes),
                             on_diff_checkpoint, open),
+    SD_BUS_METHOD_WITH_ARGS("MeasureCheckpoints", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", measured), on_measure_checkpoints,
+                            open),
     SD_BUS_METHOD_WITH_ARGS("ListCheckpoints", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sussttso)", checkpoints),
                             on_list_checkpoints, open),
     SD_BUS_METHOD_WITH_ARGS("RemoveCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_NO_RESULT, on_remove_checkpoint,

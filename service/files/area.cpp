@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "files/area.h"
 
+#include "files/contents.h"
 #include "files/identity.h"
 
 #include <memory>
@@ -134,6 +135,7 @@ Result<> check_area(const AreaPlace &place) {
         return fail(errno, "cannot ask for the file system's state");
     if ((fs.f_flag & ST_RDONLY) != 0)
         return fail(EROFS, "the file system is mounted read-only");
+    TRY(check_space(place.above, 0));
     auto area = open_private(place.above, place.name);
     if (!area && area.error().code() != ENOENT)
         return std::unexpected(std::move(area).error());

@@ -3,6 +3,7 @@
 
 #include "engine/image/digest.h"
 #include "engine/os/parallel.h"
+#include "engine/os/room.h"
 #include "files/identity.h"
 
 #include <algorithm>
@@ -11,7 +12,6 @@
 
 #include <linux/fs.h>
 #include <sys/ioctl.h>
-#include <sys/statvfs.h>
 #include <sys/xattr.h>
 
 namespace abey::files {
@@ -123,15 +123,7 @@ Result<uint64_t> data_size(const Fd &file) {
     return std::min(static_cast<uint64_t>(stat.st_size), static_cast<uint64_t>(stat.st_blocks) * 512);
 }
 
-Result<> check_space(const Fd &directory, uint64_t bytes) {
-    struct statvfs fs = {};
-    if (::fstatvfs(directory.get(), &fs) != 0)
-        return fail(errno, "cannot ask for the space that is left");
-    uint64_t left = uint64_t{fs.f_bfree} * fs.f_frsize;
-    if (fs.f_blocks != 0 && left < bytes) // tmpfs without a limit says 0 of 0
-        return fail(ENOSPC, "{} bytes are needed and {} are left", bytes, left);
-    return {};
-}
+Result<> check_space(const Fd &directory, uint64_t bytes) { return os::check_room(TRY(os::room_in(directory)), bytes); }
 
 Result<std::vector<std::pair<model::Bytes, model::Bytes>>> read_xattrs(const Fd &file) {
     std::vector<std::pair<model::Bytes, model::Bytes>> found;

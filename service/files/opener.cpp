@@ -275,8 +275,8 @@ class Opener final : public engine::FileOpener {
         if (S_ISREG(inode.mode) && inode.kept.strategy != Strategy::empty) {
             Fd source = TRY(open_source(inode));
             uint64_t bytes = TRY(data_size(source));
-            if (inode.kept.strategy == Strategy::embed || !policy::may_reflink(inode.identity.fs_type))
-                TRY(check_space(directory, bytes));
+            const bool shared = inode.kept.strategy != Strategy::embed && policy::may_reflink(inode.identity.fs_type);
+            TRY(check_space(directory, shared ? 0 : bytes));
         }
         return {};
     }

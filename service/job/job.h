@@ -45,7 +45,8 @@ struct Job {
     std::vector<std::string> environment; // "NAME=value"
     std::string directory;                // where; empty: the home
     uint16_t rows = 0, columns = 0;       // of its terminal; 0: as is usual
-    std::string question; // check: "explain" (of the session), "diff" (of the checkpoint); empty: the findings
+    std::string question; // check: "explain" (of the session), "diff" (of the checkpoint), "measure" (all of the
+                          // user's, root: of all); empty: the findings
 };
 
 struct Outcome {

@@ -21,7 +21,6 @@ namespace {
 
 constexpr size_t uuid_length = 36;
 constexpr int name_attempts = 100;
-constexpr size_t leftover_limit = 10'000;
 
 Result<> only_roots(const Fd &directory, const std::string &path) {
     const auto status = TRY(stat_of(directory));
@@ -57,7 +56,7 @@ std::string timestamp() {
     return text.data();
 }
 
-Result<std::vector<std::string>> names_in(const Fd &directory) {
+Result<std::vector<std::string>> names_in(const Fd &directory, size_t limit) {
     Fd again = TRY(open_directory(directory.get(), "."));
     const std::unique_ptr<DIR, int (*)(DIR *)> stream(::fdopendir(again.get()), ::closedir);
     if (!stream)
@@ -69,8 +68,8 @@ Result<std::vector<std::string>> names_in(const Fd &directory) {
         const std::string name = entry->d_name;
         if (name != "." && name != "..")
             names.push_back(name);
-        if (names.size() > leftover_limit)
-            return fail(EFBIG, "more than {} entries", leftover_limit);
+        if (names.size() > limit)
+            return fail(EFBIG, "more than {} entries", limit);
     }
     if (errno != 0)
         return fail(errno, "cannot list a directory");

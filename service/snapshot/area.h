@@ -66,8 +66,8 @@ class Area {
     Fd parent_, lock_, snapshots_, displaced_, incoming_;
 };
 
-// What a directory holds, in no order.
-Result<std::vector<std::string>> names_in(const Fd &directory);
+// What a directory holds, in no order. EFBIG: more than `limit`.
+Result<std::vector<std::string>> names_in(const Fd &directory, size_t limit = 10'000);
 
 // "20261123-101502", UTC: names in displaced/ sort by time.
 std::string timestamp();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/btrfs.h"
 
+#include "engine/os/room.h"
 #include "snapshot/area.h"
 #include "snapshot/changes.h"
 #include "snapshot/manifest.h"
@@ -86,6 +87,7 @@ class Btrfs final : public Provider {
     Result<> undo(const Displaced &displaced) override;
     Result<std::vector<Change>> changes(const Saved &saved, size_t limit) override;
     Result<std::string> copy_out(const Saved &saved) override;
+    Result<std::optional<uint64_t>> exclusive(const Saved &saved, MeasureUntil until) override;
     Result<> drop_copy(const std::string &place) override;
     Result<engine::FormerFiles> former_files(const Saved &saved) override {
         return saved.list.empty() ? engine::FormerFiles() : former_files_of(TRY(list_of(saved)));
@@ -141,6 +143,10 @@ Result<Live> Btrfs::savable() const {
     auto home = TRY(live());
     TRY(nested_of(home.directory, home_));
     TRY(check_place(place_, home.directory, home_));
+    // The home may be at its own limit: a snapshot is charged to where it is named.
+    const auto parent = TRY(open_directory(AT_FDCWD, parent_));
+    const auto room = TRY(os::room_in(parent));
+    TRY_IN(os::check_room(room, 0), "no snapshot of home {} can be made beside it", home_);
     return home;
 }
 
@@ -284,6 +290,38 @@ Result<std::vector<Change>> Btrfs::changes(const Saved &saved, size_t limit) {
     const auto then = TRY(Manifest::of(snapshot, saved.place));
     const auto now = TRY(Manifest::of(home.directory, home_));
     return differences(then, now, Match::copy, limit);
+}
+
+Result<std::optional<uint64_t>> Btrfs::exclusive(const Saved &saved, MeasureUntil until) {
+    const auto snapshot = TRY(opened(saved));
+    const auto home = live(); // what lies there may be no subvolume any more: then all is looked at
+    const auto root = home ? TRY(duplicate(home->directory)) : Fd();
+    uint64_t sum = 0;
+    const auto add = [&](const Fd &now, const Fd &then, const std::string &source) -> Result<bool> {
+        const auto kept = TRY(subvolume_of(then, saved.place));
+        uint64_t since = 0;
+        bool related = false;
+        if (now && is_subvolume(now)) {
+            const auto found = TRY(subvolume_of(now, home_));
+            related = found.uuid == source || found.parent_uuid == kept.uuid;
+            since = found.uuid == source ? kept.created : found.created;
+        }
+        const Fd none;
+        const auto size = TRY(exclusive_data(related ? now : none, then, since, until));
+        sum += size.value_or(0);
+        return size.has_value();
+    };
+    if (!TRY_IN(add(root, snapshot, saved.source), "home {}", home_))
+        return std::optional<uint64_t>();
+    for (const auto &one : saved.nested) {
+        const auto then = TRY(open_below(snapshot, one.path));
+        Fd now;
+        if (root)
+            now = open_below(root, one.path).value_or(Fd());
+        if (!TRY_IN(add(now, then, one.source), "home {}", home_))
+            return std::optional<uint64_t>();
+    }
+    return std::optional(sum);
 }
 
 Result<> Btrfs::check(const Saved &saved) {

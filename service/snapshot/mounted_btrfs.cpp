@@ -111,6 +111,9 @@ class MountedBtrfs final : public Provider {
         TRY(place_is_outside());
         return inside([](Provider &home) { return home.foretell(); });
     }
+    Result<std::optional<uint64_t>> exclusive(const Saved &saved, MeasureUntil until) override {
+        return inside([&](Provider &home) { return home.exclusive(inner(saved), until); });
+    }
     [[nodiscard]] std::string view(const Saved &saved) const override { return inner(saved).place; }
 
   private:

@@ -7,22 +7,8 @@
 #include <map>
 #include <ranges>
 
-#include <linux/openat2.h>
-#include <sys/syscall.h>
-
 namespace abey::snapshot {
 namespace {
-
-// A directory of the tree below `top`, never out of it.
-Result<Fd> open_below(const Fd &top, const std::string &path) {
-    open_how how{};
-    how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-    const auto fd = ::syscall(SYS_openat2, top.get(), path.c_str(), &how, sizeof how);
-    if (fd < 0)
-        return fail(errno, "cannot open the subvolume {}", path);
-    return Fd(static_cast<int>(fd));
-}
 
 struct Split {
     std::string directory, name;

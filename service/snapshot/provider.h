@@ -6,9 +6,11 @@
 #include "engine/files.h"
 #include "engine/os/result.h"
 #include "snapshot/change.h"
+#include "snapshot/exclusive.h"
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -91,6 +93,11 @@ class Provider {
     // Preflight: one line about what save() means for the time in which the session stands still; empty: next to
     // nothing. Touches nothing.
     virtual Result<std::string> foretell() { return std::string(); }
+
+    // Bytes of data on disk that the saved state alone holds; nothing: not known, or not before `until`.
+    virtual Result<std::optional<uint64_t>> exclusive(const Saved & /*saved*/, MeasureUntil /*until*/) {
+        return std::optional<uint64_t>();
+    }
 
     virtual void on_progress(CopyProgress progress) { progress_ = std::move(progress); }
 

@@ -10,7 +10,9 @@
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 
 namespace abey::snapshot {
@@ -35,6 +37,16 @@ std::string text_of(std::span<const uint8_t, BTRFS_UUID_SIZE> uuid) {
 
 Result<Fd> open_directory(int parent, const std::string &path) {
     return open_at(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+Result<Fd> open_below(const Fd &top, const std::string &path, int flags) {
+    open_how how{};
+    how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+    const auto fd = ::syscall(SYS_openat2, top.get(), path.empty() ? "." : path.c_str(), &how, sizeof how);
+    if (fd < 0)
+        return fail(errno, "cannot open {}, in a subvolume", path);
+    return Fd(static_cast<int>(fd));
 }
 
 bool is_btrfs(const Fd &file) {

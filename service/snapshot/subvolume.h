@@ -21,6 +21,8 @@ struct Subvolume {
 
 // Opens a directory without following a symlink in its last part.
 Result<Fd> open_directory(int parent, const std::string &path);
+// Something of the tree below `top`, never out of it and through no symlink; a directory, unless `flags` say otherwise.
+Result<Fd> open_below(const Fd &top, const std::string &path, int flags = O_RDONLY | O_DIRECTORY);
 
 // `path` is for messages. EINVAL: not the top of a subvolume.
 Result<Subvolume> subvolume_of(const Fd &directory, const std::string &path);

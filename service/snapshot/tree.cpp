@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/tree.h"
 
+#include "engine/os/room.h"
 #include "snapshot/received.h"
 #include "snapshot/tree_states.h"
 
@@ -65,9 +66,15 @@ class TreeHome final : public Provider {
     Result<std::string> foretell() override;
 
   private:
+    // What a copy needs.
+    struct Wanted {
+        uint64_t bytes = 0;   // on disk
+        uint64_t charged = 0; // to the user's quota, which does not know of shared data
+        uint64_t files = 0;   // the same
+    };
     [[nodiscard]] Result<Fd> live() const;
     [[nodiscard]] Result<Manifest> looked_at(const Fd &home) const;
-    [[nodiscard]] Result<> check_room(const Fd &home, uint64_t bytes) const;
+    [[nodiscard]] Result<> check_room(const Fd &home, const Wanted &wanted) const;
     [[nodiscard]] Result<> verify(const std::string &tree, const Manifest &wanted) const;
     [[nodiscard]] Result<Manifest> manifest_of(const Saved &saved) const;
     [[nodiscard]] Result<> clean(const Area &area) const;
@@ -121,16 +128,26 @@ Result<Manifest> TreeHome::looked_at(const Fd &home) const {
     return manifest;
 }
 
-Result<> TreeHome::check_room(const Fd &home, uint64_t bytes) const {
-    struct statvfs status {};
-    if (::fstatvfs(home.get(), &status) < 0)
-        return fail(errno, "cannot look at the file system of {}", home_);
-    const uint64_t free = static_cast<uint64_t>(status.f_bfree) * status.f_frsize;
-    if (bytes > free)
-        return fail(ENOSPC,
-                    "a copy of home {} by {} takes about {} MiB, and its file system has {} MiB left: make room, or "
+Result<> TreeHome::check_room(const Fd &home, const Wanted &wanted) const {
+    const auto parent = TRY(open_directory(AT_FDCWD, parent_));
+    const auto room = TRY(os::room_in(parent));
+    // The copy is the user's, too. Root could make it all the same, and nobody could write to that home any more.
+    const auto quota = os::room_of_user(home, TRY(stat_of(home)).st_uid);
+    if (const auto fits = os::check_room(quota, wanted.charged); !fits)
+        return fail(fits.error().code(),
+                    "a copy of home {} by {} has about {} MiB of the user's own, and {} has {} MiB left: raise it, or "
                     "choose [home] provider = \"none\" in the policy",
-                    home_, name_of(kind_), bytes >> 20U, free >> 20U);
+                    home_, name_of(kind_), wanted.charged >> 20U, quota.bound, quota.bytes >> 20U);
+    if (wanted.files > quota.files)
+        return fail(EDQUOT,
+                    "a copy of home {} by {} takes {} files, and {} has {} left: raise it, or choose [home] provider = "
+                    "\"none\" in the policy",
+                    home_, name_of(kind_), wanted.files, quota.bound, quota.files);
+    if (const auto fits = os::check_room(room, wanted.bytes); !fits)
+        return fail(fits.error().code(),
+                    "a copy of home {} by {} takes about {} MiB, and {} has {} MiB left: make room, or choose [home] "
+                    "provider = \"none\" in the policy",
+                    home_, name_of(kind_), wanted.bytes >> 20U, room.bound, room.bytes >> 20U);
     return {};
 }
 
@@ -160,15 +177,18 @@ Result<> TreeHome::prepare() {
     }
     auto now = TRY(looked_at(home));
     const auto last = last_state(states_path(parent_), name_, name_of(kind_));
-    if (kind_ != TreeKind::reflink) {
-        uint64_t bytes = now.entries.size() * entry_cost;
-        for (const Entry &entry : now.entries) {
-            const auto *before = last ? last->manifest.find(entry.path) : nullptr;
-            if (before == nullptr || before->mtime != entry.mtime || before->size != entry.size)
-                bytes += entry.blocks * 512;
-        }
-        TRY(check_room(home, bytes));
+    Wanted wanted{.bytes = now.entries.size() * entry_cost};
+    for (const Entry &entry : now.entries) {
+        const auto *before = last && kind_ != TreeKind::reflink ? last->manifest.find(entry.path) : nullptr;
+        const bool copied = before == nullptr || before->mtime != entry.mtime || before->size != entry.size;
+        const uint64_t bytes = copied ? entry.blocks * 512 : 0;
+        wanted.bytes += kind_ == TreeKind::reflink ? 0 : bytes;
+        if (kind_ == TreeKind::tar)
+            continue; // archives are root's
+        wanted.charged += bytes;
+        wanted.files += copied || S_ISDIR(entry.mode) ? 1 : 0;
     }
+    TRY(check_room(home, wanted));
     const TreeState state{.place = last ? last->place : "", .manifest = last ? &last->manifest : nullptr};
     const auto saved =
         save_tree(kind_, home_, now, passing_->path(), last ? &state : nullptr, [&](int percent) { tell(percent); });
@@ -293,7 +313,9 @@ Result<> TreeHome::check(const Saved &saved) {
     if (!fs::exists(copy, error))
         return fail(ENOENT, "{} is gone: the home cannot be brought back to it", copy);
     const bool shares = kind_ != TreeKind::tar && can_reflink(home_);
-    return check_room(home, then.entries.size() * entry_cost + (shares ? 0 : then.bytes()));
+    return check_room(home, {.bytes = then.entries.size() * entry_cost + (shares ? 0 : then.bytes()),
+                             .charged = then.bytes(),
+                             .files = then.entries.size()});
 }
 
 Result<> TreeHome::exchange(const Area &area, const std::string &incoming) const {

@@ -40,6 +40,9 @@ class RecordedHome : public snapshot::Provider {
     }
     [[nodiscard]] std::string view(const snapshot::Saved &saved) const override { return provider_->view(saved); }
     Result<std::string> foretell() override { return provider_->foretell(); }
+    Result<std::optional<uint64_t>> exclusive(const snapshot::Saved &saved, snapshot::MeasureUntil until) override {
+        return provider_->exclusive(saved, until);
+    }
     void on_progress(snapshot::CopyProgress progress) override { provider_->on_progress(std::move(progress)); }
 
   private:

@@ -147,4 +147,20 @@ Result<std::map<std::string, uint64_t>> figures_from_json(std::string_view text)
     return parsed(text, [](const nlohmann::json &json) { return json.get<std::map<std::string, uint64_t>>(); });
 }
 
+std::string to_json(const Measured &measured) {
+    nlohmann::json json = {{"problem", measured.problem}};
+    if (measured.exclusive)
+        json["exclusive"] = *measured.exclusive;
+    return dump(json);
+}
+
+Result<Measured> measured_from_json(std::string_view text) {
+    return parsed(text, [](const nlohmann::json &json) {
+        Measured measured{.exclusive = {}, .problem = json.value("problem", "")};
+        if (json.contains("exclusive"))
+            measured.exclusive = json.at("exclusive").get<uint64_t>();
+        return measured;
+    });
+}
+
 } // namespace abey::store

@@ -33,5 +33,7 @@ std::string to_json(const std::map<uint32_t, std::string> &pictures);
 Result<std::map<uint32_t, std::string>> pictures_from_json(std::string_view text);
 std::string to_json(const std::map<std::string, uint64_t> &figures);
 Result<std::map<std::string, uint64_t>> figures_from_json(std::string_view text);
+std::string to_json(const Measured &measured);
+Result<Measured> measured_from_json(std::string_view text);
 
 } // namespace abey::store

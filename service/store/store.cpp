@@ -184,6 +184,11 @@ Result<std::map<uint32_t, std::string>> Store::pictures(const std::string &id) c
     return TRY_IN(pictures_from_json(*text), "{}", path);
 }
 
+Result<> Store::record_measured(const std::string &id, const Measured &measured) const {
+    TRY(checked_id(id));
+    return write_record(directory(id), "measured.json", to_json(measured));
+}
+
 Result<> Store::mark_resumed(const std::string &id) const {
     TRY(checked_id(id));
     const auto place = directory(id);
@@ -220,6 +225,9 @@ Result<Checkpoint> Store::find(const std::string &id) const {
     }
     using Figures = std::map<std::string, uint64_t>;
     checkpoint.figures = TRY(read_record(place + "/report.json", figures_from_json)).value_or(Figures());
+    // Half written by a power loss: as if it were not there
+    if (auto measured = read_record(place + "/measured.json", measured_from_json); measured)
+        checkpoint.measured = std::move(*measured).value_or(Measured());
     checkpoint.pinned = exists(place + "/pinned");
     checkpoint.state = place != directory(id)               ? State::removing
                        : !exists(place + "/image/manifest") ? State::incomplete

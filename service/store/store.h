@@ -6,6 +6,7 @@
 //   ID/image/          the engine's image; its manifest is written last of all
 //   ID/displaced.json  where a resume has put the home that it displaced
 //   ID/report.json     the figures of the suspend; may be missing
+//   ID/measured.json   what was last found out about its home; may be missing
 //   ID/resumed         it was resumed and does not wait any more
 //   ID/pinned          neither retention nor a request removes it
 //   .removing-ID/      on its way out
@@ -55,6 +56,12 @@ enum class State : uint8_t {
 };
 std::string_view name_of(State state);
 
+// Found out from time to time, not at each look.
+struct Measured {
+    std::optional<uint64_t> exclusive; // bytes of data that the saved home alone holds
+    std::string problem;               // why the home could not be brought back; empty: nothing is known against it
+};
+
 struct Checkpoint {
     About about;
     State state = State::incomplete;
@@ -62,6 +69,7 @@ struct Checkpoint {
     std::optional<snapshot::Displaced> displaced;
     std::string displaced_by;                // the attempt
     std::map<std::string, uint64_t> figures; // of the suspend
+    Measured measured;
     bool pinned = false;
 };
 
@@ -103,6 +111,8 @@ class Store {
     [[nodiscard]] Result<> record_pictures(const std::string &id,
                                            const std::map<uint32_t, std::string> &pictures) const;
     [[nodiscard]] Result<std::map<uint32_t, std::string>> pictures(const std::string &id) const;
+    // Not durable: it can be found out again.
+    [[nodiscard]] Result<> record_measured(const std::string &id, const Measured &measured) const;
     [[nodiscard]] Result<> mark_resumed(const std::string &id) const;
     // Both ways harmless when it is so already.
     [[nodiscard]] Result<> set_pinned(const std::string &id, bool pinned) const;

@@ -7,9 +7,11 @@
 #include "store/store.h"
 
 #include <array>
+#include <chrono>
 
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace abey::worker {
 namespace {
@@ -62,6 +64,29 @@ nlohmann::json to_json(const files::Explanation &one) {
     return json;
 }
 
+store::Measured measure(const snapshot::Saved &saved, const store::Measured &before, snapshot::MeasureUntil until) {
+    store::Measured measured;
+    const auto provider = snapshot::make_provider(saved.provider, saved.home);
+    if (!provider)
+        return {.exclusive = before.exclusive, .problem = provider.error().message()};
+    // A check of copies would read them
+    if (saved.provider == "btrfs") {
+        if (const auto checked = (*provider)->check(saved); !checked)
+            measured.problem = checked.error().message();
+    } else if (const auto place = (*provider)->view(saved);
+               saved.provider != "none" && ::access(place.c_str(), F_OK) != 0) {
+        measured.problem = fail(errno, "the saved home {}", place).error().message();
+    }
+    if (!measured.problem.empty())
+        return measured;
+    // When the time does not suffice, or something fails under way, what was found out earlier is the best that is
+    // known
+    measured.exclusive = before.exclusive;
+    if (const auto size = (*provider)->exclusive(saved, until); size && *size)
+        measured.exclusive = *size;
+    return measured;
+}
+
 } // namespace
 
 Result<job::Outcome> explain(const job::Job &job, const suspend::Request &request) {
@@ -98,6 +123,25 @@ Result<job::Outcome> diff(const job::Job &job) {
                                    {"provider", checkpoint.home->provider},
                                    {"changes", std::move(list)},
                                    {"truncated", truncated}};
+    return job::Outcome{.ok = true, .answer = dump(answer)};
+}
+
+Result<job::Outcome> measure(const job::Job &job) {
+    constexpr auto allowed = std::chrono::seconds(3); // somebody waits for the list
+    const auto until = std::chrono::steady_clock::now() + allowed;
+    const store::Store store;
+    auto list = nlohmann::json::array();
+    for (const auto &one : TRY(store.list()).checkpoints) {
+        if ((job.uid != 0 && one.about.uid != job.uid) || one.state != store::State::waiting || !one.home)
+            continue;
+        const auto measured = measure(*one.home, one.measured, until);
+        nlohmann::json entry = {{"id", one.about.id}, {"problem", bus::printable(measured.problem)}};
+        if (measured.exclusive)
+            entry["exclusive"] = *measured.exclusive;
+        list.push_back(std::move(entry));
+        (void)store.record_measured(one.about.id, measured); // it may be gone by now
+    }
+    const nlohmann::json answer = {{"checkpoints", std::move(list)}};
     return job::Outcome{.ok = true, .answer = dump(answer)};
 }
 

@@ -189,6 +189,8 @@ Result<job::Outcome> suspend(const job::Job &job) {
 Result<job::Outcome> check(const job::Job &job) {
     if (job.question == "diff")
         return diff(job);
+    if (job.question == "measure")
+        return measure(job);
     const auto logind = TRY(session::Logind::connect());
     const auto target = TRY(find_target(logind, job));
     const auto policy = TRY(policy_for(target));

@@ -182,6 +182,7 @@ TEST_F(StoreTest, ListsByTimeAndLeavesOutWhatItCannotRead) {
 
 TEST_F(StoreTest, FiguresAndSize) {
     ASSERT_TRUE(store().begin(about("a")));
+    ASSERT_TRUE(store().record_measured("a", {.exclusive = 5, .problem = "gone"}));
     ASSERT_TRUE(store().record_figures("a", {{"frozen_time", 12}}));
     EXPECT_EQ(store().find("a").value().figures.at("frozen_time"), 12U);
     const auto before = store().size_of("a").value();

@@ -70,6 +70,24 @@ TEST_F(Files, PlansForSeveralFilesMustFitTogether) {
     ASSERT_EQ(::umount2(images_.c_str(), MNT_DETACH), 0);
 }
 
+// Nothing can be named in a subvolume whose quota group is full, not even a clone that takes no space.
+TEST_F(Files, AFullQuotaGroupIsKnownBeforehand) {
+    NEED_DISK("btrfs");
+    Fd fd = make_file(home_ + "/data", std::string(100'000, 'x'));
+    fs::remove(home_ + "/data");
+    const policy::Policy policy = rules("\"reflink\", \"embed\"");
+    const auto planned = [&] {
+        auto keep = keeper(policy);
+        return must(keep->plan(identified(*keep, fd), fd, use));
+    };
+    EXPECT_EQ(planned(), Strategy::reflink);
+    ASSERT_TRUE(test::run({"btrfs", "quota", "enable", disk_->path()}) &&
+                test::run({"btrfs", "quota", "rescan", "-w", disk_->path()}) &&
+                test::run({"btrfs", "qgroup", "limit", "16K", disk_->path()}) &&
+                test::run({"btrfs", "filesystem", "sync", disk_->path()}));
+    EXPECT_EQ(planned(), Strategy::embed);
+}
+
 TEST_F(Files, ReflinkTakesFilesThatAreNotCopiedOnWrite) {
     NEED_DISK("btrfs");
     make_file(home_ + "/nocow", "");
