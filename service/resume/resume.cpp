@@ -236,8 +236,9 @@ Result<> rebuild_tree(image::Outline &outline, const image::Reader &image, engin
 
     for (const model::Task &task : tree.tasks)
         for (size_t i = 0; i < task.threads.size(); ++i)
-            TRY_IN(cgroups.place_in_named(task.threads[i], family.of(task).threads().at(i).tid()), "process {} ({})",
-                   task.pid, task.comm);
+            if (!task.threads[i].ended)
+                TRY_IN(cgroups.place_thread(task.threads[i], family.of(task).threads().at(i).tid()), "process {} ({})",
+                       task.pid, task.comm);
 
     tell("confirm", 90);
     report.roots = family.roots();

@@ -6,6 +6,7 @@
 #include "engine/capture/landlock.h"
 #include "engine/capture/mounts.h"
 #include "engine/capture/shared_memory.h"
+#include "engine/capture/sleeping.h"
 #include "engine/capture/tcp_connection.h"
 #include "engine/capture/tree.h"
 #include "engine/image/image.h"
@@ -97,7 +98,7 @@ void ask_policy(capture::Context &context, const policy::Policy &policy) {
 void refuse_private_home(const Request &request, capture::Context &context, const os::ProcStat &first) {
     if (request.home == nullptr)
         return;
-    if (const std::string place = capture::differing_mount(context, first.pid); !place.empty())
+    if (const std::string place = capture::differing_mount(context, first.door); !place.empty())
         context.findings.push_back(
             {.pid = first.pid,
              .comm = first.comm,
@@ -205,11 +206,13 @@ Result<Report> run(const Request &request) {
         TRY(request.home->prepare());
     }
     capture::Witnesses witnesses;
+    capture::Sleepers sleepers;
     for (const os::ProcStat &process : TRY(capture::list(target_of(request)))) {
-        files::write_back(process.pid);
-        files->look_ahead(process.pid);
-        if (const auto status = os::read_status(process.pid)) // takes its time, which they need not stand still for
-            (void)witnesses.for_task(process.pid, status->uids[0], status->gids[0]);
+        files::write_back(process.door);
+        files->look_ahead(process.door);
+        sleepers.look_ahead(process.door);
+        if (const auto status = os::read_status(process.door)) // takes its time, which they need not stand still for
+            (void)witnesses.for_task(process.door, status->uids[0], status->gids[0]);
     }
     model::Tree tree;
     tree.machine = TRY(engine::this_machine());
@@ -223,6 +226,7 @@ Result<Report> run(const Request &request) {
     tell("capture", 10);
     capture::Context context(tree, *files, false);
     context.state<capture::Witnesses>() = std::move(witnesses);
+    context.state<capture::Sleepers>() = std::move(sleepers);
     ask_policy(context, *request.policy);
     if (request.keep_running)
         context.peers = kept_by_themselves(std::move(context.peers));

@@ -126,7 +126,8 @@ def restore(engine, images, pids, fds):
     time.sleep(0.2)
     reap()
     if processes() != pids:
-        raise Failed(f"processes after the restore: expected {sorted(pids)}, found {sorted(processes())}")
+        raise Failed(f"processes after the restore: expected {sorted(pids)}, found {sorted(processes())} "
+                     f"{result_of(images.parent)}".rstrip())
     if descriptors() != fds:
         raise Failed(f"descriptors (pid, number) after the restore: missing {sorted(fds - descriptors())}, "
                      f"too many {sorted(descriptors() - fds)}")
@@ -171,6 +172,7 @@ def run_case(mode, program, directory, engine):
         checkpoint(engine, pid, directory / "images")
         if mode == "plain":  # what outlives processes is gone as after a reboot; the IPC namespace is the case's own
             subprocess.run(["ipcrm", "--all"], check=True)
+            remove_cgroups(directory.name)
         restore(engine, directory / "images", pids, fds)
     if mode == "twice":
         checkpoint(engine, pid, directory / "images-2")

@@ -183,11 +183,12 @@ TEST(Fields, AllGoThroughTheImage) {
     expect_to_go_through<pb::Terminal>(model::Terminal(), "Terminal");
     expect_to_go_through<pb::SemaphoreSet>(model::SemaphoreSet(), "SemaphoreSet");
     expect_to_go_through<pb::IpcQueue>(model::IpcQueue(), "IpcQueue");
+    expect_to_go_through<pb::Cgroup>(model::Cgroup(), "Cgroup");
     expect_to_go_through<pb::Namespace>(model::Namespace(), "Namespace");
     expect_to_go_through<pb::FileSystem>(model::FileSystem(), "FileSystem");
     expect_each_payload(std::make_index_sequence<std::variant_size_v<model::Payload> - 1>());
     // With its open files' payloads these are all that a tree has, and the number of its last object.
-    static_assert(fields_of<model::Tree>() == 18, "a new kind of object: add it above");
+    static_assert(fields_of<model::Tree>() == 19, "a new kind of object: add it above");
 }
 
 } // namespace

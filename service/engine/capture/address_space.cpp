@@ -30,8 +30,8 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
     model::AddressSpace space;
     space.layout = {stat.start_code,  stat.end_code,  stat.start_data, stat.end_data,  stat.start_brk, stat.start_brk,
                     stat.start_stack, stat.arg_start, stat.arg_end,    stat.env_start, stat.env_end,   {}};
-    space.layout.auxv = TRY(os::read_proc(process.pid, "auxv"));
-    space.executable = TRY(capture_link(context, process.pid, stat.comm, "exe", O_RDONLY));
+    space.layout.auxv = TRY(os::read_proc(stat.door, "auxv"));
+    space.executable = TRY(capture_link(context, stat.door, stat.comm, "exe", O_RDONLY));
     for (const os::ProcMapping &seen : mappings) {
         if (seen.name == "[vsyscall]") // the same in every address space
             continue;
@@ -59,7 +59,7 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
             mapping.file_offset = 0;
         } else if (is_request_ring(seen)) {
             mapping.kind = model::MappingKind::request_ring;
-            space.rings.push_back(TRY_IN(capture_request_ring(context, process.pid, seen),
+            space.rings.push_back(TRY_IN(capture_request_ring(context, stat.door, seen),
                                          "process {} ({}), mapping {:x}-{:x}", process.pid, stat.comm, seen.start,
                                          seen.end));
         } else if (seen.inode == 0 && is_stack_or_heap(seen.name)) {
@@ -75,7 +75,7 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
             mapping.kind = model::MappingKind::file;
             // VM_MAYWRITE of a shared mapping tells that its file was opened for writing
             const bool writable = mapping.shared && seen.has_flag("mw");
-            mapping.file = TRY(capture_mapped_file(context, process.pid, stat.comm, seen.start, seen.end, writable));
+            mapping.file = TRY(capture_mapped_file(context, stat.door, stat.comm, seen.start, seen.end, writable));
         }
         space.mappings.push_back(std::move(mapping));
     }

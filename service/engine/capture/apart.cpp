@@ -34,16 +34,18 @@ void check_apart(Context &context, const os::ProcStat &stat) {
         context.findings.push_back(
             {stat.pid, stat.comm, std::move(object), std::move(reason), "end this process before the suspend", true});
     };
-    if (auto reason = lost_confinement(label_of(stat.pid), context.state<Own>().label); !reason.empty())
+    if (auto reason = lost_confinement(label_of(stat.door), context.state<Own>().label); !reason.empty())
         refuse("security label", std::move(reason));
     const auto threads = os::threads_of(stat.pid);
     if (!threads)
         return;
     for (const int thread : *threads) {
+        if (thread == stat.pid && stat.leader_ended())
+            continue;
         // unshare(2); a comparison that fails is that of a thread which has just ended
-        if (::syscall(SYS_kcmp, stat.pid, thread, KCMP_FILES, 0, 0) > 0)
+        if (::syscall(SYS_kcmp, stat.door, thread, KCMP_FILES, 0, 0) > 0)
             refuse(fmt::format("thread {}", thread), "a thread with descriptors of its own cannot be restored yet");
-        if (::syscall(SYS_kcmp, stat.pid, thread, KCMP_FS, 0, 0) > 0)
+        if (::syscall(SYS_kcmp, stat.door, thread, KCMP_FS, 0, 0) > 0)
             refuse(fmt::format("thread {}", thread),
                    "a thread with a working directory or umask of its own cannot be restored yet");
     }

@@ -158,7 +158,7 @@ bool StandStill::has_borrower() const {
         pids.insert(process.pid);
     return std::ranges::any_of(processes_, [&pids](const Stopped &process) {
         return !process.threads.empty() && pids.contains(process.stat.parent) &&
-               ::syscall(SYS_kcmp, process.pid, process.stat.parent, KCMP_VM, 0, 0) == 0;
+               ::syscall(SYS_kcmp, process.stat.door, process.stat.parent, KCMP_VM, 0, 0) == 0;
     });
 }
 
@@ -212,6 +212,14 @@ Result<StandStill> StandStill::try_once(const Target &target) {
             for (const int child : TRY(os::children_of(all.processes_[i].pid)))
                 if (auto stat = os::read_stat(child); stat && stat->zombie())
                     TRY(take(child, ""));
+        all.base_cgroup_ = cgroup.path();
+        all.whole_cgroup_ = true;
+        for (const Stopped &process : all.processes_) // its own name is what is left of that of a process in it
+            if (const auto group = os::cgroup_of(process.stat.door);
+                all.base_name_.empty() && !process.stat.zombie() && group.ends_with(process.cgroup))
+                all.base_name_ = group.substr(0, group.size() - process.cgroup.size());
+        while (all.base_name_.size() > 1 && all.base_name_.ends_with('/'))
+            all.base_name_.pop_back();
         // the stops are taken while frozen; the thaw that follows lets only those run that were spared
         TRY(settle_all(all.processes_, held, settled));
     } else {
@@ -221,13 +229,9 @@ Result<StandStill> StandStill::try_once(const Target &target) {
             return fail(ESRCH, "there is no process {}", target.pid);
         TRY(take(target.pid, ""));
         const std::string own = os::cgroup_of(target.pid);
-        const auto cgroup_below = [&own](int pid) -> std::string {
-            const std::string theirs = os::cgroup_of(pid);
-            const std::string start = own == "/" ? own : own + "/";
-            return !own.empty() && theirs.size() > start.size() && theirs.starts_with(start)
-                       ? theirs.substr(start.size())
-                       : std::string();
-        };
+        all.base_name_ = own;
+        all.base_cgroup_ = os::cgroup_directory(TRY(read_file("/proc/self/mountinfo")), own);
+        const auto cgroup_below = [&all](int pid) { return all.below_base(os::cgroup_of(pid)); };
         // No freezer holds them: go on until neither a new thread nor a new child appears. A process is only complete
         // when all that could have made children stand.
         bool grew = true;
@@ -259,14 +263,22 @@ Result<StandStill> StandStill::try_once(const Target &target) {
         if (process.stat.start_time != before.start_time || !is_child)
             return fail(EAGAIN, "process {} ({}) has ended and its id belongs to another one ({}); try again",
                         process.pid, before.comm, process.stat.comm);
-        if (!process.stat.zombie() && (process.threads.empty() || process.threads.front().tid() != process.pid))
-            return fail(ENOTSUP,
-                        "process {} ({}): its first thread has ended while others run, which cannot be restored yet; "
-                        "end this process before",
-                        process.pid, process.stat.comm);
+        if (process.stat.zombie())
+            continue;
+        const int first = process.threads.empty() ? 0 : process.threads.front().tid();
+        if (first == 0 || (first != process.pid) != process.stat.leader_ended())
+            return fail(EAGAIN, "process {} ({}) is just ending; try again", process.pid, process.stat.comm);
+        process.stat.door = first;
     }
     sort_by_descent(all.processes_);
     return all;
+}
+
+std::string StandStill::below_base(std::string_view group) const {
+    const std::string start = base_name_ == "/" ? base_name_ : base_name_ + "/";
+    return !base_name_.empty() && group.size() > start.size() && group.starts_with(start)
+               ? std::string(group.substr(start.size()))
+               : std::string();
 }
 
 bool StandStill::contains(int pid) const {

@@ -37,7 +37,7 @@ struct Target {
 struct Stopped {
     int pid = 0;
     os::ProcStat stat;
-    std::vector<os::Tracee> threads; // the leader first
+    std::vector<os::Tracee> threads; // the leader first, unless it has ended (stat.leader_ended())
     std::string cgroup;              // relative to the target's cgroup
 };
 
@@ -58,6 +58,12 @@ class StandStill {
     std::vector<Stopped> &processes() { return processes_; }
     [[nodiscard]] const std::vector<Stopped> &processes() const { return processes_; }
     [[nodiscard]] bool contains(int pid) const;
+    // The directory of the cgroup that those of the processes are below; empty: there is no cgroup v2. Does everything
+    // in it belong to the target?
+    [[nodiscard]] const std::string &base_cgroup() const { return base_cgroup_; }
+    [[nodiscard]] bool has_whole_cgroup() const { return whole_cgroup_; }
+    // The name of a cgroup, as /proc/PID/cgroup has it, below that.
+    [[nodiscard]] std::string below_base(std::string_view group) const;
 
     // From now on they die with us, however we end (PTRACE_O_EXITKILL).
     void doom() noexcept;
@@ -69,6 +75,8 @@ class StandStill {
     static Result<StandStill> try_once(const Target &target);
     [[nodiscard]] bool has_borrower() const;
     std::vector<Stopped> processes_;
+    std::string base_cgroup_, base_name_; // directory, and as /proc/PID/cgroup has it
+    bool whole_cgroup_ = false;
 };
 
 // The processes of a target as they are now, without stopping any (preflight), parents before children.

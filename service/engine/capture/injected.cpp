@@ -152,8 +152,8 @@ Result<> capture_injected(Context &context, Stopped &process, const os::ProcStat
                           const std::vector<os::ProcMapping> &mappings, os::Gadgets &gadgets, const OwnIds &ids,
                           model::Task &task) {
     model::Tree &tree = context.tree;
-    const int door = process.pid;
-    const std::span<model::Thread> threads = std::span(task.threads);
+    const int door = process.stat.door;
+    const std::span<model::Thread> threads = std::span(task.threads).last(process.threads.size());
     auto &witnesses = context.state<Witnesses>();
     const auto witness_for = [&](const model::Thread &thread) {
         return witnesses.for_task(door, thread.credentials.uid, thread.credentials.gid);

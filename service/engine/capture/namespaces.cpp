@@ -153,7 +153,7 @@ int64_t offset_in(const std::string &text, std::string_view clock) {
 // The file tells of the namespace that the process's children will have: its own, as time is told here.
 Result<> look_into_time(Context &context, const os::ProcStat &stat, model::Namespace &ns) {
     const std::string &usual = context.state<Namespaces>().first_offsets;
-    const std::string offsets = TRY(os::read_proc(stat.pid, "timens_offsets"));
+    const std::string offsets = TRY(os::read_proc(stat.door, "timens_offsets"));
     ns.monotonic = offset_in(offsets, "monotonic") - offset_in(usual, "monotonic");
     ns.boottime = offset_in(offsets, "boottime") - offset_in(usual, "boottime");
     return {};
@@ -182,17 +182,17 @@ bool only_roots(const std::string &text) {
 // What lies above the process's own cgroup as it is seen from inside is the namespace's root.
 Result<> look_into_cgroup(Context &context, const os::ProcStat &stat, const Namespaces::Held &held,
                           model::Namespace &ns) {
-    const auto outside = cgroups_in(TRY(os::read_proc(stat.pid, "cgroup")));
+    const auto outside = cgroups_in(TRY(os::read_proc(stat.door, "cgroup")));
     const auto ours = cgroups_in(TRY(read_file("/proc/self/cgroup")));
     const auto inside = TRY(os::Inside::of(held.file, ns.type));
-    const auto seen = cgroups_in(TRY(os::read_proc(stat.pid, "cgroup")));
+    const auto seen = cgroups_in(TRY(os::read_proc(stat.door, "cgroup")));
     // there a process comes back where we are
     const bool same_as_ours = outside.second == ours.second && only_roots(seen.second);
     if (seen.second != outside.second && !same_as_ours)
         return fail(0, "its root is in a hierarchy of version 1, which cannot be restored yet");
     const std::string below = seen.first == "/" ? "" : seen.first;
     const auto &all = context.state<Namespaces>().cgroups;
-    const auto own = all.find(stat.pid);
+    const auto own = all.find(stat.door);
     if (own == all.end()) // not told beforehand
         return {};
     const std::string path = own->second.empty() ? "" : "/" + own->second;
@@ -289,12 +289,14 @@ Result<> check_threads(Context &context, const os::ProcStat &stat) {
         return {};
     std::array<ino_t, names.size()> of_process = {};
     for (const int thread : *threads) {
+        if (thread == stat.pid && stat.leader_ended()) // it is in none any more
+            continue;
         const auto all = abey::open_file(fmt::format("/proc/{}/task/{}/ns", stat.pid, thread), O_PATH | O_DIRECTORY);
         for (size_t i = 0; all && i < names.size(); ++i) {
             struct stat st = {};
             if (::fstatat(all->get(), names.at(i), &st, 0) < 0) // processes may go while we look
                 continue;
-            if (thread == threads->front())
+            if (of_process.at(i) == 0)
                 of_process.at(i) = st.st_ino;
             else if (of_process.at(i) != st.st_ino)
                 context.findings.push_back(
@@ -323,21 +325,21 @@ model::ObjRef Namespaces::of_queue_device(uint64_t device) const {
 Result<> capture_namespaces(Context &context, const os::ProcStat &stat) {
     auto &all = context.state<Namespaces>();
     if (all.own.empty())
-        look_at_session(all, stat.pid);
+        look_at_session(all, stat.door);
     for (const std::string_view name : order) {
         if (stat.zombie() && name != "pid") // it has left all others
             continue;
         const bool of_children = name.ends_with("_for_children");
         const std::string kind(name.substr(0, name.find('_')));
         const std::string &own = all.own.find(name)->second;
-        const std::string link = link_of(stat.pid, name);
+        const std::string link = link_of(stat.door, name);
         const auto refuse = [&](std::string reason) {
             context.findings.push_back({stat.pid, stat.comm, fmt::format("{} namespace", kind), std::move(reason),
                                         "end this process before the suspend", true});
         };
-        if (link.empty() && name == "pid_for_children" && !own.empty() && !link_of(stat.pid, "pid").empty())
+        if (link.empty() && name == "pid_for_children" && !own.empty() && !link_of(stat.door, "pid").empty())
             refuse("the one that it has for its children has no process, or not any more, which cannot be restored");
-        if (link.empty() || link == own || (of_children && link == link_of(stat.pid, kind)))
+        if (link.empty() || link == own || (of_children && link == link_of(stat.door, kind)))
             continue;
         if (name == "time_for_children") {
             refuse("one for its children alone cannot be restored");
@@ -350,20 +352,20 @@ Result<> capture_namespaces(Context &context, const os::ProcStat &stat) {
         if (known != all.by_link.end())
             id = known->second;
         else
-            id = capture_one(context, stat, kind, link, TRY(abey::open_file(link_path(stat.pid, name), O_RDONLY)));
+            id = capture_one(context, stat, kind, link, TRY(abey::open_file(link_path(stat.door, name), O_RDONLY)));
         if (!id && (!context.preflight || id.error().code() != ENOENT)) // processes may go while we look
             refuse(id.error().message());
         else if (id && of_children)
-            all.pids_of_children[stat.pid] = *id;
+            all.pids_of_children[stat.door] = *id;
         else if (id)
-            all.by_pid[stat.pid].push_back(*id);
+            all.by_pid[stat.door].push_back(*id);
     }
     if (stat.zombie())
         return {};
-    if (const auto own = all.by_pid.find(stat.pid); own != all.by_pid.end())
+    if (const auto own = all.by_pid.find(stat.door); own != all.by_pid.end())
         for (const model::ObjRef id : own->second)
             if (context.tree.namespaces.at(id).type == "mnt")
-                context.state<MountNamespaces>().by_pid[stat.pid] = id;
+                context.state<MountNamespaces>().by_pid[stat.door] = id;
     return check_threads(context, stat);
 }
 

@@ -8,6 +8,7 @@
 #include "engine/os/procfs.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 
 #include <linux/kcmp.h>
@@ -152,7 +153,10 @@ Result<std::unique_ptr<OpenFiles::Entry>> OpenFiles::get(model::ObjRef id) const
     if (const auto ours = held_.find(id); ours != held_.end())
         return std::make_unique<Entry>(TRY(duplicate(ours->second->file)), ours->second->seen);
     const auto [pid, number] = of_tasks_.at(id);
-    const Fd task(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    // of a process whose first thread has ended it is another thread's; before Linux 6.9 there are none of those here
+    Fd task(static_cast<int>(::syscall(SYS_pidfd_open, pid, kernel::pidfd_thread)));
+    if (!task && errno == EINVAL)
+        task = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     Fd file(task ? static_cast<int>(::syscall(SYS_pidfd_getfd, task.get(), number, 0)) : -1);
     if (!file)
         return fail(errno, "process {}, descriptor {}: cannot get hold of it again", pid, number);

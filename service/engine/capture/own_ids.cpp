@@ -28,10 +28,12 @@ Result<OwnIds> own_ids(const StandStill &still) {
     OwnIds ids;
     bool first = true;
     for (const Stopped &process : still.processes()) {
-        const auto status = TRY(os::read_status(process.pid));
+        const auto status = TRY(os::read_status(process.stat.zombie() ? process.pid : process.stat.door));
         if (std::exchange(first, false))
             ids.depth = std::max<size_t>(status.all_pids.size(), 1);
         ids.tasks[process.pid] = ids.of_session(status.all_pids);
+        if (process.stat.leader_ended())
+            ids.doors[process.stat.door] = ids.of_session(status.all_pids);
         ids.groups[process.stat.process_group] = ids.of_session(status.all_groups);
         ids.sessions[process.stat.session] = ids.of_session(status.all_sessions);
         for (const os::Tracee &thread : process.threads)
@@ -49,15 +51,16 @@ void translate_ids(model::Tree &tree, const OwnIds &ids) {
         translate(ids.sessions, terminal.session);
         translate(ids.groups, terminal.foreground);
     }
+    const auto translate_process = [&ids](int &id) { translate(ids.doors.contains(id) ? ids.doors : ids.tasks, id); };
     constexpr int owner_is_group = 2; // F_OWNER_PGRP, fcntl(2)
     for (auto &[id, file] : tree.open_files) {
         translate(file.owner.type == owner_is_group ? ids.groups : ids.tasks, file.owner.pid);
         if (auto *handle = std::get_if<model::ProcessHandle>(&file.payload))
-            translate(ids.tasks, handle->pid);
+            translate_process(handle->pid);
         if (auto *ns = std::get_if<model::NamespaceFile>(&file.payload))
-            translate(ids.tasks, ns->pid);
+            translate_process(ns->pid);
         for (model::FileLock &lock : file.locks)
-            translate(ids.tasks, lock.pid);
+            translate_process(lock.pid);
     }
     for (auto &[id, set] : tree.semaphore_sets)
         for (model::Semaphore &semaphore : set.semaphores)
@@ -67,8 +70,8 @@ void translate_ids(model::Tree &tree, const OwnIds &ids) {
         translate(ids.tasks, queue.last_receiver);
     }
     for (auto &[id, socket] : tree.unix_sockets) {
-        translate(ids.tasks, socket.owner_pid);
-        translate(ids.tasks, socket.peer_pid);
+        translate_process(socket.owner_pid);
+        translate_process(socket.peer_pid);
         for (model::SocketMessage &message : socket.queue)
             translate(ids.tasks, message.sender_pid);
     }

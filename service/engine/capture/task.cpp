@@ -2,6 +2,7 @@
 #include "engine/capture/task.h"
 #include "engine/capture/apart.h"
 #include "engine/capture/descriptors.h"
+#include "engine/capture/cgroups.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/mounts.h"
 #include "engine/capture/namespaces.h"
@@ -103,6 +104,24 @@ Result<model::Thread> capture_thread(os::Tracee &tracee, int pid, const os::Proc
     return thread;
 }
 
+// What is left of a first thread that has ended, and can be seen. A filter that all threads share was its own, too;
+// which one it had otherwise nobody can tell any more.
+Result<model::Thread> capture_ended_leader(const Stopped &process, const OwnIds &ids, const model::Thread &other) {
+    const auto status = TRY(os::read_status(process.pid));
+    model::Thread thread;
+    thread.ended = true;
+    thread.tid = ids.of_session(status.all_tids);
+    thread.inner_tids = ids.inner(status.all_tids);
+    thread.comm = process.stat.comm;
+    thread.signal_mask = status.blocked;
+    thread.credentials = credentials_of(status);
+    thread.credentials.securebits = other.credentials.securebits;
+    thread.scheduling = TRY(scheduling_of(process.pid));
+    thread.scheduling.timer_slack_ns = other.scheduling.timer_slack_ns;
+    thread.seccomp = other.seccomp;
+    return thread;
+}
+
 Result<uint32_t> proc_number(int pid, std::string_view name, int base) {
     const std::string text = TRY(os::read_proc(pid, name));
     int64_t value = 0;
@@ -140,15 +159,16 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
     task.exit_signal = stat.exit_signal;
     task.cgroup = process.cgroup;
     const auto &namespaces = context.state<Namespaces>();
-    if (const auto own = namespaces.by_pid.find(process.pid); own != namespaces.by_pid.end())
+    if (const auto own = namespaces.by_pid.find(stat.door); own != namespaces.by_pid.end())
         task.namespaces = own->second;
-    if (const auto own = namespaces.pids_of_children.find(process.pid); own != namespaces.pids_of_children.end())
+    if (const auto own = namespaces.pids_of_children.find(stat.door); own != namespaces.pids_of_children.end())
         task.pids_of_children = own->second;
     if (process.threads.empty()) {
         task.state = model::TaskState::zombie;
         task.exit_code = stat.exit_code;
         return task;
     }
+    const int door = process.stat.door;
     const int stopped_by = process.threads.front().group_stop();
     task.state = stopped_by != 0 ? model::TaskState::stopped : model::TaskState::running;
     task.stop_signal = stopped_by;
@@ -156,22 +176,28 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
     if (!has_named)
         has_named = read_file("/proc/self/cgroup").value_or("").find(":name=") != std::string::npos;
     for (os::Tracee &tracee : process.threads) {
-        const bool leader = tracee.tid() == process.pid;
-        const os::ProcStatus own = leader ? status : TRY(os::read_status(process.pid, tracee.tid()));
-        task.threads.push_back(TRY(capture_thread(tracee, process.pid, own, ids)));
+        const os::ProcStatus own = tracee.tid() == door ? status : TRY(os::read_status(door, tracee.tid()));
+        task.threads.push_back(TRY(capture_thread(tracee, door, own, ids)));
+        capture_sleep(context, tracee.tid(), task.threads.back());
+        task.threads.back().cgroup = cgroup_of_thread(context, tracee.tid());
         if (*has_named)
-            task.threads.back().named_cgroups = os::named_cgroups(process.pid, tracee.tid());
+            task.threads.back().named_cgroups = os::named_cgroups(door, tracee.tid());
+    }
+    if (process.stat.leader_ended()) {
+        auto ended = TRY(capture_ended_leader(process, ids, task.threads.front()));
+        task.threads.insert(task.threads.begin(), std::move(ended));
+        task.exit_code = process.stat.exit_code;
     }
     task.pending = TRY(process.threads.front().pending(true));
-    const std::string limits_text = TRY(os::read_proc(process.pid, "limits"));
+    const std::string limits_text = TRY(os::read_proc(door, "limits"));
     const auto limits = TRY(os::parse_limits(limits_text));
     for (size_t i = 0; i < limits.size(); ++i)
         task.limits.at(i) = {limits.at(i).first, limits.at(i).second};
-    task.personality = TRY(proc_number(process.pid, "personality", 16));
-    task.oom_score_adj = static_cast<int32_t>(TRY(proc_number(process.pid, "oom_score_adj", 10)));
-    if (const auto filter = proc_number(process.pid, "coredump_filter", 16)) // absent without CONFIG_ELF_CORE
+    task.personality = TRY(proc_number(door, "personality", 16));
+    task.oom_score_adj = static_cast<int32_t>(TRY(proc_number(door, "oom_score_adj", 10)));
+    if (const auto filter = proc_number(door, "coredump_filter", 16)) // absent without CONFIG_ELF_CORE
         task.coredump_filter = *filter;
-    if (const auto login = proc_number(process.pid, "loginuid", 10)) // absent without CONFIG_AUDIT
+    if (const auto login = proc_number(door, "loginuid", 10)) // absent without CONFIG_AUDIT
         task.login_uid = *login;
     return task;
 }
@@ -221,7 +247,7 @@ void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus
         refuse("debugger", fmt::format("it is being debugged by process {}", status.tracer),
                "detach the debugger first");
     if (stat.parent != 0 && context.is_inside && context.is_inside(stat.parent) &&
-        ::syscall(SYS_kcmp, stat.pid, stat.parent, KCMP_VM, 0, 0) == 0)
+        ::syscall(SYS_kcmp, stat.door, stat.parent, KCMP_VM, 0, 0) == 0)
         refuse("memory", fmt::format("it shares its memory with its parent {} (vfork)", stat.parent),
                "wait until it has started its program");
     check_apart(context, stat);

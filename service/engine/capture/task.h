@@ -19,6 +19,7 @@ struct OwnIds {
     [[nodiscard]] int of_session(const std::vector<int> &all) const;
     [[nodiscard]] std::vector<int> inner(const std::vector<int> &all) const;
     std::map<int, int> tasks; // processes and threads
+    std::map<int, int> doors; // ProcStat::door of those that are seen through another thread than the first
     std::map<int, int> groups;
     std::map<int, int> sessions;
 };

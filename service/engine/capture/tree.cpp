@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/tree.h"
 
+#include "engine/capture/cgroups.h"
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/namespaces.h"
@@ -8,7 +9,9 @@
 #include "engine/capture/shared_namespaces.h"
 #include "engine/capture/task.h"
 #include "engine/machine.h"
+#include "engine/os/kernel.h"
 
+#include <cerrno>
 #include <set>
 
 #include <sys/syscall.h>
@@ -18,65 +21,65 @@ namespace abey::capture {
 
 namespace {
 
-Result<Fd> pidfd_of(int pid) {
-    Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+Result<Fd> pidfd_of(const os::ProcStat &stat) {
+    Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, stat.door, stat.leader_ended() ? kernel::pidfd_thread : 0)));
+    if (!fd && errno == EINVAL && stat.leader_ended())
+        return fail(EINVAL,
+                    "its first thread has ended while others run, whose descriptors cannot be had before Linux 6.9");
     if (!fd)
-        return fail(errno, "cannot open a pidfd of process {}", pid);
+        return fail(errno, "cannot open a pidfd of process {}", stat.pid);
     return fd;
 }
 
 Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, os::Gadgets &gadgets) {
-    const auto status = TRY(os::read_status(process.pid));
+    const int door = process.stat.zombie() ? process.pid : process.stat.door;
+    const auto status = TRY(os::read_status(door));
     model::Task task = TRY(capture_task(context, process, status, ids));
     if (task.state != model::TaskState::zombie) {
         const std::string &comm = process.stat.comm;
-        const auto mappings = TRY(os::read_smaps(process.pid)); // once: the kernel walks all page tables for it
+        const auto mappings = TRY(os::read_smaps(door)); // once: the kernel walks all page tables for it
         const size_t told = context.findings.size();
         check_task(context, process.stat, status, mappings);
         TRY(refuse_fatal(std::span(context.findings).subspan(told)));
-        const Fd pidfd = TRY(pidfd_of(process.pid));
+        const Fd pidfd = TRY(pidfd_of(process.stat));
         TRY(capture_address_space(context, process, mappings, task));
-        TRY(capture_fs(context, process.pid, comm, status, task));
-        task.descriptors = TRY(capture_descriptors(context, process.pid, comm, pidfd.get()));
-        task.terminal = TRY(controlling_terminal(context, process.pid, comm));
+        TRY(capture_fs(context, door, comm, status, task));
+        task.descriptors = TRY(capture_descriptors(context, door, comm, pidfd.get()));
+        task.terminal = TRY(controlling_terminal(context, door, comm));
         TRY(capture_injected(context, process, status, mappings, gadgets, ids, task));
     }
     if (context.captured)
-        TRY(context.captured(process.pid, task));
+        TRY(context.captured(door, task));
     context.tree.tasks.push_back(std::move(task));
     return {};
 }
 
 Result<> preflight_process(Context &context, const os::ProcStat &stat) {
-    const auto status = os::read_status(stat.pid);
-    const auto mappings = os::read_smaps(stat.pid);
+    const auto status = os::read_status(stat.door);
+    const auto mappings = os::read_smaps(stat.door);
     if (stat.zombie() || !status || !mappings)
         return {};
-    if (stat.ended()) {
-        context.findings.push_back({stat.pid, stat.comm, "first thread",
-                                    "it has ended while others run, which cannot be restored yet",
-                                    "end this process before", true});
-        return {};
-    }
     check_task(context, stat, *status, *mappings);
     const auto note = [&](std::string object, const Error &error) {
         // processes and mappings may go while we look
         if (error.code() != ESRCH && error.code() != ENOENT)
             context.findings.push_back({stat.pid, stat.comm, std::move(object), error.message(), "", true});
     };
-    const auto pidfd = pidfd_of(stat.pid);
+    const auto pidfd = pidfd_of(stat);
+    if (!pidfd && pidfd.error().code() == EINVAL)
+        note("first thread", pidfd.error());
     if (!pidfd)
         return {};
-    if (const auto table = capture_descriptors(context, stat.pid, stat.comm, pidfd->get()); !table)
+    if (const auto table = capture_descriptors(context, stat.door, stat.comm, pidfd->get()); !table)
         note("descriptors", table.error());
-    if (const auto terminal = controlling_terminal(context, stat.pid, stat.comm); !terminal)
+    if (const auto terminal = controlling_terminal(context, stat.door, stat.comm); !terminal)
         note("controlling terminal", terminal.error());
     for (const os::ProcMapping &mapping : *mappings) {
         if (mapping.inode == 0 || is_request_ring(mapping) || mapping.name.starts_with("socket:") ||
             refused_by_link(mapping.name) != nullptr || mapping.has_flag("ht"))
             continue;
         const bool writable = mapping.has_flag("sh") && mapping.has_flag("mw");
-        if (const auto file = capture_mapped_file(context, stat.pid, stat.comm, mapping.start, mapping.end, writable);
+        if (const auto file = capture_mapped_file(context, stat.door, stat.comm, mapping.start, mapping.end, writable);
             !file)
             note(fmt::format("mapping {:x}-{:x} ({})", mapping.start, mapping.end, mapping.name), file.error());
     }
@@ -88,12 +91,13 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
 Result<> capture_tree(Context &context, StandStill &still) {
     const OwnIds ids = TRY(own_ids(still));
     context.is_inside = [&ids](int pid) { return ids.tasks.contains(pid); };
-    context.tree.clocks = TRY(engine::clocks_of(still.processes().front().pid));
+    context.tree.clocks = TRY(engine::clocks_of(still.processes().front().stat.door));
     for (const Stopped &process : still.processes())
-        context.state<Namespaces>().cgroups[process.pid] = process.cgroup;
+        context.state<Namespaces>().cgroups[process.stat.door] = process.cgroup;
     for (const Stopped &process : still.processes())
         TRY_IN(capture_namespaces(context, process.stat), "process {} ({})", process.pid, process.stat.comm);
     TRY(refuse_fatal(context.findings));
+    TRY(capture_cgroups(context, still));
     os::Gadgets gadgets;
     for (Stopped &process : still.processes())
         TRY_IN(capture_process(context, process, ids, gadgets), "process {} ({})", process.pid, process.stat.comm);

@@ -56,9 +56,32 @@ Result<> check_runs(const std::vector<model::PageRun> &runs, uint64_t end, uint6
     return {};
 }
 
+// Below the session's cgroup directories of these names are made.
+Result<> check_cgroup_name(const model::Bytes &name) {
+    constexpr size_t longest = 4096;
+    const std::string path = "/" + name + "/";
+    if (path.find("/../") != std::string::npos || path.find("/./") != std::string::npos ||
+        path.find('\0') != std::string::npos || name.starts_with('/') || name.size() > longest)
+        return fail(0, "\"{}\" is not the name of a cgroup; the checkpoint is damaged", name);
+    return {};
+}
+
+Result<> check_cgroup(const model::Cgroup &cgroup) {
+    TRY(check_cgroup_name(cgroup.path));
+    for (const model::CgroupFile &file : cgroup.files)
+        if (file.name.empty() || file.name.find_first_of(std::string_view("/\0", 2)) != std::string::npos ||
+            file.name.find('.') == std::string::npos || file.name.starts_with('.') || (file.mode & ~07777U) != 0 ||
+            (file.name.starts_with("cgroup.") && file.value.find_first_not_of("0123456789max\n") != std::string::npos))
+            return fail(0, "\"{}\" is not a setting of a cgroup; the checkpoint is damaged", file.name);
+    return {};
+}
+
 Result<> check_thread(const model::Thread &thread, std::set<int> &ids) {
     if (thread.tid <= 0 || thread.tid > largest_pid || !ids.insert(thread.tid).second)
         return fail(0, "the thread id {} is not valid or occurs twice; the checkpoint is damaged", thread.tid);
+    if (thread.ended)
+        return {};
+    TRY(check_cgroup_name(thread.cgroup));
     if (thread.registers.size() != sizeof(user_regs_struct) || thread.xstate.size() < least_xstate ||
         thread.xstate.size() > largest_xstate)
         return fail(0, "thread {} has {} and {} bytes of registers; the checkpoint is damaged", thread.tid,
@@ -76,9 +99,13 @@ Result<> check_task(const model::Tree &tree, const model::Task &task, const std:
         return ids.insert(task.pid).second ? Result<>() : fail(0, "its id occurs twice; the checkpoint is damaged");
     if (task.threads.empty() || task.threads.front().tid != task.pid || task.actions.size() != signal_count)
         return fail(0, "its threads or signal actions are incomplete; the checkpoint is damaged");
+    const auto ended = std::ranges::count_if(task.threads, &model::Thread::ended);
+    if (ended > 1 || (ended == 1 && (!task.threads.front().ended || task.threads.size() == 1)))
+        return fail(0, "threads of it that have ended are among those that run; the checkpoint is damaged");
     for (const model::Thread &thread : task.threads)
         TRY(check_thread(thread, ids));
     TRY(check_pending(task.pending));
+    TRY(check_cgroup_name(task.cgroup));
     TRY(refers(tree.address_spaces, task.address_space, false, "address space"));
     TRY(refers(tree.descriptor_tables, task.descriptors, false, "descriptor table"));
     TRY(refers(tree.fs_contexts, task.fs, false, "file system context"));
@@ -390,6 +417,8 @@ Result<> check_objects(const model::Tree &tree, uint64_t pages_size) {
     TRY(each(tree.pipes, "pipe", [&](const model::Pipe &pipe) { return check_pipe(tree, pipe); }));
     TRY(each(tree.unix_sockets, "unix socket",
              [&](const model::UnixSocket &socket) { return check_socket(tree, socket); }));
+    for (const model::Cgroup &cgroup : tree.cgroups)
+        TRY(check_cgroup(cgroup));
     TRY(each(tree.namespaces, "namespace", [&](const model::Namespace &ns) { return check_namespace(tree, ns); }));
     TRY(each(tree.file_systems, "file system",
              [&](const model::FileSystem &fs) { return check_file_system(tree, fs); }));

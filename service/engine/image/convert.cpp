@@ -79,6 +79,11 @@ Result<> read_other(const Record &record, model::Tree &tree) {
         return read_object<pb::Namespace>(record, tree.namespaces, "namespace");
     case pb::Objects::kFileSystemsFieldNumber:
         return read_object<pb::FileSystem>(record, tree.file_systems, "file system");
+    case pb::Objects::kCgroupsFieldNumber: {
+        pb::Cgroup cgroup;
+        TRY(parse(record.bytes, cgroup, "objects"));
+        return get(cgroup, tree.cgroups.emplace_back());
+    }
     case pb::Objects::kLastIdFieldNumber:
         tree.last_id = static_cast<model::ObjRef>(record.number);
         return {};
@@ -194,6 +199,9 @@ Result<> encode(const model::Tree &tree, const Sink &tasks, const Sink &objects)
         tree.namespaces, [](Objects &to) { return to.add_namespaces(); }, objects));
     TRY(put_all(
         tree.file_systems, [](Objects &to) { return to.add_file_systems(); }, objects));
+    for (const model::Cgroup &cgroup : tree.cgroups)
+        TRY(put_one<pb::Objects>(
+            cgroup, [](pb::Objects &to) { return to.add_cgroups(); }, objects));
     pb::Objects last;
     last.set_last_id(tree.last_id);
     return objects(last.SerializeAsString());

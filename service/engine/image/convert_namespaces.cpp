@@ -3,6 +3,40 @@
 
 namespace abey::image {
 
+void put(const model::CgroupFile &from, pb::CgroupFile &to) {
+    to.set_name(from.name);
+    to.set_mode(from.mode);
+    to.set_uid(from.uid);
+    to.set_gid(from.gid);
+    to.set_value(from.value);
+}
+
+Result<> get(const pb::CgroupFile &from, model::CgroupFile &to) {
+    to = {from.name(), from.mode(), from.uid(), from.gid(), from.value()};
+    return {};
+}
+
+void put(const model::Cgroup &from, pb::Cgroup &to) {
+    to.set_path(from.path);
+    to.set_threaded(from.threaded);
+    to.set_mode(from.mode);
+    to.set_uid(from.uid);
+    to.set_gid(from.gid);
+    to.set_controllers(from.controllers);
+    for (const auto &each : from.files)
+        put(each, *to.add_files());
+}
+
+Result<> get(const pb::Cgroup &from, model::Cgroup &to) {
+    to.path = from.path();
+    to.threaded = from.threaded();
+    to.mode = from.mode();
+    to.uid = from.uid();
+    to.gid = from.gid();
+    to.controllers = from.controllers();
+    return get_all(from.files(), to.files);
+}
+
 void put(const model::NamespaceSetting &from, pb::NamespaceSetting &to) {
     to.set_name(from.name);
     to.set_value(from.value);

@@ -197,6 +197,10 @@ void put(const model::Thread &from, pb::Thread &to) {
         to.add_speculation(each);
     for (const auto &each : from.named_cgroups)
         to.add_named_cgroups(each);
+    to.set_ended(from.ended);
+    to.set_cgroup(from.cgroup);
+    to.mutable_sleep()->set_call(from.sleep.call);
+    to.mutable_sleep()->set_left(from.sleep.left);
 }
 
 Result<> get(const pb::Thread &from, model::Thread &to) {
@@ -221,6 +225,9 @@ Result<> get(const pb::Thread &from, model::Thread &to) {
     for (int i = 0; i < std::min(from.speculation_size(), static_cast<int>(to.speculation.size())); ++i)
         to.speculation.at(static_cast<size_t>(i)) = from.speculation(i);
     to.named_cgroups.assign(from.named_cgroups().begin(), from.named_cgroups().end());
+    to.ended = from.ended();
+    to.cgroup = from.cgroup();
+    to.sleep = {from.sleep().call(), from.sleep().left()};
     return {};
 }
 

@@ -22,7 +22,7 @@ struct Task {
     // members need a living leader of their own (the oldest root among them).
     int32_t session = 0;
     TaskState state = TaskState::running;
-    int32_t exit_code = 0;    // zombie: as wait(2) tells it
+    int32_t exit_code = 0;    // zombie, or of the first thread when it has ended: as wait(2) tells it
     int32_t stop_signal = 0;  // stopped: the signal that stopped it
     int32_t exit_signal = 17; // what its parent gets at its end, SIGCHLD ordinarily
     Bytes comm;

@@ -29,8 +29,17 @@ struct Scheduling {
     int32_t io_priority = 0;
 };
 
+// A system call that waits for a time, as it was interrupted (the kernel's struct restart_block).
+struct Sleep {
+    uint32_t call = 0;                       // its number; 0: not one, or nobody knows
+    uint64_t left = 0;                       // nanoseconds
+    static constexpr uint64_t whole = ~0ULL; // not known, or without an end: it begins anew
+};
+
 struct Thread {
     int32_t tid = 0;
+    // Only a process's first one, while others run (pthread_exit(3)): it has a name and credentials, nothing more.
+    bool ended = false;
     Bytes comm;
     Bytes registers; // struct user_regs_struct (sys/user.h), NT_PRSTATUS
     Bytes xstate;    // NT_X86_XSTATE
@@ -51,6 +60,8 @@ struct Thread {
     std::array<int32_t, 3> speculation = {}; // PR_GET_SPECULATION_CTRL, by what is controlled; 0: not by prctl
     std::vector<Bytes> named_cgroups;        // "name=x:/path", where it is not at the top of the hierarchy
     std::vector<int32_t> inner_tids;         // as Task::inner_pids
+    Bytes cgroup;                            // like Task's, when it is another one (a threaded cgroup)
+    Sleep sleep;
 };
 
 } // namespace abey::model

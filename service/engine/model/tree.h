@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include "engine/model/cgroup.h"
 #include "engine/model/inet_socket.h"
 #include "engine/model/inode.h"
 #include "engine/model/memory.h"
@@ -36,7 +37,8 @@ struct Clocks {
 struct Tree {
     Machine machine;
     Clocks clocks;
-    std::vector<Task> tasks; // parents before children
+    std::vector<Task> tasks;     // parents before children
+    std::vector<Cgroup> cgroups; // parents before children
     std::map<ObjRef, AddressSpace> address_spaces;
     std::map<ObjRef, DescriptorTable> descriptor_tables;
     std::map<ObjRef, FsContext> fs_contexts;

@@ -40,14 +40,57 @@ std::string cgroup_directory(std::string_view mountinfo, std::string_view group)
     return {};
 }
 
-std::string cgroup_of(int pid) {
-    const std::string text = read_file(fmt::format("/proc/{}/cgroup", pid)).value_or("");
+std::string cgroup_of(int pid) { return cgroup_of(pid, 0); }
+
+std::string cgroup_of(int pid, int tid) {
+    const std::string text =
+        read_file(tid == 0 ? fmt::format("/proc/{}/cgroup", pid) : fmt::format("/proc/{}/task/{}/cgroup", pid, tid))
+            .value_or("");
     size_t at = text.starts_with("0::") ? 0 : text.find("\n0::");
     if (at == std::string::npos)
         return {};
     at = text.find("0::", at) + 3;
     return text.substr(at, text.find('\n', at) - at);
 }
+
+namespace {
+
+Result<std::vector<std::string>> names_in(const std::string &directory, unsigned char type) {
+    const std::unique_ptr<DIR, int (*)(DIR *)> stream(::opendir(directory.c_str()), ::closedir);
+    if (!stream)
+        return fail(errno, "cannot list {}", directory);
+    std::vector<std::string> names;
+    while (const dirent *entry = ::readdir(stream.get()))
+        if (entry->d_type == type && entry->d_name[0] != '.')
+            names.emplace_back(entry->d_name);
+    std::ranges::sort(names);
+    return names;
+}
+
+Result<> add_below(const std::string &top, const std::string &below, int depth, std::vector<CgroupBelow> &all) {
+    if (depth > deepest)
+        return fail(ELOOP, "cgroup {} is nested more than {} deep", top, deepest);
+    const auto names = names_in(below.empty() ? top : top + "/" + below, DT_DIR);
+    if (!names)
+        return {}; // it has just been removed
+    for (const std::string &name : *names) {
+        CgroupBelow one = {below.empty() ? name : below + "/" + name, false};
+        one.threaded = read_file(top + "/" + one.path + "/cgroup.type").value_or("").starts_with("threaded");
+        all.push_back(one);
+        TRY(add_below(top, one.path, depth + 1, all));
+    }
+    return {};
+}
+
+} // namespace
+
+Result<std::vector<CgroupBelow>> cgroups_below(const std::string &directory) {
+    std::vector<CgroupBelow> all;
+    TRY(add_below(directory, "", 0, all));
+    return all;
+}
+
+Result<std::vector<std::string>> files_in(const std::string &directory) { return names_in(directory, DT_REG); }
 
 std::vector<std::string> named_cgroups(int pid, int tid) {
     constexpr std::string_view named = ":name=", systemd = "name=systemd:", deleted = " (deleted)";
@@ -84,7 +127,10 @@ Result<> Cgroup::list_below(const Fd &directory, const std::string &below, int d
     if (depth > deepest)
         return fail(ELOOP, "cgroup {} is nested more than {} deep", path_, deepest);
     const Fd file = TRY(open_at(directory.get(), "cgroup.procs", O_RDONLY));
-    const std::string text = TRY(read_all(file, list_limit));
+    auto listed = read_all(file, list_limit);
+    if (!listed && listed.error().code() == EOPNOTSUPP) // a threaded one: the processes are those of the one above
+        listed = std::string();
+    const std::string text = TRY(std::move(listed));
     for (size_t at = 0; at < text.size();) {
         const size_t end = std::min(text.find('\n', at), text.size());
         int pid = 0;

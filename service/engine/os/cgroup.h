@@ -16,6 +16,17 @@ namespace abey::os {
 std::string cgroup_directory(std::string_view mountinfo, std::string_view group);
 // The name of a process's cgroup: the "0::" line of /proc/PID/cgroup; empty when there is no such line.
 std::string cgroup_of(int pid);
+std::string cgroup_of(int pid, int tid); // of a thread: others may be elsewhere (threaded mode)
+
+struct CgroupBelow {
+    std::string path; // below where was looked
+    bool threaded = false;
+};
+// The cgroups below a directory, the outer before the inner.
+Result<std::vector<CgroupBelow>> cgroups_below(const std::string &directory);
+// The names of a directory's files.
+Result<std::vector<std::string>> files_in(const std::string &directory);
+
 // Where a thread is in hierarchies without controllers that programs have made (cgroups(7), version 1), as
 // "name=x:/path"; not that of systemd, and none when it is at the top.
 std::vector<std::string> named_cgroups(int pid, int tid);

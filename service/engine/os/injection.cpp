@@ -276,7 +276,7 @@ Result<> Injection::leave() {
     if (scratch_ != 0)
         TRY(write_memory(pid, scratch_, std::as_bytes(std::span(scratch_saved_))));
     for (const int signal : deferred_)
-        (void)::syscall(SYS_tgkill, pid, pid, signal);
+        (void)::syscall(SYS_tkill, pid, signal);
     return result;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
@@ -106,6 +107,9 @@ inline constexpr int scm_pidfd = 4;
 
 // include/uapi/linux/timerfd.h, Linux 3.17: not in the C library's header
 inline constexpr unsigned long tfd_ioc_set_ticks = _IOW('T', 0, uint64_t);
+
+// include/uapi/linux/pidfd.h, Linux 6.9
+inline constexpr unsigned pidfd_thread = O_EXCL;
 
 // include/uapi/linux/fcntl.h, Linux 3.7: not in the C library's header
 inline constexpr int f_getowner_uids = 17;

@@ -118,10 +118,29 @@ Result<ProcStat> parse_stat(std::string_view text) {
     stat.env_start = static_cast<uint64_t>(at(50));
     stat.env_end = static_cast<uint64_t>(at(51));
     stat.exit_code = static_cast<int>(at(52));
+    stat.door = stat.pid;
     return stat;
 }
 
-Result<ProcStat> read_stat(int pid) { return parse_stat(TRY(read_proc(pid, "stat"))); }
+Result<ProcStat> read_stat(int pid) {
+    const std::string text = TRY(read_proc(pid, "stat"));
+    const ProcStat stat = TRY(parse_stat(text));
+    if (stat.threads < 2 || !stat.ended())
+        return stat;
+    for (const int tid : TRY(threads_of(pid)))
+        if (const auto other = read_stat(pid, tid); other && !other->ended()) {
+            ProcStat shown = *other;
+            shown.pid = pid;
+            shown.state = stat.state;
+            shown.comm = stat.comm;
+            shown.exit_signal = stat.exit_signal;
+            shown.exit_code = stat.exit_code;
+            shown.start_time = stat.start_time;
+            shown.flags = stat.flags;
+            return shown;
+        }
+    return stat;
+}
 Result<ProcStat> read_stat(int pid, int tid) {
     return parse_stat(TRY(read_proc(pid, fmt::format("task/{}/stat", tid))));
 }

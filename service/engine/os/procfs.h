@@ -31,11 +31,15 @@ struct ProcStat {
     uint64_t arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
     int exit_signal = 0;
     int exit_code = 0;
-    int threads = 0; // of the process, the first one included as long as it is its name
+    int threads = 1; // of the process, the first one included as long as it is its name
+    // The task through which /proc shows what the process has: of a first thread that has ended while others run only
+    // the name is left, and this is one of the others. The pid otherwise.
+    int door = 0;
 
     [[nodiscard]] bool kernel_thread() const { return (flags & 0x00200000U) != 0; } // PF_KTHREAD
     // The thread has. A process whose first thread has ended looks like that, too, while others run.
     [[nodiscard]] bool ended() const { return state == 'Z' || state == 'X'; }
+    [[nodiscard]] bool leader_ended() const { return door != pid; }
     [[nodiscard]] bool zombie() const { return ended() && threads <= 1; }
 };
 Result<ProcStat> parse_stat(std::string_view text);

@@ -45,10 +45,14 @@ void kill_and_reap(Husk &husk) {
     if (husk.pid() != 0)
         (void)::kill(husk.pid(), SIGKILL);
     auto &threads = husk.threads();
+    const bool ended_first = threads.size() > 1 && threads.front().tid() == 0;
     for (auto thread = threads.rbegin(); thread != threads.rend(); ++thread)
         while (thread->tid() != 0)
             if (!thread->wait())
                 thread->forget();
+    // a first thread that has ended is not ours by ptrace(2); as a child it may be
+    if (ended_first)
+        (void)::waitpid(husk.pid(), nullptr, __WALL);
 }
 
 // Numbers for helpers, from the top, where neither the kernel nor the tree is likely to have something.

@@ -26,6 +26,10 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
 // Threads, timers, pending signals, scheduling, registrations; credentials last. Afterwards the husk has no privileges.
 Result<> fill_threads(Context &context, Husk &husk, const model::Task &task);
 
+// The region's own `syscall` instruction, for single calls: whoever makes one is stopped at its end, when nothing of
+// the region is needed any more. `tid`: a thread that has the region.
+Result<uint64_t> call_in_region(int tid, const os::Remote &region);
+
 // Registers, signal masks; the region is unmapped. Nothing is left to do but to let go.
 Result<> make_ready(Husk &husk, const model::Task &task);
 

@@ -24,6 +24,7 @@ constexpr uint64_t margin = 2U << 20U;
 constexpr uint64_t lowest = 1ULL << 32U;
 constexpr uint64_t highest = 0x7fff00000000;
 constexpr int lowest_worker_number = 64;
+constexpr int longest_end_ms = 5000;
 
 Result<uint64_t> free_place(std::vector<std::pair<uint64_t, uint64_t>> taken, const std::vector<os::ProcMapping> &own) {
     for (const os::ProcMapping &mapping : own)
@@ -166,6 +167,25 @@ Result<> Husk::end(int exit_code) {
         if (stop.gone)
             return {};
     }
+}
+
+Result<> Husk::end_first_thread(uint64_t call, int exit_code) {
+    os::Tracee &leader = threads_.front();
+    TRY(leader.park());
+    TRY(leader.set_signal_mask(~0ULL)); // nothing shall happen to it in between
+    user_regs_struct registers = TRY(leader.registers());
+    registers.rip = call;
+    registers.rax = SYS_exit;
+    registers.orig_rax = ~0ULL;
+    registers.rdi = WIFEXITED(exit_code) ? static_cast<uint64_t>(WEXITSTATUS(exit_code)) : 0; // only /proc shows it
+    TRY(leader.set_registers(registers));
+    TRY(leader.detach());
+    for (int waited_ms = 0; waited_ms < longest_end_ms; ++waited_ms) {
+        if (TRY(os::read_stat(pid_, pid_)).ended())
+            return {};
+        ::usleep(1000);
+    }
+    return fail(ETIMEDOUT, "the first thread of process {} does not end", own_pid_);
 }
 
 Result<> Husk::reap(int own_pid) {

@@ -50,13 +50,13 @@ Numbers numbers_of(int id, const std::vector<int32_t> &inner);
 class Husk {
   public:
     // An existing child, stopped; `own_pid` as it knows itself.
-    Husk(const Workshop &shop, os::Tracee leader, int own_pid) : shop_(&shop), own_pid_(own_pid) {
+    Husk(const Workshop &shop, os::Tracee leader, int own_pid) : shop_(&shop), own_pid_(own_pid), pid_(leader.tid()) {
         threads_.push_back(std::move(leader));
         own_tids_.push_back(own_pid);
     }
 
     [[nodiscard]] int own_pid() const { return own_pid_; }
-    [[nodiscard]] int pid() const { return threads_.front().tid(); } // in the worker's namespace
+    [[nodiscard]] int pid() const { return pid_; } // in the worker's namespace
     [[nodiscard]] os::Batch batch() const { return shop_->region.batch(); }
     [[nodiscard]] const Workshop &shop() const { return *shop_; }
     std::vector<os::Tracee> &threads() { return threads_; }
@@ -72,6 +72,9 @@ class Husk {
     Result<> add_threads(std::span<const Numbers> all);
     // Its end; it is a zombie afterwards, for its parent to wait for.
     Result<> end(int exit_code);
+    // The first thread ends while others go on; it is let go before, so that its end is its parent's to see. `call`: a
+    // `syscall` instruction in its memory.
+    Result<> end_first_thread(uint64_t call, int exit_code);
     // Reaps a child of this husk, whatever its exit signal.
     Result<> reap(int own_pid);
 
@@ -85,6 +88,7 @@ class Husk {
     std::vector<int> own_tids_;
     std::shared_ptr<const Held> held_;
     int own_pid_;
+    int pid_;
     int stop_signal_ = 23; // SIGURG: ignored by default
 };
 

@@ -338,7 +338,10 @@ Result<> fill_threads(Context &context, Husk &husk, const model::Task &task) {
     // the leader last: it closes the way to the worker
     for (size_t i = task.threads.size(); i-- > 0;)
         TRY_IN(fill_thread(context, husk, task, i, users), "thread {}", task.threads[i].tid);
-    return {};
+    if (!task.threads.front().ended)
+        return {};
+    // Now: its children, which follow, would be told by the signal that they ask for at the end of a parent.
+    return husk.end_first_thread(TRY(call_in_region(husk.pid(), husk.shop().region)), task.exit_code);
 }
 
 } // namespace abey::rebuild

@@ -4,10 +4,12 @@
 #include "engine/os/signal_frame.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
+#include "engine/rebuild/sleeping.h"
 
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <optional>
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,28 +20,38 @@ namespace {
 
 constexpr size_t kernel_page = 4096;
 
-Result<> set_thread(os::Tracee &tracee, const model::Thread &thread) {
+// `slept`: what the call that it was in has returned to us (fall_asleep()).
+Result<> set_thread(os::Tracee &tracee, const model::Thread &thread, std::optional<long> slept) {
     user_regs_struct registers = {};
     if (thread.registers.size() != sizeof registers)
         return fail(EBADMSG, "thread {}: {} bytes of registers where {} were expected", thread.tid,
                     thread.registers.size(), sizeof registers);
     std::memcpy(&registers, thread.registers.data(), sizeof registers);
-    registers = os::restart_interrupted_call(registers, false);
-    registers.orig_rax = ~0ULL; // not in a system call: nothing for the kernel to restart
+    if (thread.sleep.call != 0)
+        registers.orig_rax = thread.sleep.call;
+    if (slept) {
+        registers.rax = static_cast<uint64_t>(*slept); // the kernel restarts it, as after any interruption
+    } else {
+        registers = os::restart_interrupted_call(registers, false);
+        registers.orig_rax = ~0ULL; // not in a system call: nothing for the kernel to restart
+    }
     TRY(tracee.set_xstate(thread.xstate));
     TRY(tracee.set_registers(registers));
     return tracee.set_signal_mask(thread.signal_mask);
 }
 
-// The region's own `syscall` instruction: it is stopped at its end, when nothing of the region is needed any more.
-Result<uint64_t> last_call(int pid, const os::Remote &region) {
+} // namespace
+
+Result<uint64_t> call_in_region(int tid, const os::Remote &region) {
     std::string text(kernel_page, '\0');
-    TRY(os::read_memory(pid, region.base(), std::as_writable_bytes(std::span(text))));
+    TRY(os::read_memory(tid, region.base(), std::as_writable_bytes(std::span(text))));
     const size_t at = text.find("\x0f\x05");
     if (at == std::string::npos)
         return fail(EFAULT, "the restore's region has no system call in it");
     return region.base() + at;
 }
+
+namespace {
 
 // The signal that stopped it, as its parent will be told; SIGSTOP when another one would not stop it now. SIGTSTP,
 // SIGTTIN and SIGTTOU do nothing to a process group that nobody outside could continue (signal(7), setpgid(2)).
@@ -67,19 +79,22 @@ int stop_signal(const model::Task &task, const model::Tree &tree) {
 
 Result<> make_ready(Husk &husk, const model::Task &task) {
     auto &threads = husk.threads();
-    for (size_t i = 1; i < threads.size(); ++i) {
+    const size_t last = task.threads.front().ended ? 1 : 0; // whose calls unmap the region
+    const uint64_t call = TRY(call_in_region(threads.at(last).tid(), husk.shop().region));
+    for (size_t i = last + 1; i < threads.size(); ++i) {
+        const auto slept = TRY(fall_asleep(husk, threads[i], task.threads[i], call));
         TRY(threads[i].park());
-        TRY(set_thread(threads[i], task.threads[i]));
+        TRY(set_thread(threads[i], task.threads[i], slept));
     }
-    const uint64_t call = TRY(last_call(husk.pid(), husk.shop().region));
-    os::Tracee &leader = threads.front();
-    const user_regs_struct registers = TRY(leader.registers());
-    const long unmapped = TRY(os::call_at(leader, call, registers, SYS_munmap,
+    os::Tracee &thread = threads.at(last);
+    const auto slept = TRY(fall_asleep(husk, thread, task.threads.at(last), call));
+    const user_regs_struct registers = TRY(thread.registers());
+    const long unmapped = TRY(os::call_at(thread, call, registers, SYS_munmap,
                                           {husk.shop().region.base(), husk.shop().region.size()}, nullptr));
     if (unmapped != 0)
         return fail(static_cast<int>(-unmapped), "cannot unmap the restore's region");
-    TRY(leader.park());
-    return set_thread(leader, task.threads.front());
+    TRY(thread.park());
+    return set_thread(thread, task.threads.at(last), slept);
 }
 
 Result<os::Guard> all_or_nothing(std::vector<int> pids) {
