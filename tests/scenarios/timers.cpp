@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Interval timers and POSIX timers keep their ids, intervals and what was left of their time.
+// Interval timers and POSIX timers keep their ids, intervals, what was left of their time and how often they ran over.
 #include "scenario.h"
 
 #include <sys/time.h>
@@ -13,6 +13,40 @@ volatile int fired = 0;
 void on_timer(int, siginfo_t *info, void *) {
     value = info->si_value.sival_int;
     fired = fired + 1;
+}
+
+constexpr int missed = 5;
+constexpr time_t long_interval = 1000;
+
+// A timer that ran out six times until its signal was taken, the last time before half of its interval.
+timer_t run_over(clockid_t clock, int signal) {
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, signal);
+    SYS(::sigprocmask(SIG_BLOCK, &set, nullptr));
+    sigevent event = {};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = signal;
+    timer_t timer = nullptr;
+    SYS(::timer_create(clock, &event, &timer));
+    itimerspec times = {{long_interval, 0}, {}};
+    SYS(::clock_gettime(clock, &times.it_value));
+    times.it_value.tv_sec -= missed * long_interval + long_interval / 2;
+    SYS(::timer_settime(timer, TIMER_ABSTIME, &times, nullptr));
+    EQUAL(signal, ::sigwaitinfo(&set, nullptr));
+    EQUAL(missed, ::timer_getoverrun(timer));
+    return timer;
+}
+
+void check_run_over(timer_t timer, int signal) {
+    EQUAL(missed, ::timer_getoverrun(timer));
+    itimerspec rest = {};
+    SYS(::timer_gettime(timer, &rest));
+    EQUAL(long_interval, rest.it_interval.tv_sec);
+    CHECK(rest.it_value.tv_sec > long_interval / 2 - 200 && rest.it_value.tv_sec <= long_interval / 2);
+    sigset_t pending;
+    SYS(::sigpending(&pending));
+    EQUAL(0, ::sigismember(&pending, signal));
 }
 
 } // namespace
@@ -45,9 +79,12 @@ int main(int argc, char **argv) {
     const itimerspec far = {{0, 0}, {4000, 0}};
     SYS(::timer_settime(often, 0, &ticks, nullptr));
     SYS(::timer_settime(late, 0, &far, nullptr));
+    const timer_t over = run_over(CLOCK_REALTIME, SIGRTMIN + 2), over_legacy = run_over(CLOCK_REALTIME, SIGUSR2);
     scenario::ready();
     scenario::wait();
 
+    check_run_over(over, SIGRTMIN + 2);
+    check_run_over(over_legacy, SIGUSR2);
     itimerval left = {};
     SYS(::getitimer(ITIMER_REAL, &left));
     EQUAL(700, left.it_interval.tv_sec);

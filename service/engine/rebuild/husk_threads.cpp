@@ -6,6 +6,7 @@
 #include "engine/rebuild/own_namespaces.h"
 #include "engine/rebuild/seccomp.h"
 #include "engine/rebuild/system_v.h"
+#include "engine/rebuild/timers.h"
 
 #include <algorithm>
 #include <csignal>
@@ -17,15 +18,12 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 
 namespace abey::rebuild {
 
 namespace {
 
-constexpr uint64_t microseconds = 1000000;
 constexpr int default_timer_slack = 50000;
-constexpr int most_timer_gaps = 100000;
 
 struct KernelStack {
     uint64_t address;
@@ -33,18 +31,6 @@ struct KernelStack {
     uint32_t pad;
     uint64_t size;
 };
-struct KernelTimer {
-    int64_t interval_seconds, interval_nanoseconds, value_seconds, value_nanoseconds;
-};
-struct KernelEvent { // struct sigevent, asm-generic/siginfo.h
-    uint64_t value;
-    int32_t signal;
-    int32_t notify;
-    int32_t tid;
-    int32_t pad[11]; // NOLINT: the kernel's layout
-};
-static_assert(sizeof(KernelEvent) == 64);
-
 void set_scheduling(os::Batch &batch, const model::Scheduling &own) {
     kernel::SchedulingAttributes attributes = {};
     attributes.size = sizeof attributes;
@@ -141,71 +127,6 @@ int unused_signal(const model::Task &task) {
     return SIGURG;
 }
 
-// As the task knows that thread of its own.
-int own_tid_of(const model::Task &task, int tid) {
-    const auto thread = std::ranges::find(task.threads, tid, &model::Thread::tid);
-    return thread == task.threads.end() ? tid : numbers_of(tid, thread->inner_tids).front();
-}
-
-Result<> set_timers(const model::Task &task, Calls &calls) {
-    if (!task.posix_timers.empty()) {
-        auto &batch = calls.batch();
-        batch.may(SYS_prctl, kernel::pr_timer_create_restore_ids, kernel::pr_timer_create_restore_ids_on, 0, 0, 0);
-        TRY(calls.flush());
-    }
-    // Without the prctl the kernel counts ids up in each process, and lists the newest first.
-    auto timers = task.posix_timers;
-    std::ranges::sort(timers, {}, &model::PosixTimer::id);
-    int next_id = 0;
-    for (const model::PosixTimer &timer : timers) {
-        KernelEvent event = {};
-        event.value = timer.sigval;
-        event.signal = timer.signal;
-        event.notify = timer.notify;
-        event.tid = own_tid_of(task, timer.notify_tid);
-        for (;; ++next_id) {
-            TRY(calls.room_for(sizeof event + 16));
-            auto &batch = calls.batch();
-            const int wanted = timer.id;
-            const uint64_t id = batch.put(wanted);
-            batch.must(fmt::format("cannot make timer {}", timer.id), SYS_timer_create, timer.clock, batch.put(event),
-                       id);
-            TRY(calls.run_only()); // the id is looked at before the batch is emptied
-            const int got = batch.output<int>(id);
-            batch.clear();
-            if (got == timer.id)
-                break;
-            if (got > timer.id || next_id > most_timer_gaps)
-                return fail(ENOTSUP, "timer id {} cannot be had again on this kernel (got {}); Linux 6.16 can",
-                            timer.id, got);
-            batch.must("timer_delete", SYS_timer_delete, got);
-        }
-    }
-    if (!task.posix_timers.empty()) {
-        TRY(calls.room_for());
-        calls.batch().may(SYS_prctl, kernel::pr_timer_create_restore_ids, kernel::pr_timer_create_restore_ids_off, 0, 0,
-                          0);
-    }
-    for (const model::PosixTimer &timer : task.posix_timers) {
-        TRY(calls.room_for(sizeof(KernelTimer)));
-        const KernelTimer value = {timer.interval.seconds, timer.interval.nanoseconds, timer.value.seconds,
-                                   timer.value.nanoseconds};
-        calls.batch().must("timer_settime", SYS_timer_settime, timer.id, 0, calls.batch().put(value), 0);
-    }
-    for (size_t i = 0; i < task.interval_timers.size(); ++i) {
-        const model::IntervalTimer &timer = task.interval_timers.at(i);
-        if (timer.value_us == 0 && timer.interval_us == 0)
-            continue;
-        TRY(calls.room_for(sizeof(itimerval)));
-        const itimerval value = {{static_cast<time_t>(timer.interval_us / microseconds),
-                                  static_cast<suseconds_t>(timer.interval_us % microseconds)},
-                                 {static_cast<time_t>(timer.value_us / microseconds),
-                                  static_cast<suseconds_t>(timer.value_us % microseconds)}};
-        calls.batch().must("setitimer", SYS_setitimer, i, calls.batch().put(value), 0);
-    }
-    return {};
-}
-
 // pidfd_getfd(2) gives the lowest free number.
 int lowest_free(const model::DescriptorTable &table) {
     int lowest = 0;
@@ -258,7 +179,7 @@ Result<> fill_thread(Context &context, Husk &husk, const model::Task &task, size
                                thread.alternate_stack.size};
     batch.must("sigaltstack", SYS_sigaltstack, batch.put(stack), 0);
     if (leader) {
-        TRY(set_timers(task, calls));
+        TRY(set_timers(husk, task, calls));
         if (const int signal = unused_signal(task); signal != husk.stop_signal()) {
             TRY(calls.flush());
             husk.set_stop_signal(signal);
