@@ -9,6 +9,7 @@
 #include "engine/capture/sleeping.h"
 #include "engine/capture/tcp_connection.h"
 #include "engine/capture/tree.h"
+#include "engine/capture/waiting.h"
 #include "engine/image/image.h"
 #include "engine/image/pages.h"
 #include "engine/machine.h"
@@ -217,6 +218,10 @@ Result<Report> run(const Request &request) {
     model::Tree tree;
     tree.machine = TRY(engine::this_machine());
 
+    capture::Waits waits; // as late as can be: they end
+    for (const os::ProcStat &process : TRY(capture::list(target_of(request))))
+        waits.look_ahead(process.door);
+
     tell("freeze", 5);
     const auto frozen = Clock::now();
     auto still = TRY(capture::StandStill::of(target_of(request)));
@@ -227,6 +232,8 @@ Result<Report> run(const Request &request) {
     capture::Context context(tree, *files, false);
     context.state<capture::Witnesses>() = std::move(witnesses);
     context.state<capture::Sleepers>() = std::move(sleepers);
+    waits.stops = still.has_whole_cgroup() ? 2 : 1;
+    context.state<capture::Waits>() = std::move(waits);
     ask_policy(context, *request.policy);
     if (request.keep_running)
         context.peers = kept_by_themselves(std::move(context.peers));

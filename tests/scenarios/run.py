@@ -6,7 +6,7 @@
 
 A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
 keep-running (the program goes on after the checkpoint), killed (it was to go on, is killed, and comes back from the
-checkpoint) and twice (restore, checkpoint again, restore again). Each runs in
+checkpoint) and twice (restore, checkpoint again, restore again). Some programs also as all that is in a cgroup (cgroup). Each runs in
 pid, mount, ipc and network namespaces of its own, whose end takes every process and mount with it. One line per case; the last
 line is `N passed, N failed, N skipped`.
 """
@@ -27,7 +27,8 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODES = ["native", "plain", "keep-running", "killed", "twice"]
+MODES = ["native", "plain", "keep-running", "killed", "twice", "cgroup"]
+IN_CGROUP = ("sleeps", "tree", "waits")  # programs that have the mode "cgroup"
 SKIP = 77
 FEW_DESCRIPTORS = {"many_descriptors": 1000}  # programs that run, with the engine, under a limit of open files
 PATIENCE = 60  # seconds for a program to become ready, or to tell its result
@@ -121,8 +122,11 @@ def kill_all():
     raise Failed(f"processes that cannot be killed: {sorted(processes())}")
 
 
-def restore(engine, images, pids, fds):
-    engine_run(engine, "restore", "--detach", "--images", images)
+def restore(engine, images, pids, fds, group=None):
+    if group:
+        engine_run("/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', group, engine, "restore", "--detach", "--images", images)
+    else:
+        engine_run(engine, "restore", "--detach", "--images", images)
     time.sleep(0.2)
     reap()
     if processes() != pids:
@@ -163,6 +167,26 @@ def mount_own(kind, directory):
     os.chmod(directory, 0o777)
 
 
+def whole_cgroup(engine, directory, pids, fds):
+    """They are put into a cgroup, with an empty one below, and checkpointed as what is in it."""
+    places = [line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if line.split()[2] == "cgroup2"]
+    own = [line[3:] for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+    if not places or not own:
+        raise Skipped("there is no cgroup v2")
+    group = pathlib.Path(places[0] + own[0]) / directory.name
+    empty = group / "empty"
+    empty.mkdir(parents=True)
+    (empty / "cgroup.max.depth").write_text("5")
+    for pid in pids:
+        (group / "cgroup.procs").write_text(str(pid))
+    engine_run(engine, "checkpoint", "--cgroup", group, "--images", directory / "images")
+    wait_until(lambda: reap() or not processes(), "their end")
+    empty.rmdir()
+    restore(engine, directory / "images", pids, fds, group)
+    if (empty / "cgroup.max.depth").read_text() != "5\n":
+        raise Failed("the empty cgroup has lost its setting")
+
+
 def run_case(mode, program, directory, engine):
     pid = start(program, directory)
     time.sleep(0.05)
@@ -177,6 +201,8 @@ def run_case(mode, program, directory, engine):
     if mode == "twice":
         checkpoint(engine, pid, directory / "images-2")
         restore(engine, directory / "images-2", pids, fds)
+    if mode == "cgroup":
+        whole_cgroup(engine, directory, pids, fds)
     if mode in ("keep-running", "killed"):
         engine_run(engine, "checkpoint", "--keep-running", "--pid", pid, "--images", directory / "images")
         reap()
@@ -285,7 +311,7 @@ def run_program(program, modes, engine, kind=""):
     if "native" in modes or verdict != "passed":
         yield "native", verdict, reason
     for mode in modes:
-        if mode == "native":
+        if mode == "native" or mode == "cgroup" and pathlib.Path(program).name.removeprefix("scenario-") not in IN_CGROUP:
             continue
         if verdict != "passed":
             yield mode, "skipped", "it does not pass without the engine"

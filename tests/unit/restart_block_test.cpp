@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/kernel_types.h"
 #include "engine/os/restart_block.h"
+#include "engine/os/wait_end.h"
 
 #include <csignal>
 #include <ctime>
 
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +42,35 @@ TEST(RestartBlocks, TellWhenASleepIsToEnd) {
     EXPECT_LE(left, 1000);
     EXPECT_GE(left, 900);
     EXPECT_FALSE(blocks->of(child));
+}
+
+TEST(WaitEnds, TellWhenAWaitIsToEnd) {
+    const auto ends = WaitEnds::open();
+    if (!ends)
+        GTEST_SKIP() << ends.error().message();
+    for (const int milliseconds : {1000000, -1}) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            epoll_event event = {};
+            ::epoll_wait(::epoll_create1(0), &event, 1, milliseconds);
+            ::_exit(0);
+        }
+        timespec now = {};
+        int64_t left = 0;
+        for (int i = 0; i < 30 && left < 900; ++i) { // should it not have been waiting yet
+            ::usleep(10000);
+            const auto end = ends->of(child);
+            ASSERT_TRUE(end) << end.error().message();
+            ::clock_gettime(CLOCK_MONOTONIC, &now);
+            left = *end ? static_cast<int64_t>(**end / 1000000000) - now.tv_sec : 0;
+        }
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
+        EXPECT_LE(left, 1000);
+        EXPECT_GE(left, milliseconds < 0 ? 0 : 900);
+        EXPECT_TRUE(milliseconds > 0 || left == 0);
+        EXPECT_FALSE(ends->of(child));
+    }
 }
 
 TEST(KernelTypes, RefuseWhatTheyCannotUnderstand) {

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
@@ -22,8 +21,7 @@ namespace {
 
 constexpr int64_t second = 1000000000;
 constexpr int64_t millisecond = 1000000;
-constexpr long restart_block = -516;          // ERESTART_RESTARTBLOCK, include/linux/errno.h
-constexpr long restart_unless_handled = -514; // ERESTARTNOHAND
+constexpr long restart_block = -516; // ERESTART_RESTARTBLOCK, include/linux/errno.h
 
 template <class T> std::optional<T> read_at(int tid, uint64_t address) {
     T value = {};
@@ -142,32 +140,6 @@ void Sleepers::look_ahead(int pid) {
     const bool polls = call == SYS_poll && static_cast<int32_t>(arguments[2]) >= second / millisecond;
     if (sleeps || polls)
         blocks.emplace(os::RestartBlocks::open());
-}
-
-Result<> continue_endless_wait(os::Tracee &thread) {
-    user_regs_struct registers = TRY(thread.registers());
-    if (static_cast<long>(registers.rax) != -EINTR)
-        return {};
-    const auto endless = [&registers] {
-        switch (static_cast<long>(registers.orig_rax)) {
-        case SYS_epoll_wait:
-        case SYS_epoll_pwait:
-            return static_cast<int32_t>(registers.r10) < 0;
-        case SYS_epoll_pwait2:
-        case SYS_semtimedop:
-            return registers.r10 == 0;
-        case SYS_rt_sigtimedwait:
-            return registers.rdx == 0;
-        case SYS_semop:
-            return true;
-        default:
-            return false;
-        }
-    };
-    if (!endless())
-        return {};
-    registers.rax = static_cast<uint64_t>(restart_unless_handled);
-    return thread.set_registers(registers);
 }
 
 void capture_sleep(Context &context, int tid, model::Thread &thread) {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/task.h"
 #include "engine/capture/apart.h"
-#include "engine/capture/descriptors.h"
 #include "engine/capture/cgroups.h"
+#include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/mounts.h"
 #include "engine/capture/namespaces.h"
 #include "engine/capture/request_ring.h"
 #include "engine/capture/sleeping.h"
+#include "engine/capture/waiting.h"
 
 #include "engine/os/cgroup.h"
 #include "engine/os/critical_section.h"
@@ -76,7 +77,8 @@ Result<model::Scheduling> scheduling_of(int tid) {
     return own;
 }
 
-Result<model::Thread> capture_thread(os::Tracee &tracee, int pid, const os::ProcStatus &status, const OwnIds &ids) {
+Result<model::Thread> capture_thread(Context &context, os::Tracee &tracee, int pid, const os::ProcStatus &status,
+                                     const std::vector<os::ProcMapping> &mappings, const OwnIds &ids) {
     model::Thread thread;
     if (const auto rseq = tracee.rseq()) { // not there before Linux 5.13: then the task has none that we could know of
         thread.rseq = {rseq->address, rseq->size, rseq->signature, rseq->flags};
@@ -88,7 +90,7 @@ Result<model::Thread> capture_thread(os::Tracee &tracee, int pid, const os::Proc
     thread.comm = TRY(os::read_proc(pid, fmt::format("task/{}/comm", tid)));
     if (!thread.comm.empty() && thread.comm.back() == '\n')
         thread.comm.pop_back();
-    TRY(continue_endless_wait(tracee));
+    TRY(continue_wait(context, tracee, status, mappings));
     const user_regs_struct registers = TRY(tracee.registers());
     thread.registers.assign(reinterpret_cast<const char *>(&registers), sizeof registers);
     thread.xstate = TRY(tracee.xstate());
@@ -145,7 +147,8 @@ int own_id(const OwnIds &ids, int id) {
 
 } // namespace
 
-Result<model::Task> capture_task(Context &context, Stopped &process, const os::ProcStatus &status, const OwnIds &ids) {
+Result<model::Task> capture_task(Context &context, Stopped &process, const os::ProcStatus &status,
+                                 const std::vector<os::ProcMapping> &mappings, const OwnIds &ids) {
     model::Task task;
     const os::ProcStat &stat = process.stat;
     task.pid = ids.of_session(status.all_pids);
@@ -177,7 +180,7 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
         has_named = read_file("/proc/self/cgroup").value_or("").find(":name=") != std::string::npos;
     for (os::Tracee &tracee : process.threads) {
         const os::ProcStatus own = tracee.tid() == door ? status : TRY(os::read_status(door, tracee.tid()));
-        task.threads.push_back(TRY(capture_thread(tracee, door, own, ids)));
+        task.threads.push_back(TRY(capture_thread(context, tracee, door, own, mappings, ids)));
         capture_sleep(context, tracee.tid(), task.threads.back());
         task.threads.back().cgroup = cgroup_of_thread(context, tracee.tid());
         if (*has_named)

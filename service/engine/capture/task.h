@@ -29,7 +29,8 @@ Result<OwnIds> own_ids(const StandStill &still);
 void translate_ids(model::Tree &tree, const OwnIds &ids);
 
 // What is seen from outside: ids, threads' registers, credentials, limits. `task` gets everything but injected state.
-Result<model::Task> capture_task(Context &context, Stopped &process, const os::ProcStatus &status, const OwnIds &ids);
+Result<model::Task> capture_task(Context &context, Stopped &process, const os::ProcStatus &status,
+                                 const std::vector<os::ProcMapping> &mappings, const OwnIds &ids);
 
 // Mappings, layout and executable; page contents come later (pages.h). Fills task.address_space.
 Result<> capture_address_space(Context &context, const Stopped &process, const std::vector<os::ProcMapping> &mappings,

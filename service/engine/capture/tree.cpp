@@ -34,10 +34,12 @@ Result<Fd> pidfd_of(const os::ProcStat &stat) {
 Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, os::Gadgets &gadgets) {
     const int door = process.stat.zombie() ? process.pid : process.stat.door;
     const auto status = TRY(os::read_status(door));
-    model::Task task = TRY(capture_task(context, process, status, ids));
+    std::vector<os::ProcMapping> mappings;
+    if (!process.threads.empty())
+        mappings = TRY(os::read_smaps(door)); // once: the kernel walks all page tables for it
+    model::Task task = TRY(capture_task(context, process, status, mappings, ids));
     if (task.state != model::TaskState::zombie) {
         const std::string &comm = process.stat.comm;
-        const auto mappings = TRY(os::read_smaps(door)); // once: the kernel walks all page tables for it
         const size_t told = context.findings.size();
         check_task(context, process.stat, status, mappings);
         TRY(refuse_fatal(std::span(context.findings).subspan(told)));

@@ -12,9 +12,9 @@ namespace abey::os {
 
 namespace {
 
-constexpr size_t largest = 128U << 20U;
+constexpr size_t largest_description = 128U << 20U;
 constexpr uint32_t kind_enum64 = 19; // Linux 6.0
-constexpr int deepest = 16;
+constexpr int deepest_type = 16;
 
 uint32_t kind_of(uint32_t info) { return BTF_INFO_KIND(info); }
 
@@ -62,7 +62,9 @@ std::string_view KernelTypes::string_at(uint32_t offset) const {
 
 std::string_view KernelTypes::name_of(size_t type) const { return string_at(word(type)); }
 
-Result<KernelTypes> KernelTypes::read() { return parse(TRY(read_file("/sys/kernel/btf/vmlinux", largest))); }
+Result<KernelTypes> KernelTypes::read() {
+    return parse(TRY(read_file("/sys/kernel/btf/vmlinux", largest_description)));
+}
 
 Result<KernelTypes> KernelTypes::parse(std::string bytes) {
     KernelTypes all;
@@ -97,7 +99,7 @@ Result<uint32_t> KernelTypes::function(std::string_view name) const { return fin
 Result<uint32_t> KernelTypes::structure(std::string_view name) const { return find(BTF_KIND_STRUCT, name); }
 
 uint32_t KernelTypes::without_names(uint32_t type) const {
-    for (int depth = 0; depth < deepest && type < types_.size(); ++depth) {
+    for (int depth = 0; depth < deepest_type && type < types_.size(); ++depth) {
         const size_t at = types_[type];
         const uint32_t kind = kind_of(word(at + sizeof(uint32_t)));
         if (kind != BTF_KIND_TYPEDEF && kind != BTF_KIND_CONST && kind != BTF_KIND_VOLATILE)
@@ -109,7 +111,7 @@ uint32_t KernelTypes::without_names(uint32_t type) const {
 
 bool KernelTypes::find_member(uint32_t type, std::string_view name, int depth, Member &found) const {
     type = without_names(type);
-    if (type == 0 || type >= types_.size() || depth > deepest)
+    if (type == 0 || type >= types_.size() || depth > deepest_type)
         return false;
     const size_t at = types_[type];
     const uint32_t info = word(at + sizeof(uint32_t));

@@ -213,6 +213,8 @@ Result<ProcStatus> parse_status(std::string_view text) {
             status.no_new_privs = next_word(value) == "1";
         } else if (key == "Seccomp") {
             (void)take_number(next_word(value), status.seccomp);
+        } else if (key == "voluntary_ctxt_switches") {
+            (void)take_number(next_word(value), status.waits);
         }
     }
     if (!has_uid)

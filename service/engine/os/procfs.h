@@ -61,6 +61,7 @@ struct ProcStatus {
     uint64_t pending = 0, shared_pending = 0, blocked = 0, ignored = 0, caught = 0;
     uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
     bool no_new_privs = false;
+    uint64_t waits = 0; // how often it has left the processor to wait (voluntary_ctxt_switches)
     int seccomp = 0;
 };
 Result<ProcStatus> parse_status(std::string_view text);

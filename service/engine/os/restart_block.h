@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // When an interrupted sleep of another task is to end. The kernel keeps that in the task's restart_block
-// (include/linux/restart_block.h) and shows it nobody; a BPF iterator over tasks (bpf(2),
-// Documentation/bpf/bpf_iterators.rst) can read it, by the kernel's own description of its structures
-// (/sys/kernel/btf/vmlinux).
+// (include/linux/restart_block.h) and shows it nobody but us (task_reader.h).
 #pragma once
 
-#include "engine/os/fd.h"
+#include "engine/os/task_reader.h"
 
 #include <cstdint>
 
@@ -38,8 +36,8 @@ class RestartBlocks {
         uint32_t futex_address, futex_value, futex_end, sleep_clock, sleep_address, sleep_end, poll_address, poll_count,
             poll_has_end, poll_seconds, poll_nanoseconds;
     };
-    RestartBlocks(Fd program, const Offsets &offsets) : program_(std::move(program)), offsets_(offsets) {}
-    Fd program_;
+    RestartBlocks(TaskReader reader, const Offsets &offsets) : reader_(std::move(reader)), offsets_(offsets) {}
+    TaskReader reader_;
     Offsets offsets_;
 };
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/fill_husk.h"
 
-#include "engine/os/signal_frame.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
 #include "engine/rebuild/sleeping.h"
@@ -29,12 +28,12 @@ Result<> set_thread(os::Tracee &tracee, const model::Thread &thread, std::option
     std::memcpy(&registers, thread.registers.data(), sizeof registers);
     if (thread.sleep.call != 0)
         registers.orig_rax = thread.sleep.call;
-    if (slept) {
-        registers.rax = static_cast<uint64_t>(*slept); // the kernel restarts it, as after any interruption
-    } else {
-        registers = os::restart_interrupted_call(registers, false);
-        registers.orig_rax = ~0ULL; // not in a system call: nothing for the kernel to restart
-    }
+    // The kernel begins the call again, or lets a signal that is handled now end it, as after any interruption.
+    constexpr long restart_block = -516, restart_unless_handled = -514; // include/linux/errno.h
+    if (slept)
+        registers.rax = static_cast<uint64_t>(*slept);
+    else if (static_cast<long>(registers.rax) == restart_block) // of another process
+        registers.rax = static_cast<uint64_t>(restart_unless_handled);
     TRY(tracee.set_xstate(thread.xstate));
     TRY(tracee.set_registers(registers));
     return tracee.set_signal_mask(thread.signal_mask);

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// What the kernel keeps of another task and shows nobody: a BPF iterator over tasks (bpf(2),
+// Documentation/bpf/bpf_iterators.rst) can read it, by the kernel's own description of its structures.
+#pragma once
+
+#include "engine/os/fd.h"
+#include "engine/os/kernel_types.h"
+
+#include <cstdint>
+#include <string>
+
+namespace abey::os {
+
+class TaskReader {
+  public:
+    // Of part of struct task_struct. ENOTSUP: a kernel that forbids to read its memory (kernel_lockdown(7)).
+    static Result<TaskReader> of_member(const KernelTypes &types, std::string_view member, uint32_t most);
+    // The address of the task_struct (8 bytes), then `stack_bytes` of the task's kernel stack, from where it has left
+    // the processor.
+    static constexpr size_t stack_bytes = 2048;
+    static Result<TaskReader> of_stack(const KernelTypes &types);
+
+    // ESRCH: there is no such thread.
+    Result<std::string> read(int tid) const;
+
+  private:
+    TaskReader(Fd program, size_t size) : program_(std::move(program)), size_(size) {}
+    Fd program_;
+    size_t size_;
+};
+
+} // namespace abey::os
