@@ -24,9 +24,10 @@ import time
 
 import run
 
-PROGRAMS = ["threads", "signals", "timers", "files", "unix_sockets", "tree", "terminal", "mappings", "events", "pipes",
+PROGRAMS = ["ended_leader", "threads", "signals", "timers", "files", "unix_sockets", "tree", "terminal", "mappings", "events", "pipes",
             "credentials", "attributes"]
 STAGES = ["frozen", "captured", "rescued", "memory"]
+LATE = ["committed"]  # the checkpoint stands, and its processes should have ended: they go on
 LIMITS = ["no-space", "few-descriptors", "small-files"]
 
 FILES = ["status", "maps", "stat", "cmdline", "comm", "environ", "auxv", "limits", "cgroup", "personality", "coredump_filter",
@@ -159,7 +160,7 @@ def fail_at(stage, engine, pid, directory):
     """A checkpoint that does not come to its end."""
     images = directory / "images"
     environment, before = dict(os.environ), None
-    if stage in STAGES:
+    if stage in STAGES + LATE:
         environment["ABEY_FAULT"] = stage
     elif stage == "no-space":
         images = directory / "small"
@@ -168,11 +169,12 @@ def fail_at(stage, engine, pid, directory):
     else:
         kind, limit = {"few-descriptors": (resource.RLIMIT_NOFILE, 10), "small-files": (resource.RLIMIT_FSIZE, 2048)}[stage]
         before = lambda: resource.setrlimit(kind, (limit, limit))  # noqa: E731
-    done = subprocess.run([engine, "checkpoint", "--keep-running", "--pid", str(pid), "--images", str(images)], env=environment,
-                          preexec_fn=before, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    going_on = [] if stage in LATE else ["--keep-running"]
+    done = subprocess.run([engine, "checkpoint", *going_on, "--pid", str(pid), "--images", str(images)], env=environment, preexec_fn=before,
+                          capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
     if done.returncode == 0:
         raise run.Failed(f"a checkpoint that was to fail at {stage} did not")
-    if stage in STAGES and done.returncode != -signal.SIGKILL:
+    if stage in STAGES + LATE and done.returncode != -signal.SIGKILL:
         raise run.Failed(f"not killed at {stage}: {done.stderr.strip()}")
     if stage == "no-space":
         subprocess.run(["umount", images], check=True)
@@ -259,7 +261,7 @@ def main():
     for number, program in enumerate(options.names or PROGRAMS):
         if options.mode != "failed":
             cases.append(("restored", program))
-        stages = STAGES + LIMITS
+        stages = STAGES + LIMITS + LATE
         if not options.names:  # every stage with some programs, every program at some stages
             stages = [stage for at, stage in enumerate(stages) if (at + number) % 3 == 0]
         if options.mode != "restored":
