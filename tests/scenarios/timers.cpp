@@ -49,6 +49,45 @@ void check_run_over(timer_t timer, int signal) {
     EQUAL(0, ::sigismember(&pending, signal));
 }
 
+// A timer whose signal waits, and that has run over since.
+timer_t run_over_and_wait(int signal) {
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, signal);
+    SYS(::sigprocmask(SIG_BLOCK, &set, nullptr));
+    sigevent event = {};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = signal;
+    event.sigev_value.sival_int = signal + 1000;
+    timer_t timer = nullptr;
+    SYS(::timer_create(CLOCK_REALTIME, &event, &timer));
+    itimerspec times = {{long_interval, 0}, {}};
+    SYS(::clock_gettime(CLOCK_REALTIME, &times.it_value));
+    times.it_value.tv_sec -= missed * long_interval + long_interval / 2;
+    SYS(::timer_settime(timer, TIMER_ABSTIME, &times, nullptr));
+    return timer;
+}
+
+// Just one signal of it waits, and tells of all.
+void check_run_over_and_wait(timer_t timer, int signal) {
+    itimerspec rest = {};
+    SYS(::timer_gettime(timer, &rest));
+    EQUAL(long_interval, rest.it_interval.tv_sec);
+    CHECK(rest.it_value.tv_sec > long_interval / 2 - 200 && rest.it_value.tv_sec <= long_interval / 2);
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::sigaddset(&set, signal);
+    siginfo_t info = {};
+    const timespec none = {};
+    EQUAL(signal, ::sigtimedwait(&set, &info, &none));
+    EQUAL(SI_TIMER, info.si_code);
+    EQUAL(signal + 1000, info.si_value.sival_int);
+    EQUAL(missed, info.si_overrun);
+    EQUAL(missed, ::timer_getoverrun(timer));
+    EQUAL(-1, ::sigtimedwait(&set, &info, &none));
+    EQUAL(EAGAIN, errno);
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -80,11 +119,14 @@ int main(int argc, char **argv) {
     SYS(::timer_settime(often, 0, &ticks, nullptr));
     SYS(::timer_settime(late, 0, &far, nullptr));
     const timer_t over = run_over(CLOCK_REALTIME, SIGRTMIN + 2), over_legacy = run_over(CLOCK_REALTIME, SIGUSR2);
+    const timer_t waiting = run_over_and_wait(SIGRTMIN + 3), waiting_legacy = run_over_and_wait(SIGALRM);
     scenario::ready();
     scenario::wait();
 
     check_run_over(over, SIGRTMIN + 2);
     check_run_over(over_legacy, SIGUSR2);
+    check_run_over_and_wait(waiting, SIGRTMIN + 3);
+    check_run_over_and_wait(waiting_legacy, SIGALRM);
     itimerval left = {};
     SYS(::getitimer(ITIMER_REAL, &left));
     EQUAL(700, left.it_interval.tv_sec);

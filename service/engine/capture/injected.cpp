@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/keyrings.h"
 #include "engine/capture/landlock.h"
+#include "engine/capture/overruns.h"
 #include "engine/capture/task.h"
 #include "engine/os/kernel.h"
 
@@ -241,6 +242,7 @@ Result<> capture_injected(Context &context, Stopped &process, const os::ProcStat
         }
         first = next;
     }
+    tell_overruns(door, task);
     TRY(tell_keys(context, process.stat, injection, process.threads.front(), status.own_tid, keyrings));
     for (size_t i = 1; i < process.threads.size(); ++i) {
         batch.clear();

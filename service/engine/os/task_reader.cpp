@@ -107,6 +107,36 @@ Result<TaskReader> TaskReader::of_stack(const KernelTypes &types) {
     return TaskReader(TRY(load_program(types, code)), sizeof(uint64_t) + stack_bytes);
 }
 
+Result<TaskReader> TaskReader::of_timers(const KernelTypes &types) {
+    const uint32_t task = TRY(types.structure("task_struct"));
+    const uint32_t process = TRY(types.structure("signal_struct"));
+    const uint32_t timer = TRY(types.structure("k_itimer"));
+    auto first = types.offset(process, "posix_timers.first");
+    if (!first) // a list before Linux 6.3
+        first = types.offset(process, "posix_timers.next");
+    const uint32_t list = TRY(types.offset(timer, "list"));
+    const auto in_timer = [&](std::string_view member) -> Result<uint32_t> {
+        return TRY(types.offset(timer, member)) - list; // may be negative: it is added in 32 bits
+    };
+    const uint32_t id = TRY(in_timer("it_id")), overrun = TRY(in_timer("it_overrun"));
+    Code code;
+    const auto follow = [&code](uint8_t base, uint32_t offset) {
+        copy_in(code, base, offset, program_word, sizeof(uint64_t));
+        append_code(code, {load_word(BPF_REG_8, BPF_REG_10, program_word)});
+    };
+    follow(BPF_REG_7, TRY(types.offset(task, "signal")));
+    follow(BPF_REG_8, TRY(std::move(first)));
+    constexpr int16_t id_at = program_buffer, overrun_at = program_buffer + 8;
+    for (size_t i = 0; i < most_timers; ++i) {
+        append_code(code, {move_number(BPF_REG_1, 0), store_word(BPF_REG_10, id_at, BPF_REG_1)});
+        copy_in(code, BPF_REG_8, id, id_at, sizeof(int32_t));
+        copy_in(code, BPF_REG_8, overrun, overrun_at, sizeof(int64_t));
+        put_out(code, id_at, timer_size);
+        follow(BPF_REG_8, 0);
+    }
+    return TaskReader(TRY(load_program(types, code)), most_timers * timer_size);
+}
+
 Result<std::string> TaskReader::read(int tid) const {
     bpf_iter_link_info task = {};
     task.task.tid = static_cast<uint32_t>(tid);

@@ -21,6 +21,11 @@ class TaskReader {
     static constexpr size_t stack_bytes = 2048;
     static Result<TaskReader> of_stack(const KernelTypes &types);
 
+    // POSIX timers of its process (struct k_itimer), each as its id and, from byte 8 on, how often it has run over
+    // since its signal was queued (int64, -1: not at all); the newest first. What follows the last one means nothing.
+    static constexpr size_t most_timers = 32, timer_size = 16;
+    static Result<TaskReader> of_timers(const KernelTypes &types);
+
     // ESRCH: there is no such thread.
     Result<std::string> read(int tid) const;
 

@@ -116,6 +116,9 @@ int unused_signal(const model::Task &task) {
         }
     };
     mark(task.pending);
+    for (const model::PosixTimer &timer : task.posix_timers) // they may run out meanwhile
+        if (timer.signal > 0 && timer.signal < static_cast<int>(used.size()))
+            used.at(static_cast<size_t>(timer.signal)) = true;
     for (const model::Thread &thread : task.threads)
         mark(thread.pending);
     for (const int signal : {SIGURG, SIGWINCH, SIGCONT, SIGUSR1, SIGUSR2, SIGPIPE, SIGIO, SIGPWR, SIGHUP})
@@ -179,19 +182,23 @@ Result<> fill_thread(Context &context, Husk &husk, const model::Task &task, size
                                thread.alternate_stack.size};
     batch.must("sigaltstack", SYS_sigaltstack, batch.put(stack), 0);
     if (leader) {
-        TRY(set_timers(husk, task, calls));
         if (const int signal = unused_signal(task); signal != husk.stop_signal()) {
             TRY(calls.flush());
             husk.set_stop_signal(signal);
         }
+        TRY(set_timers(husk, task, calls));
     }
     // Real-time signals may be many: run whenever there is no more room.
     for (const model::Bytes &info : thread.pending) {
+        if (comes_from_timer(task, info))
+            continue;
         TRY(calls.room_for(info.size()));
         queue_signals(batch, {info}, own_pid, numbers_of(thread.tid, thread.inner_tids).front());
     }
     if (leader)
         for (const model::Bytes &info : task.pending) {
+            if (comes_from_timer(task, info))
+                continue;
             TRY(calls.room_for(info.size()));
             queue_signals(batch, {info}, own_pid, 0);
         }

@@ -9,4 +9,7 @@ namespace abey::rebuild {
 // there already.
 Result<> set_timers(Husk &husk, const model::Task &task, Calls &calls);
 
+// A queued signal that is not to be queued again: set_timers() lets its timer run out.
+bool comes_from_timer(const model::Task &task, const model::Bytes &info);
+
 } // namespace abey::rebuild
