@@ -117,4 +117,9 @@ std::string printable(std::string_view bytes) {
     return text;
 }
 
+std::string shortened(std::string_view bytes) {
+    constexpr size_t shown = 64;
+    return printable(bytes.substr(0, shown)) + (bytes.size() > shown ? "..." : "");
+}
+
 } // namespace abey::bus

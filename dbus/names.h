@@ -47,5 +47,7 @@ bool is_utf8(std::string_view bytes);
 
 // Text fit for a bus message or a terminal: what is no valid UTF-8 and what would steer a terminal is shown as "\xNN".
 std::string printable(std::string_view bytes);
+// The same of the beginning of what somebody has sent, so that an error is no longer than a line.
+std::string shortened(std::string_view bytes);
 
 } // namespace abey::bus

@@ -57,7 +57,7 @@ policy::Subject subject_of(const session::Session &session) {
 Answer<session::Session> Manager::find_session(const std::string &id) {
     const bool unit = session::is_unit_id(id);
     if (!unit && !bus::is_session_id(id))
-        return refuse(bus::error::invalid_argument, "not the id of a session: \"{}\"", bus::printable(id));
+        return refuse(bus::error::invalid_argument, "not the id of a session: \"{}\"", bus::shortened(id));
     auto session = unit ? session::user_unit(id) : logind_.session(id);
     if (!session && session.error().code() == ENXIO)
         return unit ? refuse(bus::error::no_such_session, "{}", session.error().message())
@@ -69,7 +69,7 @@ Answer<session::Session> Manager::find_session(const std::string &id) {
 
 Answer<Checkpoint> Manager::find_checkpoint(const std::string &id) {
     if (!bus::is_checkpoint_id(id))
-        return refuse(bus::error::invalid_argument, "not the id of a checkpoint: \"{}\"", bus::printable(id));
+        return refuse(bus::error::invalid_argument, "not the id of a checkpoint: \"{}\"", bus::shortened(id));
     auto found = checkpoint(id);
     if (!found)
         return found.error().code() == ENOENT ? refuse(bus::error::no_such_checkpoint, "there is no checkpoint {}", id)

@@ -41,7 +41,7 @@ Answer<> take(const std::string &name, const Options::mapped_type &value, const 
 }
 
 std::unexpected<Refusal> unknown(const std::string &name) {
-    return refuse(bus::error::invalid_argument, "there is no option \"{}\"", bus::printable(name));
+    return refuse(bus::error::invalid_argument, "there is no option \"{}\"", bus::shortened(name));
 }
 
 } // namespace

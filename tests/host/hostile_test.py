@@ -18,7 +18,7 @@ PLAN = ["both are checkpointed at once", "no more checkpoints than the policy al
         "a path for a session is refused", "a forged answer of logind's does nothing", "jobs of others are not shown",
         "a link in the home leads root nowhere", "nor does a link to another's home", "a directory that is his is not trusted with more than his own",
         "what was there is as it was", "the daemon never died", "no unit has failed"]
-ESCAPES = ["/etc", "/home/ada", "/root"]
+ESCAPES = ["/etc", "/home/ada", "/srv"]
 
 
 def checkpoint(host, session, user):
@@ -71,7 +71,7 @@ def jobs(host, checks, ada):
         results = [one.result() for one in flood]
     refusals = [one for one in results if one.returncode != 0]
     checks.check("no more jobs at a time than a user may have", "some refusals, all for that reason", [complaint(one) for one in refusals][:2],
-                 bool(refusals) and all("jobs" in one.stderr for one in refusals))
+                 bool(refusals) and all("jobs" in one.stderr or "too many of your calls" in one.stderr for one in refusals))
     checks.check("ada's job is taken meanwhile", 0, hers.returncode)
     for session, properties in sessions_of(host, "bob").items():
         if properties.get("Service") == "abeyance-run":
@@ -160,10 +160,10 @@ def traps(host, checks, terminal, bob):
     for name, trap in (("a link in the home leads root nowhere", "ln -s /etc ~/.abeyance"),
                        ("nor does a link to another's home", "ln -s /home/ada ~/.abeyance"),
                        ("a directory that is his is not trusted with more than his own",
-                        "mkdir -p ~/.abeyance && ln -s /root ~/.abeyance/snapshots && ln -s /etc ~/.abeyance/displaced && ln -s /etc ~/.abeyance/files")):
+                        "mkdir -p ~/.abeyance && ln -s /srv ~/.abeyance/snapshots && ln -s /etc ~/.abeyance/displaced && ln -s /etc ~/.abeyance/files")):
         said = suspended(trap)
-        strange = {folder: tree for folder in ESCAPES if (tree := tree_of(host, folder)) != before[folder]}
-        checks.check(name, "nothing was written there", (said, list(strange)), not strange)
+        strange = [line for folder in ESCAPES for line in set(tree_of(host, folder).splitlines()) ^ set(before[folder].splitlines())]
+        checks.check(name, "nothing was written there", (said, sorted(strange)[:4]), not strange)
     host.run(["sh", "-c", "rm -rf ~/.abeyance"], user="bob")
     terminal.type("exec 7>&-\n")
     policy(host, "")

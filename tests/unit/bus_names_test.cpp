@@ -44,6 +44,8 @@ TEST(BusNames, PathsLeadBackToWhatTheyName) {
 
 TEST(BusText, IsValidAndDoesNotSteerTerminals) {
     EXPECT_EQ(printable("vim"), "vim");
+    EXPECT_EQ(shortened("vim\n"), "vim\\x0a");
+    EXPECT_EQ(shortened(std::string(1'000'000, 'x')), std::string(64, 'x') + "...");
     EXPECT_EQ(printable("grün €"), "grün €");
     EXPECT_EQ(printable("a\x1b[2Jb\n"), "a\\x1b[2Jb\\x0a");
     EXPECT_EQ(printable("\xff\xfe"), "\\xff\\xfe");
