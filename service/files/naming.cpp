@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::string_view deleted_mark = " (deleted)";
 constexpr int sibling_limit = 10'000;
+constexpr int names_limit = 50'000;
 
 std::string parent_of(const std::string &path) {
     size_t slash = path.rfind('/');
@@ -94,6 +95,45 @@ std::string find_on_btrfs(const Fd &file, const Fd &directory, const Fd &root, c
     return {};
 }
 
+// Anywhere in a file system in memory, which is a small one as a rule; nobody but a look at all of it tells.
+std::string find_in_memory(const Fd &directory, const Fd &root, const struct stat &wanted) {
+    const auto top = top_of(directory);
+    if (!top)
+        return {};
+    const auto top_path = path_of(*top);
+    if (!top_path)
+        return {};
+    std::vector<std::string> waiting = {"."};
+    for (int count = 0; !waiting.empty() && count < names_limit;) {
+        const auto below = std::move(waiting.back());
+        waiting.pop_back();
+        auto listed = open_at(top->get(), below, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NOATIME);
+        if (!listed)
+            continue;
+        const auto own = stat_of(*listed);
+        if (!own || own->st_dev != wanted.st_dev)
+            continue;
+        const std::unique_ptr<DIR, int (*)(DIR *)> entries(::fdopendir(listed->get()), ::closedir);
+        if (!entries)
+            continue;
+        const int raw = listed->release(); // closed with entries
+        for (const auto *entry = ::readdir(entries.get()); entry != nullptr && count < names_limit;
+             entry = ::readdir(entries.get()), ++count) {
+            const std::string_view name = entry->d_name;
+            struct stat stat = {};
+            if (entry->d_type == DT_DIR && name != "." && name != "..")
+                waiting.push_back(fmt::format("{}/{}", below, name));
+            if (entry->d_ino != wanted.st_ino || ::fstatat(raw, entry->d_name, &stat, AT_SYMLINK_NOFOLLOW) != 0 ||
+                !is_same_inode(stat, wanted))
+                continue;
+            auto path = join(*top_path, fmt::format("{}/{}", below, name).substr(2));
+            if (leads_to(root, path, wanted).value_or(false))
+                return path;
+        }
+    }
+    return {};
+}
+
 std::string find_other_name(const Fd &file, const std::string &path, const Fd &root, const model::Inode &inode,
                             const struct stat &wanted) {
     auto directory = look_up(root, parent_of(path));
@@ -103,6 +143,8 @@ std::string find_other_name(const Fd &file, const std::string &path, const Fd &r
         return {};
     if (inode.identity.fs_type == BTRFS_SUPER_MAGIC)
         return find_on_btrfs(file, *directory, root, wanted);
+    if (policy::is_volatile(inode.identity.fs_type))
+        return find_in_memory(*directory, root, wanted);
     return find_sibling(*directory, parent_of(path), wanted);
 }
 
@@ -152,7 +194,7 @@ Result<> find_name(const Fd &file, const std::string &shown, const Fd &root, boo
     if (!marked)
         taken = leads_to(own_root, shown, wanted).has_value();
 
-    if (wanted.st_nlink > 0 && S_ISREG(wanted.st_mode) && !policy::is_volatile(inode.identity.fs_type)) {
+    if (wanted.st_nlink > 0 && S_ISREG(wanted.st_mode)) {
         inode.other_path = find_other_name(file, bare, own_root, inode, wanted);
         if (!inode.other_path.empty()) {
             inode.naming = model::Naming::moved;

@@ -298,8 +298,8 @@ class Opener final : public engine::FileOpener {
     }
 
     // What lived in memory must not come to lie on disk for good because a mount is missing.
-    static Result<> check_kept_parent(const model::Inode &inode, const model::Inode &directory) {
-        if (is_kept_by_name(inode) && directory.identity.fs_type != inode.identity.fs_type)
+    static Result<> check_kept_parent(const model::Inode &inode, const model::Inode &directory, bool stays = false) {
+        if ((stays || is_kept_by_name(inode)) && directory.identity.fs_type != inode.identity.fs_type)
             return fail(ENOENT, "the {} that it was in is not mounted",
                         policy::file_system_name(inode.identity.fs_type));
         return {};
@@ -354,7 +354,9 @@ class Opener final : public engine::FileOpener {
             file = TRY(open_moved(inode));
         else if (is_kept_by_name(inode))
             file = TRY(open_or_make_named(inode));
-        else
+        else if (inode.naming == Naming::moved)
+            file = TRY(open_by_other_name(inode));
+        if (!file)
             file = TRY(make(inode));
         // no writable descriptor stays behind: it would keep others from executing the file
         Fd path = S_ISLNK(inode.mode) ? std::move(file) : TRY(reopen(file, O_PATH));
@@ -398,8 +400,10 @@ class Opener final : public engine::FileOpener {
         located_.insert_or_assign(inode.id, Located{std::move(file), *status});
     }
 
-    Result<Fd> open_moved(const model::Inode &inode) {
-        Fd file = TRY(locate(inode, inode.other_path));
+    Result<Fd> open_moved(const model::Inode &inode) { return show(inode, TRY(locate(inode, inode.other_path))); }
+
+    // Under the name that it had when it was opened.
+    Result<Fd> show(const model::Inode &inode, Fd file) {
         Where at = TRY(where(inode, inode.path));
         // Only for what /proc shows. Where it is not possible, the file itself is what counts.
         if (auto parent = Parent::open(at.base, at.path, Parent::Blocked::stop_above)) {
@@ -414,16 +418,31 @@ class Opener final : public engine::FileOpener {
             TRY(note_appended(inode, there));
             return there;
         }
-        Where at = TRY(where(inode, inode.path));
+        return make_under(inode, inode.path);
+    }
+
+    Result<Fd> make_under(const model::Inode &inode, const std::string &path) {
+        Where at = TRY(where(inode, path));
         Parent parent = TRY(Parent::open(at.base, at.path));
         model::Inode directory;
         TRY(describe(parent.directory(), directory));
-        TRY(check_kept_parent(inode, directory));
+        TRY(check_kept_parent(inode, directory, true));
         Fd made = TRY(make_named(parent, inode, filler(inode)));
         made_names_.push_back({TRY(duplicate(parent.directory())), parent.name()});
         for (Parent::Made &one : TRY(parent.keep(inode.uid, inode.gid)))
             made_directories_.push_back(std::move(one));
         return made;
+    }
+
+    // A kept file that had another name than its own: that is its other name still, or again. Nothing: another file has
+    // it, or it was written to since.
+    Result<Fd> open_by_other_name(const model::Inode &inode) {
+        auto there = locate(inode, inode.other_path);
+        if (!there && there.error().code() == ENOENT)
+            there = make_under(inode, inode.other_path);
+        if (!there)
+            return Fd();
+        return show(inode, std::move(*there));
     }
 
     Result<Fd> make(const model::Inode &inode) {

@@ -162,6 +162,62 @@ TEST_F(Files, FindsAHardLinkElsewhereOnBtrfs) {
     EXPECT_EQ(listed(home_), std::vector<std::string>{"far"});
 }
 
+// After a logout nothing of it is there any more, after a restore of a copy all is.
+TEST_F(Files, AHardLinkInMemoryStaysOneFileWithItsOtherName) {
+    NEED_DISK("tmpfs");
+    const std::string directory = home_ + "/dir";
+    const std::string other = directory + "/sub/other";
+    fs::create_directories(directory + "/sub");
+    Fd fd = make_file(home_ + "/data", "abc");
+    fs::create_hard_link(home_ + "/data", other);
+    fs::remove(home_ + "/data");
+    const policy::Policy policy = policy::Policy::defaults();
+    auto keep = keeper(policy);
+    model::Inode inode = identified(*keep, fd);
+    EXPECT_EQ(inode.naming, Naming::moved);
+    EXPECT_EQ(inode.other_path, other);
+    must(keep->keep(inode, fd, use));
+    EXPECT_EQ(inode.kept.strategy, Strategy::embed);
+    const auto one_with = [&](const Fd &again) {
+        const auto stat = must(stat_of(again));
+        EXPECT_EQ(shown(again), home_ + "/data (deleted)");
+        EXPECT_EQ(contents(again), "abc");
+        EXPECT_EQ(stat.st_nlink, 1U);
+        EXPECT_EQ(stat.st_ino, must(stat_of(must(open_file(other, O_PATH)))).st_ino);
+        EXPECT_EQ(listed(home_), std::vector<std::string>{"dir"});
+    };
+    {
+        auto restore = opener();
+        must(restore->check(inode));
+        Fd again = must(restore->open(inode, O_RDWR));
+        one_with(again);
+        EXPECT_EQ(must(stat_of(again)).st_ino, inode.identity.number);
+        must(restore->finish(true));
+    }
+    fs::remove_all(directory);
+    {
+        auto failed = opener();
+        one_with(must(failed->open(inode, O_RDWR)));
+    } // never finished
+    EXPECT_TRUE(listed(home_).empty());
+    {
+        auto restore = opener();
+        must(restore->check(inode));
+        one_with(must(restore->open(inode, O_RDWR)));
+        must(restore->finish(true));
+    }
+    fs::remove(other);
+    make_file(other, "another's");
+    {
+        auto restore = opener();
+        Fd again = must(restore->open(inode, O_RDWR));
+        EXPECT_EQ(contents(again), "abc");
+        EXPECT_EQ(must(stat_of(again)).st_nlink, 0U);
+        must(restore->finish(false));
+    }
+    EXPECT_EQ(must(read_file(other)), "another's");
+}
+
 TEST_F(Files, RelinksAnInodeWhoseOtherNameCannotBeFound) {
     NEED_DISK("ext4");
     fs::create_directory(home_ + "/far");
