@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// What a process carries besides: umask, limits, nice, policy, affinity, personality, cwd, oom score, death signal.
+// What a process carries besides: umask, limits, nice (also of the scheduler's group of its session), policy, affinity,
+// personality, cwd, oom score, death signal.
 #include "scenario.h"
+
+#include <algorithm>
 
 #include <sched.h>
 #include <sys/personality.h>
@@ -14,6 +17,12 @@ std::string here() {
     char name[4096] = {};
     (void)!::readlink("/proc/self/cwd", name, sizeof name - 1);
     return name;
+}
+
+// sched(7): the group of all that share a session, and its own nice value
+std::string nice_of_session(const std::string &pid) {
+    const std::string text = scenario::read_file("/proc/" + pid + "/autogroup");
+    return text.substr(std::min(text.find(" nice "), text.size()));
 }
 
 } // namespace
@@ -51,6 +60,22 @@ int main(int argc, char **argv) {
     const int speculation = ::prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0, 0, 0);
     (void)::prctl(67, 1, 0, 0, 0); // PR_SET_MEMORY_MERGE, where there is KSM
     const int merge = ::prctl(68, 0, 0, 0, 0);
+    (void)::prctl(PR_SET_THP_DISABLE, 1, 2, 0, 0); // PR_THP_DISABLE_EXCEPT_ADVISED, Linux 6.18
+    const int huge_pages = ::prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
+    const bool flushes = ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0; // with CAP_SYS_RESOURCE
+    const bool has_groups = !nice_of_session("self").empty();
+    const pid_t other = scenario::fork_child();
+    if (other == 0) {
+        ::setsid();
+        ::raise(SIGSTOP);
+        ::_exit(0);
+    }
+    int stopped = 0;
+    EQUAL(other, SYS(::waitpid(other, &stopped, WUNTRACED)));
+    if (has_groups) {
+        scenario::write_file("/proc/self/autogroup", "5");
+        scenario::write_file("/proc/" + std::to_string(other) + "/autogroup", "-7");
+    }
     const bool can_deny = ::prctl(65, 1, 0, 0, 0) == 0; // PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN
     const std::string directory = here();
     scenario::ready();
@@ -87,6 +112,14 @@ int main(int argc, char **argv) {
     EQUAL(PR_TSC_SIGSEGV, counter);
     EQUAL(speculation, ::prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0, 0, 0));
     EQUAL(merge, ::prctl(68, 0, 0, 0, 0));
+    EQUAL(huge_pages, ::prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
+    EQUAL(flushes ? 1 : -1, ::prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0));
+    if (has_groups) {
+        EQUAL(std::string(" nice 5\n"), nice_of_session("self"));
+        EQUAL(std::string(" nice -7\n"), nice_of_session(std::to_string(other)));
+    }
+    SYS(::kill(other, SIGKILL));
+    EQUAL(128 + SIGKILL, scenario::exit_status(other));
     EQUAL(can_deny ? 1 : -1, ::prctl(66, 0, 0, 0, 0));
     SYS(::prctl(PR_SET_DUMPABLE, 1));
     EQUAL(std::string("321\n"), scenario::read_file("/proc/self/oom_score_adj"));

@@ -153,6 +153,13 @@ def mapped_io_uring(bench):
         raise run.Failed("check does not name it")
 
 
+@case
+def own_system_calls_handed_to_itself(bench):
+    bench.victim(holding=["dispatch"])
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images,
+                  says=[f"process {bench.pid} (", "PR_SET_SYSCALL_USER_DISPATCH"])
+
+
 def refused_in_namespace(bench, before, *says):
     """The victim in a namespace of its own that cannot be restored, made and filled by the command `before` it."""
     bench.victim(before=before)

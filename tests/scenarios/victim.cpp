@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the engine is killed over and refused for: two processes that must not notice. It counts in DIRECTORY/count,
-// computes in vector registers without a pause, and fills as many MiB of memory as it is told (second argument). A third,
-// io_uring, makes it hold one.
+// computes in vector registers without a pause, and fills as many MiB of memory as it is told (second argument). A
+// third, io_uring or dispatch, makes it hold one, or have its system calls handed to itself.
 #include "scenario.h"
 
 #include <atomic>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 namespace {
@@ -39,6 +40,9 @@ void map_io_uring() {
     SYS(::close(fd));
 }
 
+// prctl(2), PR_SET_SYSCALL_USER_DISPATCH: as emulators do; none is handed over as long as this byte is 0.
+char handed_over = 0;
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -52,6 +56,8 @@ int main(int argc, char **argv) {
         SYS(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
     if (argc > 3 && std::string_view(argv[3]) == "io_uring")
         map_io_uring();
+    if (argc > 3 && std::string_view(argv[3]) == "dispatch")
+        SYS(::prctl(59, 1, 0, 0, &handed_over));
     int ends[2];
     SYS(::pipe(ends));
     const pid_t child = scenario::fork_child();

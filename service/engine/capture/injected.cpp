@@ -53,6 +53,7 @@ struct ThreadCalls {
     uint64_t stack = 0, tid_address = 0, death_signal = 0;
     size_t timer_slack = 0, securebits = 0, machine_checks = 0;
     uint64_t counter = 0;
+    size_t flusher = 0;
     std::array<size_t, 3> speculation = {};
     std::optional<size_t> look;
     KeyringCalls keyrings;
@@ -69,6 +70,7 @@ struct ThreadCalls {
         securebits = batch.must("PR_GET_SECUREBITS", SYS_prctl, PR_GET_SECUREBITS);
         counter = batch.reserve(sizeof(int32_t));
         batch.may(SYS_prctl, PR_GET_TSC, counter);
+        flusher = batch.may(SYS_prctl, PR_GET_IO_FLUSHER, 0, 0, 0, 0);
         machine_checks = batch.may(SYS_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0);
         for (size_t i = 0; i < speculation.size(); ++i)
             speculation.at(i) = batch.may(SYS_prctl, PR_GET_SPECULATION_CTRL, i, 0, 0, 0);
@@ -86,6 +88,8 @@ struct ThreadCalls {
         thread.parent_death_signal = batch.output<int32_t>(death_signal);
         thread.scheduling.timer_slack_ns = static_cast<uint64_t>(batch.result(timer_slack));
         thread.credentials.securebits = static_cast<uint32_t>(batch.result(securebits));
+        // who has let go of CAP_SYS_RESOURCE is not told any more; of the first thread /proc tells it, too
+        thread.io_flusher = thread.io_flusher || batch.result(flusher) == 1;
         thread.time_stamp_counter = batch.output<int32_t>(counter);
         if (batch.result(machine_checks) >= 0)
             thread.machine_checks = static_cast<int32_t>(batch.result(machine_checks));
@@ -188,6 +192,7 @@ Result<> capture_injected(Context &context, Stopped &process, const os::ProcStat
     const size_t brk = batch.must("brk", SYS_brk, 0);
     TRY(injection.run(process.threads.front(), status.own_tid, batch));
 
+    threads.front().io_flusher = (process.stat.flags & kernel::pf_io_flusher) == kernel::pf_io_flusher;
     thread_calls.answer(batch, threads.front());
     if (thread_calls.is_restricted(batch))
         tell_restricted(context, process.stat);
@@ -201,7 +206,9 @@ Result<> capture_injected(Context &context, Stopped &process, const os::ProcStat
     }
     task.child_subreaper = batch.output<int32_t>(subreaper) != 0;
     task.dumpable = static_cast<int32_t>(batch.result(dumpable));
-    task.thp_disabled = batch.result(thp) == 1;
+    task.thp_disabled = (batch.result(thp) & 1) != 0;
+    task.thp_when_advised =
+        (static_cast<unsigned long>(batch.result(thp)) & kernel::pr_thp_disable_except_advised) != 0;
     // Kernels before 6.3 do not tell. To be registered for more than was asked for does no harm, the other way round
     // does.
     task.membarrier = static_cast<uint32_t>(batch.result(membarrier) >= 0

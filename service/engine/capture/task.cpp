@@ -85,6 +85,11 @@ Result<model::Thread> capture_thread(Context &context, os::Tracee &tracee, int p
         TRY(os::abort_critical_section(tracee, pid, *rseq));
     }
     const int tid = tracee.tid();
+    if (tracee.has_syscall_dispatch()) // calls that we let it make would be handed over, too
+        return fail(0,
+                    "thread {}: it has its system calls handed to itself (PR_SET_SYSCALL_USER_DISPATCH), as emulators "
+                    "do, which cannot be brought back; end the program before the suspend",
+                    tid);
     thread.tid = ids.of_session(status.all_tids);
     thread.inner_tids = ids.inner(status.all_tids);
     thread.comm = TRY(os::read_proc(pid, fmt::format("task/{}/comm", tid)));
@@ -196,6 +201,7 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
     const auto limits = TRY(os::parse_limits(limits_text));
     for (size_t i = 0; i < limits.size(); ++i)
         task.limits.at(i) = {limits.at(i).first, limits.at(i).second};
+    task.autogroup_nice = TRY(os::read_autogroup(door)).nice;
     task.personality = TRY(proc_number(door, "personality", 16));
     task.oom_score_adj = static_cast<int32_t>(TRY(proc_number(door, "oom_score_adj", 10)));
     if (const auto filter = proc_number(door, "coredump_filter", 16)) // absent without CONFIG_ELF_CORE

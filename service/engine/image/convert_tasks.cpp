@@ -193,6 +193,7 @@ void put(const model::Thread &from, pb::Thread &to) {
     to.set_parent_death_signal(from.parent_death_signal);
     to.set_time_stamp_counter(from.time_stamp_counter);
     to.set_machine_checks(from.machine_checks);
+    to.set_io_flusher(from.io_flusher);
     for (const auto each : from.speculation)
         to.add_speculation(each);
     for (const auto &each : from.named_cgroups)
@@ -222,6 +223,7 @@ Result<> get(const pb::Thread &from, model::Thread &to) {
     to.parent_death_signal = from.parent_death_signal();
     to.time_stamp_counter = from.time_stamp_counter();
     to.machine_checks = from.machine_checks();
+    to.io_flusher = from.io_flusher();
     for (int i = 0; i < std::min(from.speculation_size(), static_cast<int>(to.speculation.size())); ++i)
         to.speculation.at(static_cast<size_t>(i)) = from.speculation(i);
     to.named_cgroups.assign(from.named_cgroups().begin(), from.named_cgroups().end());
@@ -274,6 +276,8 @@ void put(const model::Task &from, pb::Task &to) {
     to.set_dumpable(from.dumpable);
     to.set_child_subreaper(from.child_subreaper);
     to.set_thp_disabled(from.thp_disabled);
+    to.set_thp_when_advised(from.thp_when_advised);
+    to.set_autogroup_nice(from.autogroup_nice);
     to.set_membarrier(from.membarrier);
     to.set_coredump_filter(from.coredump_filter);
     to.set_memory_deny_write_execute(from.memory_deny_write_execute);
@@ -314,6 +318,8 @@ Result<> get(const pb::Task &from, model::Task &to) {
     to.dumpable = from.dumpable();
     to.child_subreaper = from.child_subreaper();
     to.thp_disabled = from.thp_disabled();
+    to.thp_when_advised = from.thp_when_advised();
+    to.autogroup_nice = from.autogroup_nice();
     to.membarrier = from.membarrier();
     to.coredump_filter = from.coredump_filter();
     to.memory_deny_write_execute = from.memory_deny_write_execute();

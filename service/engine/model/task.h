@@ -44,7 +44,9 @@ struct Task {
     int32_t dumpable = 1;
     bool child_subreaper = false;
     bool thp_disabled = false;
-    uint32_t membarrier = 0; // registrations, as bits of the commands that make them (membarrier(2))
+    bool thp_when_advised = false; // with the former: but for memory that asks for it (PR_THP_DISABLE_EXCEPT_ADVISED)
+    int32_t autogroup_nice = 0;    // of the scheduler's group of its session (sched(7))
+    uint32_t membarrier = 0;       // registrations, as bits of the commands that make them (membarrier(2))
     uint32_t coredump_filter = 0;
     int32_t memory_deny_write_execute = 0; // PR_GET_MDWE (prctl(2))
     bool memory_merge = false;             // PR_GET_MEMORY_MERGE

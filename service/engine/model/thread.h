@@ -58,6 +58,7 @@ struct Thread {
     int32_t time_stamp_counter = 0;          // PR_GET_TSC; 0: not told
     int32_t machine_checks = 2;              // PR_MCE_KILL_GET; 2: the default
     std::array<int32_t, 3> speculation = {}; // PR_GET_SPECULATION_CTRL, by what is controlled; 0: not by prctl
+    bool io_flusher = false;                 // PR_GET_IO_FLUSHER
     std::vector<Bytes> named_cgroups;        // "name=x:/path", where it is not at the top of the hierarchy
     std::vector<int32_t> inner_tids;         // as Task::inner_pids
     Bytes cgroup;                            // like Task's, when it is another one (a threaded cgroup)

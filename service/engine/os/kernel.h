@@ -60,6 +60,12 @@ inline constexpr int pr_get_mdwe = 66;
 inline constexpr int pr_set_memory_merge = 67;
 inline constexpr int pr_get_memory_merge = 68;
 
+// include/uapi/linux/prctl.h, Linux 6.18
+inline constexpr unsigned pr_thp_disable_except_advised = 1U << 1U;
+
+// include/linux/sched.h: what PR_SET_IO_FLUSHER sets in the flags that /proc/PID/stat shows (Linux 5.18)
+inline constexpr uint64_t pf_io_flusher = 0x00080000 | 0x00100000;
+
 // include/uapi/linux/mman.h, Linux 6.11
 inline constexpr int map_droppable = 0x08;
 
@@ -81,6 +87,15 @@ struct RseqConfiguration {
     uint32_t signature;
     uint32_t flags;
     uint32_t pad;
+};
+
+// include/uapi/linux/ptrace.h, Linux 6.4
+inline constexpr int ptrace_get_syscall_user_dispatch = 0x4211;
+struct SyscallUserDispatch {
+    uint64_t mode;
+    uint64_t selector;
+    uint64_t offset;
+    uint64_t length;
 };
 
 // include/uapi/linux/ptrace.h, Linux 4.16; glibc's header of the same names cannot be included beside the kernel's

@@ -286,6 +286,24 @@ Result<std::vector<ProcMapping>> parse_smaps(std::string_view text) {
 Result<std::vector<ProcMapping>> read_smaps(int pid) { return parse_smaps(TRY(read_proc(pid, "smaps"))); }
 Result<std::vector<ProcMapping>> read_maps(int pid) { return parse_smaps(TRY(read_proc(pid, "maps"))); }
 
+Result<Autogroup> parse_autogroup(std::string_view text) {
+    Autogroup group;
+    std::string_view line = next_line(text);
+    if (line.empty())
+        return group;
+    group.name = next_word(line);
+    if (next_word(line) != "nice" || !take_number(next_word(line), group.nice))
+        return fail(0, "cannot understand /proc/PID/autogroup: {} {}", group.name, line);
+    return group;
+}
+
+Result<Autogroup> read_autogroup(int pid) {
+    const auto text = read_file(fmt::format("/proc/{}/autogroup", pid), proc_limit);
+    if (!text && text.error().code() == ENOENT) // a kernel without CONFIG_SCHED_AUTOGROUP
+        return Autogroup();
+    return parse_autogroup(TRY(text));
+}
+
 Result<std::array<std::pair<uint64_t, uint64_t>, 16>> parse_limits(std::string_view text) {
     // names as fs/proc/base.c prints them, in the order of RLIMIT_* (asm-generic/resource.h)
     constexpr std::array<std::string_view, 16> names = {

@@ -88,6 +88,14 @@ Result<std::vector<ProcMapping>> read_maps(int pid);
 // /proc/PID/limits in the order of RLIMIT_* numbers; ~0 is unlimited.
 Result<std::array<std::pair<uint64_t, uint64_t>, 16>> parse_limits(std::string_view text);
 
+// /proc/PID/autogroup (sched(7)); no name: it is in none, or the kernel has none
+struct Autogroup {
+    std::string name;
+    int nice = 0;
+};
+Result<Autogroup> parse_autogroup(std::string_view text);
+Result<Autogroup> read_autogroup(int pid);
+
 // /proc/PID/timers
 struct ProcTimer {
     int id = 0;

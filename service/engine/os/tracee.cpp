@@ -188,6 +188,11 @@ Result<Tracee::Rseq> Tracee::rseq() const {
     return Rseq{configuration.address, configuration.size, configuration.signature, configuration.flags};
 }
 
+bool Tracee::has_syscall_dispatch() const {
+    kernel::SyscallUserDispatch own = {};
+    return trace(kernel::ptrace_get_syscall_user_dispatch, tid_, sizeof own, &own) == 0 && own.mode != 0;
+}
+
 Result<unsigned long> Tracee::event_message() const {
     unsigned long message = 0;
     if (trace(PTRACE_GETEVENTMSG, tid_, 0, &message) < 0)

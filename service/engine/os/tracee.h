@@ -62,6 +62,9 @@ class Tracee {
     // PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13); address 0: not registered
     Result<Rseq> rseq() const;
     Result<unsigned long> event_message() const;
+    // Whether it has its system calls handed to itself (PR_SET_SYSCALL_USER_DISPATCH of prctl(2)); Linux 6.4 or newer
+    // tells.
+    [[nodiscard]] bool has_syscall_dispatch() const;
 
     // From now on the thread's seccomp filters do not apply to it, until it is let go (PTRACE_O_SUSPEND_SECCOMP, Linux
     // 4.3); `options`: those that it was seized with. EPERM without CAP_SYS_ADMIN, or when the caller has a filter.

@@ -2,6 +2,7 @@
 #include "engine/rebuild/fill_husk.h"
 
 #include "engine/os/kernel.h"
+#include "engine/os/procfs.h"
 
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
@@ -15,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 namespace abey::rebuild {
 
@@ -116,6 +118,19 @@ Result<> set_limits(const model::Task &task, Calls &calls) {
     return {};
 }
 
+// Who is in a session of its own is in a group of its own (kernel/sched/autogroup.c). Ours is not the task's to change.
+Result<> set_autogroup(const Husk &husk, const model::Task &task) {
+    if (task.autogroup_nice == 0) // as in each new one
+        return {};
+    const auto group = TRY(os::read_autogroup(husk.pid()));
+    if (group.name.empty() || group.nice == task.autogroup_nice ||
+        group.name == TRY(os::read_autogroup(::getpid())).name)
+        return {};
+    TRY_IN(write_file(fmt::format("/proc/{}/autogroup", husk.pid()), std::to_string(task.autogroup_nice)),
+           "cannot set the nice value of the scheduler's group of its session (autogroup) to {}", task.autogroup_nice);
+    return {};
+}
+
 } // namespace
 
 Result<> fill_places(Context &context, Husk &husk, const model::Task &task) {
@@ -141,6 +156,8 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
         batch.must("PR_SET_CHILD_SUBREAPER", SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
     if (task.thp_disabled)
         batch.must("PR_SET_THP_DISABLE", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    if (task.thp_disabled && task.thp_when_advised) // an older kernel knows only the whole of it
+        batch.may(SYS_prctl, PR_SET_THP_DISABLE, 1, kernel::pr_thp_disable_except_advised, 0, 0);
     if (task.memory_merge)
         batch.must("PR_SET_MEMORY_MERGE", SYS_prctl, kernel::pr_set_memory_merge, 1, 0, 0, 0);
     for (uint32_t command = 1; command != 0; command <<= 1U)
@@ -157,7 +174,7 @@ Result<> fill_state(Context &context, Husk &husk, const model::Task &task, bool 
     if (const auto now = read_file(adjust); now && std::atoi(now->c_str()) != task.oom_score_adj)
         TRY_IN(write_file(adjust, std::to_string(task.oom_score_adj)), "cannot set oom_score_adj to {}",
                task.oom_score_adj);
-    return {};
+    return set_autogroup(husk, task);
 }
 
 } // namespace abey::rebuild

@@ -175,6 +175,9 @@ Result<> fill_thread(Context &context, Husk &husk, const model::Task &task, size
     const int own_pid = numbers_of(task.pid, task.inner_pids).front();
     batch.must("PR_SET_NAME", SYS_prctl, PR_SET_NAME, batch.put_string(thread.comm));
     set_scheduling(batch, thread.scheduling);
+    if (thread.io_flusher)
+        batch.must("cannot set PR_SET_IO_FLUSHER (which needs CAP_SYS_RESOURCE)", SYS_prctl, PR_SET_IO_FLUSHER, 1, 0, 0,
+                   0);
     batch.must("set_tid_address", SYS_set_tid_address, thread.clear_child_tid);
     if (thread.robust_list != 0)
         batch.must("set_robust_list", SYS_set_robust_list, thread.robust_list, thread.robust_list_size);
