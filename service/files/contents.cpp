@@ -187,7 +187,8 @@ Result<> apply_attributes(const Fd &file, const model::Inode &inode) {
             return fail(errno, "cannot set the extended attribute {}", printable(name));
         }
     }
-    if (::chmod(link.c_str(), inode.mode & 07777) != 0)
+    // a symbolic link has none of its own
+    if (!S_ISLNK(inode.mode) && ::chmod(link.c_str(), inode.mode & 07777) != 0)
         return fail(errno, "cannot set the mode {:o}", inode.mode & 07777);
     struct timespec times[2] = {
         {.tv_sec = inode.atime.seconds, .tv_nsec = static_cast<long>(inode.atime.nanoseconds)},

@@ -3,6 +3,7 @@
 
 #include "policy/file_system.h"
 
+#include <climits>
 #include <cstring>
 
 #include <btrfsutil.h>
@@ -89,6 +90,15 @@ Result<> describe(const Fd &file, model::Inode &inode) {
                       .fsid = word(fs.f_fsid),
                       .number = stat.st_ino,
                       .fs_type = static_cast<uint32_t>(fs.f_type)};
+
+    if (S_ISLNK(stat.st_mode)) {
+        std::string target(PATH_MAX, '\0');
+        const ssize_t size = ::readlinkat(file.get(), "", target.data(), target.size());
+        if (size < 0)
+            return fail(errno, "cannot read the symbolic link {}", printable(inode.path));
+        target.resize(static_cast<size_t>(size));
+        inode.target = std::move(target);
+    }
 
     // The rest is asked by ioctl, which O_PATH descriptors do not take; and on a device it would be another one.
     if ((!S_ISREG(stat.st_mode) && !S_ISDIR(stat.st_mode)) || policy::is_pseudo(inode.identity.fs_type))

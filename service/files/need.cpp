@@ -31,7 +31,7 @@ Result<Need> need_of(const model::Inode &inode, const policy::Policy &policy) {
     if (has_name && (S_ISCHR(inode.mode) || S_ISBLK(inode.mode) || S_ISLNK(inode.mode)))
         return Need::none;
     if (S_ISLNK(inode.mode))
-        return fail(0, "a symbolic link without name cannot be made again; close it");
+        return Need::shape;
     const model::Bytes &name = inode.naming == model::Naming::moved ? inode.other_path : inode.path;
     if (has_name && !policy::is_volatile(inode.identity.fs_type) && policy.lasts(name))
         return Need::none;

@@ -67,6 +67,8 @@ int result_of(int value) { return value < 0 ? errno : 0; }
 int make_node(const Fd &directory, const std::string &name, const model::Inode &inode) {
     if (S_ISDIR(inode.mode))
         return result_of(::mkdirat(directory.get(), name.c_str(), 0700));
+    if (S_ISLNK(inode.mode))
+        return result_of(::symlinkat(inode.target.c_str(), directory.get(), name.c_str()));
     return result_of(::mknodat(directory.get(), name.c_str(), (inode.mode & S_IFMT) | 0600, inode.rdev));
 }
 
@@ -79,8 +81,6 @@ Result<Fd> open_made(const Fd &directory, const std::string &name, uint32_t mode
 }
 
 Result<Fd> make_node_file(const Fd &directory, const std::string &name, const model::Inode &inode) {
-    if (S_ISLNK(inode.mode))
-        return fail(0, "symbolic links are not made again");
     if (int error = make_node(directory, name, inode); error != 0)
         return fail(error, "cannot make {}", printable(name));
     auto file = open_made(directory, name, inode.mode);

@@ -226,6 +226,9 @@ Result<> rebuild_tree(image::Outline &outline, const image::Reader &image, engin
     for (const model::Task &task : tree.tasks)
         if (task.state != model::TaskState::zombie)
             TRY_IN(rebuild::enter_namespaces(context, family.of(task), task), "process {} ({})", task.pid, task.comm);
+    for (const model::Task &task : tree.tasks)
+        if (task.state != model::TaskState::zombie)
+            context.husks[task.pid] = &family.of(task);
     report.figures.forking_time = since(forking);
 
     tell("objects", 40);

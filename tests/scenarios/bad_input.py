@@ -154,6 +154,13 @@ def mapped_io_uring(bench):
 
 
 @case
+def mapped_ring_of_packets(bench):
+    bench.victim(holding=["packets"])
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images,
+                  says=[f"process {bench.pid} (", "mapping", "ring of packets"])
+
+
+@case
 def own_system_calls_handed_to_itself(bench):
     bench.victim(holding=["dispatch"])
     bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images,

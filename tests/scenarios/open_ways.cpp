@@ -35,6 +35,12 @@ std::string target(int link) {
     return text;
 }
 
+std::string path_of(int fd) {
+    char text[4096] = {};
+    SYS(::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), text, sizeof text - 1));
+    return text;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -43,6 +49,15 @@ int main(int argc, char **argv) {
                       direct = scenario::path("direct");
     SYS(::symlink("to/nowhere", link.c_str()));
     const int of_link = SYS(::open(link.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+
+    const std::string lost = scenario::path("lost");
+    SYS(::symlink("to/what was", lost.c_str()));
+    SYS(::lchown(lost.c_str(), 1234, 1235));
+    const timespec times[2] = {{1000000000, 5}, {1100000000, 7000}};
+    SYS(::utimensat(AT_FDCWD, lost.c_str(), times, AT_SYMLINK_NOFOLLOW));
+    const int of_lost = SYS(::open(lost.c_str(), O_PATH | O_NOFOLLOW));
+    SYS(::unlink(lost.c_str()));
+    const std::string shown = path_of(of_lost);
 
     SYS(::mkdir(directory.c_str(), 0700));
     for (int i = 0; i < 60; ++i)
@@ -68,6 +83,15 @@ int main(int argc, char **argv) {
 
     EQUAL(std::string("to/nowhere"), target(of_link));
     EQUAL(O_PATH, ::fcntl(of_link, F_GETFL) & O_PATH);
+    EQUAL(std::string("to/what was"), target(of_lost));
+    EQUAL(shown, path_of(of_lost));
+    struct stat of_it = {};
+    SYS(::fstat(of_lost, &of_it));
+    CHECK(S_ISLNK(of_it.st_mode));
+    EQUAL(0, of_it.st_nlink);
+    EQUAL(1234, of_it.st_uid);
+    EQUAL(1235, of_it.st_gid);
+    EQUAL(times[1].tv_sec, of_it.st_mtim.tv_sec);
     EQUAL(FD_CLOEXEC, ::fcntl(of_link, F_GETFD));
     while (true) {
         const size_t so_far = names.size();

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the engine is killed over and refused for: two processes that must not notice. It counts in DIRECTORY/count,
 // computes in vector registers without a pause, and fills as many MiB of memory as it is told (second argument). A
-// third, io_uring or dispatch, makes it hold one, or have its system calls handed to itself.
+// third, io_uring, packets or dispatch, makes it hold such a ring, or have its system calls handed to itself.
 #include "scenario.h"
 
 #include <atomic>
+#include <linux/if_packet.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 namespace {
@@ -40,6 +42,14 @@ void map_io_uring() {
     SYS(::close(fd));
 }
 
+// A ring of a packet(7) socket, mapped.
+void map_packet_ring() {
+    const int fd = SYS(::socket(AF_PACKET, SOCK_RAW, 0));
+    const tpacket_req ring = {.tp_block_size = 4096, .tp_block_nr = 2, .tp_frame_size = 1024, .tp_frame_nr = 8};
+    SYS(::setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof ring));
+    SYS(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+}
+
 // prctl(2), PR_SET_SYSCALL_USER_DISPATCH: as emulators do; none is handed over as long as this byte is 0.
 char handed_over = 0;
 
@@ -56,6 +66,8 @@ int main(int argc, char **argv) {
         SYS(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
     if (argc > 3 && std::string_view(argv[3]) == "io_uring")
         map_io_uring();
+    if (argc > 3 && std::string_view(argv[3]) == "packets")
+        map_packet_ring();
     if (argc > 3 && std::string_view(argv[3]) == "dispatch")
         SYS(::prctl(59, 1, 0, 0, &handed_over));
     int ends[2];

@@ -89,6 +89,33 @@ TEST(Fdinfo, ParsesWatches) {
     EXPECT_FALSE(parse_watch_lines("inotify wd:1 ino:c sdev:15 mask:2 ignored_mask:0 fhandle-bytes:8 f_handle:xx\n"));
 }
 
+TEST(Fdinfo, ParsesMarks) {
+    const auto info =
+        parse_marks("pos:\t0\nfanotify flags:a03 event-flags:8000\n"
+                    "fanotify ino:1a2b sdev:800001 mflags:40 mask:8000008 ignored_mask:20 fhandle-bytes:8 "
+                    "fhandle-type:1 f_handle:2b1a0000ff00a501\n"
+                    "fanotify mnt_id:1d mflags:0 mask:1000 ignored_mask:0\n"
+                    "fanotify sdev:15 mflags:200 mask:400 ignored_mask:1\n");
+    ASSERT_TRUE(info) << info.error().message();
+    EXPECT_EQ(info->flags, 0xa03U);
+    EXPECT_EQ(info->event_flags, 0x8000U);
+    ASSERT_EQ(info->marks.size(), 3U);
+    const auto &file = info->marks[0];
+    EXPECT_EQ(file.kind, 0U);
+    EXPECT_EQ(file.flags, 0x40U);
+    EXPECT_EQ(file.ignored, 0x20U);
+    EXPECT_EQ(file.file.mask, 0x8000008U);
+    EXPECT_EQ(file.file.inode, 0x1a2bU);
+    EXPECT_EQ(file.file.identity, " ino:1a2b sdev:800001 fhandle-bytes:8 fhandle-type:1 f_handle:2b1a0000ff00a501");
+    EXPECT_EQ(file.file.handle, std::string("\x2b\x1a\0\0\xff\0\xa5\x01", 8));
+    EXPECT_EQ(info->marks[1].kind, 0x10U); // FAN_MARK_MOUNT
+    EXPECT_EQ(info->marks[1].mount, 0x1dU);
+    EXPECT_EQ(info->marks[2].kind, 0x100U); // FAN_MARK_FILESYSTEM
+    EXPECT_EQ(info->marks[2].file.device, 0x15U);
+    EXPECT_EQ(info->marks[2].flags, 0x200U);
+    EXPECT_FALSE(parse_marks("fanotify of another kind\n"));
+}
+
 TEST(Fdinfo, ParsesTimers) {
     const auto timer = parse_timer("clockid: 1\nticks: 3\nsettime flags: 01\nit_value: (4, 999999999)\n"
                                    "it_interval: (7, 5)\n");

@@ -155,6 +155,15 @@ TEST(ParseStat, RefusesWhatIsCutShort) {
     EXPECT_FALSE(os::parse_stat(")12( S 1 12 11 0"));
 }
 
+TEST(Proc, ParsesAutogroups) {
+    const auto group = os::parse_autogroup("/autogroup-1234 nice -7\n");
+    ASSERT_TRUE(group) << group.error().message();
+    EXPECT_EQ(group->name, "/autogroup-1234");
+    EXPECT_EQ(group->nice, -7);
+    EXPECT_EQ(os::parse_autogroup("")->name, "");
+    EXPECT_FALSE(os::parse_autogroup("/autogroup-1234\n"));
+}
+
 constexpr std::string_view unified = "29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
 
 TEST(CgroupDirectory, UnifiedAndHybrid) {

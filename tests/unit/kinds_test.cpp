@@ -16,7 +16,6 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/fanotify.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -337,7 +336,6 @@ int make_other_namespace() {
 }
 
 const Refused refused_kinds[] = {
-    {"anon_inode:[fanotify]", "fanotify", [] { return ::fanotify_init(FAN_CLASS_NOTIF, O_RDONLY); }},
     {"anon_inode:[io_uring]", "io_uring", make_io_uring},
     {"anon_inode:[userfaultfd]", "userfaultfd", [] { return static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC)); }},
     {"anon_inode:bpf-map", "BPF", make_bpf_map},

@@ -7,6 +7,8 @@
 #include <map>
 #include <string>
 
+#include <sys/fanotify.h>
+
 namespace abey::capture {
 namespace {
 
@@ -114,6 +116,32 @@ Result<std::vector<PollLine>> parse_poll_lines(std::string_view info) {
     return lines;
 }
 
+namespace {
+
+// What fs/notify/fdinfo.c says of the file in lines of both kinds: " ino:1 sdev:2", up to `mask`, and a handle at the
+// end.
+Result<> parse_watched_file(const std::string &text, std::string_view mask, WatchLine &watch) {
+    const auto file = text.find(" ino:"), end = text.find(mask), handle = text.find(" fhandle-bytes:");
+    watch.identity = text.substr(file, end - file);
+    if (handle == std::string::npos)
+        return {};
+    watch.identity += text.substr(handle);
+    int from = 0;
+    if (std::sscanf(text.c_str() + handle, " fhandle-bytes:%*x fhandle-type:%x f_handle:%n",
+                    reinterpret_cast<unsigned *>(&watch.handle_type), &from) != 1 ||
+        from == 0)
+        return fail(0, "fdinfo: not a file handle: \"{}\"", text);
+    for (size_t i = handle + static_cast<size_t>(from); i + 1 < text.size(); i += 2) {
+        uint8_t byte = 0;
+        if (std::from_chars(text.data() + i, text.data() + i + 2, byte, 16).ec != std::errc())
+            return fail(0, "fdinfo: not a file handle: \"{}\"", text);
+        watch.handle += static_cast<char>(byte);
+    }
+    return {};
+}
+
+} // namespace
+
 Result<std::vector<WatchLine>> parse_watch_lines(std::string_view info) {
     std::vector<WatchLine> lines;
     TRY(for_each_line(info, [&](std::string_view line) -> Result<> {
@@ -125,26 +153,47 @@ Result<std::vector<WatchLine>> parse_watch_lines(std::string_view info) {
         if (std::sscanf(text.c_str(), "inotify wd:%" SCNx32 " ino:%" SCNx64 " sdev:%" SCNx64 " mask:%" SCNx32,
                         reinterpret_cast<uint32_t *>(&watch.number), &watch.inode, &watch.device, &watch.mask) != 4)
             return fail(0, "fdinfo: not a watch: \"{}\"", line);
-        const auto file = text.find(" ino:"), mask = text.find(" mask:"), handle = text.find(" fhandle-bytes:");
-        watch.identity = text.substr(file, mask - file);
-        if (handle != std::string::npos) {
-            watch.identity += text.substr(handle);
-            int from = 0;
-            if (std::sscanf(text.c_str() + handle, " fhandle-bytes:%*x fhandle-type:%x f_handle:%n",
-                            reinterpret_cast<unsigned *>(&watch.handle_type), &from) != 1 ||
-                from == 0)
-                return fail(0, "fdinfo: not a file handle: \"{}\"", line);
-            for (size_t i = handle + static_cast<size_t>(from); i + 1 < text.size(); i += 2) {
-                uint8_t byte = 0;
-                if (std::from_chars(text.data() + i, text.data() + i + 2, byte, 16).ec != std::errc())
-                    return fail(0, "fdinfo: not a file handle: \"{}\"", line);
-                watch.handle += static_cast<char>(byte);
-            }
-        }
+        if (auto file = parse_watched_file(text, " mask:", watch); !file)
+            return file;
         lines.push_back(std::move(watch));
         return {};
     }));
     return lines;
+}
+
+Result<MarksInfo> parse_marks(std::string_view info) {
+    MarksInfo marks;
+    TRY(for_each_line(info, [&](std::string_view line) -> Result<> {
+        if (!line.starts_with("fanotify "))
+            return {};
+        const std::string text(line);
+        MarkLine mark;
+        WatchLine &file = mark.file;
+        if (std::sscanf(text.c_str(), "fanotify flags:%" SCNx32 " event-flags:%" SCNx32, &marks.flags,
+                        &marks.event_flags) == 2)
+            return {};
+        if (std::sscanf(text.c_str(),
+                        "fanotify ino:%" SCNx64 " sdev:%" SCNx64 " mflags:%" SCNx32 " mask:%" SCNx32
+                        " ignored_mask:%" SCNx32,
+                        &file.inode, &file.device, &mark.flags, &file.mask, &mark.ignored) == 5) {
+            mark.kind = FAN_MARK_INODE;
+            if (auto parsed = parse_watched_file(text, " mflags:", file); !parsed)
+                return parsed;
+        } else if (std::sscanf(text.c_str(),
+                               "fanotify mnt_id:%" SCNx64 " mflags:%" SCNx32 " mask:%" SCNx32 " ignored_mask:%" SCNx32,
+                               &mark.mount, &mark.flags, &file.mask, &mark.ignored) == 4) {
+            mark.kind = FAN_MARK_MOUNT;
+        } else if (std::sscanf(text.c_str(),
+                               "fanotify sdev:%" SCNx64 " mflags:%" SCNx32 " mask:%" SCNx32 " ignored_mask:%" SCNx32,
+                               &file.device, &mark.flags, &file.mask, &mark.ignored) == 4) {
+            mark.kind = FAN_MARK_FILESYSTEM;
+        } else {
+            return fail(0, "fdinfo: not a mark that is known: \"{}\"", line);
+        }
+        marks.marks.push_back(std::move(mark));
+        return {};
+    }));
+    return marks;
 }
 
 Result<model::TimerFile> parse_timer(std::string_view info) {

@@ -41,6 +41,19 @@ struct WatchLine {
 };
 Result<std::vector<WatchLine>> parse_watch_lines(std::string_view info);
 
+// The "fanotify" lines (proc_pid_fdinfo(5), fs/notify/fdinfo.c).
+struct MarkLine {
+    uint32_t kind = 0; // FAN_MARK_INODE, FAN_MARK_MOUNT, FAN_MARK_FILESYSTEM
+    uint32_t flags = 0, ignored = 0;
+    uint64_t mount = 0; // of a mount: its number in mountinfo
+    WatchLine file;     // mask; of an inode what a WatchLine tells; of a file system its device
+};
+struct MarksInfo {
+    uint32_t flags = 0, event_flags = 0;
+    std::vector<MarkLine> marks;
+};
+Result<MarksInfo> parse_marks(std::string_view info);
+
 Result<model::TimerFile> parse_timer(std::string_view info);
 
 } // namespace abey::capture

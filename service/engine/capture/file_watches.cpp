@@ -2,6 +2,7 @@
 //
 // inotify(7): the kernel knows the watched inodes, not how they were called. fdinfo (proc(5)) tells number, device and,
 // where the file system has them, file handles.
+#include "engine/capture/file_watches.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
 
@@ -224,6 +225,8 @@ std::optional<std::pair<model::ObjRef, std::string>> known_inode(Context &contex
     return std::nullopt;
 }
 
+} // namespace
+
 Result<model::Watch> capture_watch(Context &context, const Seen &holder, const WatchLine &line) {
     auto &state = context.state<Watches>();
     TRY(read_mounts(state));
@@ -248,6 +251,8 @@ Result<model::Watch> capture_watch(Context &context, const Seen &holder, const W
     watch.path = std::move(found->path);
     return watch;
 }
+
+namespace {
 
 Result<> complete_one(Context &context, const OpenFiles::Entry &entry, model::FileWatches &file) {
     int unread = 0;

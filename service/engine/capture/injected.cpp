@@ -192,7 +192,8 @@ Result<> capture_injected(Context &context, Stopped &process, const os::ProcStat
     const size_t brk = batch.must("brk", SYS_brk, 0);
     TRY(injection.run(process.threads.front(), status.own_tid, batch));
 
-    threads.front().io_flusher = (process.stat.flags & kernel::pf_io_flusher) == kernel::pf_io_flusher;
+    if (process.threads.front().tid() == process.pid)
+        threads.front().io_flusher = (process.stat.flags & kernel::pf_io_flusher) == kernel::pf_io_flusher;
     thread_calls.answer(batch, threads.front());
     if (thread_calls.is_restricted(batch))
         tell_restricted(context, process.stat);

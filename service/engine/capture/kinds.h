@@ -20,6 +20,8 @@ Kind inet_socket_kind();
 Kind netlink_socket_kind();
 Kind terminal_kind();
 Kind file_watches_kind();
+Kind file_marks_kind();
+Kind packet_socket_kind();
 Kind process_handle_kind();
 Kind process_file_kind();
 Kind namespace_file_kind();

@@ -134,17 +134,40 @@ Result<> refuse_name_elsewhere(Context &context, const Seen &seen, const UnixDia
                 path);
 }
 
-void set_owner(model::UnixSocket &socket, const ucred &owner) {
-    socket.owner_pid = owner.pid;
-    socket.owner_uid = owner.uid;
-    socket.owner_gid = owner.gid;
+struct Peer {
+    ucred ids = {};
+    std::vector<uint32_t> groups;
+};
+
+// A process that is none of the tree's has a number that may be another's there.
+int32_t of_tree(const Context &context, int32_t pid) { return !context.is_inside || context.is_inside(pid) ? pid : 0; }
+
+// SO_PEERCRED and SO_PEERGROUPS
+Result<Peer> peer_of(const Fd &socket) {
+    Peer peer;
+    peer.ids = TRY(option<ucred>(socket, SO_PEERCRED));
+    constexpr size_t most_groups = 65536; // NGROUPS_MAX
+    socklen_t size = 0;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, nullptr, &size) < 0 && errno == ERANGE) {
+        peer.groups.resize(std::min(most_groups, size / sizeof(gid_t)));
+        if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, peer.groups.data(), &size) < 0)
+            return fail(errno, "cannot ask the socket for its peer's groups");
+    }
+    return peer;
+}
+
+void set_owner(const Context &context, model::UnixSocket &socket, Peer owner) {
+    socket.owner_pid = of_tree(context, owner.ids.pid);
+    socket.owner_uid = owner.ids.uid;
+    socket.owner_gid = owner.ids.gid;
+    socket.owner_groups = std::move(owner.groups);
 }
 
 // Whom the socket that accepts a waiting client will be told; the client itself does not tell.
-Result<> set_owner_of_waiting(model::UnixSocket &client, const Seen &seen) {
+Result<> set_owner_of_waiting(const Context &context, model::UnixSocket &client, const Seen &seen) {
     const auto status = TRY(os::read_status(seen.pid));
-    const ucred owner = {.pid = seen.pid, .uid = status.uids[1], .gid = status.gids[1]}; // effective
-    set_owner(client, owner);
+    const ucred ids = {.pid = seen.pid, .uid = status.uids[1], .gid = status.gids[1]}; // effective
+    set_owner(context, client, {ids, status.groups});
     return {};
 }
 
@@ -167,7 +190,7 @@ Result<> complete_listener(Context &context, const UnixDiag &diag, const UnixDia
     const auto &sockets = context.state<UnixSockets>();
     socket.state = model::SocketState::listening;
     socket.backlog = diag.write_queue;
-    set_owner(socket, TRY(option<ucred>(entry.file, SO_PEERCRED)));
+    set_owner(context, socket, TRY(peer_of(entry.file)));
     size_t strangers = 0;
     size_t closed = 0;
     for (const uint32_t number : diag.pending) {
@@ -184,7 +207,8 @@ Result<> complete_listener(Context &context, const UnixDiag &diag, const UnixDia
         const auto client_diag = diags.find(number);
         if (!context.preflight && client_diag != diags.end() && client_diag->second.write_queue != 0)
             return fail(EAGAIN, "it has sent data over a connection that has not been accepted yet; try again");
-        TRY(set_owner_of_waiting(context.tree.unix_sockets.at(client->second), held(context, client->second).seen));
+        TRY(set_owner_of_waiting(context, context.tree.unix_sockets.at(client->second),
+                                 held(context, client->second).seen));
         socket.pending.push_back(client->second);
     }
     if (closed != 0)
@@ -211,17 +235,18 @@ Result<> complete_peer(Context &context, const UnixDiag &diag, const std::set<ui
     if (const auto peer = sockets.by_number.find(number); number != 0 && peer != sockets.by_number.end()) {
         socket.peer = peer->second;
         if (socket.type != SOCK_DGRAM || context.tree.unix_sockets.at(peer->second).type == socket.type)
-            set_owner(context.tree.unix_sockets.at(peer->second), TRY(option<ucred>(entry.file, SO_PEERCRED)));
+            set_owner(context, context.tree.unix_sockets.at(peer->second), TRY(peer_of(entry.file)));
         return {};
     }
     const bool gone = number == 0 && (socket.type == SOCK_DGRAM || diag.shutdown == (receive_shut | send_shut));
-    const auto peer_credentials = TRY(option<ucred>(entry.file, SO_PEERCRED));
-    socket.peer_pid = peer_credentials.pid;
-    socket.peer_uid = peer_credentials.uid;
-    socket.peer_gid = peer_credentials.gid;
-    if (gone)
-        return {};
-    return decide_unix_peer(context, entry.seen, number, socket);
+    auto told = TRY(peer_of(entry.file));
+    socket.peer_pid = told.ids.pid;
+    socket.peer_uid = told.ids.uid;
+    socket.peer_gid = told.ids.gid;
+    socket.peer_groups = std::move(told.groups);
+    auto decided = gone ? Result<>() : decide_unix_peer(context, entry.seen, number, socket);
+    socket.peer_pid = of_tree(context, socket.peer_pid);
+    return decided;
 }
 
 Result<> complete_one(Context &context, const UnixDiags &diags, const std::set<uint64_t> &pending,

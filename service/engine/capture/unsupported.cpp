@@ -14,8 +14,6 @@ namespace abey::capture {
 namespace {
 
 constexpr std::array refused_links = {
-    Refused{"anon_inode:[fanotify]", "watches of files (fanotify) cannot be brought back",
-            "end the program that watches"},
     Refused{"anon_inode:[io_uring]", "an io_uring cannot be brought back",
             "run the program with its io_uring support switched off"},
     Refused{"anon_inode:[userfaultfd]", "a userfaultfd cannot be brought back", "end the program"},
@@ -39,8 +37,6 @@ std::string family_name(int family) {
         return "an internet (IPv6) socket";
     case AF_NETLINK:
         return "a netlink socket";
-    case AF_PACKET:
-        return "a packet socket";
     case AF_VSOCK:
         return "a socket to the hypervisor (vsock)";
     case AF_BLUETOOTH:

@@ -274,6 +274,13 @@ struct PayloadCheck {
         }
         return {};
     }
+    Result<> operator()(const model::FileMarks &file) const {
+        for (const model::FileMark &mark : file.marks) {
+            TRY(refers(tree.inodes, mark.watch.inode, true, "marked file"));
+            TRY(check_path(mark.watch.path));
+        }
+        return {};
+    }
     Result<> operator()(const model::SocketFile &file) const {
         return refers(tree.unix_sockets, file.socket, false, "unix socket");
     }

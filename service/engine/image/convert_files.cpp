@@ -90,6 +90,7 @@ void put(const model::Inode &from, pb::Inode &to) {
     to.set_mount_namespace(from.mount_namespace);
     to.set_mount(from.mount);
     to.set_remade(from.remade);
+    to.set_target(from.target);
 }
 
 Result<> get(const pb::Inode &from, model::Inode &to) {
@@ -115,6 +116,7 @@ Result<> get(const pb::Inode &from, model::Inode &to) {
     to.mount_namespace = from.mount_namespace();
     to.mount = from.mount();
     to.remade = from.remade();
+    to.target = from.target();
     return {};
 }
 
@@ -293,8 +295,12 @@ void put(const model::OpenFile &from, pb::OpenFile &to) {
         put(*is, *to.mutable_inet_socket_file());
     if (const auto *is = std::get_if<model::NetlinkSocket>(&from.payload))
         put(*is, *to.mutable_netlink_socket());
+    if (const auto *is = std::get_if<model::PacketSocket>(&from.payload))
+        put(*is, *to.mutable_packet_socket());
     if (const auto *is = std::get_if<model::FileWatches>(&from.payload))
         put(*is, *to.mutable_file_watches());
+    if (const auto *is = std::get_if<model::FileMarks>(&from.payload))
+        put(*is, *to.mutable_file_marks());
     if (const auto *is = std::get_if<model::ProcessHandle>(&from.payload))
         put(*is, *to.mutable_process_handle());
     if (const auto *is = std::get_if<model::ProcessFile>(&from.payload))
@@ -334,8 +340,12 @@ Result<> get(const pb::OpenFile &from, model::OpenFile &to) {
         return get(from.terminal_end(), to.payload.emplace<model::TerminalEnd>());
     case pb::OpenFile::kNetlinkSocket:
         return get(from.netlink_socket(), to.payload.emplace<model::NetlinkSocket>());
+    case pb::OpenFile::kPacketSocket:
+        return get(from.packet_socket(), to.payload.emplace<model::PacketSocket>());
     case pb::OpenFile::kInetSocketFile:
         return get(from.inet_socket_file(), to.payload.emplace<model::InetSocketFile>());
+    case pb::OpenFile::kFileMarks:
+        return get(from.file_marks(), to.payload.emplace<model::FileMarks>());
     case pb::OpenFile::kFileWatches:
         return get(from.file_watches(), to.payload.emplace<model::FileWatches>());
     case pb::OpenFile::kProcessHandle:

@@ -34,6 +34,39 @@ Result<> get(const pb::FileWatches &from, model::FileWatches &to) {
     return {};
 }
 
+void put(const model::FileMark &from, pb::FileMark &to) {
+    to.set_kind(from.kind);
+    to.set_flags(from.flags);
+    to.set_ignored(from.ignored);
+    put(from.watch, *to.mutable_watch());
+}
+
+Result<> get(const pb::FileMark &from, model::FileMark &to) {
+    to.kind = from.kind();
+    to.flags = from.flags();
+    to.ignored = from.ignored();
+    return get(from.watch(), to.watch);
+}
+
+void put(const model::FileMarks &from, pb::FileMarks &to) {
+    to.set_flags(from.flags);
+    to.set_event_flags(from.event_flags);
+    to.set_privileged(from.privileged);
+    to.set_uid(from.uid);
+    to.set_gid(from.gid);
+    for (const auto &each : from.marks)
+        put(each, *to.add_marks());
+}
+
+Result<> get(const pb::FileMarks &from, model::FileMarks &to) {
+    to.flags = from.flags();
+    to.event_flags = from.event_flags();
+    to.privileged = from.privileged();
+    to.uid = from.uid();
+    to.gid = from.gid();
+    return get_all(from.marks(), to.marks);
+}
+
 void put(const model::ProcessHandle &from, pb::ProcessHandle &to) {
     to.set_pid(from.pid);
     to.set_number(from.number);

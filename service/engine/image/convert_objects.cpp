@@ -99,9 +99,11 @@ void put(const model::UnixSocket &from, pb::UnixSocket &to) {
     to.set_owner_pid(from.owner_pid);
     to.set_owner_uid(from.owner_uid);
     to.set_owner_gid(from.owner_gid);
+    to.mutable_owner_groups()->Add(from.owner_groups.begin(), from.owner_groups.end());
     to.set_peer_pid(from.peer_pid);
     to.set_peer_uid(from.peer_uid);
     to.set_peer_gid(from.peer_gid);
+    to.mutable_peer_groups()->Add(from.peer_groups.begin(), from.peer_groups.end());
 }
 
 Result<> get(const pb::UnixSocket &from, model::UnixSocket &to) {
@@ -129,9 +131,11 @@ Result<> get(const pb::UnixSocket &from, model::UnixSocket &to) {
     to.owner_pid = from.owner_pid();
     to.owner_uid = from.owner_uid();
     to.owner_gid = from.owner_gid();
+    to.owner_groups.assign(from.owner_groups().begin(), from.owner_groups().end());
     to.peer_pid = from.peer_pid();
     to.peer_uid = from.peer_uid();
     to.peer_gid = from.peer_gid();
+    to.peer_groups.assign(from.peer_groups().begin(), from.peer_groups().end());
     return {};
 }
 

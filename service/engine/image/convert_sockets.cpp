@@ -178,4 +178,71 @@ Result<> get(const pb::NetlinkSocket &from, model::NetlinkSocket &to) {
     return {};
 }
 
+void put(const model::PacketRing &from, pb::PacketRing &to) {
+    to.set_block_size(from.block_size);
+    to.set_blocks(from.blocks);
+    to.set_frame_size(from.frame_size);
+    to.set_frames(from.frames);
+    to.set_timeout(from.timeout);
+    to.set_private_size(from.private_size);
+    to.set_features(from.features);
+}
+
+Result<> get(const pb::PacketRing &from, model::PacketRing &to) {
+    to.block_size = from.block_size();
+    to.blocks = from.blocks();
+    to.frame_size = from.frame_size();
+    to.frames = from.frames();
+    to.timeout = from.timeout();
+    to.private_size = from.private_size();
+    to.features = from.features();
+    return {};
+}
+
+void put(const model::PacketMembership &from, pb::PacketMembership &to) {
+    to.set_device(from.device);
+    to.set_type(from.type);
+    to.set_count(from.count);
+    to.set_address(from.address);
+}
+
+Result<> get(const pb::PacketMembership &from, model::PacketMembership &to) {
+    to.device = from.device();
+    to.type = from.type();
+    to.count = from.count();
+    to.address = from.address();
+    return {};
+}
+
+void put(const model::PacketSocket &from, pb::PacketSocket &to) {
+    put(from.settings, *to.mutable_settings());
+    to.set_type(from.type);
+    to.set_protocol(from.protocol);
+    to.set_device(from.device);
+    to.set_version(from.version);
+    to.set_reserve(from.reserve);
+    to.set_copy_threshold(from.copy_threshold);
+    to.set_timestamp(from.timestamp);
+    to.set_fanout(from.fanout);
+    for (const auto &each : from.memberships)
+        put(each, *to.add_memberships());
+    put(from.receive_ring, *to.mutable_receive_ring());
+    put(from.send_ring, *to.mutable_send_ring());
+}
+
+Result<> get(const pb::PacketSocket &from, model::PacketSocket &to) {
+    TRY(get(from.settings(), to.settings));
+    to.type = from.type();
+    to.protocol = from.protocol();
+    to.device = from.device();
+    to.version = from.version();
+    to.reserve = from.reserve();
+    to.copy_threshold = from.copy_threshold();
+    to.timestamp = from.timestamp();
+    to.fanout = from.fanout();
+    TRY(get_all(from.memberships(), to.memberships));
+    TRY(get(from.receive_ring(), to.receive_ring));
+    return get(from.send_ring(), to.send_ring);
+}
+
 } // namespace abey::image

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <nlohmann/json.hpp>
 
 namespace abey::image {
@@ -54,6 +55,9 @@ struct Described {
     std::string operator()(const model::FileWatches &file) const {
         return fmt::format("inotify of {} files", file.watches.size());
     }
+    std::string operator()(const model::FileMarks &file) const {
+        return fmt::format("fanotify with {} marks", file.marks.size());
+    }
     std::string operator()(const model::SocketFile &file) const {
         const auto &socket = tree.unix_sockets.at(file.socket);
         return fmt::format("unix socket #{}{}{}", socket.id,
@@ -64,6 +68,10 @@ struct Described {
     }
     std::string operator()(const model::NetlinkSocket &socket) const {
         return fmt::format("netlink socket of protocol {}, port {}", socket.protocol, socket.port);
+    }
+    std::string operator()(const model::PacketSocket &socket) const {
+        return fmt::format("packet socket of protocol {:#06x}{}", ntohs(static_cast<uint16_t>(socket.protocol)),
+                           socket.device.empty() ? "" : " on " + socket.device);
     }
     std::string operator()(const model::InetSocketFile &file) const {
         const auto &socket = tree.inet_sockets.at(file.socket);

@@ -73,6 +73,7 @@ struct Inode {
     ObjRef mount_namespace = 0;
     uint32_t mount = 0;
     bool remade = false; // it is part of a file system that is made again with its contents
+    Bytes target;        // of a symbolic link that is to be made again
 };
 
 } // namespace abey::model

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "engine/model/base.h"
+#include "engine/model/file_marks.h"
 #include "engine/model/file_watches.h"
 #include "engine/model/kernel_file.h"
 #include "engine/model/netlink_socket.h"
+#include "engine/model/packet_socket.h"
 
 #include <variant>
 #include <vector>
@@ -63,7 +65,7 @@ struct TerminalEnd {
 
 using Payload = std::variant<std::monostate, DiskFile, Device, PipeEnd, SharedMemoryFile, EventCounter, SignalReceiver,
                              TimerFile, PollSet, SocketFile, TerminalEnd, InetSocketFile, FileWatches, ProcessHandle,
-                             ProcessFile, NamespaceFile, MessageQueue, NetlinkSocket>;
+                             ProcessFile, NamespaceFile, MessageQueue, NetlinkSocket, PacketSocket, FileMarks>;
 
 // F_GETOWN_EX and F_GETSIG
 struct SignalOwner {

@@ -53,8 +53,10 @@ struct UnixSocket {
         pending; // listening: connected peers (UnixSocket ids) which wait to be accepted; 0: one that closed again
     int32_t owner_pid = 0; // whom the peer is told by SO_PEERCRED; of a listener: whom its clients are told
     uint32_t owner_uid = 0, owner_gid = 0;
-    int32_t peer_pid = 0; // whom this socket tells by SO_PEERCRED, when the peer has gone or is outside
+    std::vector<uint32_t> owner_groups; // SO_PEERGROUPS
+    int32_t peer_pid = 0;               // whom this socket tells by SO_PEERCRED, when the peer has gone or is outside
     uint32_t peer_uid = 0, peer_gid = 0;
+    std::vector<uint32_t> peer_groups;
 };
 
 } // namespace abey::model

@@ -117,6 +117,10 @@ struct SchedulingAttributes {
     uint64_t period;
 };
 
+// include/uapi/linux/fanotify.h, Linux 5.19 and 6.0
+inline constexpr uint32_t fan_mark_evictable = 0x200;
+inline constexpr uint32_t fan_mark_ignore = 0x400;
+
 // include/linux/socket.h, Linux 6.5: a pidfd of the sender among the ancillary data
 inline constexpr int scm_pidfd = 4;
 

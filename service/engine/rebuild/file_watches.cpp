@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // inotify(7). Watches are added last, so that they see as little as possible of the restore itself.
+#include "engine/rebuild/file_watches.h"
+
 #include "engine/rebuild/kinds.h"
 
 #include <charconv>
@@ -61,19 +63,6 @@ Result<> add(int fd, const Target &target) {
     return {};
 }
 
-// Nothing when the path leads nowhere any more: what was watched has gone.
-Result<Fd> find_target(Context &context, const model::Watch &watch, bool &changed) {
-    if (watch.inode != 0)
-        return context.files.open(*TRY(find(context.tree.inodes, watch.inode)), O_PATH);
-    auto file = abey::open_file(watch.path, O_PATH | O_NOFOLLOW);
-    if (!file) {
-        changed = true;
-        return Fd();
-    }
-    changed = changed || TRY(stat_of(*file)).st_ino != watch.file;
-    return file;
-}
-
 Result<> finish(Context &context) {
     struct Instance {
         int fd;
@@ -87,7 +76,7 @@ Result<> finish(Context &context) {
         Instance &instance = instances.emplace_back(Instance{TRY(context.open_file(id)), {}});
         bool look_again = watches->unread;
         for (const model::Watch &watch : watches->watches) {
-            Fd target = TRY(find_target(context, watch, look_again));
+            Fd target = TRY(find_watched(context, watch, look_again));
             if (target)
                 instance.targets.push_back({&watch, std::move(target)});
         }
@@ -102,6 +91,18 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+
+Result<Fd> find_watched(Context &context, const model::Watch &watch, bool &changed) {
+    if (watch.inode != 0)
+        return context.files.open(*TRY(find(context.tree.inodes, watch.inode)), O_PATH);
+    auto file = abey::open_file(watch.path, O_PATH | O_NOFOLLOW);
+    if (!file) {
+        changed = true;
+        return Fd();
+    }
+    changed = changed || TRY(stat_of(*file)).st_ino != watch.file;
+    return file;
+}
 
 Kind file_watches_kind() {
     return {.name = "inotify",

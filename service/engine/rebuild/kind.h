@@ -18,6 +18,8 @@
 
 namespace abey::rebuild {
 
+class Husk;
+
 // What kinds share during one restore. Everything is made in the worker's own descriptor table; tasks take it from
 // there.
 class Context {
@@ -67,6 +69,8 @@ class Context {
         return pid->second;
     }
     std::map<int, int> pids; // by the pid in the tree
+    // Those that have not ended, by the same, for what a process has to do itself. Only until they are filled.
+    std::map<int, Husk *> husks;
 
     // The tree has been let go: what was made for it in the system (queues, segments) stays.
     bool released = false;

@@ -3,10 +3,12 @@
 // unix(7) sockets: made all together, because their ends and names depend on each other.
 #include "engine/rebuild/unix_socket.h"
 
+#include "engine/rebuild/as_process.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/unix_names.h"
 
 #include <algorithm>
+#include <list>
 
 namespace abey::rebuild {
 namespace {
@@ -31,53 +33,26 @@ Result<Fd> new_socket(int type) {
     return fd;
 }
 
-struct Pair {
-    Fd first, second;
+AsProcess as_owner(Context &context, const UnixSocket &socket) {
+    return {context, socket.owner_pid, socket.owner_uid, socket.owner_gid, socket.owner_groups};
+}
+
+// A connection that is to be made, or a pair: of one socket of the tree with another, or with one that nobody has.
+struct Connection {
+    UnixSocket stranger;                                   // stands for a peer that no process of the tree has
+    const UnixSocket *socket = nullptr, *peer = nullptr;   // one of them is
+    const UnixSocket *client = nullptr, *server = nullptr; // the other
+    // Where the server has its name from a listener: one of our own, in an empty root, so that nobody else can come in
+    // between; of an abstract name somebody could, and is sent away.
+    Fd listener, connector;
+    std::string way; // to the listener, in that root
+
+    [[nodiscard]] bool is_pair() const { return server->name.empty() || server->type == SOCK_DGRAM; }
 };
-
-// socketpair(2); each end tells that this user is at the other.
-Result<Pair> unnamed_pair(const UnixSocket &owner) {
-    int ends[2] = {-1, -1};
-    const ActingAs user(owner.owner_uid, owner.owner_gid);
-    if (::socketpair(AF_UNIX, owner.type | SOCK_CLOEXEC, 0, ends) < 0)
-        return fail(errno, "cannot make a pair of unix sockets");
-    return Pair{Fd(ends[0]), Fd(ends[1])};
-}
-
-// The client's end (first) and the accepted one (second), which shows its listener's name. The listener is one of our
-// own, in an empty root, so that nobody else can come in between; of an abstract name somebody could, and is sent away.
-Result<Pair> accepted_pair(const UnixSocket &client, const UnixSocket &server) {
-    Fd listener = TRY(new_socket(server.type));
-    TRY(bind_aside(listener, server.name));
-    {
-        const ActingAs user(server.owner_uid, server.owner_gid);
-        if (::listen(listener.get(), 1) < 0)
-            return fail(errno, "cannot listen");
-    }
-    Pair pair;
-    pair.first = TRY(new_socket(server.type));
-    if (!client.name.empty())
-        TRY(bind_aside(pair.first, client.name));
-    const auto address = TRY(to_address(server.name));
-    {
-        const ActingAs user(client.owner_uid, client.owner_gid);
-        if (::connect(pair.first.get(), address.get(), address.size) < 0)
-            return fail(errno, "cannot connect two unix sockets");
-    }
-    for (;;) {
-        pair.second = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-        if (!pair.second)
-            return fail(errno, "cannot accept the connection of a unix socket");
-        ucred peer = {};
-        socklen_t size = sizeof peer;
-        if (::getsockopt(pair.second.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == ::getpid())
-            return pair;
-    }
-}
 
 class Builder {
   public:
-    Builder(Context &context, UnixSockets &sockets) : tree_(context.tree), sockets_(sockets) {}
+    Builder(Context &context, UnixSockets &sockets) : context_(context), tree_(context.tree), sockets_(sockets) {}
 
     Result<> build() {
         for (const auto &[id, socket] : tree_.unix_sockets)
@@ -86,9 +61,13 @@ class Builder {
             if (socket.state == SocketState::listening)
                 listening_names_.insert(socket.name);
         TRY(run_aside(false, [this] { return connect_outside(); }));
-        TRY(run_aside(true, [this] { return build_aside(); }));
-        TRY(run_aside(false, [this] { return build_in_place(); }));
-        return {};
+        TRY(run_aside(true, [this] { return prepare_connections(); }));
+        TRY(make_connections());
+        // those whose name leads nowhere
+        TRY(run_aside(true, [this] { return bind_all(false); }));
+        TRY(run_aside(false, [this] { return bind_all(true); }));
+        TRY(listen_all());
+        return connect_pending();
     }
 
   private:
@@ -121,22 +100,37 @@ class Builder {
         return {};
     }
 
-    // Connected ones, and those whose name leads nowhere.
-    Result<> build_aside() {
+    Result<> prepare_connections() {
+        aside_ = TRY(abey::open_file("/", O_PATH | O_DIRECTORY));
+        std::set<model::ObjRef> prepared;
         for (const auto &[id, socket] : tree_.unix_sockets)
-            if (!sockets_.made.contains(id) && is_connected_pair(socket))
-                TRY_IN(make_connected(socket), "{}", described(socket));
+            if (!sockets_.made.contains(id) && !prepared.contains(id) && is_connected_pair(socket)) {
+                TRY_IN(prepare(socket, prepared), "{}", described(socket));
+                prepared.insert({id, socket.peer});
+            }
+        return {};
+    }
+
+    Result<> make_connections() {
+        for (Connection &connection : connections_)
+            TRY_IN(make(connection), "{}", described(*connection.socket));
+        connections_.clear();
+        return {};
+    }
+
+    Result<> bind_all(bool in_place) {
         for (const auto &[id, socket] : tree_.unix_sockets)
-            if (!sockets_.made.contains(id) && !pending_.contains(id) && !has_place(socket))
+            if (!sockets_.made.contains(id) && !pending_.contains(id) && has_place(socket) == in_place)
                 TRY_IN(make_alone(socket), "{}", described(socket));
         return {};
     }
 
-    Result<> build_in_place() {
+    Result<> listen_all() {
         for (const auto &[id, socket] : tree_.unix_sockets)
-            if (!sockets_.made.contains(id) && has_place(socket))
-                TRY_IN(make_alone(socket), "{}", described(socket));
-        return connect_pending();
+            if (const auto made = sockets_.made.find(id);
+                made != sockets_.made.end() && socket.state == SocketState::listening)
+                TRY_IN(as_owner(context_, socket).listen(made->second.file, socket.backlog), "{}", described(socket));
+        return {};
     }
 
     [[nodiscard]] bool is_connected_pair(const UnixSocket &socket) const {
@@ -153,34 +147,80 @@ class Builder {
         return peer != tree_.unix_sockets.end() && peer->second.peer == socket.id && peer->second.name.empty();
     }
 
-    Result<> make_connected(const UnixSocket &socket) {
-        UnixSocket stranger; // stands for a peer that no process of the tree has
-        stranger.type = socket.type;
-        stranger.name = socket.peer_name;
-        stranger.owner_uid = socket.peer_uid;
-        stranger.owner_gid = socket.peer_gid;
-        const UnixSocket *peer = socket.peer == 0 ? &stranger : TRY(find(tree_.unix_sockets, socket.peer));
-        if (socket.peer != 0 &&
-            (peer->peer != socket.id || peer->type != socket.type || sockets_.made.contains(peer->id)))
+    Result<> prepare(const UnixSocket &socket, const std::set<model::ObjRef> &prepared) {
+        Connection &connection = connections_.emplace_back();
+        connection.socket = &socket;
+        connection.stranger.type = socket.type;
+        connection.stranger.name = socket.peer_name;
+        connection.stranger.owner_pid = socket.peer_pid;
+        connection.stranger.owner_uid = socket.peer_uid;
+        connection.stranger.owner_gid = socket.peer_gid;
+        connection.stranger.owner_groups = socket.peer_groups;
+        connection.peer = socket.peer == 0 ? &connection.stranger : TRY(find(tree_.unix_sockets, socket.peer));
+        if (socket.peer != 0 && (connection.peer->peer != socket.id || connection.peer->type != socket.type ||
+                                 sockets_.made.contains(socket.peer) || prepared.contains(socket.peer)))
             return fail(EBADMSG, "the checkpoint names a peer that is not its peer");
-        const UnixSocket &server = choose_server(socket, *peer);
-        const UnixSocket &client = &server == &socket ? *peer : socket;
-        Result<Pair> pair =
-            server.name.empty() || server.type == SOCK_DGRAM ? unnamed_pair(client) : accepted_pair(client, server);
+        connection.server = &choose_server(socket, *connection.peer);
+        connection.client = connection.server == &socket ? connection.peer : &socket;
+        if (connection.is_pair())
+            return {};
+        connection.listener = TRY(new_socket(socket.type));
+        connection.connector = TRY(new_socket(socket.type));
+        if (!is_abstract(*connection.server)) {
+            TRY(bind_aside(connection.listener, connection.server->name));
+            // the next one may have the same name
+            connection.way = fmt::format("abeyance-{}", connections_.size());
+            if (::link(connection.server->name.c_str(), connection.way.c_str()) < 0)
+                return fail(errno, "cannot link a unix socket to another name");
+        }
+        if (!is_abstract(*connection.client))
+            TRY(bind_aside(connection.connector, connection.client->name));
+        return {};
+    }
+
+    Result<> make(Connection &connection) {
+        const UnixSocket &client = *connection.client;
+        Result<SocketPair> pair =
+            connection.is_pair() ? as_owner(context_, client).pair(client.type) : accepted_pair(connection);
         // the abstract name of a stranger may well be taken: by the stranger
-        if (!pair && pair.error().code() == EADDRINUSE && &server == &stranger)
-            pair = unnamed_pair(stranger);
+        if (!pair && pair.error().code() == EADDRINUSE && connection.server == &connection.stranger)
+            pair = as_owner(context_, connection.stranger).pair(client.type);
         if (!pair)
             return std::unexpected(std::move(pair).error());
-        Fd &own = &client == &socket ? pair->first : pair->second;
-        Fd &other = &client == &socket ? pair->second : pair->first;
+        const UnixSocket &socket = *connection.socket;
         auto &made = sockets_.made[socket.id];
-        made.file = std::move(own);
+        made.file = std::move(&client == &socket ? pair->first : pair->second);
+        Fd &other = &client == &socket ? pair->second : pair->first;
         if (socket.peer != 0)
             sockets_.made[socket.peer].file = std::move(other);
         else
             made.other = std::move(other);
         return {};
+    }
+
+    // The client's end (first) and the accepted one (second), which shows its listener's name.
+    Result<SocketPair> accepted_pair(Connection &connection) {
+        const UnixSocket &server = *connection.server;
+        if (is_abstract(server))
+            TRY(bind_aside(connection.listener, server.name));
+        if (is_abstract(*connection.client))
+            TRY(bind_aside(connection.connector, connection.client->name));
+        TRY(as_owner(context_, server).listen(connection.listener, 1));
+        AsProcess client = as_owner(context_, *connection.client);
+        const auto address = TRY(to_address(is_abstract(server) ? server.name : connection.way));
+        TRY(client.connect(connection.connector, address, is_abstract(server) ? nullptr : &aside_));
+        SocketPair pair;
+        pair.first = std::move(connection.connector);
+        const Fd listener = std::move(connection.listener); // its name is needed again
+        for (;;) {
+            pair.second = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+            if (!pair.second)
+                return fail(errno, "cannot accept the connection of a unix socket");
+            ucred peer = {};
+            socklen_t size = sizeof peer;
+            if (::getsockopt(pair.second.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == client.pid())
+                return pair;
+        }
     }
 
     // Only a socket with a name can have been connected to.
@@ -190,7 +230,7 @@ class Builder {
         return listening_names_.contains(a.name) ? a : b;
     }
 
-    // Bound, listening, or neither.
+    // Bound, or not.
     Result<> make_alone(const UnixSocket &socket) {
         Fd fd = TRY(new_socket(socket.type));
         if (has_place(socket)) {
@@ -203,11 +243,6 @@ class Builder {
         }
         if (!socket.name.empty() && !is_abstract(socket))
             sockets_.made[socket.id].node = TRY(abey::open_file(socket.name, O_PATH | O_NOFOLLOW));
-        if (socket.state == SocketState::listening) {
-            const ActingAs user(socket.owner_uid, socket.owner_gid);
-            if (::listen(fd.get(), static_cast<int>(socket.backlog)) < 0)
-                return fail(errno, "cannot listen");
-        }
         sockets_.made[socket.id].file = std::move(fd);
         return {};
     }
@@ -229,26 +264,30 @@ class Builder {
         if (!client.name.empty())
             TRY(bind_aside(fd, is_abstract(client) ? client.name : std::string()));
         const auto address = TRY(way_to(sockets_, listener));
+        const auto there = sockets_.made.find(listener.id);
+        const Fd *node = there == sockets_.made.end() || !there->second.node ? nullptr : &there->second.node;
         // never waits: the queue was long enough before
         const int flags = ::fcntl(fd.get(), F_GETFL);
         static_cast<void>(::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK));
-        int failed = 0;
-        {
-            const ActingAs user(client.owner_uid, client.owner_gid);
-            failed = ::connect(fd.get(), address.get(), address.size);
-        }
-        // the name's mode may have become stricter since the client connected
-        if (failed < 0 && errno == EACCES)
-            failed = ::connect(fd.get(), address.get(), address.size);
-        if (failed < 0)
-            return fail(errno, "cannot put a waiting connection into its queue again");
+        AsProcess owner = as_owner(context_, client);
+        auto connected = node == nullptr ? owner.connect(fd, address) : owner.connect_to(fd, *node);
+        // it may see no /proc; or the name's mode has become stricter since
+        if (!connected && (connected.error().code() == ENOENT || connected.error().code() == ENOTDIR))
+            connected = AsProcess(context_, 0, client.owner_uid, client.owner_gid, {}).connect(fd, address);
+        if (!connected && connected.error().code() == EACCES)
+            connected = AsProcess(context_, 0, 0, 0, {}).connect(fd, address);
+        if (!connected)
+            return within(std::move(connected).error(), "cannot put a waiting connection into its queue again");
         static_cast<void>(::fcntl(fd.get(), F_SETFL, flags));
         sockets_.made[client.id].file = std::move(fd);
         return {};
     }
 
+    Context &context_;
     const model::Tree &tree_;
     UnixSockets &sockets_;
+    std::list<Connection> connections_;
+    Fd aside_; // the empty root in which their listeners are
     std::set<model::ObjRef> pending_;
     std::set<std::string> listening_names_;
 };

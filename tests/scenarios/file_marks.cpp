@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// fanotify(7): marks on files, mounts and file systems, what is ignored, and a group that an ordinary user has made.
+#include "scenario.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <grp.h>
+#include <poll.h>
+#include <sys/fanotify.h>
+
+using namespace scenario;
+
+namespace {
+
+// What fdinfo tells of the marks, in any order.
+std::vector<std::string> marks_of(int fd) {
+    std::vector<std::string> lines;
+    std::istringstream in(read_file("/proc/self/fdinfo/" + std::to_string(fd)));
+    for (std::string line; std::getline(in, line);)
+        if (line.starts_with("fanotify "))
+            lines.push_back(line);
+    std::ranges::sort(lines);
+    return lines;
+}
+
+void mark(int fd, unsigned flags, unsigned long long mask, const std::string &file) {
+    SYS(::fanotify_mark(fd, FAN_MARK_ADD | flags, mask, AT_FDCWD, file.c_str()));
+}
+
+// All that is there; of the first event mask and process.
+struct Event {
+    int count = 0;
+    unsigned long long mask = 0;
+    int pid = -1;
+};
+Event next_events(int fd) {
+    Event found;
+    pollfd ready = {fd, POLLIN, 0};
+    alignas(fanotify_event_metadata) char buffer[8192];
+    while (SYS(::poll(&ready, 1, found.count == 0 ? 500 : 0)) == 1) {
+        const ssize_t size = SYS(::read(fd, buffer, sizeof buffer));
+        for (ssize_t at = 0; at < size;) {
+            const auto *event = reinterpret_cast<const fanotify_event_metadata *>(buffer + at);
+            if (found.count++ == 0) {
+                found.mask = event->mask;
+                found.pid = event->pid;
+            }
+            if (event->fd >= 0)
+                ::close(event->fd);
+            at += event->event_len;
+        }
+    }
+    return found;
+}
+
+bool is_mount(const std::string &place) {
+    struct stat own = {}, above = {};
+    return ::stat(place.c_str(), &own) == 0 && ::stat((place + "/..").c_str(), &above) == 0 &&
+           own.st_dev != above.st_dev;
+}
+
+// The events of such a group do not tell the process, since its maker had no CAP_SYS_ADMIN.
+int ordinary_user(int go, int there) {
+    SYS(::setgroups(0, nullptr));
+    SYS(::setresgid(65533, 65533, 65533));
+    SYS(::setresuid(65534, 65534, 65534));
+    const int group = SYS(::fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_REPORT_FID, O_RDONLY));
+    mark(group, 0, FAN_CLOSE_WRITE | FAN_EVENT_ON_CHILD, path("theirs"));
+    const auto marks = marks_of(group);
+    EQUAL(1, ::write(there, "1", 1));
+    char byte = 0;
+    EQUAL(1, ::read(go, &byte, 1));
+    CHECK(marks == marks_of(group));
+    const Event event = next_events(group);
+    EQUAL(1, event.count);
+    EQUAL(0, event.pid);
+    return 0;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    begin(argc, argv);
+    SYS(::chmod(directory.c_str(), 0755));
+    SYS(::mkdir(path("watched").c_str(), 0755));
+    SYS(::mkdir(path("theirs").c_str(), 0755));
+    write_file(path("watched/loud"), "");
+    write_file(path("watched/quiet"), "");
+
+    const int files = SYS(::fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK, O_RDONLY | O_NOATIME));
+    mark(files, 0, FAN_CLOSE_WRITE | FAN_EVENT_ON_CHILD, path("watched"));
+    mark(files, FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY, FAN_CLOSE_WRITE, path("watched/quiet"));
+
+    const bool mounted = is_mount("/dev/shm");
+    const int whole = SYS(::fanotify_init(FAN_CLASS_NOTIF | FAN_UNLIMITED_MARKS | FAN_REPORT_FID, O_RDONLY));
+    if (mounted) {
+        mark(whole, FAN_MARK_FILESYSTEM, FAN_DELETE_SELF, "/dev/shm");
+        mark(files, FAN_MARK_MOUNT, FAN_OPEN_EXEC, "/dev/shm");
+    }
+
+    int go[2], there[2];
+    SYS(::pipe(go));
+    SYS(::pipe(there));
+    const pid_t other = fork_child();
+    if (other == 0)
+        ::_exit(ordinary_user(go[0], there[1]));
+    char byte = 0;
+    EQUAL(1, ::read(there[0], &byte, 1));
+    const auto marks_of_files = marks_of(files), marks_of_whole = marks_of(whole);
+    EQUAL(mounted ? 4U : 3U, marks_of_files.size());
+    ready();
+    wait();
+
+    CHECK(marks_of_files == marks_of(files));
+    CHECK(marks_of_whole == marks_of(whole));
+    (void)next_events(files);
+    write_file(path("watched/quiet"), "more");
+    EQUAL(0, next_events(files).count);
+    write_file(path("watched/loud"), "more");
+    const Event event = next_events(files);
+    EQUAL(1, event.count);
+    EQUAL(FAN_CLOSE_WRITE, event.mask);
+    EQUAL(::getpid(), event.pid);
+    EQUAL(O_NONBLOCK, ::fcntl(files, F_GETFL) & O_NONBLOCK);
+    write_file(path("theirs/new"), "");
+    EQUAL(1, ::write(go[1], "2", 1));
+    EQUAL(0, exit_status(other));
+    pass();
+}
