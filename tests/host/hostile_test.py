@@ -166,8 +166,8 @@ def traps(host, checks, terminal, bob):
         checks.check(name, "nothing was written there", (said, sorted(strange)[:4]), not strange)
     host.run(["sh", "-c", "rm -rf ~/.abeyance"], user="bob")
     terminal.type("exec 7>&-\n")
-    policy(host, "")
     checks.check("what was there is as it was", before, {folder: tree_of(host, folder) for folder in ESCAPES})
+    policy(host, "")
 
 
 def run(host, checks):
