@@ -75,12 +75,12 @@ Result<bool> hold(Stopped &process, std::set<int> &held) {
         if (!tracee) {
             if (vanished(tracee.error()))
                 continue;
+            if (const auto stat = os::read_stat(process.pid, tid); stat ? stat->ended() : vanished(stat.error()))
+                continue; // a thread that has ended but is not yet gone
             const auto status = os::read_status(process.pid, tid);
             if (tracee.error().code() == EPERM && status && status->tracer != 0)
                 return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first",
                             process.pid, process.stat.comm, status->tracer);
-            if (const auto stat = os::read_stat(process.pid, tid); stat ? stat->ended() : vanished(stat.error()))
-                continue; // a thread that has ended but is not yet gone
             return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
         }
         if (CPU_COUNT(&os::cpus_of_program()) > 1)

@@ -2,6 +2,7 @@
 #include "engine/os/tracee.h"
 
 #include "engine/os/kernel.h"
+#include "engine/os/procfs.h"
 
 #include <array>
 #include <cerrno>
@@ -33,6 +34,14 @@ void *number(unsigned long value) {
 constexpr int poll_us = 20;
 constexpr int close_looks = 200; // some 50 microseconds
 constexpr size_t largest_xstate = 64UL << 10U;
+
+// The first thread of a process has ended while others run: the kernel tells its tracer only when they have ended, too.
+bool is_ended_leader(int tid) {
+    const auto stat = read_stat(tid, tid);
+    const auto status =
+        stat && stat->ended() && stat->threads > 1 ? read_status(tid) : Result<ProcStatus>(ProcStatus());
+    return status && !status->all_pids.empty() && status->all_pids.front() == tid;
+}
 
 } // namespace
 
@@ -81,6 +90,8 @@ Result<Stop> Tracee::wait(int timeout_ms) {
                 continue;
             if (std::chrono::steady_clock::now() > until)
                 return fail(ETIMEDOUT, "thread {} does not stop", tid_);
+            if (is_ended_leader(tid_))
+                return fail(ESRCH, "thread {} has ended", tid_);
             ::usleep(poll_us);
             continue;
         }
