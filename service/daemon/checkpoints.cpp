@@ -2,6 +2,7 @@
 #include "daemon/checkpoints.h"
 
 #include "daemon/log.h"
+#include "store/records.h"
 #include "store/store.h"
 
 #include <algorithm>
@@ -9,22 +10,10 @@
 
 #include <fmt/chrono.h>
 
-#include <nlohmann/json.hpp>
-
 namespace abey::daemon {
 namespace {
 
 bool is_shown(store::State state) { return state == store::State::waiting || state == store::State::resumed; }
-
-std::string information_of(const store::Checkpoint &checkpoint) {
-    const auto &about = checkpoint.about;
-    nlohmann::json information{
-        {"home", about.home},       {"service", about.service},           {"tty", about.tty},
-        {"trigger", about.trigger}, {"kept_running", about.kept_running}, {"figures", checkpoint.figures}};
-    if (checkpoint.home)
-        information["snapshot"] = {{"provider", checkpoint.home->provider}, {"place", checkpoint.home->place}};
-    return information.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
 
 Result<Checkpoint> shown(const store::Store &store, const store::Checkpoint &checkpoint) {
     const auto &about = checkpoint.about;
@@ -41,7 +30,7 @@ Result<Checkpoint> shown(const store::Store &store, const store::Checkpoint &che
                       .pinned = checkpoint.pinned,
                       .trigger = about.trigger,
                       .this_boot = about.boot.empty() || about.boot == TRY(store::boot_id()),
-                      .information = information_of(checkpoint)};
+                      .information = store::information_of(checkpoint)};
 }
 
 } // namespace

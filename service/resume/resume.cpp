@@ -25,7 +25,6 @@
 #include <optional>
 #include <set>
 
-#include <nlohmann/json.hpp>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -104,13 +103,6 @@ class PrivateHome {
     std::string path_, place_;
     bool mounted_ = false, kept_ = false;
 };
-
-Result<std::optional<snapshot::Saved>> saved_home(const image::Reader &image) {
-    const auto &about = image.about();
-    if (!about.contains("home"))
-        return std::optional<snapshot::Saved>();
-    return TRY(store::saved_from_json(about["home"].dump()));
-}
 
 // Will the home be brought back? Everything about that which could fail, fails here.
 Result<bool> must_roll_back(const Request &request, const std::optional<snapshot::Saved> &saved) {
@@ -211,7 +203,7 @@ Result<> rebuild_tree(image::Outline &outline, const image::Reader &image, engin
         reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));
     rebuild::Context context(tree, files, TRY(image.pages()));
     context.details = image.details(outline);
-    const std::string lock = store::network_lock_of(image.about());
+    const std::string lock = store::network_lock_of(image);
     context.keeps_connections = TRY(held_back(lock, tree.machine.boot_id));
     rebuild::Cgroups cgroups;
     rebuild::Family family(tree, shop, reaper ? &reaper->husk() : nullptr);
@@ -290,7 +282,7 @@ Result<Report> run(const Request &request) {
     TRY(engine::check_machine(tree.machine, here));
 
     tell("check", 10);
-    const auto saved = request.saved ? request.saved : TRY(saved_home(image));
+    const auto saved = request.saved ? request.saved : TRY(store::home_of(image));
     const bool roll_back = TRY(must_roll_back(request, saved));
     std::vector<files::HomeTranslation> homes;
     engine::FormerFiles former;

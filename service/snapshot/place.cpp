@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 constexpr const char *snapper_directory = ".snapshots";
 constexpr const char *snapper_name = "snapshot";
 constexpr const char *snapper_info = "info.xml";
-constexpr int attempts = 100'000; // numbers that are tried
+constexpr int tries = 100'000; // numbers that are tried
 constexpr size_t name_limit = 255;
 constexpr size_t info_limit = 64U << 10U;
 
@@ -127,7 +127,7 @@ Result<Spot> numbered_spot(const SnapshotPlace &place, const std::string &id, co
     for (const auto &name : TRY(names_in(all)))
         if (name.size() < 9 && name.find_first_not_of("0123456789") == std::string::npos)
             number = std::max(number, std::stoi(name) + 1);
-    for (const int last = number + attempts; number < last; ++number) {
+    for (const int last = number + tries; number < last; ++number) {
         const auto name = std::to_string(number);
         if (::mkdirat(all.get(), name.c_str(), 0755) < 0) {
             if (errno == EEXIST)
@@ -207,7 +207,7 @@ Result<Spot> make_spot(const SnapshotPlace &place, const std::string &id) {
     auto parent = TRY(existing_or_new(directory, false));
     TRY(closed_to_others(directory));
     const auto wanted = name_for(place, id);
-    for (int number = 1; number < attempts; ++number) {
+    for (int number = 1; number < tries; ++number) {
         const auto name = number == 1 ? wanted : fmt::format("{}-{}", wanted, number);
         if (name.size() > name_limit)
             return fail(ENAMETOOLONG, "snapshot {} in {}", name, directory);

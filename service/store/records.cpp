@@ -67,12 +67,45 @@ std::string network_lock_of(const nlohmann::json &about) {
     return name.is_string() && os::is_lock_name(name.get<std::string>()) ? name.get<std::string>() : std::string();
 }
 
+Result<> commit(image::Writer &image, const Description &description) {
+    nlohmann::json all = {{"id", description.id}, {"keep_running", description.keep_running}};
+    if (!description.info.empty()) {
+        all["info"] = nlohmann::json::parse(description.info, nullptr, false);
+        if (!all["info"].is_object())
+            return fail(EINVAL, "the session's information is not a JSON object");
+    }
+    if (description.home)
+        all["home"] = nlohmann::json::parse(to_json(*description.home), nullptr, false);
+    if (!description.lock.empty())
+        all[network_lock] = description.lock;
+    return image.commit(all);
+}
+
+Result<std::optional<snapshot::Saved>> home_of(const image::Reader &image) {
+    const auto &about = image.about();
+    if (!about.contains("home"))
+        return std::optional<snapshot::Saved>();
+    return TRY(saved_from_json(about["home"].dump()));
+}
+
+std::string network_lock_of(const image::Reader &image) { return network_lock_of(image.about()); }
+
 Result<> unlock(const std::string &images) {
     const auto image = image::Reader::open(images);
     if (!image)
         return {}; // locks are made for checkpoints that are complete
     const std::string lock = network_lock_of(image->about());
     return lock.empty() ? Result<>() : os::lift_lock(lock);
+}
+
+std::string information_of(const Checkpoint &checkpoint) {
+    const auto &about = checkpoint.about;
+    nlohmann::json information{
+        {"home", about.home},       {"service", about.service},           {"tty", about.tty},
+        {"trigger", about.trigger}, {"kept_running", about.kept_running}, {"figures", checkpoint.figures}};
+    if (checkpoint.home)
+        information["snapshot"] = {{"provider", checkpoint.home->provider}, {"place", checkpoint.home->place}};
+    return information.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 std::string to_json(const snapshot::Saved &saved) {

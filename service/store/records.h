@@ -5,7 +5,15 @@
 
 #include "store/store.h"
 
+#include <optional>
+#include <string>
+
 #include <nlohmann/json_fwd.hpp>
+
+namespace abey::image {
+class Reader;
+class Writer;
+} // namespace abey::image
 
 namespace abey::store {
 
@@ -13,12 +21,30 @@ inline constexpr size_t record_limit = 1U << 20U; // bytes
 
 // In the image's description: the name of the lock that holds back packets of connections until the resume.
 inline constexpr const char *network_lock = "network_lock";
+
+// What stands in an image beside the processes.
+struct Description {
+    std::string id;
+    bool keep_running = false;
+    std::string info;                    // JSON object about the session, kept as it is; may be empty
+    std::optional<snapshot::Saved> home; // none: no home was saved
+    std::string lock;                    // network_lock; may be empty
+};
+
+// With this the image is complete.
+Result<> commit(image::Writer &image, const Description &description);
+Result<std::optional<snapshot::Saved>> home_of(const image::Reader &image);
+std::string network_lock_of(const image::Reader &image);
+
 // Empty when there is none, or what stands there is no name of a lock.
 std::string network_lock_of(const nlohmann::json &about);
 
 // A checkpoint that will not be resumed: packets of connections that it has held back pass again, so that their peers
 // learn that nobody is here any more. `images`: its directory, which need not be complete.
 Result<> unlock(const std::string &images);
+
+// What the bus tells of a checkpoint beyond its properties.
+std::string information_of(const Checkpoint &checkpoint);
 
 std::string to_json(const snapshot::Saved &saved);
 Result<snapshot::Saved> saved_from_json(std::string_view text);

@@ -26,8 +26,6 @@
 #include <chrono>
 #include <optional>
 
-#include <nlohmann/json.hpp>
-
 namespace abey::suspend {
 
 namespace {
@@ -62,18 +60,6 @@ class Undo {
 
 capture::Target target_of(const Request &request) {
     return {.pid = request.pid, .cgroup = request.cgroup, .spare = request.spare};
-}
-
-Result<nlohmann::json> about(const Request &request, const std::optional<snapshot::Saved> &saved) {
-    nlohmann::json all = {{"id", request.id}, {"keep_running", request.keep_running}};
-    if (!request.info.empty()) {
-        all["info"] = nlohmann::json::parse(request.info, nullptr, false);
-        if (!all["info"].is_object())
-            return fail(EINVAL, "the session's information is not a JSON object");
-    }
-    if (saved)
-        all["home"] = nlohmann::json::parse(store::to_json(*saved), nullptr, false);
-    return all;
 }
 
 // What saving the home will do to the session, or why it cannot be saved.
@@ -281,11 +267,14 @@ Result<Report> run(const Request &request) {
     tree.tasks.clear(); // they are saved
     TRY(image.write(tree));
     TRY(files->sync());
-    auto description = TRY(about(request, undo.saved));
     std::string lock;
     if (!capture::kept_connections(context).empty())
-        description[store::network_lock] = lock = TRY(os::new_lock_name());
-    TRY(image.commit(description));
+        lock = TRY(os::new_lock_name());
+    TRY(store::commit(image, {.id = request.id,
+                              .keep_running = request.keep_running,
+                              .info = request.info,
+                              .home = undo.saved,
+                              .lock = lock}));
     undo.nothing();
     os::fault_point("committed");
 

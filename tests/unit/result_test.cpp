@@ -32,6 +32,20 @@ TEST(Result, ContextIsNotSaidTwice) {
     EXPECT_EQ(seen("no", "process 5"), "process 5: no");
 }
 
+TEST(Result, AnErrorIsCopiedAndMovedWhole) {
+    Error first(ENOENT, "first"), second(0, "second");
+    const Error copy = first;
+    second = copy;
+    EXPECT_EQ(second.message(), first.message());
+    second = std::move(first);
+    EXPECT_EQ(second.code(), ENOENT);
+    const Error &itself = second;
+    second = itself;
+    EXPECT_EQ(second.message(), copy.message());
+    EXPECT_EQ(Error(EMFILE, "x").message(),
+              "x: Too many open files (raise the limit: ulimit -n, LimitNOFILE= of the unit)");
+}
+
 TEST(Result, ValuePassesThrough) { EXPECT_EQ(outer(0).value(), 8); }
 
 } // namespace

@@ -20,43 +20,55 @@
 
 namespace abey {
 
-// An errno (0 when the cause is not a system call) and a chain of context, the outermost part first.
+// An errno (0 when the cause is not a system call) and a chain of context, the outermost part first. One pointer in
+// size: every function hands it through.
 class Error {
   public:
-    Error(int code, std::string what) : code_(code), what_(std::move(what)) {}
+    Error(int code, std::string what);
+    Error(Error &&other) noexcept : cause_(std::exchange(other.cause_, nullptr)) {}
+    Error &operator=(Error &&other) noexcept {
+        std::swap(cause_, other.cause_);
+        return *this;
+    }
+    Error(const Error &other);
+    Error &operator=(const Error &other);
+    ~Error() {
+        if (cause_ != nullptr)
+            forget(cause_);
+    }
 
     // errno value of the cause, 0 when none.
-    [[nodiscard]] int code() const { return code_; }
+    [[nodiscard]] int code() const;
 
     // One line: "outer: inner: what happened: strerror".
     [[nodiscard]] std::string message() const;
 
     // Adds context, unless that is how the message begins already: what was told where it happened is not said twice.
-    Error within(std::string_view outer) && {
-        const std::string_view rest = std::string_view(what_).substr(std::min(outer.size(), what_.size()));
-        const bool said = what_.starts_with(outer) && (rest.empty() || rest.front() == ':' || rest.front() == ',');
-        if (!said)
-            what_ = fmt::format("{}: {}", outer, what_);
-        return std::move(*this);
-    }
+    Error within(std::string_view outer) &&;
 
   private:
-    int code_;
-    std::string what_;
+    struct Cause;
+    static void forget(Cause *cause) noexcept;
+
+    Cause *cause_;
 };
 
 template <class T = void> using Result = std::expected<T, Error>;
 
+// Compiled once: the two templates below are used thousands of times.
+std::unexpected<Error> fail_with(int code, fmt::string_view format, fmt::format_args values);
+std::unexpected<Error> fail_within(Error error, fmt::string_view format, fmt::format_args values);
+
 // A failure with an errno (or 0) and a formatted reason.
 template <class... Args>
 [[nodiscard]] std::unexpected<Error> fail(int code, fmt::format_string<Args...> format, Args &&...args) {
-    return std::unexpected<Error>(Error(code, fmt::format(format, std::forward<Args>(args)...)));
+    return fail_with(code, format, fmt::make_format_args(args...));
 }
 
 // The same failure, seen from further out.
 template <class... Args>
 [[nodiscard]] std::unexpected<Error> within(Error error, fmt::format_string<Args...> format, Args &&...args) {
-    return std::unexpected<Error>(std::move(error).within(fmt::format(format, std::forward<Args>(args)...)));
+    return fail_within(std::move(error), format, fmt::make_format_args(args...));
 }
 
 } // namespace abey

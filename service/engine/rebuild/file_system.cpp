@@ -2,7 +2,7 @@
 //
 // The contents of a file system of memory.
 #include "engine/os/mount_tree.h"
-#include "engine/rebuild/acting_as.h"
+#include "engine/rebuild/creating_as.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/mounts.h"
 
@@ -70,7 +70,7 @@ Result<> set_attributes(const Fd &top, const model::FileSystemEntry &entry) {
 
 Result<> fill_file_system(Context &context, const model::FileSystem &file_system, const Fd &top,
                           const model::Namespace *owner) {
-    const ActingAs acting(owner);
+    const CreatingAs creating(owner);
     context.files.enter(file_system.id, top.get());
     for (const model::FileSystemEntry &entry : file_system.entries)
         if (entry.inode != 0) {

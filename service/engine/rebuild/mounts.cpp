@@ -4,7 +4,7 @@
 #include "engine/os/errand.h"
 #include "engine/os/mount_tree.h"
 #include "engine/os/namespace.h"
-#include "engine/rebuild/acting_as.h"
+#include "engine/rebuild/creating_as.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
 #include "engine/rebuild/own_namespaces.h"
@@ -410,7 +410,8 @@ Result<Fd> open_inode(Context &context, const model::Inode &inode, uint32_t flag
     {
         // it may have to be made
         const auto fs = context.tree.file_systems.find(ns.mounts.at(inode.mount).file_system);
-        const ActingAs acting(fs == context.tree.file_systems.end() ? nullptr : users_of(context, fs->second.owner));
+        const CreatingAs creating(fs == context.tree.file_systems.end() ? nullptr
+                                                                        : users_of(context, fs->second.owner));
         file = TRY(context.files.open(inode, flags));
     }
     const auto &ids = context.state<OwnMounts>().ids;

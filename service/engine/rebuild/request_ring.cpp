@@ -14,13 +14,13 @@
 namespace abey::rebuild {
 namespace {
 
-constexpr uint32_t most_at_once = 64;
+constexpr uint32_t most_requests = 64;
 
 // Where the kernel writes the next event only it decides: it goes on by one place for each request. So many requests
 // that do nothing (a byte for /dev/null) are made, and their events fetched, or left for others to be written over.
 Result<> turn(Husk &husk, uint64_t context, uint32_t places, bool fetch, int null) {
     while (places != 0) {
-        const uint32_t now = std::min(places, most_at_once);
+        const uint32_t now = std::min(places, most_requests);
         Calls calls(husk);
         auto &batch = calls.batch();
         iocb request = {};
@@ -28,7 +28,7 @@ Result<> turn(Husk &husk, uint64_t context, uint32_t places, bool fetch, int nul
         request.aio_fildes = static_cast<uint32_t>(null);
         request.aio_buf = batch.put(uint64_t{0});
         request.aio_nbytes = 1;
-        std::array<uint64_t, most_at_once> list = {};
+        std::array<uint64_t, most_requests> list = {};
         list.fill(batch.put(request));
         const size_t sent = batch.must("cannot turn the ring of its asynchronous I/O (io_submit)", SYS_io_submit,
                                        context, now, batch.put(list));

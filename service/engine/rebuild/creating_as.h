@@ -11,9 +11,9 @@
 namespace abey::rebuild {
 
 // Who makes a file must have a name in the user namespace of the file system (fs/namei.c, may_create).
-class ActingAs {
+class CreatingAs {
   public:
-    explicit ActingAs(const model::Namespace *users) {
+    explicit CreatingAs(const model::Namespace *users) {
         if (users == nullptr || users->uids.empty() || users->gids.empty())
             return;
         bits_ = ::prctl(PR_GET_SECUREBITS);
@@ -21,9 +21,9 @@ class ActingAs {
         ::setfsgid(users->gids.front().outside);
         ::setfsuid(users->uids.front().outside);
     }
-    ActingAs(const ActingAs &) = delete;
-    ActingAs &operator=(const ActingAs &) = delete;
-    ~ActingAs() {
+    CreatingAs(const CreatingAs &) = delete;
+    CreatingAs &operator=(const CreatingAs &) = delete;
+    ~CreatingAs() {
         if (bits_ < 0)
             return;
         ::setfsuid(::geteuid());
