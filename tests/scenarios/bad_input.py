@@ -167,6 +167,13 @@ def own_system_calls_handed_to_itself(bench):
                   says=[f"process {bench.pid} (", "PR_SET_SYSCALL_USER_DISPATCH"])
 
 
+@case
+def what_proc_tells_of_a_descriptor(bench):
+    bench.victim(holding=["fdinfo"])
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images,
+                  says=[f"process {bench.pid} (", "descriptor", f"/proc/{bench.pid}/fdinfo/0", "close it"])
+
+
 def refused_in_namespace(bench, before, *says):
     """The victim in a namespace of its own that cannot be restored, made and filled by the command `before` it."""
     bench.victim(before=before)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the engine is killed over and refused for: two processes that must not notice. It counts in DIRECTORY/count,
 // computes in vector registers without a pause, and fills as many MiB of memory as it is told (second argument). A
-// third, io_uring, packets or dispatch, makes it hold such a ring, or have its system calls handed to itself.
+// third, io_uring, packets, dispatch or fdinfo, makes it hold such a ring, have its system calls handed to itself, or
+// hold what proc(5) tells of a descriptor.
 #include "scenario.h"
 
 #include <atomic>
@@ -70,6 +71,8 @@ int main(int argc, char **argv) {
         map_packet_ring();
     if (argc > 3 && std::string_view(argv[3]) == "dispatch")
         SYS(::prctl(59, 1, 0, 0, &handed_over));
+    if (argc > 3 && std::string_view(argv[3]) == "fdinfo")
+        SYS(::open("/proc/self/fdinfo/0", O_RDONLY));
     int ends[2];
     SYS(::pipe(ends));
     const pid_t child = scenario::fork_child();

@@ -7,6 +7,7 @@
 #include "engine/os/procfs.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <optional>
 
@@ -53,6 +54,16 @@ bool is_dead(const Seen &seen) {
     return ::lstat(path.c_str(), &now) < 0 || now.st_ino != seen.stat.st_ino || now.st_dev != seen.stat.st_dev;
 }
 
+// "fdinfo/3", "task/12/fd/3", "map_files/1000-2000": what it tells of has to be there when it is opened.
+bool is_of_part(const model::ProcessFile &file) {
+    std::string_view path = file.path;
+    const std::string own = fmt::format("task/{}/", file.pid);
+    if (path.starts_with(own))
+        path.remove_prefix(own.size());
+    return std::ranges::any_of(std::array<std::string_view, 3>{"fd/", "fdinfo/", "map_files/"},
+                               [&](std::string_view directory) { return path.starts_with(directory); });
+}
+
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     const auto parsed = parse(seen.link);
     if (!parsed)
@@ -66,6 +77,11 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
                     of_thread ? "a thread" : "a process that has ended");
     if (file.dead)
         return file;
+    if (is_of_part(file))
+        return fail(0,
+                    "{} tells of a single descriptor or mapping, which will not be there yet when it would have to "
+                    "be opened again; close it",
+                    seen.link);
     // in a pid namespace of its own, the path names ids of that: complete() looks there
     const auto holder = os::read_status(seen.pid);
     if (holder && context.is_inside) {

@@ -32,7 +32,9 @@ void *number(unsigned long value) {
 }
 
 constexpr int poll_us = 20;
-constexpr int close_looks = 200; // some 50 microseconds
+constexpr int quick_looks = 50;
+constexpr int slow_poll_us = 1000; // who has not stopped by then waits for a CPU: it is not ours to use up
+constexpr int close_looks = 200;   // some 50 microseconds
 constexpr size_t largest_xstate = 64UL << 10U;
 
 // The first thread of a process has ended while others run: the kernel tells its tracer only when they have ended, too.
@@ -80,6 +82,7 @@ Result<> Tracee::detach() {
 Result<Stop> Tracee::wait(int timeout_ms) {
     Stop stop;
     const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+    int slept = 0;
     for (int looks = closely_ ? close_looks : 0;; --looks) {
         // waitpid has no time limit of its own: look, and sleep shortly, when one is wanted
         const int got = ::waitpid(tid_, &stop.status, timeout_ms == 0 && looks <= 0 ? __WALL : __WALL | WNOHANG);
@@ -90,9 +93,10 @@ Result<Stop> Tracee::wait(int timeout_ms) {
                 continue;
             if (std::chrono::steady_clock::now() > until)
                 return fail(ETIMEDOUT, "thread {} does not stop", tid_);
-            if (is_ended_leader(tid_))
+            const bool is_slow = ++slept > quick_looks;
+            if (is_slow && is_ended_leader(tid_))
                 return fail(ESRCH, "thread {} has ended", tid_);
-            ::usleep(poll_us);
+            ::usleep(is_slow ? slow_poll_us : poll_us);
             continue;
         }
         if (got < 0 && errno == EINTR)
