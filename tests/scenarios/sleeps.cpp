@@ -1,76 +1,41 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Sleeps with a relative time go on with what was left of it. Time in which this program does not run does not count.
-#include "scenario.h"
+#include "timed_calls.h"
 
 #include <array>
-#include <atomic>
 
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 
+using namespace timed_calls;
+
 namespace {
 
-constexpr double asked = 8;        // seconds
-constexpr double before = 4;       // of them have passed when we are ready
-constexpr double late = asked + 2; // begun anew it would be more than asked + before
-
-std::atomic<int> entered = 0;
-std::atomic<double> awake = 0; // seconds that we have run
 int poll_ends[2];
 
-double now() {
-    timespec time = {};
-    ::clock_gettime(CLOCK_MONOTONIC, &time);
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
-// Looks at the clock all the time: a gap is a time in which we were not there.
-void *watch(void *) {
-    for (double last = now();;) {
-        ::usleep(5000);
-        const double time = now();
-        awake = awake + (time - last < 0.3 ? time - last : 0);
-        last = time;
-    }
-}
-
-// The call, which has to end of itself.
-template <class Call> void sleep_by(const char *what, Call call) {
-    const double begin = now(), awake_then = awake;
-    ++entered;
-    call();
-    const double slept = now() - begin, ran = awake - awake_then;
-    if (slept < asked)
-        scenario::failed(__FILE__, __LINE__, std::string(what) + " ended after " + std::to_string(slept) + " s");
-    if (ran > late)
-        scenario::failed(__FILE__, __LINE__, std::string(what) + " took " + std::to_string(ran) + " s");
-}
-
-const timespec time_asked = {static_cast<time_t>(asked), 0};
-
 void *plain(void *) {
-    sleep_by("nanosleep", [] { EQUAL(0, ::syscall(SYS_nanosleep, &time_asked, nullptr)); });
+    timed("nanosleep", [] { EQUAL(0, ::syscall(SYS_nanosleep, &time_asked, nullptr)); });
     return nullptr;
 }
 void *with_rest(void *) {
     timespec rest = {};
-    sleep_by("nanosleep with a rest", [&] { EQUAL(0, ::nanosleep(&time_asked, &rest)); });
+    timed("nanosleep with a rest", [&] { EQUAL(0, ::nanosleep(&time_asked, &rest)); });
     return nullptr;
 }
 void *by_clock(void *) {
-    sleep_by("clock_nanosleep", [] { EQUAL(0, ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time_asked, nullptr)); });
+    timed("clock_nanosleep", [] { EQUAL(0, ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time_asked, nullptr)); });
     return nullptr;
 }
 void *poller(void *) {
     pollfd entry = {poll_ends[0], POLLIN, 0};
-    sleep_by("poll", [&] { EQUAL(0, ::poll(&entry, 1, static_cast<int>(asked * 1000))); });
+    timed("poll", [&] { EQUAL(0, ::poll(&entry, 1, static_cast<int>(asked * 1000))); });
     return nullptr;
 }
 void *by_futex(void *) {
     int word = 0;
-    sleep_by("futex", [&] {
+    timed("futex", [&] {
         EQUAL(-1, ::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &time_asked, nullptr, 0));
         EQUAL(ETIMEDOUT, errno);
     });
