@@ -66,6 +66,16 @@ class Watched(Service):
                    "the end of the sleep", 60, 0.2)
 
 
+def suspended(host):
+    """The sessions for which suspends were begun, in that order."""
+    said = host.run(["journalctl", "-b", "-o", "cat", "-u", "abeyd"]).stdout
+    return re.findall(r"suspend of session (\w+) for user", said)
+
+
+def suspends(host):
+    return len(suspended(host))
+
+
 def sleeps(service, ada, bob, terminal):
     checks = service.checks
     held = ["shutdown", "sleep"]
@@ -85,17 +95,17 @@ def sleeps(service, ada, bob, terminal):
     checks.attempt("retention keeps the youngest", "one for each", lambda: wait_until(
         lambda: len(left := service.checkpoints()) == 2 and not now & {one["id"] for one in left} and "one for each", "removal", 20))
     service.policy("")
-    count = int(service.host.path("run/abeyance/jobs/last").read_text())
+    count = suspends(service.host)
     for member, value in (("PrepareForSleep", "true"), ("PrepareForShutdown", "true")):
         service.host.run(["busctl", "emit", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", member, "b", value], check=True)
         # To the service alone: that no match of its own lets through, nor does the bus
         service.host.run(["dbus-send", "--system", "--type=signal", "--dest=org.abeyance1", "/org/freedesktop/login1",
                           f"org.freedesktop.login1.Manager.{member}", f"boolean:{value}"], user="bob")
     service.ctl("list")  # answered after the signals were taken
-    checks.check("a forged signal does nothing", count, int(service.host.path("run/abeyance/jobs/last").read_text()))
+    checks.check("a forged signal does nothing", count, suspends(service.host))
     service.host.run(["systemctl", "restart", "abeyd"], check=True)  # in the middle of a pair, as far as it can know
     checks.attempt("started in the middle of a pair it does nothing", [held, count], lambda: [
-        wait_until(lambda: service.inhibitors() == held and held, "inhibitors", 20), int(service.host.path("run/abeyance/jobs/last").read_text())])
+        wait_until(lambda: service.inhibitors() == held and held, "inhibitors", 20), suspends(service.host)])
 
     service.clear()
     service.policy('[triggers]\nfirst = ["nobody", "bob"]\n')
@@ -107,8 +117,7 @@ def sleeps(service, ada, bob, terminal):
         lambda: "the time was too short" in terminal.text().replace("\n", "") and "told", "a message", 10))
     service.mode("done")
     checks.check("the sleep came all the same", ada, session_of(service.host, "ada"))
-    said = service.host.run(["journalctl", "-b", "-o", "cat", "-u", "abeyd"]).stdout
-    order = re.findall(r"suspend of session (\w+) for user", said)[-2:]
+    order = suspended(service.host)[-2:]
     checks.check("first ones come first", [bob, ada], order)
     service.idle()
 
@@ -137,14 +146,14 @@ def locks(service, ada):
     checks, host = service.checks, service.host
     service.policy('[triggers]\non-lock = "suspend"\n')
     service.clear()
-    count = int(host.path("run/abeyance/jobs/last").read_text())
+    count = suspends(host)
     for _ in range(2):
         host.run(["loginctl", "lock-session", ada], check=True)
     made = wait_until(service.checkpoints, "a checkpoint", 20)
     service.idle()
     checks.check("a lock suspends when the policy says so", (ada, "lock", False), (
         made[0]["session"], service.property(made[0]["id"], "Trigger"), service.property(made[0]["id"], "KeptRunning")))
-    checks.check("a second lock does nothing", count + 1, int(host.path("run/abeyance/jobs/last").read_text()))
+    checks.check("a second lock does nothing", count + 1, suspends(host))
 
     service.clear()
     service.policy('[triggers]\non-idle = "checkpoint"\nidle-after = "2 s"\n')
@@ -270,11 +279,11 @@ def asks(service):
     service.policy('[resume]\non-login = "ask"\n')
     service.clear()
     service.make_checkpoint("waits")
-    count = int(host.path("run/abeyance/jobs/last").read_text())
+    count = suspends(host)
     terminal = Terminal.login(host, "ada")
     checks.attempt("ask tells at the login what waits", ["told", count], lambda: [
         wait_until(lambda: "waits as checkpoint waits" in terminal.text().replace("\n", "") and "told", "a message", 20),
-        int(host.path("run/abeyance/jobs/last").read_text())])
+        suspends(host)])
     terminal.close()
 
 
