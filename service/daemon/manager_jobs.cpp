@@ -15,6 +15,7 @@ namespace abey::daemon {
 namespace {
 
 constexpr const char *service_interface = "org.freedesktop.systemd1.Service";
+constexpr const char *unit_interface = "org.freedesktop.systemd1.Unit";
 
 std::string printable_line(const job::Outcome &outcome) { return bus::printable(outcome.message); }
 
@@ -304,8 +305,10 @@ int Manager::on_systemd_job_removed(sd_bus_message *message, void *userdata, sd_
 int Manager::on_unit_changed(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {
     auto &running = *static_cast<RunningJob *>(userdata);
     const char *interface = nullptr;
-    if (::sd_bus_message_read(message, "s", &interface) < 0 || std::string_view(interface) != service_interface)
+    if (::sd_bus_message_read(message, "s", &interface) < 0 ||
+        (std::string_view(interface) != service_interface && std::string_view(interface) != unit_interface))
         return 0;
+    bool has_ended = false;
     if (::sd_bus_message_enter_container(message, 'a', "{sv}") < 0)
         return 0;
     while (::sd_bus_message_enter_container(message, 'e', "sv") > 0) {
@@ -314,19 +317,25 @@ int Manager::on_unit_changed(sd_bus_message *message, void *userdata, sd_bus_err
             return 0;
         const std::string_view property(name);
         const char *value = nullptr;
-        if (property == "StatusText" || property == "Result") {
+        if (property == "StatusText" || property == "Result" || property == "ActiveState") {
             if (::sd_bus_message_read(message, "v", "s", &value) < 0)
                 return 0;
         } else if (::sd_bus_message_skip(message, "v") < 0) {
             return 0;
         }
-        if (property == "Result")
+        if (property == "ActiveState")
+            has_ended = std::string_view(value) == "inactive" || std::string_view(value) == "failed";
+        else if (property == "Result")
             running.service_result = value;
         else if (property == "StatusText")
             running.manager->on_status(running, value);
         if (::sd_bus_message_exit_container(message) < 0)
             return 0;
     }
+    // A session may be over before we have looked at it after its start: its unit was stopping then, and no job of
+    // systemd's tells of the end of that.
+    if (has_ended && running.started)
+        running.manager->look_after(running);
     return 0;
 }
 

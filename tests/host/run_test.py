@@ -23,7 +23,8 @@ PLAN = [
     "a lost connection leaves it running", "another login joins it again", "somebody else is refused",
     "it is suspended", "its keeper has ended", "it is resumed", "its shell is the one that it was", "its terminal is intact",
     "what a program showed once is shown again",
-    "its shell's end ends it", "a command's end ends its session", "a command that is none is refused", "nothing of that is left",
+    "its shell's end ends it", "a command's end ends its session",
+    "one that is over before the service has looked", "a command that is none is refused", "nothing of that is left",
     "arguments that are wrong are refused", "an administrator's rule forbids it", "a killed keeper leaves no session",
     "a login runs a session by itself", "the next login joins that", "its end ends the login"]
 
@@ -137,10 +138,26 @@ def shown_once(host, checks, terminal):
     wait_until(lambda: session not in sessions_of(host), "the end of the session")
 
 
+def over_at_once(host, checks):
+    """The service finds the unit of the session stopping: it stands still from the unit's start to its end."""
+    drop_in = host.path("run/systemd/system/abeyance-run@.service.d/late.conf")
+    drop_in.parent.mkdir(parents=True)
+    send = "/bin/sh -c 'kill -{} $$(systemctl show --property=MainPID --value abeyd){}'"
+    drop_in.write_text(f"[Service]\nExecStartPre={send.format('STOP', '')}\nExecStopPost={send.format('CONT', '; sleep 1')}\n")
+    host.run(["systemctl", "daemon-reload"], check=True)
+    try:
+        checks.attempt("one that is over before the service has looked", 0, lambda: host.run(
+            ["timeout", "20", "abeyctl", "run", "--detach", "--", "true"], user="ada").returncode)
+    finally:
+        drop_in.unlink()
+        host.run(["systemctl", "daemon-reload"], check=True)
+
+
 def commands(host, checks):
     result = host.run(["abeyctl", "run", "--detach", "--", "touch", "/tmp/was here"], user="ada")
     checks.attempt("a command's end ends its session", True, lambda: result.returncode == 0 and wait_until(
         lambda: host.path("tmp/was here").exists() and not kept(host), "the end of the session"))
+    over_at_once(host, checks)
     result = host.run(["abeyctl", "run", "--detach", "--", "/no/such"], user="ada")
     checks.check("a command that is none is refused", "No such file", said(result),
                  result.returncode == 1 and "/no/such" in result.stderr and "No such file" in result.stderr)
