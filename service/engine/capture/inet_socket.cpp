@@ -72,8 +72,7 @@ Result<> add_shut(Context &context, model::InetSocket &socket) {
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     const Fd &file = *seen.file;
     if (!TRY(engine::is_in_our_network(file)))
-        return fail(0, "a socket of another network namespace cannot be brought back yet; end the container that holds "
-                       "it");
+        return refuse_other_network();
     model::InetSocket socket;
     socket.number = seen.stat.st_ino;
     socket.family = TRY(engine::int_option(file, SOL_SOCKET, SO_DOMAIN));
@@ -159,6 +158,10 @@ Result<> complete(Context &context) {
 }
 
 } // namespace
+
+std::unexpected<Error> refuse_other_network() {
+    return fail(0, "a socket of another network namespace cannot be brought back yet; end the container that holds it");
+}
 
 Finding socket_finding(const Seen &seen, std::string reason, std::string advice, bool fatal) {
     return {.pid = seen.pid,

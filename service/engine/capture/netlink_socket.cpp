@@ -41,8 +41,7 @@ Result<std::vector<uint32_t>> groups_of(const Fd &file) {
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     const Fd &file = *seen.file;
     if (!TRY(engine::is_in_our_network(file)))
-        return fail(0, "a socket of another network namespace cannot be brought back yet; end the container that holds "
-                       "it");
+        return refuse_other_network();
     model::NetlinkSocket socket;
     socket.type = TRY(engine::int_option(file, SOL_SOCKET, SO_TYPE));
     socket.protocol = TRY(engine::int_option(file, SOL_SOCKET, SO_PROTOCOL));

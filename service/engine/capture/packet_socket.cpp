@@ -5,16 +5,13 @@
 #include "engine/capture/inet_socket.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
+#include "engine/os/sock_diag.h"
 #include "engine/socket_settings.h"
-
-#include <cstring>
-#include <optional>
 
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/packet_diag.h>
-#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <net/if.h>
 #include <sys/socket.h>
@@ -32,14 +29,6 @@ bool matches(const Seen &seen) {
            engine::int_option(*seen.file, SOL_SOCKET, SO_DOMAIN).value_or(-1) == AF_PACKET;
 }
 
-template <class T> std::optional<T> take(std::span<const std::byte> bytes) {
-    if (bytes.size() < sizeof(T))
-        return std::nullopt;
-    T value;
-    std::memcpy(&value, bytes.data(), sizeof value);
-    return value;
-}
-
 Result<model::Bytes> device_name(uint32_t number) {
     if (number == 0)
         return model::Bytes();
@@ -50,7 +39,7 @@ Result<model::Bytes> device_name(uint32_t number) {
 }
 
 void get_ring(std::span<const std::byte> bytes, model::PacketRing &ring) {
-    if (const auto seen = take<packet_diag_ring>(bytes))
+    if (const auto seen = os::first_of<packet_diag_ring>(bytes))
         ring = {.block_size = seen->pdr_block_size,
                 .blocks = seen->pdr_block_nr,
                 .frame_size = seen->pdr_frame_size,
@@ -63,7 +52,7 @@ void get_ring(std::span<const std::byte> bytes, model::PacketRing &ring) {
 Result<> get_attribute(uint32_t type, std::span<const std::byte> bytes, model::PacketSocket &socket) {
     switch (type) {
     case PACKET_DIAG_INFO: {
-        const auto info = take<packet_diag_info>(bytes).value_or(packet_diag_info{});
+        const auto info = os::first_of<packet_diag_info>(bytes).value_or(packet_diag_info{});
         socket.version = static_cast<int32_t>(info.pdi_version);
         socket.reserve = info.pdi_reserve;
         socket.copy_threshold = info.pdi_copy_thresh;
@@ -73,7 +62,7 @@ Result<> get_attribute(uint32_t type, std::span<const std::byte> bytes, model::P
     }
     case PACKET_DIAG_MCLIST:
         for (; bytes.size() >= sizeof(packet_diag_mclist); bytes = bytes.subspan(sizeof(packet_diag_mclist))) {
-            const auto one = take<packet_diag_mclist>(bytes).value_or(packet_diag_mclist{});
+            const auto one = os::first_of<packet_diag_mclist>(bytes).value_or(packet_diag_mclist{});
             const size_t length = std::min<size_t>(one.pdmc_alen, sizeof one.pdmc_addr);
             socket.memberships.push_back({.device = TRY(device_name(one.pdmc_index)),
                                           .type = one.pdmc_type,
@@ -93,58 +82,23 @@ Result<> get_attribute(uint32_t type, std::span<const std::byte> bytes, model::P
     return {};
 }
 
-// Of one datagram: true when the list is at its end.
-Result<bool> find_in(std::span<const std::byte> datagram, uint64_t inode, model::PacketSocket &socket, bool &found) {
-    while (datagram.size() >= sizeof(nlmsghdr)) {
-        const auto header = take<nlmsghdr>(datagram).value_or(nlmsghdr{});
-        if (header.nlmsg_len < sizeof(nlmsghdr) || header.nlmsg_len > datagram.size())
-            return fail(EPROTO, "sock_diag: a message is malformed");
-        auto payload = datagram.subspan(sizeof(nlmsghdr), header.nlmsg_len - sizeof(nlmsghdr));
-        if (header.nlmsg_type == NLMSG_DONE)
-            return true;
-        if (header.nlmsg_type == NLMSG_ERROR)
-            return fail(-take<int>(payload).value_or(-EPROTO), "sock_diag: the kernel refuses to list packet sockets");
-        const auto message = take<packet_diag_msg>(payload);
-        if (message && message->pdiag_ino == inode) {
-            found = true;
-            socket.protocol = htons(message->pdiag_num);
-            payload = payload.subspan(std::min<size_t>(NLMSG_ALIGN(sizeof *message), payload.size()));
-            while (payload.size() >= sizeof(rtattr)) {
-                const auto attribute = take<rtattr>(payload).value_or(rtattr{});
-                if (attribute.rta_len < sizeof(rtattr) || attribute.rta_len > payload.size())
-                    return fail(EPROTO, "sock_diag: an attribute is malformed");
-                TRY(get_attribute(attribute.rta_type,
-                                  payload.subspan(sizeof(rtattr), attribute.rta_len - sizeof(rtattr)), socket));
-                payload = payload.subspan(std::min<size_t>(RTA_ALIGN(attribute.rta_len), payload.size()));
-            }
-        }
-        datagram = datagram.subspan(std::min<size_t>(NLMSG_ALIGN(header.nlmsg_len), datagram.size()));
-    }
-    return false;
-}
-
 Result<> ask_diag(uint64_t inode, model::PacketSocket &socket) {
-    const Fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-    struct {
-        nlmsghdr header;
-        packet_diag_req request;
-    } ask = {};
-    ask.header = {
-        .nlmsg_len = sizeof ask, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP};
-    ask.request.sdiag_family = AF_PACKET;
-    ask.request.pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG;
-    if (!netlink || ::send(netlink.get(), &ask, sizeof ask, 0) < 0)
-        return fail(errno, "cannot ask the kernel about packet sockets (sock_diag)");
-    std::vector<std::byte> buffer(size_t{64} << 10U);
+    packet_diag_req request = {};
+    request.sdiag_family = AF_PACKET;
+    request.pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG;
     bool found = false;
-    for (bool done = false; !done;) {
-        const ssize_t size = ::recv(netlink.get(), buffer.data(), buffer.size(), 0);
-        if (size < 0 && errno == EINTR)
-            continue;
-        if (size < 0)
-            return fail(errno, "cannot read the list of packet sockets (sock_diag)");
-        done = TRY(find_in(std::span(buffer).first(static_cast<size_t>(size)), inode, socket, found));
-    }
+    const os::DiagMessage look = [&](std::span<const std::byte> payload) -> Result<> {
+        const auto message = os::first_of<packet_diag_msg>(payload);
+        if (!message || message->pdiag_ino != inode)
+            return {};
+        found = true;
+        socket.protocol = htons(message->pdiag_num);
+        return os::each_diag_attribute(
+            payload, sizeof *message,
+            [&socket](unsigned type, std::span<const std::byte> value) { return get_attribute(type, value, socket); });
+    };
+    TRY_IN(os::ask_sock_diag(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, std::as_bytes(std::span(&request, 1)), look),
+           "packet sockets");
     if (!found)
         return fail(ENOENT, "the kernel does not list it (sock_diag)");
     return {};
@@ -153,8 +107,7 @@ Result<> ask_diag(uint64_t inode, model::PacketSocket &socket) {
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     const Fd &file = *seen.file;
     if (!TRY(engine::is_in_our_network(file)))
-        return fail(0, "a socket of another network namespace cannot be brought back yet; end the container that holds "
-                       "it");
+        return refuse_other_network();
     model::PacketSocket socket;
     socket.type = TRY(engine::int_option(file, SOL_SOCKET, SO_TYPE));
     socket.settings = TRY(engine::read_settings(file, context.state<PacketSockets>().new_sockets));

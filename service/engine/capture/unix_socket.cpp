@@ -253,8 +253,7 @@ Result<> complete_one(Context &context, const UnixDiags &diags, const std::set<u
                       model::UnixSocket &socket) {
     const auto found = diags.find(static_cast<uint32_t>(socket.number));
     if (found == diags.end())
-        return fail(
-            0, "a socket of another network namespace cannot be brought back yet; end the container that holds it");
+        return refuse_other_network();
     const UnixDiag &diag = found->second;
     const auto &entry = held(context, socket.id);
     socket.name = diag.name;
