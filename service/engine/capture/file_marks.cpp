@@ -88,24 +88,7 @@ Result<> complete_one(Context &context, const OpenFiles::Entry &entry, model::Fi
     return {};
 }
 
-Result<> complete(Context &context) {
-    for (auto &[id, file] : context.tree.open_files) {
-        auto *marks = std::get_if<model::FileMarks>(&file.payload);
-        if (marks == nullptr)
-            continue;
-        const auto &entry = context.state<OpenFiles>().held(id);
-        if (auto done = complete_one(context, entry, *marks); !done) {
-            if (!context.preflight)
-                return within(std::move(done).error(), "{}", entry.seen.described());
-            context.findings.push_back({.pid = entry.seen.pid,
-                                        .comm = entry.seen.comm,
-                                        .object = fmt::format("descriptor {} ({})", entry.seen.number, entry.seen.link),
-                                        .reason = done.error().message(),
-                                        .fatal = true});
-        }
-    }
-    return {};
-}
+Result<> complete(Context &context) { return complete_each<model::FileMarks>(context, complete_one); }
 
 } // namespace
 

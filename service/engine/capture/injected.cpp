@@ -250,7 +250,7 @@ Result<> capture_injected(Context &context, Stopped &process, const os::ProcStat
         }
         first = next;
     }
-    tell_overruns(door, task);
+    tell_overruns(context, door, task);
     TRY(tell_keys(context, process.stat, injection, process.threads.front(), status.own_tid, keyrings));
     for (size_t i = 1; i < process.threads.size(); ++i) {
         batch.clear();

@@ -105,6 +105,27 @@ struct Inodes {
 // The capture of Context::open_file without `seen` in the error, for findings; 0 when it was refused before.
 Result<model::ObjRef> intern(Context &context, const Seen &seen);
 
+// For Kind::complete of kinds that are held: `one` is called with each open file whose payload is of that kind. What
+// fails is an obstacle when it is only to be told (preflight).
+template <class Payload>
+Result<> complete_each(Context &context, Result<> (*one)(Context &, const OpenFiles::Entry &, Payload &)) {
+    for (auto &[id, file] : context.tree.open_files) {
+        auto *payload = std::get_if<Payload>(&file.payload);
+        if (payload == nullptr)
+            continue;
+        const auto &entry = context.state<OpenFiles>().held(id);
+        auto done = one(context, entry, *payload);
+        if (!done && !context.preflight)
+            return within(std::move(done).error(), "{}", entry.seen.described());
+        if (!done)
+            context.findings.push_back({.pid = entry.seen.pid,
+                                        .comm = entry.seen.comm,
+                                        .object = fmt::format("descriptor {} ({})", entry.seen.number, entry.seen.link),
+                                        .reason = done.error().message()});
+    }
+    return {};
+}
+
 // An open file of which we know only our own descriptor: in flight, or opened by us.
 Result<Seen> look_at(int pid, const std::string &comm, const Fd &file);
 

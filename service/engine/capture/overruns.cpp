@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 namespace abey::capture {
 
@@ -23,18 +24,24 @@ template <class Visit> void each_of_timers(model::Task &task, Visit visit) {
         look(thread.pending);
 }
 
+// Context::state: made when the first process needs it, for it takes a while.
+struct TimerReader {
+    std::optional<Result<os::TaskReader>> reader;
+};
+
+Result<os::TaskReader> open_reader() { return os::TaskReader::of_timers(TRY(os::KernelTypes::read())); }
+
 } // namespace
 
-void tell_overruns(int tid, model::Task &task) {
+void tell_overruns(Context &context, int tid, model::Task &task) {
     bool any = false;
     each_of_timers(task, [&any](model::Bytes & /*info*/, int32_t /*id*/) { any = true; });
     if (!any)
         return;
-    const auto types = os::KernelTypes::read();
-    if (!types)
-        return;
-    const auto reader = os::TaskReader::of_timers(*types);
-    const auto timers = reader ? reader->read(tid) : Result<std::string>("");
+    auto &reader = context.state<TimerReader>().reader;
+    if (!reader)
+        reader = open_reader();
+    const auto timers = *reader ? (*reader)->read(tid) : Result<std::string>("");
     if (!timers)
         return;
     each_of_timers(task, [&](model::Bytes &info, int32_t id) {

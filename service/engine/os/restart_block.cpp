@@ -3,13 +3,8 @@
 
 #include "engine/os/kernel_types.h"
 
-#include <array>
 #include <cerrno>
 #include <cstring>
-
-#include <linux/bpf.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace abey::os {
 
