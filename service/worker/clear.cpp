@@ -76,8 +76,10 @@ Result<> clear_suspend(const job::Job &job) {
     if (durable && is_marked_ending(job.number)) {
         if (target && !job.keep_running)
             TRY(finish_ending(*target));
-        TRY(let_go_of_service(job, true));
-        return job::store_outcome(job.number, {.ok = true, .checkpoint = job.checkpoint});
+        job::Outcome outcome{.ok = true, .checkpoint = job.checkpoint};
+        if (auto let_go = let_go_of_service(job, true); !let_go)
+            outcome.message = let_go.error().message(); // the session is suspended all the same
+        return job::store_outcome(job.number, outcome);
     }
     const auto let_go = let_go_of_service(job, false);
     if (checkpoint)

@@ -98,16 +98,16 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     for (const auto &tie : ties)
         if (tie.fatal && !job.keep_running)
             return fail(0, "process {} ({}): {}", tie.pid, tie.comm, tie.reason);
-    if (!job.keep_running)
-        TRY(expect_end(target));
     const auto report = [&]() -> Result<suspend::Report> {
-        auto done = suspend::run(request);
-        if (!done && !job.keep_running)
-            (void)end_seen(target, false); // what was wanted has failed, and that is told
-        return done;
+        if (!job.keep_running)
+            TRY(expect_end(target));
+        return suspend::run(request);
     }();
-    if (!report)
+    if (!report) {
+        if (!job.keep_running)
+            (void)end_seen(target, false); // what was wanted has failed, and that is told
         return std::unexpected(report.error());
+    }
 
     job::Outcome outcome{.ok = true, .checkpoint = job.checkpoint, .figures = named(report->figures)};
     outcome.findings = report->findings;

@@ -25,9 +25,11 @@ mkdir -p "$1"
 cat > "$1/90-abeyance.conf"
 exec systemctl --user daemon-reload)";
 constexpr std::string_view drop_in = "[Service]\nRestart=no\nExecStop=\nExecStopPost=\nSuccessExitStatus=SIGKILL\n";
-// $2: the unit, when its end is to be waited for. Nothing is there to be taken away: no matter.
+// $2: the unit, when its end is to be waited for, for half of manager_limit. Nothing is there to be taken away: no
+// matter.
 constexpr const char *end_script = R"(if [ -n "$2" ]; then
-    for _ in $(seq 100); do
+    late=$(($(date +%s) + 10))
+    while [ $(date +%s) -lt $late ]; do
         case $(systemctl --user show --property=ActiveState --value -- "$2") in
         inactive | failed) break ;;
         esac

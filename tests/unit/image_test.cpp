@@ -175,6 +175,23 @@ TEST(Convert, WhatMakesNoSenseIsRefusedByName) {
     expect_refused(tree, "descriptor 0 is out of order");
 }
 
+TEST(Convert, WhatActsIsNoSettingOfACgroup) {
+    const auto with = [](const std::string &file, const std::string &value) {
+        auto tree = full_tree();
+        tree.cgroups = {{.path = "one", .files = {{.name = file, .mode = 0644, .value = value}}}};
+        return tree;
+    };
+    for (const char *file : {"cgroup.freeze", "cgroup.kill", "memory.reclaim", "cpu.pressure", "cpuset.cpus.partition"})
+        expect_refused(with(file, "1"), file);
+    for (const char *file : {"cgroup.procs", "cgroup.threads"}) {
+        expect_refused(with(file, "1"), file);
+        const auto owned = encode(with(file, "")).value();
+        EXPECT_TRUE(decode(owned.tasks, owned.objects, pages_size)) << file;
+    }
+    const auto limited = encode(with("cgroup.max.depth", "3")).value();
+    EXPECT_TRUE(decode(limited.tasks, limited.objects, pages_size));
+}
+
 // Whoever can write checksums can write anything: then it is for decode() to refuse it, and to do so without harm. With
 // the address and undefined behaviour sanitizers this finds what it overlooks.
 TEST(Convert, AnyDamageIsRefusedOrHarmless) {

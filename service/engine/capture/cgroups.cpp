@@ -4,7 +4,6 @@
 #include "engine/os/cgroup.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <set>
 
@@ -16,12 +15,6 @@ namespace {
 
 constexpr size_t largest_setting = 64U << 10U;
 constexpr size_t most_cgroups = 10000;
-
-// What can be written, but is no setting: it moves tasks, does something, or begins to watch.
-constexpr std::array<std::string_view, 3> delegated = {"cgroup.procs", "cgroup.threads", "cgroup.subtree_control"};
-constexpr std::array<std::string_view, 8> actions = {"cgroup.type",     "cgroup.kill",          "cgroup.freeze",
-                                                     "memory.reclaim",  "memory.peak",          "memory.swap.peak",
-                                                     "cpu.weight.nice", "cpuset.cpus.partition"};
 
 // Context::state
 struct ThreadCgroups {
@@ -47,11 +40,11 @@ Result<model::Cgroup> capture_cgroup(const std::string &base, const std::string 
     cgroup.threaded = without_end(TRY(read_file(directory + "/cgroup.type"))) == "threaded";
     cgroup.controllers = without_end(TRY(read_file(directory + "/cgroup.subtree_control")));
     for (const std::string &name : TRY(os::files_in(directory))) {
-        if (std::ranges::find(actions, name) != actions.end() || name.ends_with(".pressure") ||
-            ::stat((directory + "/" + name).c_str(), &stat) < 0 || (stat.st_mode & S_IWUSR) == 0)
+        if (model::is_action_in_cgroup(name) || ::stat((directory + "/" + name).c_str(), &stat) < 0 ||
+            (stat.st_mode & S_IWUSR) == 0)
             continue;
         model::CgroupFile file = {name, stat.st_mode & 07777U, stat.st_uid, stat.st_gid, {}};
-        if (std::ranges::find(delegated, name) == delegated.end() && (stat.st_mode & S_IRUSR) != 0)
+        if (!model::is_delegated_in_cgroup(name) && (stat.st_mode & S_IRUSR) != 0)
             file.value = without_end(read_file(directory + "/" + name, largest_setting).value_or(""));
         cgroup.files.push_back(std::move(file));
     }

@@ -71,6 +71,8 @@ Result<> check_cgroup(const model::Cgroup &cgroup) {
     for (const model::CgroupFile &file : cgroup.files)
         if (file.name.empty() || file.name.find_first_of(std::string_view("/\0", 2)) != std::string::npos ||
             file.name.find('.') == std::string::npos || file.name.starts_with('.') || (file.mode & ~07777U) != 0 ||
+            model::is_action_in_cgroup(file.name) ||
+            (model::is_delegated_in_cgroup(file.name) && !file.value.empty()) ||
             (file.name.starts_with("cgroup.") && file.value.find_first_not_of("0123456789max\n") != std::string::npos))
             return fail(0, "\"{}\" is not a setting of a cgroup; the checkpoint is damaged", file.name);
     return {};

@@ -3,9 +3,25 @@
 
 #include "engine/model/base.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
 #include <vector>
 
 namespace abey::model {
+
+// What can be written, but is no setting: these move tasks and hand on controllers, ...
+constexpr bool is_delegated_in_cgroup(std::string_view file) {
+    constexpr std::array<std::string_view, 3> all = {"cgroup.procs", "cgroup.threads", "cgroup.subtree_control"};
+    return std::ranges::find(all, file) != all.end();
+}
+// ... these do something, begin to watch, or say what another file says.
+constexpr bool is_action_in_cgroup(std::string_view file) {
+    constexpr std::array<std::string_view, 8> all = {"cgroup.type",     "cgroup.kill",          "cgroup.freeze",
+                                                     "memory.reclaim",  "memory.peak",          "memory.swap.peak",
+                                                     "cpu.weight.nice", "cpuset.cpus.partition"};
+    return file.ends_with(".pressure") || std::ranges::find(all, file) != all.end();
+}
 
 // A file of a cgroup, as far as somebody has changed it.
 struct CgroupFile {
