@@ -72,6 +72,25 @@ Result<Policy> Policy::of(const Subject &subject) const {
     return Policy(std::make_shared<Rules>(TRY(lay_over(*rules_, subject))));
 }
 
+Result<Policy> Policy::of(uid_t uid) const {
+    if (rules_->sections.empty())
+        return *this;
+    return of(TRY(subject_of(uid)));
+}
+
+Result<Policy> Policy::of(uid_t uid, const std::string &session, const std::string &service,
+                          const std::string &tty) const {
+    if (rules_->sections.empty())
+        return *this;
+    return of(TRY(subject_of(uid, session, service, tty)));
+}
+
+Result<Policy> policy_for(uid_t uid) { return TRY(Policy::load_system()).of(uid); }
+
+Result<Policy> policy_for(uid_t uid, const std::string &session, const std::string &service, const std::string &tty) {
+    return TRY(Policy::load_system()).of(uid, session, service, tty);
+}
+
 std::vector<std::string> Policy::sections() const {
     std::vector<std::string> all;
     for (const auto &one : rules_->sections)

@@ -95,6 +95,11 @@ class Policy {
     // What it says of a user, or of one of a user's sessions: [[user]] and [[session]] sections that match are laid
     // over the rest. Asked without this, a policy says what holds for everybody else.
     [[nodiscard]] Result<Policy> of(const Subject &subject) const;
+    // The same of the user of this id, or a session of theirs (subject_of()). The user database is asked only when
+    // there are sections; an error when it cannot be.
+    [[nodiscard]] Result<Policy> of(uid_t uid) const;
+    [[nodiscard]] Result<Policy> of(uid_t uid, const std::string &session, const std::string &service,
+                                    const std::string &tty) const;
     // Where its sections are, for people: "[[user]] FILE:LINE".
     [[nodiscard]] std::vector<std::string> sections() const;
     // What is no mistake yet: keys that have other names by now. One line each.
@@ -144,6 +149,11 @@ class Policy {
   private:
     std::shared_ptr<const Rules> rules_;
 };
+
+// What the system's policy says of that user, or session of theirs (Policy::load_system(), Policy::of()). The files are
+// read anew each time.
+Result<Policy> policy_for(uid_t uid);
+Result<Policy> policy_for(uid_t uid, const std::string &session, const std::string &service, const std::string &tty);
 
 // The policy's word for a strategy: "embed", "copy", ...
 std::string_view strategy_name(model::Strategy strategy);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "policy/rule_tables.h"
 
+#include "engine/os/user.h"
 #include "policy/file_system.h"
-
-#include <pwd.h>
 
 namespace abey::policy {
 
@@ -64,13 +63,12 @@ Result<> read_owner(const Reader &reader, const toml::node &value, FileRule &rul
         return {};
     }
     std::string name(TRY(read_string(reader, value)));
-    struct passwd entry = {};
-    struct passwd *found = nullptr;
-    std::array<char, 16384> buffer = {};
-    if (name.find('\0') != std::string::npos ||
-        ::getpwnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
+    const auto user = os::find_user(name);
+    if (!user)
+        return reader.error(value, "{}", user.error().message());
+    if (!*user)
         return reader.error(value, "there is no user {} (a number is taken, too)", in_quotes(name));
-    rule.owners.push_back(entry.pw_uid);
+    rule.owners.push_back((*user)->uid);
     return {};
 }
 

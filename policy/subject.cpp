@@ -1,50 +1,24 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "policy/subject.h"
 
+#include "engine/os/user.h"
+
 #include <fmt/format.h>
 
-#include <grp.h>
-#include <pwd.h>
-
 namespace abey::policy {
-namespace {
 
-constexpr size_t buffer_size = 64U << 10U;
-constexpr int group_limit = 65536; // of one user: NGROUPS_MAX, limits.h
-
-std::string group_name(gid_t gid) {
-    std::vector<char> buffer(buffer_size);
-    group entry{};
-    group *found = nullptr;
-    if (::getgrgid_r(gid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
-        return fmt::format("{}", gid);
-    return found->gr_name;
-}
-
-} // namespace
-
-Subject subject_of(uid_t uid) {
-    std::vector<char> buffer(buffer_size);
-    passwd entry{};
-    passwd *found = nullptr;
-    if (::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
-        return {.user = fmt::format("{}", uid)};
-    Subject subject{.user = found->pw_name};
-    int count = 0;
-    (void)::getgrouplist(found->pw_name, found->pw_gid, nullptr, &count);
-    if (count <= 0 || count > group_limit)
-        return subject;
-    std::vector<gid_t> groups(static_cast<size_t>(count));
-    if (::getgrouplist(found->pw_name, found->pw_gid, groups.data(), &count) < 0)
-        return subject;
-    groups.resize(static_cast<size_t>(count));
-    for (const auto gid : groups)
-        subject.groups.push_back(group_name(gid));
+Result<Subject> subject_of(uid_t uid) {
+    const auto user = TRY(os::find_user(uid));
+    if (!user)
+        return Subject{.user = fmt::format("{}", uid)};
+    Subject subject{.user = user->name};
+    for (const auto gid : TRY(os::groups_of(user->name, user->gid)))
+        subject.groups.push_back(TRY(os::group_name(gid)).value_or(fmt::format("{}", gid)));
     return subject;
 }
 
-Subject subject_of(uid_t uid, const std::string &session, const std::string &service, const std::string &tty) {
-    auto subject = subject_of(uid);
+Result<Subject> subject_of(uid_t uid, const std::string &session, const std::string &service, const std::string &tty) {
+    auto subject = TRY(subject_of(uid));
     subject.is_session = true;
     subject.service = service;
     subject.tty = tty;

@@ -3,6 +3,8 @@
 // Whom and what a policy is asked about: [[user]] and [[session]] sections are chosen by it.
 #pragma once
 
+#include "engine/os/result.h"
+
 #include <string>
 #include <vector>
 
@@ -19,11 +21,11 @@ struct Subject {
     std::string unit;                // "tmux-1.scope" of the user's manager; empty: a login session
 };
 
-// The user as the user database knows it (getpwuid(3), getgrouplist(3)); one that it does not know has its number for a
-// name.
-Subject subject_of(uid_t uid);
+// The user as the user database knows it (engine/os/user.h); one that it does not know has its number for a name, and
+// so has a group. An error: it cannot be asked, and so nobody knows which sections hold.
+Result<Subject> subject_of(uid_t uid);
 
 // The same, and one of that user's sessions. `session` is its id: logind's, or UID/UNIT.
-Subject subject_of(uid_t uid, const std::string &session, const std::string &service, const std::string &tty);
+Result<Subject> subject_of(uid_t uid, const std::string &session, const std::string &service, const std::string &tty);
 
 } // namespace abey::policy

@@ -5,9 +5,9 @@
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "dbus/names.h"
+#include "engine/os/user.h"
 #include "policy/file_system.h"
 
-#include <pwd.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -27,10 +27,10 @@ Result<policy::Policy> load_for_subject(const PolicyCommand &command) {
         return policy;
     policy::Subject subject;
     if (!command.user.empty()) {
-        const auto *entry = ::getpwnam(command.user.c_str());
-        if (entry == nullptr)
+        const auto user = TRY(os::find_user(command.user));
+        if (!user)
             return fail(0, "there is no user \"{}\"", command.user);
-        subject = policy::subject_of(entry->pw_uid);
+        subject = TRY(policy::subject_of(user->uid));
     }
     subject.is_session = is_session;
     subject.service = command.service;

@@ -6,12 +6,12 @@
 #include "dbus/names.h"
 #include "engine/os/fd.h"
 #include "engine/os/program.h"
+#include "engine/os/user.h"
 #include "policy/policy.h"
 
 #include <array>
 
 #include <linux/magic.h>
-#include <pwd.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
@@ -139,11 +139,13 @@ Probe programs() {
 constexpr ino_t subvolume_inode = 256;
 
 Probe home() {
-    const auto *user = ::getpwuid(::getuid());
-    if (user == nullptr)
-        return {
-            .name = "home", .verdict = Verdict::lacking, .found = "unknown user", .cost = "your home was not examined"};
-    const std::string path = user->pw_dir;
+    const auto user = os::user_of(::getuid());
+    if (!user)
+        return {.name = "home",
+                .verdict = Verdict::lacking,
+                .found = user.error().message(),
+                .cost = "your home was not examined"};
+    const std::string &path = user->home;
     struct statfs file_system {};
     struct stat status {};
     if (::statfs(path.c_str(), &file_system) < 0 || ::stat(path.c_str(), &status) < 0)

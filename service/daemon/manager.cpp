@@ -42,16 +42,8 @@ bool excludes(const job::Job &one, const job::Job &other) {
 
 } // namespace
 
-Result<policy::Policy> policy_for(uid_t user) {
-    return TRY(policy::Policy::load_system()).of(policy::subject_of(user));
-}
-
 Result<policy::Policy> policy_for(const session::Session &session) {
-    return TRY(policy::Policy::load_system()).of(subject_of(session));
-}
-
-policy::Subject subject_of(const session::Session &session) {
-    return policy::subject_of(session.uid, session.id, session.service, session.tty);
+    return policy::policy_for(session.uid, session.id, session.service, session.tty);
 }
 
 Answer<session::Session> Manager::find_session(const std::string &id) {
@@ -117,7 +109,7 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) {
     if (caller == 0)
         return {};
     // A policy with a mistake in it is the worker's to tell
-    const auto policy = policy_for(caller);
+    const auto policy = policy::policy_for(caller);
     const auto allowed = policy ? policy->service().user_limits.jobs_per_minute : policy::UserLimits().jobs_per_minute;
     if (!rate_.take(caller, allowed, monotonic_now()))
         return refuse(bus::error::too_many_jobs, "no user may start more than {} jobs a minute: wait a while", allowed);
@@ -238,7 +230,7 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     std::map<uint32_t, policy::Retention> of_users;
     for (const auto &one : *all)
         if (!of_users.contains(one.uid)) {
-            const auto theirs = policy->of(policy::subject_of(one.uid));
+            const auto theirs = policy->of(one.uid);
             if (!theirs)
                 return failed(theirs.error());
             of_users.emplace(one.uid, theirs->service().retention);

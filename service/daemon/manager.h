@@ -39,10 +39,7 @@ struct RunningJob;
 // By how long it took so far: microseconds, 0 when nobody can tell.
 uint64_t time_left(const RunningJob &running);
 
-// The policy, with what it says of that user or session. The files are read anew each time.
-Result<policy::Policy> policy_for(uid_t user);
 Result<policy::Policy> policy_for(const session::Session &session);
-policy::Subject subject_of(const session::Session &session);
 
 // A job that waits, runs, or has just ended.
 struct RunningJob {

@@ -5,12 +5,11 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "daemon/systemd.h"
+#include "engine/os/user.h"
 #include "policy/policy.h"
 
 #include <array>
 #include <climits>
-
-#include <pwd.h>
 
 namespace abey::daemon {
 namespace {
@@ -19,8 +18,8 @@ Manager &manager_of(void *userdata) { return *static_cast<Manager *>(userdata); 
 
 // For polkit's dialogue.
 std::string user_name(uid_t uid) {
-    const auto *entry = ::getpwuid(uid);
-    return entry != nullptr ? entry->pw_name : fmt::format("{}", uid);
+    const auto user = os::user_of(uid);
+    return user ? user->name : fmt::format("{}", uid);
 }
 
 // Reads an id; begins what the caller asks for, or refuses it.

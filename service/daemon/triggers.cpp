@@ -179,7 +179,7 @@ std::deque<Triggers::Planned> Triggers::plan(const policy::Policy &policy, polic
     for (auto &one : *all) {
         if (!is_suitable(one))
             continue;
-        const auto own = policy.of(subject_of(one));
+        const auto own = policy.of(one.uid, one.id, one.service, one.tty);
         if (!own)
             log_error("session {} of {} is left as it is: {}", one.id, one.user, own.error().message());
         if (!own || own->service().triggers.*act == policy::Act::nothing)
@@ -346,7 +346,7 @@ void Triggers::look_for_idleness() {
     for (const auto &session : *sessions) {
         if (!is_suitable(session) || session::is_graphical(session))
             continue;
-        const auto own = policy->of(subject_of(session));
+        const auto own = policy->of(session.uid, session.id, session.service, session.tty);
         if (!own || own->service().triggers.on_idle == policy::Act::nothing)
             continue;
         const auto &rules = own->service().triggers;

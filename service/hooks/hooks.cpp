@@ -2,11 +2,11 @@
 #include "hooks/hooks.h"
 
 #include "engine/os/program.h"
+#include "engine/os/user.h"
 
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
-#include <pwd.h>
 #include <unistd.h>
 
 namespace abey::hooks {
@@ -52,15 +52,6 @@ std::vector<std::string> environment_of(policy::HookEvent event, const Facts &fa
     return all;
 }
 
-Result<gid_t> group_of(const Facts &facts) {
-    struct passwd entry {};
-    struct passwd *found = nullptr;
-    std::string buffer(16384, '\0');
-    if (::getpwuid_r(facts.uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
-        return fail(ENOENT, "there is no user with id {}", facts.uid);
-    return entry.pw_gid;
-}
-
 Result<> run_one(const policy::HookRule &rule, policy::HookEvent event, const Facts &facts) {
     Program program{.arguments = rule.command,
                     .environment = environment_of(event, facts, rule.as_user),
@@ -73,7 +64,7 @@ Result<> run_one(const policy::HookRule &rule, policy::HookEvent event, const Fa
     if (path.starts_with("~/"))
         path = facts.home + path.substr(1);
     if (rule.as_user)
-        program.as = {facts.uid, TRY(group_of(facts))};
+        program.as = {facts.uid, TRY(os::user_of(facts.uid)).gid};
     if (rule.optional && ::access(path.c_str(), F_OK) != 0)
         return {};
     TRY(run_program(program));

@@ -2,6 +2,7 @@
 #include "session/user_unit.h"
 
 #include "engine/os/fd.h"
+#include "engine/os/user.h"
 
 #include <algorithm>
 #include <charconv>
@@ -9,7 +10,6 @@
 #include <vector>
 
 #include <fnmatch.h>
-#include <pwd.h>
 
 namespace abey::session {
 namespace {
@@ -21,7 +21,6 @@ constexpr std::string_view service_suffix = ".service";
 constexpr size_t name_limit = 255; // systemd.unit(5)
 constexpr int depth_limit = 8;     // slices within slices
 constexpr size_t directory_limit = 10'000;
-constexpr size_t buffer_size = 64U << 10U;
 
 bool is_unit_byte(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -31,13 +30,10 @@ bool is_unit_byte(char c) {
 // Of user@UID.service, within the hierarchy.
 std::string manager_of(uid_t uid) { return fmt::format("/user.slice/user-{}.slice/user@{}.service", uid, uid); }
 
-std::string name_of(uid_t uid) {
-    std::vector<char> buffer(buffer_size);
-    passwd entry{};
-    passwd *found = nullptr;
-    if (::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
-        return fmt::format("{}", uid);
-    return found->pw_name;
+// One that the user database does not know has its number for a name.
+Result<std::string> name_of(uid_t uid) {
+    const auto user = TRY(os::find_user(uid));
+    return user ? user->name : fmt::format("{}", uid);
 }
 
 bool has_processes(const std::string &cgroup) {
@@ -69,16 +65,16 @@ Result<std::string> manager_directory(uid_t uid) {
     return cgroup_directory(mounts, manager_of(uid));
 }
 
-Session session_of(uid_t uid, const std::string &name, const std::string &cgroup) {
-    return {.id = to_string({uid, name}),
-            .uid = uid,
-            .user = name_of(uid),
-            .scope = name,
-            .cgroup = cgroup,
-            .type = "unspecified",
-            .klass = "user",
-            .service = "systemd-user",
-            .state = "active"};
+Result<Session> session_of(uid_t uid, const std::string &name, const std::string &cgroup) {
+    return Session{.id = to_string({uid, name}),
+                   .uid = uid,
+                   .user = TRY(name_of(uid)),
+                   .scope = name,
+                   .cgroup = cgroup,
+                   .type = "unspecified",
+                   .klass = "user",
+                   .service = "systemd-user",
+                   .state = "active"};
 }
 
 } // namespace
@@ -101,7 +97,7 @@ bool is_unit_id(std::string_view text) { return unit_id(text).has_value(); }
 
 std::string to_string(const UnitId &unit) { return fmt::format("{}/{}", unit.uid, unit.name); }
 
-Session of_unit(const UnitId &unit) { return session_of(unit.uid, unit.name, ""); }
+Result<Session> of_unit(const UnitId &unit) { return session_of(unit.uid, unit.name, ""); }
 
 bool is_unit_like(const std::string &pattern, const std::string &name) {
     return (!name.ends_with(service_suffix) || pattern.ends_with(service_suffix)) &&
@@ -120,7 +116,7 @@ Result<Session> user_unit(const std::string &id) {
                 cgroup = found;
         });
     if (cgroup.empty() || !has_processes(cgroup))
-        return fail(ENXIO, "user {} has no unit {} in which something runs", name_of(unit.uid), unit.name);
+        return fail(ENXIO, "user {} has no unit {} in which something runs", TRY(name_of(unit.uid)), unit.name);
     return session_of(unit.uid, unit.name, cgroup);
 }
 
@@ -137,10 +133,16 @@ Result<std::vector<Session>> user_units(const std::function<bool(const std::stri
             std::from_chars(slice.data() + prefix.size(), slice.data() + slice.size(), uid).ec != std::errc())
             continue;
         size_t seen = 0;
+        Result<> known;
         find_units(TRY(manager_directory(uid)), 0, seen, [&](const std::string &name, const std::string &cgroup) {
-            if (name != "init.scope" && is_unit_id(to_string({uid, name})) && wanted(name) && has_processes(cgroup))
-                all.push_back(session_of(uid, name, cgroup));
+            if (name == "init.scope" || !is_unit_id(to_string({uid, name})) || !wanted(name) || !has_processes(cgroup))
+                return;
+            if (auto session = session_of(uid, name, cgroup))
+                all.push_back(std::move(*session));
+            else
+                known = std::unexpected(std::move(session).error());
         });
+        TRY(known);
     }
     std::ranges::sort(all, {}, &Session::id);
     return all;

@@ -27,7 +27,7 @@ bool is_unit_id(std::string_view text);
 std::string to_string(const UnitId &unit);
 
 // What can be said of it without looking whether it runs.
-Session of_unit(const UnitId &unit);
+Result<Session> of_unit(const UnitId &unit);
 
 // Is the unit's name like the pattern (glob(7))? Services only when the pattern says so: nobody means them by "*".
 bool is_unit_like(const std::string &pattern, const std::string &name);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/image/image.h"
 #include "engine/machine.h"
+#include "engine/os/user.h"
 #include "snapshot/received.h"
+#include "store/records.h"
 #include "transfer/filter.h"
 #include "transfer/header.h"
 #include "transfer/stream.h"
@@ -11,8 +13,6 @@
 #include <filesystem>
 #include <optional>
 #include <set>
-
-#include <pwd.h>
 
 namespace abey::transfer {
 namespace {

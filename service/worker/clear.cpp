@@ -61,7 +61,7 @@ Result<> let_go_of_service(const job::Job &job, bool has_ended) {
     if (!unit || job.keep_running)
         return {};
     // As much of it as is known when nothing runs in it any more
-    return end_seen({.session = session::of_unit(*unit), .home = ""}, has_ended);
+    return end_seen({.session = TRY(session::of_unit(*unit)), .home = ""}, has_ended);
 }
 
 Result<> clear_suspend(const job::Job &job) {

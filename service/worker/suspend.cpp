@@ -50,8 +50,7 @@ std::string details_of(const Target &target) {
 
 Result<policy::Policy> policy_for(const Target &target) {
     const auto &session = target.session;
-    const auto all = TRY(policy::Policy::load_system());
-    return all.of(policy::subject_of(session.uid, session.id, session.service, session.tty));
+    return policy::policy_for(session.uid, session.id, session.service, session.tty);
 }
 
 Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const store::About &about,

@@ -2,30 +2,14 @@
 #include "worker/target.h"
 
 #include "engine/os/cgroup.h"
+#include "engine/os/user.h"
 #include "session/frontend.h"
 #include "session/stray.h"
 #include "session/user_unit.h"
 
 #include <algorithm>
 
-#include <pwd.h>
-
 namespace abey::worker {
-namespace {
-
-Result<std::string> home_of(uid_t uid) {
-    constexpr size_t size = 64U << 10U;
-    std::vector<char> buffer(size);
-    passwd entry{};
-    passwd *found = nullptr;
-    if (const int code = ::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found); code != 0)
-        return fail(code, "cannot look user {} up", uid);
-    if (found == nullptr)
-        return fail(0, "user {} is not known to this machine", uid);
-    return std::string(found->pw_dir);
-}
-
-} // namespace
 
 Result<Target> find_target(const session::Logind &logind, const job::Job &job) {
     auto session =
@@ -34,8 +18,8 @@ Result<Target> find_target(const session::Logind &logind, const job::Job &job) {
         return fail(0, "session {} belongs to user {} now", job.session, session.uid);
     if (session.cgroup.empty())
         return fail(0, "session {} has no processes any more", job.session);
-    auto home = TRY_IN(home_of(session.uid), "session {}", job.session);
-    return Target{.session = std::move(session), .home = std::move(home)};
+    auto user = TRY_IN(os::user_of(session.uid), "session {}", job.session);
+    return Target{.session = std::move(session), .home = std::move(user.home)};
 }
 
 Result<suspend::Request> request_for(const Target &target) {

@@ -2,6 +2,7 @@
 #include "worker/user_service.h"
 
 #include "engine/os/program.h"
+#include "engine/os/user.h"
 #include "session/user_unit.h"
 
 #include <algorithm>
@@ -9,7 +10,6 @@
 #include <map>
 #include <string>
 
-#include <pwd.h>
 #include <sys/stat.h>
 
 namespace abey::worker {
@@ -51,18 +51,14 @@ Result<std::string> run_as_user(const session::Session &session, std::vector<std
     struct stat status {};
     if (::stat(runtime.c_str(), &status) < 0)
         return fail(errno, "{}: cannot ask the user's service manager", runtime);
-    passwd entry{};
-    passwd *found = nullptr;
-    std::vector<char> buffer(answer_limit);
-    if (::getpwuid_r(session.uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
-        return fail(ENOENT, "there is no user with id {}", session.uid);
+    const auto user = TRY(os::user_of(session.uid));
     std::string answer;
     const Program program{
         .arguments = std::move(arguments),
         .environment = {"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "XDG_RUNTIME_DIR=" + runtime},
         .input = std::string(input),
         .limit = manager_limit,
-        .as = {{session.uid, found->pw_gid}},
+        .as = {{session.uid, user.gid}},
         .user = session.user};
     TRY_IN(run_program(program,
                        [&](std::string_view piece) {

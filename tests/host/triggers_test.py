@@ -22,7 +22,7 @@ PLAN = [
     "a lock suspends when the policy says so", "a second lock does nothing", "an idle session is checkpointed once",
     "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
     "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
-    "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
+    "a section for a large group holds", "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
     "nobody may start jobs without end", "the policy's mistakes are on the bus",
     "ask tells at the login what waits", "the daemon never died",
@@ -229,6 +229,13 @@ def retention(service):
     checks = service.checks
     service.idle()
     mine = [one["id"] for one in service.checkpoints()]
+    # A group's entry is as long as its list of members
+    groups = service.host.path("etc/group")
+    before = groups.read_text()
+    groups.write_text(before + "crowd:x:54321:" + ",".join(["ada", *(f"member-{i:05}" for i in range(20000))]) + "\n")
+    service.policy("[retention]\ncheckpoints = 0\n[[user]]\ngroups = \"crowd\"\nretention.checkpoints = 100\n")
+    checks.check("a section for a large group holds", [], json.loads(service.ctl("prune", "--dry-run", "--json").stdout))
+    groups.write_text(before)
     service.policy("[retention]\ncheckpoints = 0\n")
     told = service.ctl("prune", "--dry-run", "--json")
     checks.check("a dry run removes nothing", (sorted(mine), sorted(mine)),

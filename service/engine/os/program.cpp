@@ -2,6 +2,7 @@
 #include "engine/os/program.h"
 
 #include "engine/os/fd.h"
+#include "engine/os/user.h"
 
 #include <algorithm>
 #include <array>
@@ -77,19 +78,6 @@ struct Start {
         ::_exit(126);
     ::execve(start.path, start.arguments, start.environment);
     ::_exit(127);
-}
-
-Result<std::vector<gid_t>> groups_of(const std::string &user, gid_t gid) {
-    constexpr int limit = 65536; // NGROUPS_MAX
-    int count = 64;
-    std::vector<gid_t> groups(static_cast<size_t>(count));
-    while (::getgrouplist(user.c_str(), gid, groups.data(), &count) < 0) {
-        if (count > limit)
-            return fail(EINVAL, "user {} is in too many groups", user);
-        groups.resize(static_cast<size_t>(count));
-    }
-    groups.resize(static_cast<size_t>(count));
-    return groups;
 }
 
 // Talks to the program until it has closed its outputs or ended. What it has started may hold them longer.
@@ -221,7 +209,7 @@ Result<int> run_program(const Program &program, const Output &output, const std:
     ::fcntl(in.write.get(), F_SETFL, O_NONBLOCK);
     std::vector<gid_t> groups;
     if (program.as)
-        groups = TRY(groups_of(program.user, program.as->second));
+        groups = TRY(os::groups_of(program.user, program.as->second));
 
     const NoPipeSignal no_pipe_signal;
     const Start start{.path = path.c_str(),

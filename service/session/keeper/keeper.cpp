@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/keeper.h"
 
+#include "engine/os/user.h"
 #include "session/connection.h"
 #include "session/keeper/pam.h"
 #include "session/keeper/terminal_host.h"
@@ -186,7 +187,7 @@ Result<> block_signals() {
 Result<> keep(const Keep &request) {
     // From here on SIGTERM and SIGHUP are looked for where they can be obeyed, so that nothing is left half done.
     TRY(block_signals());
-    const Account user = TRY(account(request.uid));
+    const auto user = TRY(os::user_of(request.uid));
     const PamSession pam = TRY(PamSession::open(request.pam_service, user.name));
     const std::string session = pam.variable("XDG_SESSION_ID");
     if (session.empty())
@@ -194,7 +195,7 @@ Result<> keep(const Keep &request) {
                     request.pam_service);
 
     SessionWatch watch(request);
-    TRY_IN(watch.prepare(session, user.group), "session {}", session);
+    TRY_IN(watch.prepare(session, user.gid), "session {}", session);
     if (request.opened)
         TRY_IN(request.opened(session), "session {}", session);
     if (request.environment)

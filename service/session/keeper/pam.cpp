@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/pam.h"
 
-#include <cerrno>
 #include <cstdlib>
 #include <vector>
 
-#include <pwd.h>
 #include <security/pam_appl.h>
 
 namespace abey::session {
@@ -69,24 +67,6 @@ std::vector<std::string> PamSession::environment() const {
     }
     std::free(static_cast<void *>(list));
     return variables;
-}
-
-Result<Account> account(uid_t uid) {
-    std::vector<char> buffer(16384);
-    passwd entry = {};
-    passwd *found = nullptr;
-    int code = 0;
-    while ((code = ::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found)) == ERANGE &&
-           buffer.size() < 1U << 20U)
-        buffer.resize(buffer.size() * 2);
-    if (code != 0)
-        return fail(code, "user {}: cannot look it up", uid);
-    if (found == nullptr)
-        return fail(ENOENT, "user {}: not in the user database", uid);
-    return Account{.name = found->pw_name,
-                   .group = found->pw_gid,
-                   .home = found->pw_dir,
-                   .shell = *found->pw_shell == '\0' ? "/bin/sh" : found->pw_shell};
 }
 
 } // namespace abey::session

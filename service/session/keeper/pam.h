@@ -7,8 +7,6 @@
 #include <string>
 #include <vector>
 
-#include <sys/types.h>
-
 struct pam_handle; // of pam_appl.h
 
 namespace abey::session {
@@ -33,14 +31,5 @@ class PamSession {
     explicit PamSession(pam_handle *pam) : pam_(pam) {}
     std::unique_ptr<pam_handle, Close> pam_;
 };
-
-struct Account {
-    std::string name;
-    gid_t group = 0; // the primary one
-    std::string home;
-    std::string shell;
-};
-// Of the user database; ENOENT when there is none by this id.
-Result<Account> account(uid_t uid);
 
 } // namespace abey::session

@@ -65,8 +65,7 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
         return fail(0, "checkpoint {}: it is {}, only one that waits can be resumed", job.checkpoint,
                     store::name_of(checkpoint.state));
     const auto &about = checkpoint.about;
-    const auto all = TRY(policy::Policy::load_system());
-    const auto policy = TRY(all.of(policy::subject_of(about.uid, about.session, about.service, about.tty)));
+    const auto policy = TRY(policy::policy_for(about.uid, about.session, about.service, about.tty));
     resume::Request request;
     request.images = store.images(job.checkpoint);
     request.pids = TRY(pids_of(job, policy));

@@ -2,6 +2,7 @@
 #include "session/keeper/run_job.h"
 
 #include "engine/os/fd.h"
+#include "engine/os/user.h"
 #include "session/keeper/pam.h"
 
 #include <algorithm>
@@ -62,7 +63,7 @@ std::vector<char *> pointers_to(std::vector<std::string> &texts) {
 }
 
 struct Execution {
-    Account account;
+    os::User account;
     std::string directory;
     std::string program;
     std::vector<std::string> arguments;
@@ -79,8 +80,8 @@ int execute(Execution &execution, uid_t uid, const Fd &slave) {
         if (::dup2(slave.get(), fd) < 0)
             return errno;
     }
-    if (::initgroups(execution.account.name.c_str(), execution.account.group) < 0 ||
-        ::setresgid(execution.account.group, execution.account.group, execution.account.group) < 0 ||
+    if (::initgroups(execution.account.name.c_str(), execution.account.gid) < 0 ||
+        ::setresgid(execution.account.gid, execution.account.gid, execution.account.gid) < 0 ||
         ::setresuid(uid, uid, uid) < 0)
         return errno;
     // With the user's rights: a directory that only root can enter is none of theirs.
@@ -116,8 +117,8 @@ std::vector<std::string> environment_of(const job::Job &job, const std::vector<s
 
 Result<resume::Report> start_command(const job::Job &job, const std::vector<std::string> &environment) {
     Execution execution;
-    execution.account = TRY(account(job.uid));
-    const Account &user = execution.account;
+    execution.account = TRY(os::user_of(job.uid));
+    const os::User &user = execution.account;
     execution.directory = job.directory;
     execution.environment = environment_of(job, environment,
                                            {"HOME=" + user.home, "USER=" + user.name, "LOGNAME=" + user.name,
