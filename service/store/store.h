@@ -6,6 +6,7 @@
 //   ID/image/          the engine's image; its manifest is written last of all
 //   ID/displaced.json  where a resume has put the home that it displaced
 //   ID/report.json     the figures of the suspend; may be missing
+//   ID/pictures.json   what its terminals showed at last; may be missing
 //   ID/measured.json   what was last found out about its home; may be missing
 //   ID/resumed         it was resumed and does not wait any more
 //   ID/pinned          neither retention nor a request removes it

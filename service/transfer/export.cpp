@@ -51,6 +51,8 @@ Result<> write_stream(Writer &stream, const store::Store &store, const store::Ch
     const auto images = store.images(checkpoint.about.id);
     TRY(stream.begin());
     TRY(stream.record("about", header_of(checkpoint)));
+    if (const auto pictures = TRY(store.pictures(checkpoint.about.id)); !pictures.empty())
+        TRY(stream.record("pictures", store::to_json(pictures)));
     const auto manifest = TRY(read_file(images + "/manifest", manifest_limit));
     TRY(stream.record("manifest", manifest));
     for (const auto &[name, size] : image.files()) {

@@ -35,15 +35,15 @@ bool is_image_file(std::string_view name) {
 
 // The same person, with the same home: whom resumed processes belong to is a number in the image.
 Result<> check_user(const store::About &about) {
-    const auto *user = ::getpwnam(about.user.c_str()); // NOLINT(concurrency-mt-unsafe)
-    if (user == nullptr)
+    const auto user = TRY(os::find_user(about.user));
+    if (!user)
         return fail(ENOENT, "the session is one of user {}, whom this machine does not know", about.user);
-    if (user->pw_uid != about.uid)
+    if (user->uid != about.uid)
         return fail(EINVAL, "user {} has the id {} here, and {} in the session: they must be the same", about.user,
-                    user->pw_uid, about.uid);
-    if (!about.home.empty() && about.home != user->pw_dir)
+                    user->uid, about.uid);
+    if (!about.home.empty() && about.home != user->home)
         return fail(EINVAL, "the home of user {} is {} here, and {} in the session: they must be the same", about.user,
-                    user->pw_dir, about.home);
+                    user->home, about.home);
     return {};
 }
 
@@ -83,6 +83,31 @@ class Import {
     [[nodiscard]] std::string place() const { return store_.directory(header_.about.id); }
     [[nodiscard]] std::string arriving() const { return place() + "/image.new"; }
 
+    // Text of a record whose beginning was read.
+    Result<std::string> text_of(const Record &record, size_t limit) {
+        if (record.size > limit)
+            return fail(EFBIG, "{} MiB of \"{}\" are more than a checkpoint has", record.size >> 20U, record.name);
+        std::string text;
+        TRY(stream_.pass(record.size, [&](std::string_view piece) -> Result<> {
+            text += piece;
+            return {};
+        }));
+        return text;
+    }
+
+    // What the screens showed may come before the manifest.
+    Result<std::string> take_manifest() {
+        auto record = TRY(stream_.next());
+        if (record.name == "pictures") {
+            const auto text = TRY(text_of(record, store::pictures_limit));
+            pictures_ = TRY_IN(store::pictures_from_json(text), "what its screens showed");
+            record = TRY(stream_.next());
+        }
+        if (record.name != "manifest")
+            return fail(EINVAL, "the stream has \"{}\" where the manifest should be", record.name);
+        return text_of(record, manifest_limit);
+    }
+
     Result<> take_image() {
         const auto directory = arriving();
         for (const auto &path : {directory, directory + "/deleted"})
@@ -90,7 +115,7 @@ class Import {
                 return fail(errno, "cannot make {}", path);
         {
             const auto file = TRY(open_file(directory + "/manifest", O_WRONLY | O_CREAT | O_EXCL, 0600));
-            const auto manifest = TRY(stream_.record("manifest", manifest_limit));
+            const auto manifest = TRY(take_manifest());
             TRY(write_all(file, manifest));
         }
         const auto image = TRY(image::Reader::open(directory));
@@ -210,6 +235,8 @@ class Import {
         const auto &about = header_.about;
         if (!header_.figures.empty())
             TRY(store_.record_figures(about.id, header_.figures));
+        if (!pictures_.empty())
+            TRY(store_.record_pictures(about.id, pictures_));
         // From here on it is a checkpoint.
         const auto images = store_.images(about.id);
         if (::rename(arriving().c_str(), images.c_str()) < 0)
@@ -231,6 +258,7 @@ class Import {
     const Progress &progress_;
     const uint64_t &done_;
     Header header_;
+    std::map<uint32_t, std::string> pictures_;
     std::optional<snapshot::Saved> saved_;
     uint64_t all_ = 0; // bytes, as far as is known
     bool begun_ = false, kept_ = false;

@@ -123,8 +123,27 @@ TEST_F(TransferTest, WhatIsExportedIsTheSameWhereItIsImported) {
     EXPECT_EQ(there_.find("one").value().state, store::State::waiting) << "the refusal left it alone";
 }
 
+TEST_F(TransferTest, ItsScreensGoAlong) {
+    make();
+    const std::map<uint32_t, std::string> shown = {{0, "\x1b[2Jtop"}, {7, "vim"}};
+    ASSERT_TRUE(here_.record_pictures("one", shown));
+    send();
+    const auto taken = take(stream());
+    ASSERT_TRUE(taken) << taken.error().message();
+    EXPECT_EQ(there_.pictures("one").value(), shown);
+    fs::remove_all(root_ + "/there/one");
+
+    auto plain = unpacked(stream());
+    replace(plain, R"("terminal":7)", R"("terminal":"")");
+    EXPECT_NE(refusal_of(plain).find("what its screens showed"), std::string::npos);
+    plain = unpacked(stream());
+    plain.replace(plain.find("\npictures ") + 10, 1, "9999999");
+    EXPECT_NE(refusal_of(plain).find("more than a checkpoint has"), std::string::npos);
+}
+
 TEST_F(TransferTest, EveryTruncationIsRefused) {
     make();
+    ASSERT_TRUE(here_.record_pictures("one", {{0, "something"}}));
     send();
     const auto plain = unpacked(stream());
     for (size_t size = 0; size < plain.size(); size += 1 + plain.size() / 40)
