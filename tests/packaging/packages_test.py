@@ -7,6 +7,7 @@ They are read here, not built: rpmspec does so where it is installed, bash for t
 
 import fnmatch
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -65,6 +66,21 @@ check("Arch builds and installs", ["function", "function"], pkgbuild('$(type -t 
 units = {path.name.removesuffix(".in") for path in (source / "units").iterdir()}
 check("the RPM's scripts name units that there are", [], [unit for line in re.findall(r"^%systemd_\w+ (.*)$", spec, re.MULTILINE)
                                                         for unit in line.split() if unit not in units])
+# What the programs are linked with, as Arch calls it. rpmbuild and dpkg-shlibdeps find that out by themselves.
+ARCH_LIBRARIES = {"libbtrfsutil": "btrfs-progs", "libc": "glibc", "libfmt": "fmt", "libgcc_s": "gcc-libs", "libm": "glibc", "libpam": "pam",
+                  "libprotobuf-lite": "protobuf", "libstdc++": "gcc-libs", "libsystemd": "systemd-libs", "libtomlplusplus": "tomlplusplus",
+                  "libtsm": "libtsm", "libxxhash": "xxhash"}
+
+
+def libraries(program):
+    shown = subprocess.run(["readelf", "--dynamic", program], check=True, capture_output=True, text=True).stdout
+    return set(re.findall(r"\(NEEDED\).*\[([^\]]+?)\.so", shown))
+
+
+linked = set.union(*(libraries(path) for path, to in introspect("--installed").items() if pathlib.Path(path).parent.is_relative_to(build)
+                     and os.access(path, os.X_OK) and pathlib.Path(path).read_bytes()[:4] == b"\x7fELF"))
+check("each library is a dependency of Arch's package", [],
+      sorted({ARCH_LIBRARIES.get(one, one) for one in linked} - {re.split("[<>=]", one)[0] for one in pkgbuild('"${depends[@]}"')}))
 check("each PAM file calls for one stack", {"abeyance": "common-session", "abeyance.redhat": "password-auth", "abeyance.arch": "system-login",
                                              "abeyance-run": "abeyance"},
       {path.name: re.search(r"^(?:@include|session +include) +(common-session|\S+)$", path.read_text(), re.MULTILINE).group(1)
