@@ -3,12 +3,14 @@
 """Who may have what done, as the real polkit on a test host decides it: own and other people's things, rules of the
 administrator's, passwords on the terminal, no polkit at all. The worker is a stand-in."""
 
+import contextlib
 import re
 import subprocess
 import sys
+import termios
 import xml.etree.ElementTree
 
-from adas_session import wait_until
+from adas_session import sessions_of, wait_until
 from checks import StepFailed, first_line
 from service_test import CHECKPOINT, MANAGER, Service, main_of, session_of
 from terminal import Terminal
@@ -21,11 +23,32 @@ PLAN = [
     "abeyctl asks for the administrator's password", "a wrong one is refused", "others are served meanwhile",
     "the right one is taken", "the terminal is as it was",
     "while polkit stands still, others are served", "no more than a few questions for each user", "and then all is answered",
+    "at the seat: a rule for such, a password once", "at the seat, but away: no rule, a password each time", "from afar: the same",
     "without polkit: ada may with her own", "without polkit: bob may not with hers", "without polkit: root may",
     "the daemon never died",
 ]
 VERBS = ["suspend", "resume", "check", "remove", "cancel", "pin"]
 RULE = "etc/polkit-1/rules.d/10-test.rules"
+# One program that asks twice: what polkit keeps after a password, it keeps for the process that asked (polkit(8), auth_admin_keep).
+ASKS = "usr/local/lib/asks.py"
+ASKS_TWICE = """
+import os, subprocess, sys
+from gi.repository import Gio, GLib
+bus = Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
+there, here = os.pipe()
+agent = subprocess.Popen(["pkttyagent", "--process", str(os.getpid()), "--notify-fd", str(here)], pass_fds=[here])
+os.close(here)
+os.read(there, 1)  # closed when the agent is known to polkit
+for _ in range(2):
+    try:
+        bus.call_sync("org.abeyance1", "/org/abeyance1", "org.abeyance1.Manager", "CheckSession", GLib.Variant("(s)", [sys.argv[1]]),
+                      None, Gio.DBusCallFlags.ALLOW_INTERACTIVE_AUTHORIZATION, -1, None)
+        print("allowed")
+    except GLib.Error as error:
+        print("refused:", error.message)
+agent.terminate()
+print("that", "was", "all")
+"""
 
 
 class Polkit(Service):
@@ -105,6 +128,12 @@ def rules(service, ada):
     service.rule("")
 
 
+def type_password(terminal, word):
+    """Once nothing is echoed any more: what was typed before that, polkit's agent throws away."""
+    wait_until(lambda: not termios.tcgetattr(terminal.master)[3] & termios.ECHO, "an end of the echo", 20)
+    terminal.type(word + "\n")
+
+
 def passwords(service, ada):
     checks = service.checks
     service.host.run(["chpasswd"], input="root:letmein\n", check=True)
@@ -113,13 +142,13 @@ def passwords(service, ada):
     asks = rf"Authentication is required to examine session {ada} of user ada\.[^$]*^Password: ?$"
     checks.attempt("abeyctl asks for the administrator's password", "asked", lambda: terminal.wait_for(asks, 30) and "asked")
     checks.check("others are served meanwhile", (0, ""), (service.ctl("list", user="ada").returncode, service.may("check", "ada", ada)))
-    terminal.type("wrong\n")
+    type_password(terminal, "wrong")
     checks.attempt("a wrong one is refused", "status 1", lambda: terminal.wait_for(r"^status \d+", 30).group())
     terminal.type("clear; echo cle''ared\n")
     terminal.wait_for(r"\Acleared")
     terminal.type(f"abeyctl check {ada}; echo status $?\n")
     terminal.wait_for(asks, 30)
-    terminal.type("letmein\n")
+    type_password(terminal, "letmein")
     checks.attempt("the right one is taken", "status 0", lambda: terminal.wait_for(r"^status \d+", 30).group())
     terminal.type("echo it ec''hoes\n")
     checks.attempt("the terminal is as it was", "it echoes, and what was typed", lambda: terminal.wait_for(r"echo it ec''hoes") and (
@@ -148,6 +177,56 @@ def standstill(service, ada):
     checks.check("and then all is answered", [1] * 8, [one.wait(30) for one in late])
 
 
+def place(service, ada, seat, options=(), away=False):
+    """What polkit makes of bob, who has no other session: where logind says that he sits, may he with his own, may he by the rule, how often is he
+    asked for a password, and what comes of it."""
+    host = service.host
+    wait_until(lambda: not sessions_of(host, "bob"), "the end of bob's other sessions", 30)
+    seats = host.path("etc/environment")  # pam_env(8), which login has before pam_systemd(8)
+    seats.write_text(f"XDG_SEAT={seat}\n")
+    with contextlib.ExitStack() as people:
+        # The host's seat has no virtual terminals: who comes last is in front
+        terminals = []
+        for user in ["bob", "ada"] if away else ["bob"]:
+            terminals.append(people.enter_context(Terminal(host, ["login", *options, "-f", user])))
+            terminals[-1].wait_for(r"[$#] ?$", 20)
+        terminal = terminals[0]
+        seats.unlink()
+
+        def status_of(name, command):
+            terminal.type(f"clear; {command} >/dev/null 2>&1; echo {name} $?\n")
+            return int(terminal.wait_for(rf"^{name} (\d+)$", 30).group(1))
+
+        call = "busctl --timeout=20 --allow-interactive-authorization=no call " + " ".join(MANAGER)
+        terminal.type("clear; loginctl show-session $XDG_SESSION_ID -p Seat -p Active -p Remote; echo th''ere\n")
+        terminal.wait_for("^there$", 20)
+        sits = sorted(re.findall(r"^(?:Seat|Active|Remote)=.*", terminal.text(), re.MULTILINE))
+        own, ruled = status_of("own", f"{call} CheckSession s $XDG_SESSION_ID"), status_of("ruled", f"{call} UnpinCheckpoint s {CHECKPOINT}")
+        terminal.type(f"clear; /usr/bin/python3 /{ASKS} {ada}\n")
+        questions = 0
+        while terminal.wait_for(r"Password:\Z|^that was all", 30).group() != "that was all":
+            questions += 1
+            type_password(terminal, "letmein")
+            terminal.wait_for(r"(?s)\A.*(COMPLETE.*){%d}(Password:\Z|that was all)" % questions, 30)
+        answers = re.findall(r"^(allowed|refused.*)", terminal.text(), re.MULTILINE)
+    return [sits, own, ruled, questions, answers]
+
+
+def seats(service, ada):
+    checks = service.checks
+    if not service.exists():
+        service.make_checkpoint()
+    service.rule('if (action.id == "org.abeyance1.pin-other") return subject.local && subject.active ? polkit.Result.YES : polkit.Result.NO;')
+    both = ["allowed"] * 2
+    checks.attempt("at the seat: a rule for such, a password once", [["Active=yes", "Remote=no", "Seat=seat0"], 0, 0, 1, both],
+                   lambda: place(service, ada, "seat0"))
+    checks.attempt("at the seat, but away: no rule, a password each time", [["Active=no", "Remote=no", "Seat=seat0"], 0, 1, 2, both],
+                   lambda: place(service, ada, "seat0", away=True))
+    checks.attempt("from afar: the same", [["Active=yes", "Remote=yes", "Seat="], 0, 1, 2, both],
+                   lambda: place(service, ada, "", ["-h", "far.example"]))
+    service.rule("")
+
+
 def absent(service, ada):
     checks = service.checks
     service.host.run(["systemctl", "mask", "--runtime", "--now", "polkit"], check=True)
@@ -171,6 +250,8 @@ def run(host, checks):
     rules(service, ada)
     passwords(service, ada)
     standstill(service, ada)
+    host.path(ASKS).write_text(ASKS_TWICE)
+    seats(service, ada)
     absent(service, ada)
     restarts = host.run(["systemctl", "show", "--property=NRestarts", "--value", "abeyd"]).stdout.strip()
     checks.check("the daemon never died", "0", restarts)
