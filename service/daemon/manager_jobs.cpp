@@ -357,4 +357,40 @@ int Manager::on_caller_left(sd_bus_track * /*track*/, void *userdata) {
     return 1; // 0 would have the track call again
 }
 
+void Manager::answer_request(RunningJob &running, const job::Outcome &outcome) {
+    if (!running.request)
+        return;
+    auto *request = running.request.get();
+    // A caller who has left gets no answer; that is no error of ours.
+    if (!outcome.ok) {
+        (void)::sd_bus_reply_method_errorf(request, bus::error::failed, "%s", bus::printable(outcome.message).c_str());
+        return;
+    }
+    if (running.job.kind != job::Kind::check) {
+        (void)::sd_bus_reply_method_return(request, "");
+        return;
+    }
+    if (!running.job.question.empty()) {
+        (void)::sd_bus_reply_method_return(request, "s", bus::printable(outcome.answer).c_str());
+        return;
+    }
+    sd_bus_message *reply = nullptr;
+    int result = ::sd_bus_message_new_method_return(request, &reply);
+    const bus::Message owner(reply);
+    if (result >= 0)
+        result = ::sd_bus_message_open_container(reply, 'a', "(issssb)");
+    for (const auto &one : outcome.findings)
+        if (result >= 0)
+            result = ::sd_bus_message_append(reply, "(issssb)", one.pid, bus::printable(one.comm).c_str(),
+                                             bus::printable(one.object).c_str(), bus::printable(one.reason).c_str(),
+                                             bus::printable(one.advice).c_str(), static_cast<int>(one.fatal));
+    if (result >= 0)
+        result = ::sd_bus_message_close_container(reply);
+    if (result >= 0)
+        result = ::sd_bus_send(nullptr, reply, nullptr);
+    if (result < 0)
+        log_warning("job {}: cannot answer the caller: {}", running.job.number,
+                    fail(-result, "findings").error().message());
+}
+
 } // namespace abey::daemon
