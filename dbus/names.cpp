@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "dbus/names.h"
 
+#include "engine/os/utf8.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -21,26 +23,6 @@ struct Free {
     void operator()(char *text) const { std::free(text); }
 };
 using CText = std::unique_ptr<char, Free>;
-
-// Length of the valid UTF-8 sequence that text begins with; 0 when there is none (RFC 3629: no surrogates, no overlong
-// forms, nothing above U+10FFFF).
-size_t sequence_length(std::string_view text) {
-    const auto lead = static_cast<uint8_t>(text.front());
-    const size_t length = lead < 0x80                   ? 1
-                          : lead >= 0xC2 && lead < 0xE0 ? 2
-                          : lead >= 0xE0 && lead < 0xF0 ? 3
-                          : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                        : 0;
-    if (length == 0 || text.size() < length)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((static_cast<uint8_t>(text[i]) & 0xC0U) != 0x80)
-            return 0;
-    const auto second = length > 1 ? static_cast<uint8_t>(text[1]) : 0;
-    const bool wrong = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
-                       (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F);
-    return wrong ? 0 : length;
-}
 
 // C0 and C1 control characters and DEL.
 bool is_control(std::string_view sequence) {
@@ -93,7 +75,7 @@ Result<std::string> checkpoint_id(std::string_view path) {
 
 bool is_utf8(std::string_view bytes) {
     while (!bytes.empty()) {
-        const auto length = sequence_length(bytes);
+        const auto length = utf8_length(bytes);
         if (length == 0)
             return false;
         bytes.remove_prefix(length);
@@ -104,7 +86,7 @@ bool is_utf8(std::string_view bytes) {
 std::string printable(std::string_view bytes) {
     std::string text;
     while (!bytes.empty()) {
-        const auto length = sequence_length(bytes);
+        const auto length = utf8_length(bytes);
         const auto sequence = bytes.substr(0, std::max<size_t>(length, 1));
         if (length == 0 || is_control(sequence)) {
             for (const auto byte : sequence)

@@ -2,6 +2,7 @@
 //
 // TOML -> checked rules. Every table is described by a list of its keys; what is not in the list is an error that names
 // file, line and column.
+#include "engine/os/utf8.h"
 #include "policy/rule_tables.h"
 #include "policy/sections.h"
 
@@ -282,6 +283,23 @@ constexpr std::array<Key<Rules>, 14> top_keys = {{
 }};
 constexpr size_t general_count = top_keys.size() - 2;
 
+// toml++ tells of the character before, and asserts that there is one where it is compiled in as headers.
+Result<> check_utf8(std::string_view text, const std::string &name) {
+    size_t line = 1;
+    size_t column = 1;
+    while (!text.empty()) {
+        const auto length = utf8_length(text);
+        const auto first = static_cast<uint8_t>(text.front());
+        if (length == 0)
+            return fail(0, "{}:{}:{}: the byte 0x{:02x} is no UTF-8, in which policies are written", name, line, column,
+                        first);
+        column = first == '\n' ? 1 : column + 1;
+        line += first == '\n' ? 1 : 0;
+        text.remove_prefix(length);
+    }
+    return {};
+}
+
 } // namespace
 
 std::span<const Key<Policy::Rules>> general_keys() { return std::span(top_keys).first(general_count); }
@@ -289,6 +307,7 @@ std::span<const Key<Policy::Rules>> general_keys() { return std::span(top_keys).
 Result<> read_rules(std::string_view text, const std::string &name, Policy::Rules &rules) {
     if (text.size() > policy_size_limit)
         return fail(EFBIG, "{}: a policy file has at most {} bytes", name, policy_size_limit);
+    TRY(check_utf8(text, name));
     Reader reader(name, rules.warnings);
     auto document = std::make_shared<toml::table>();
     try {

@@ -367,6 +367,13 @@ TEST(Policy, KnowsNamesThatDoNotLast) {
               "p.toml:2:10: a pattern is for the whole path, so it begins with \"/\" or \"**\"");
 }
 
+TEST(Policy, IsUtf8) {
+    EXPECT_EQ(error_of("[[file]]\n\xc3"), "p.toml:2:1: the byte 0xc3 is no UTF-8, in which policies are written");
+    EXPECT_EQ(error_of("# \u00e4\u20ac\U0001f600\n\n# a\u00e4 \xff\n"),
+              "p.toml:3:6: the byte 0xff is no UTF-8, in which policies are written");
+    EXPECT_EQ(error_of("\xef\xbb\xbf# \u00e4\n[home]\nprovider = \"none\"\n"), "no error") << "a byte order mark";
+}
+
 TEST(Policy, TakesAnyInput) {
     for (std::string text :
          {std::string("\0\xff\xfe", 3), std::string(5000, '['), std::string("\"\\uD800\" = 1"),
