@@ -14,7 +14,7 @@ SAMPLES = "/usr/share/doc/abeyance/examples"
 LANGUAGES = {"Python": ["/usr/bin/python3", f"{SAMPLES}/suspend_session.py"],
              "JavaScript": ["/usr/bin/gjs", "-m", f"{SAMPLES}/suspend_session.js"]}
 
-PLAN = ["the entry is valid", "its action suspends"] + [
+PLAN = ["the entry is valid", "its action suspends", "a call starts the service"] + [
     f"{language}: {what}" for language in LANGUAGES
     for what in ("a checkpoint is made, the session runs on", "a session that is none is told", "the session is suspended")]
 
@@ -29,6 +29,14 @@ def entry(host, checks):
     action = parsed["Desktop Action suspend-session"]
     checks.check("its action suspends", "Suspend this session: abeyctl suspend", f"{action['Name']}: {action['Exec']}",
                  action["Name"] == "Suspend this session" and "abeyctl suspend" in action["Exec"])
+
+
+def activation(host, checks):
+    """The bus starts what is asked for, by whoever: a desktop need not know whether it runs."""
+    host.run(["systemctl", "stop", "abeyd"], check=True)
+    stopped = host.run(["systemctl", "is-active", "abeyd"]).stdout.strip()
+    asked = host.run(["abeyctl", "list", "--json"], user="bob")
+    checks.check("a call starts the service", ("inactive", 0, "active"), (stopped, asked.returncode, host.run(["systemctl", "is-active", "abeyd"]).stdout.strip()))
 
 
 def checkpoints(host):
@@ -57,6 +65,7 @@ def run(host, checks):
     host.path("etc/abeyance").mkdir(parents=True, exist_ok=True)
     host.path("etc/abeyance/policy.toml").write_text('[resume]\non-login = "never"\n')
     entry(host, checks)
+    activation(host, checks)
     for language, command in LANGUAGES.items():
         sample(host, checks, language, command)
 
