@@ -3,6 +3,7 @@
 
 #include "engine/os/cgroup.h"
 #include "engine/os/user.h"
+#include "session/controllers.h"
 #include "session/frontend.h"
 #include "session/stray.h"
 #include "session/user_unit.h"
@@ -30,6 +31,7 @@ Result<suspend::Request> request_for(const Target &target) {
                     "session {} is graphical ({}): what its programs have with the display server could not be brought "
                     "back; suspend sessions on terminals instead",
                     target.session.id, target.session.type);
+    TRY_IN(session::refuse_controllers(target.session.cgroup), "session {}", target.session.id);
     const auto processes = TRY_IN(session::processes_in(target.session.cgroup), "session {}", target.session.id);
     suspend::Request request;
     request.cgroup = target.session.cgroup;

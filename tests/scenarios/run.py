@@ -28,7 +28,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODES = ["native", "plain", "keep-running", "killed", "twice", "cgroup"]
-IN_CGROUP = ("sleeps", "tree", "waits")  # programs that have the mode "cgroup"
+IN_CGROUP = ("ended_leader", "sleeps", "tree", "waits")  # programs that have the mode "cgroup"
 SKIP = 77
 FEW_DESCRIPTORS = {"many_descriptors": 1000}  # programs that run, with the engine, under a limit of open files
 PATIENCE = 60  # seconds for a program to become ready, or to tell its result

@@ -3,8 +3,12 @@
 #include "session/user_unit.h"
 
 #include "engine/os/procfs.h"
+#include "session/controllers.h"
 #include "session/logind.h"
 #include "session/stray.h"
+
+#include <filesystem>
+#include <fstream>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -217,6 +221,22 @@ TEST(UserUnit, IdsAreOfScopesOfUsers) {
     EXPECT_FALSE(is_unit_like("*", "work.service")) << "services are named as such";
     EXPECT_EQ(user_unit("1000/abeyance-none.scope").error().code(), ENXIO);
     EXPECT_EQ(user_unit("1000/init.scope").error().code(), ENXIO) << "the manager itself";
+}
+
+TEST(Controllers, AreRefusedBeforeTheSuspend) {
+    const auto directory =
+        std::filesystem::path(testing::TempDir()) / fmt::format("abeyance-controllers-{}", ::getpid());
+    ASSERT_TRUE(std::filesystem::create_directory(directory));
+    const auto set = [&](const char *text) { std::ofstream(directory / "cgroup.subtree_control") << text; };
+    set("\n");
+    EXPECT_TRUE(refuse_controllers(directory));
+    set("");
+    EXPECT_TRUE(refuse_controllers(directory));
+    set("cpu memory\n");
+    const auto refused = refuse_controllers(directory);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message().find("(cpu memory)"), std::string::npos) << refused.error().message();
+    std::filesystem::remove_all(directory);
 }
 
 } // namespace

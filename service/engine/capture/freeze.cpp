@@ -123,6 +123,11 @@ Result<bool> settle_all(std::vector<Stopped> &processes, std::set<int> &held, st
     return dropped;
 }
 
+// By the threads that it still has: a first one that has ended stays where it was when the others are moved.
+std::string cgroup_of(const Stopped &process) {
+    return process.threads.empty() ? std::string() : os::cgroup_of(process.pid, process.threads.front().tid());
+}
+
 // Processes that are gone, and seen by nobody any more; their numbers may be used again. Those that have become zombies
 // stay, without threads.
 Result<> drop_gone(std::vector<Stopped> &processes, std::set<int> &known) {
@@ -215,8 +220,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
         all.base_cgroup_ = cgroup.path();
         all.whole_cgroup_ = true;
         for (const Stopped &process : all.processes_) // its own name is what is left of that of a process in it
-            if (const auto group = os::cgroup_of(process.stat.door);
-                all.base_name_.empty() && !process.stat.zombie() && group.ends_with(process.cgroup))
+            if (const auto group = cgroup_of(process); all.base_name_.empty() && group.ends_with(process.cgroup))
                 all.base_name_ = group.substr(0, group.size() - process.cgroup.size());
         while (all.base_name_.size() > 1 && all.base_name_.ends_with('/'))
             all.base_name_.pop_back();
@@ -228,10 +232,9 @@ Result<StandStill> StandStill::try_once(const Target &target) {
         if (const auto root = os::read_stat(target.pid); !root)
             return fail(ESRCH, "there is no process {}", target.pid);
         TRY(take(target.pid, ""));
-        const std::string own = os::cgroup_of(target.pid);
+        const std::string own = all.processes_.empty() ? "" : cgroup_of(all.processes_.front());
         all.base_name_ = own;
         all.base_cgroup_ = os::cgroup_directory(TRY(read_file("/proc/self/mountinfo")), own);
-        const auto cgroup_below = [&all](int pid) { return all.below_base(os::cgroup_of(pid)); };
         // No freezer holds them: go on until neither a new thread nor a new child appears. A process is only complete
         // when all that could have made children stand.
         bool grew = true;
@@ -248,7 +251,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
                     grew |= all.processes_[i].threads.empty(); // on its way to its end: it is a zombie in a moment
                 }
                 for (const int child : TRY(or_none(os::children_of(all.processes_[i].pid))))
-                    grew |= TRY(take(child, cgroup_below(child)));
+                    grew |= TRY(take(child, ""));
             }
         }
     }
@@ -269,6 +272,8 @@ Result<StandStill> StandStill::try_once(const Target &target) {
         if (first == 0 || (first != process.pid) != process.stat.leader_ended())
             return fail(EAGAIN, "process {} ({}) is just ending; try again", process.pid, process.stat.comm);
         process.stat.door = first;
+        if (target.cgroup.empty())
+            process.cgroup = all.below_base(cgroup_of(process));
     }
     sort_by_descent(all.processes_);
     return all;

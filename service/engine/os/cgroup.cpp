@@ -2,6 +2,7 @@
 #include "engine/os/cgroup.h"
 
 #include "engine/os/mounts.h"
+#include "engine/os/procfs.h"
 
 #include <algorithm>
 #include <array>
@@ -10,6 +11,8 @@
 #include <chrono>
 #include <csignal>
 #include <memory>
+#include <optional>
+#include <set>
 
 #include <dirent.h>
 #include <linux/magic.h>
@@ -122,23 +125,37 @@ Result<Cgroup> Cgroup::open(const std::string &path) {
     return Cgroup(std::move(directory), path);
 }
 
-Result<> Cgroup::list_below(const Fd &directory, const std::string &below, int depth,
-                            std::vector<std::pair<int, std::string>> &into) const {
-    if (depth > deepest)
-        return fail(ELOOP, "cgroup {} is nested more than {} deep", path_, deepest);
-    const Fd file = TRY(open_at(directory.get(), "cgroup.procs", O_RDONLY));
+namespace {
+
+// Processes or threads; none in a cgroup whose kind has none to tell (threaded ones: the processes are those above).
+Result<std::vector<int>> ids_in(const Fd &directory, const char *name) {
+    const Fd file = TRY(open_at(directory.get(), name, O_RDONLY));
     auto listed = read_all(file, list_limit);
-    if (!listed && listed.error().code() == EOPNOTSUPP) // a threaded one: the processes are those of the one above
+    if (!listed && listed.error().code() == EOPNOTSUPP)
         listed = std::string();
     const std::string text = TRY(std::move(listed));
+    std::vector<int> ids;
     for (size_t at = 0; at < text.size();) {
         const size_t end = std::min(text.find('\n', at), text.size());
-        int pid = 0;
-        std::from_chars(text.data() + at, text.data() + end, pid);
-        if (pid > 0)
-            into.emplace_back(pid, below);
+        int id = 0;
+        std::from_chars(text.data() + at, text.data() + end, id);
+        if (id > 0)
+            ids.push_back(id);
         at = end + 1;
     }
+    return ids;
+}
+
+} // namespace
+
+Result<> Cgroup::list_below(const Fd &directory, const std::string &below, const std::string &domain, int depth,
+                            Listed &into) const {
+    if (depth > deepest)
+        return fail(ELOOP, "cgroup {} is nested more than {} deep", path_, deepest);
+    for (const int pid : TRY(ids_in(directory, "cgroup.procs")))
+        into.processes.emplace_back(pid, below);
+    for (const int tid : TRY(ids_in(directory, "cgroup.threads")))
+        into.threads.emplace(tid, domain);
     Fd again = TRY(open_at(directory.get(), ".", O_RDONLY | O_DIRECTORY));
     const std::unique_ptr<DIR, int (*)(DIR *)> stream(::fdopendir(again.release()), ::closedir);
     if (!stream)
@@ -149,14 +166,51 @@ Result<> Cgroup::list_below(const Fd &directory, const std::string &below, int d
         auto child = open_at(directory.get(), entry->d_name, O_RDONLY | O_DIRECTORY);
         if (!child)
             continue; // it has just been removed: nothing was in it
-        TRY(list_below(*child, below.empty() ? entry->d_name : below + "/" + entry->d_name, depth + 1, into));
+        const std::string path = below.empty() ? entry->d_name : below + "/" + entry->d_name;
+        auto type = open_at(child->get(), "cgroup.type", O_RDONLY);
+        const bool threaded = type && read_all(*type, list_limit).value_or("").starts_with("threaded");
+        auto listed = list_below(*child, path, threaded ? domain : path, depth + 1, into);
+        if (!listed && listed.error().code() != ENOENT && listed.error().code() != ENODEV) // removed meanwhile
+            return listed;
     }
     return {};
 }
 
+// A first thread that has ended stays behind when its process is moved (cgroup_migrate_add_task() in
+// kernel/cgroup/cgroup.c), and cgroup.procs lists first threads only: then it lists the process where it was, and not
+// where it is. Its other threads tell.
 Result<std::vector<std::pair<int, std::string>>> Cgroup::processes() const {
+    Listed listed;
+    TRY_IN(list_below(directory_, "", "", 0, listed), "cgroup {}", path_);
     std::vector<std::pair<int, std::string>> all;
-    TRY_IN(list_below(directory_, "", 0, all), "cgroup {}", path_);
+    std::set<int> known;
+    const auto take = [&](int pid, std::string below) {
+        known.insert(pid);
+        all.emplace_back(pid, std::move(below));
+    };
+    // Forgets the threads of a process, and tells the cgroup of one of them.
+    const auto cgroup_by_threads = [&](int pid) {
+        std::optional<std::string> domain;
+        if (const auto threads = threads_of(pid))
+            for (const int tid : *threads)
+                if (auto listed_thread = listed.threads.extract(tid); !listed_thread.empty())
+                    domain = std::move(listed_thread.mapped());
+        return domain;
+    };
+    for (auto &[pid, below] : listed.processes)
+        if (listed.threads.erase(pid) > 0)
+            take(pid, std::move(below));
+        else if (auto domain = cgroup_by_threads(pid))
+            take(pid, std::move(*domain));
+    while (!listed.threads.empty()) {
+        const int tid = listed.threads.begin()->first;
+        if (const auto status = read_status(tid); status && !status->all_pids.empty()) {
+            const int pid = status->all_pids.front();
+            if (auto domain = cgroup_by_threads(pid); domain && !known.contains(pid))
+                take(pid, std::move(*domain));
+        }
+        listed.threads.erase(tid); // itself, when it has just ended
+    }
     return all;
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/os/guard.h"
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,8 +53,12 @@ class Cgroup {
     Result<> set(const char *name, std::string_view value) const;
     // Waits until cgroup.events says so.
     [[nodiscard]] Result<> wait_for(std::string_view event, std::string_view failure) const;
-    Result<> list_below(const Fd &directory, const std::string &below, int depth,
-                        std::vector<std::pair<int, std::string>> &into) const;
+    struct Listed {
+        std::vector<std::pair<int, std::string>> processes; // by their first threads
+        std::map<int, std::string> threads;                 // in the cgroup that a process of theirs would be in
+    };
+    Result<> list_below(const Fd &directory, const std::string &below, const std::string &domain, int depth,
+                        Listed &into) const;
     Fd directory_;
     std::string path_;
 };
