@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// fanotify(7): marks on files, mounts and file systems, what is ignored, and a group that an ordinary user has made.
+// fanotify(7): marks on files, mounts and file systems, what is ignored, and groups that were made without privileges,
+// whoever has them now: a user, root without the capability, and a user who was root when it was made.
 #include "scenario.h"
 
 #include <algorithm>
 #include <vector>
 
 #include <grp.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sys/fanotify.h>
+#include <sys/syscall.h>
 
 using namespace scenario;
 
@@ -60,12 +63,30 @@ bool is_mount(const std::string &place) {
            own.st_dev != above.st_dev;
 }
 
-// The events of such a group do not tell the process, since its maker had no CAP_SYS_ADMIN.
-int ordinary_user(int go, int there) {
+int make_reporting_group() { return SYS(::fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_REPORT_FID, O_RDONLY)); }
+
+// As root is without CAP_SYS_ADMIN.
+int make_group_without_capability() {
+    __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct before[_LINUX_CAPABILITY_U32S_3] = {}, less[_LINUX_CAPABILITY_U32S_3] = {};
+    SYS(::syscall(SYS_capget, &header, before));
+    SYS(::syscall(SYS_capget, &header, less));
+    less[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective &= ~CAP_TO_MASK(CAP_SYS_ADMIN);
+    SYS(::syscall(SYS_capset, &header, less));
+    const int group = make_reporting_group();
+    SYS(::syscall(SYS_capset, &header, before));
+    return group;
+}
+
+// The events of a group that was made without CAP_SYS_ADMIN do not tell the process. One that was made before the
+// privileges were given away goes on telling it.
+int ordinary_user(bool made_by_root, int go, int there) {
+    int group = made_by_root ? make_reporting_group() : -1;
     SYS(::setgroups(0, nullptr));
     SYS(::setresgid(65533, 65533, 65533));
     SYS(::setresuid(65534, 65534, 65534));
-    const int group = SYS(::fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_REPORT_FID, O_RDONLY));
+    if (!made_by_root)
+        group = make_reporting_group();
     mark(group, 0, FAN_CLOSE_WRITE | FAN_EVENT_ON_CHILD, path("theirs"));
     const auto marks = marks_of(group);
     EQUAL(1, ::write(there, "1", 1));
@@ -74,7 +95,7 @@ int ordinary_user(int go, int there) {
     CHECK(marks == marks_of(group));
     const Event event = next_events(group);
     EQUAL(1, event.count);
-    EQUAL(0, event.pid);
+    EQUAL(made_by_root ? ::getppid() : 0, event.pid);
     return 0;
 }
 
@@ -99,14 +120,22 @@ int main(int argc, char **argv) {
         mark(files, FAN_MARK_MOUNT, FAN_OPEN_EXEC, "/dev/shm");
     }
 
+    const int unprivileged = make_group_without_capability();
+    mark(unprivileged, 0, FAN_CLOSE_WRITE | FAN_EVENT_ON_CHILD, path("theirs"));
+
     int go[2], there[2];
     SYS(::pipe(go));
     SYS(::pipe(there));
-    const pid_t other = fork_child();
-    if (other == 0)
-        ::_exit(ordinary_user(go[0], there[1]));
-    char byte = 0;
-    EQUAL(1, ::read(there[0], &byte, 1));
+    pid_t others[2];
+    for (const int i : {0, 1}) {
+        others[i] = fork_child();
+        if (others[i] == 0)
+            ::_exit(ordinary_user(i == 1, go[0], there[1]));
+    }
+    for (int i = 0; i < 2; ++i) {
+        char byte = 0;
+        EQUAL(1, ::read(there[0], &byte, 1));
+    }
     const auto marks_of_files = marks_of(files), marks_of_whole = marks_of(whole);
     EQUAL(mounted ? 4U : 3U, marks_of_files.size());
     ready();
@@ -124,7 +153,16 @@ int main(int argc, char **argv) {
     EQUAL(::getpid(), event.pid);
     EQUAL(O_NONBLOCK, ::fcntl(files, F_GETFL) & O_NONBLOCK);
     write_file(path("theirs/new"), "");
-    EQUAL(1, ::write(go[1], "2", 1));
-    EQUAL(0, exit_status(other));
+    EQUAL(2, ::write(go[1], "23", 2));
+    EQUAL(0, exit_status(others[0]));
+    EQUAL(0, exit_status(others[1]));
+    EQUAL(::getpid(), next_events(unprivileged).pid); // to the process itself it is no secret
+    const pid_t writer = fork_child();
+    if (writer == 0) {
+        write_file(path("theirs/newer"), "");
+        ::_exit(0);
+    }
+    EQUAL(0, exit_status(writer));
+    EQUAL(0, next_events(unprivileged).pid);
     pass();
 }

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // fanotify(7): fdinfo (proc_pid_fdinfo(5)) tells what the group was made with and what it has marked, the files as for
-// inotify. It does not tell whether the group was made without CAP_SYS_ADMIN, which the kernel remembers: a group is
-// taken for such a one when its holder has not got the capability, and when nothing in it needs that.
+// inotify. Nothing tells whether the group was made without CAP_SYS_ADMIN, which the kernel remembers, and by whom:
+// that is read from the kernel by BPF.
 #include "engine/capture/file_watches.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
 #include "engine/os/mount_table.h"
 #include "engine/os/procfs.h"
+#include "engine/os/task_reader.h"
 
 #include <algorithm>
+#include <cstring>
+#include <optional>
 
-#include <linux/capability.h>
 #include <sys/fanotify.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -26,6 +28,8 @@ bool matches(const Seen &seen) { return seen.link == "anon_inode:[fanotify]"; }
 
 Result<model::Payload> capture(Context & /*context*/, const Seen & /*seen*/) { return model::FileMarks{}; }
 
+constexpr uint32_t made_without_capability = 0x80000000; // FANOTIFY_UNPRIV, include/linux/fanotify.h
+
 // Only flags and marks that an unprivileged group may have (fanotify_init(2), fanotify_mark(2)).
 bool may_be_unprivileged(const MarksInfo &info) {
     constexpr uint32_t privileged_flags = FAN_CLASS_CONTENT | FAN_CLASS_PRE_CONTENT | FAN_UNLIMITED_QUEUE |
@@ -34,14 +38,36 @@ bool may_be_unprivileged(const MarksInfo &info) {
            std::ranges::all_of(info.marks, [](const MarkLine &mark) { return mark.kind == FAN_MARK_INODE; });
 }
 
-Result<> set_maker(const Seen &holder, const MarksInfo &info, model::FileMarks &file) {
-    const auto status = TRY(os::read_status(holder.pid));
+// Context::state: read when the first group needs it, for it takes a while.
+struct TypesOfGroups {
+    std::optional<Result<os::KernelTypes>> types;
+};
+
+Result<std::string> look_at_group(Context &context, const Fd &group) {
+    auto &types = context.state<TypesOfGroups>().types;
+    if (!types)
+        types = os::KernelTypes::read();
+    if (!*types)
+        return std::unexpected(types->error());
+    return TRY(os::TaskReader::of_group(**types, group.get())).read(::gettid());
+}
+
+Result<> set_maker(Context &context, const OpenFiles::Entry &entry, const MarksInfo &info, model::FileMarks &file) {
+    const auto status = TRY(os::read_status(entry.seen.pid));
     file.uid = status.uids[1]; // effective
     file.gid = status.gids[1];
-    file.privileged = (status.cap_effective >> CAP_SYS_ADMIN & 1U) != 0 || !may_be_unprivileged(info);
-    if (!file.privileged && file.uid == 0)
-        return fail(0, "a group of fanotify that root has made without CAP_SYS_ADMIN cannot be brought back; end the "
-                       "program that watches");
+    file.privileged = !may_be_unprivileged(info);
+    if (file.privileged)
+        return {};
+    const std::string told = TRY_IN(look_at_group(context, entry.file),
+                                    "it cannot be told whether this group was made with CAP_SYS_ADMIN; end the program "
+                                    "that watches");
+    uint32_t flags = 0;
+    std::memcpy(&flags, told.data(), sizeof flags);
+    std::memcpy(&file.uid, told.data() + sizeof flags, sizeof file.uid);
+    if ((flags & info.flags) != info.flags)
+        return fail(EBADMSG, "the kernel keeps this group in a way that is not known; end the program that watches");
+    file.privileged = (flags & made_without_capability) == 0;
     return {};
 }
 
@@ -66,7 +92,7 @@ Result<> complete_one(Context &context, const OpenFiles::Entry &entry, model::Fi
                        "it stands still; end the program that watches");
     file.flags = info.flags;
     file.event_flags = info.event_flags;
-    TRY(set_maker(entry.seen, info, file));
+    TRY(set_maker(context, entry, info, file));
     const auto mounts = TRY(os::read_mounts(::getpid()));
     for (const MarkLine &line : info.marks) {
         model::FileMark &mark = file.marks.emplace_back();

@@ -59,6 +59,12 @@ void put_out(Code &code, int16_t from, uint32_t size) {
                  move_number(BPF_REG_3, static_cast<int32_t>(size)), call_helper(BPF_FUNC_seq_write)});
 }
 
+// To where the pointer at `offset` of what is in `base` leads: into r8.
+void follow(Code &code, uint8_t base, uint32_t offset) {
+    copy_in(code, base, offset, program_word, sizeof(uint64_t));
+    append_code(code, {load_word(BPF_REG_8, BPF_REG_10, program_word)});
+}
+
 // The iterator calls the program once for the task, and once without one at the end.
 Result<Fd> load_program(const KernelTypes &types, const Code &body) {
     Code code = {load_word(BPF_REG_7, BPF_REG_1, offset_of_task),
@@ -98,8 +104,7 @@ Result<TaskReader> TaskReader::of_stack(const KernelTypes &types) {
     const uint32_t structure = TRY(types.structure("task_struct"));
     Code code = {store_word(BPF_REG_10, program_word, BPF_REG_7)};
     put_out(code, program_word, sizeof(uint64_t));
-    copy_in(code, BPF_REG_7, TRY(types.offset(structure, "thread.sp")), program_word, sizeof(uint64_t));
-    append_code(code, {load_word(BPF_REG_8, BPF_REG_10, program_word)});
+    follow(code, BPF_REG_7, TRY(types.offset(structure, "thread.sp")));
     for (uint32_t at = 0; at < stack_bytes; at += program_chunk) {
         copy_in(code, BPF_REG_8, at, program_buffer, program_chunk);
         put_out(code, program_buffer, program_chunk);
@@ -120,21 +125,34 @@ Result<TaskReader> TaskReader::of_timers(const KernelTypes &types) {
     };
     const uint32_t id = TRY(in_timer("it_id")), overrun = TRY(in_timer("it_overrun"));
     Code code;
-    const auto follow = [&code](uint8_t base, uint32_t offset) {
-        copy_in(code, base, offset, program_word, sizeof(uint64_t));
-        append_code(code, {load_word(BPF_REG_8, BPF_REG_10, program_word)});
-    };
-    follow(BPF_REG_7, TRY(types.offset(task, "signal")));
-    follow(BPF_REG_8, TRY(std::move(first)));
+    follow(code, BPF_REG_7, TRY(types.offset(task, "signal")));
+    follow(code, BPF_REG_8, TRY(std::move(first)));
     constexpr int16_t id_at = program_buffer, overrun_at = program_buffer + 8;
     for (size_t i = 0; i < most_timers; ++i) {
         append_code(code, {move_number(BPF_REG_1, 0), store_word(BPF_REG_10, id_at, BPF_REG_1)});
         copy_in(code, BPF_REG_8, id, id_at, sizeof(int32_t));
         copy_in(code, BPF_REG_8, overrun, overrun_at, sizeof(int64_t));
         put_out(code, id_at, timer_size);
-        follow(BPF_REG_8, 0);
+        follow(code, BPF_REG_8, 0);
     }
     return TaskReader(TRY(load_program(types, code)), most_timers * timer_size);
+}
+
+Result<TaskReader> TaskReader::of_group(const KernelTypes &types, int fd) {
+    const auto offset = [&types](std::string_view structure, std::string_view member) -> Result<uint32_t> {
+        return types.offset(TRY(types.structure(structure)), member);
+    };
+    Code code;
+    follow(code, BPF_REG_7, TRY(offset("task_struct", "files")));
+    follow(code, BPF_REG_8, TRY(offset("files_struct", "fdt")));
+    follow(code, BPF_REG_8, TRY(offset("fdtable", "fd")));
+    follow(code, BPF_REG_8, static_cast<uint32_t>(fd) * sizeof(uint64_t));
+    follow(code, BPF_REG_8, TRY(offset("file", "private_data")));
+    copy_in(code, BPF_REG_8, TRY(offset("fsnotify_group", "fanotify_data.flags")), program_buffer, sizeof(uint32_t));
+    follow(code, BPF_REG_8, TRY(offset("fsnotify_group", "fanotify_data.ucounts")));
+    copy_in(code, BPF_REG_8, TRY(offset("ucounts", "uid")), program_buffer + 4, sizeof(uint32_t));
+    put_out(code, program_buffer, group_size);
+    return TaskReader(TRY(load_program(types, code)), group_size);
 }
 
 Result<std::string> TaskReader::read(int tid) const {

@@ -26,6 +26,11 @@ class TaskReader {
     static constexpr size_t most_timers = 32, timer_size = 16;
     static Result<TaskReader> of_timers(const KernelTypes &types);
 
+    // The fanotify(7) group that is the task's descriptor `fd`: its flags (those of the kernel's own, too), and the
+    // user who has made it, 4 bytes each.
+    static constexpr size_t group_size = 8;
+    static Result<TaskReader> of_group(const KernelTypes &types, int fd);
+
     // ESRCH: there is no such thread.
     Result<std::string> read(int tid) const;
 

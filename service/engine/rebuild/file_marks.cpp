@@ -6,23 +6,43 @@
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/unix_names.h"
 
+#include <array>
 #include <optional>
 
+#include <linux/capability.h>
 #include <sys/fanotify.h>
+#include <sys/syscall.h>
 
 namespace abey::rebuild {
 namespace {
 
-// The kernel remembers of a group whether it was made with CAP_SYS_ADMIN, and counts it to its maker.
+// The kernel remembers of a group whether it was made with CAP_SYS_ADMIN, and counts it to its maker. Root may have
+// made it without, too.
 class AsMaker {
   public:
     explicit AsMaker(const model::FileMarks &file) {
-        if (!file.privileged)
+        if (file.privileged)
+            return;
+        if (file.uid != 0)
             user_.emplace(file.uid, file.gid);
+        else if (::syscall(SYS_capget, &header_, before_.data()) == 0) {
+            auto less = before_;
+            less[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective &= ~CAP_TO_MASK(CAP_SYS_ADMIN);
+            dropped_ = ::syscall(SYS_capset, &header_, less.data()) == 0;
+        }
+    }
+    AsMaker(const AsMaker &) = delete;
+    AsMaker &operator=(const AsMaker &) = delete;
+    ~AsMaker() {
+        if (dropped_)
+            ::syscall(SYS_capset, &header_, before_.data());
     }
 
   private:
     std::optional<ActingAs> user_;
+    __user_cap_header_struct header_ = {_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> before_ = {};
+    bool dropped_ = false;
 };
 
 Result<Fd> create(Context & /*context*/, const model::OpenFile &file) {
