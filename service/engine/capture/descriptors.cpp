@@ -3,6 +3,7 @@
 
 #include "engine/capture/mounts.h"
 #include "engine/capture/open_files.h"
+#include "engine/capture/shared_memory.h"
 #include "engine/capture/unix_socket.h"
 
 #include <algorithm>
@@ -134,9 +135,11 @@ Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, in
     struct statx stat = {};
     if (::statx(AT_FDCWD, path.c_str(), 0, STATX_INO | STATX_MNT_ID, &stat) < 0)
         return fail(errno, "process {} ({}), {}: cannot look at its file", where.pid, where.comm, what());
-    const auto key = std::tuple(makedev(stat.stx_dev_major, stat.stx_dev_minor), uint64_t{stat.stx_ino},
-                                static_cast<uint32_t>(flags),
-                                place_of(context, stat.stx_mnt_id) ? uint64_t{stat.stx_mnt_id} : uint64_t{0});
+    auto apart =
+        TRY_IN(apart_from_others(context, where.pid, path), "process {} ({}), {}", where.pid, where.comm, what());
+    const auto key = std::tuple(
+        makedev(stat.stx_dev_major, stat.stx_dev_minor), uint64_t{stat.stx_ino}, static_cast<uint32_t>(flags),
+        place_of(context, stat.stx_mnt_id) ? uint64_t{stat.stx_mnt_id} : uint64_t{0}, std::move(apart));
     if (const auto known = opened.find(key); known != opened.end())
         return known->second;
     const std::string link = TRY_IN(read_link(path), "process {} ({}), {}", where.pid, where.comm, what());

@@ -6,6 +6,7 @@
 #include "engine/capture/namespaces.h"
 #include "engine/capture/open_files.h"
 #include "engine/os/mapped.h"
+#include "engine/os/namespace.h"
 
 #include <algorithm>
 #include <csignal>
@@ -138,9 +139,19 @@ Result<> read_messages(const Fd &seen, model::MessageQueue &queue) {
     return {};
 }
 
-// Those of an ipc namespace of the tree's own end with it: all of them have to be saved, but only who has one open can
-// tell its contents.
-void refuse_unopened(Context &context) {
+Result<> open_unopened(Context &context, const Namespaces::Held &held, const std::string &name) {
+    const auto inside = TRY(os::Inside::of(held.file, held.type));
+    const Fd file(static_cast<int>(::syscall(SYS_mq_open, name.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC, 0, nullptr)));
+    if (!file)
+        return fail(errno, "cannot open it");
+    const Seen seen = TRY(look_at(held.pid, held.comm, file));
+    TRY(context.open_file(seen));
+    return {};
+}
+
+// Those of an ipc namespace of the tree's own end with it: all of them have to be saved, those that nobody has open as
+// if somebody had.
+void open_unopened(Context &context) {
     for (const auto &[ns, held] : context.state<Namespaces>().held) {
         auto names = held.queue_names;
         for (const auto &[id, file] : context.tree.open_files)
@@ -148,18 +159,18 @@ void refuse_unopened(Context &context) {
                 queue && queue->ipc_namespace == ns)
                 names.erase(queue->name.substr(1));
         for (const std::string &name : names)
-            context.findings.push_back(
-                {.pid = held.pid,
-                 .comm = held.comm,
-                 .object = fmt::format("POSIX message queue /{}", name),
-                 .reason = "one that no process has open, in an ipc namespace of its own, cannot be restored yet",
-                 .advice = "remove it, or end this process before the suspend",
-                 .fatal = true});
+            if (const auto opened = open_unopened(context, held, name); !opened)
+                context.findings.push_back({.pid = held.pid,
+                                            .comm = held.comm,
+                                            .object = fmt::format("POSIX message queue /{}", name),
+                                            .reason = opened.error().message(),
+                                            .advice = "remove it, or end this process before the suspend",
+                                            .fatal = true});
     }
 }
 
 Result<> complete(Context &context) {
-    refuse_unopened(context);
+    open_unopened(context);
     if (context.preflight)
         return {};
     std::set<uint64_t> done;

@@ -310,6 +310,15 @@ Result<> check_threads(Context &context, const os::ProcStat &stat) {
 
 } // namespace
 
+model::ObjRef ipc_namespace_of(Context &context, int pid) {
+    const auto &all = context.state<Namespaces>();
+    if (const auto own = all.by_pid.find(pid); own != all.by_pid.end())
+        for (const model::ObjRef ns : own->second)
+            if (all.held.at(ns).type == "ipc")
+                return ns;
+    return 0;
+}
+
 Result<uint64_t> own_queue_device() {
     const Fd mount = TRY(mount_queues());
     return TRY(stat_of(mount)).st_dev;

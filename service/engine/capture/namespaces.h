@@ -32,6 +32,9 @@ struct Namespaces {
     [[nodiscard]] model::ObjRef of_queue_device(uint64_t device) const;
 };
 
+// The ipc namespace of a process; 0: the session's.
+model::ObjRef ipc_namespace_of(Context &context, int pid);
+
 // Of the ipc namespace that we are in.
 Result<uint64_t> own_queue_device();
 

@@ -96,8 +96,8 @@ struct Inodes {
     std::map<std::tuple<uint64_t, uint64_t, uint64_t>, model::ObjRef> known; // and mount, 0: one of the session's
     std::map<std::pair<uint64_t, uint64_t>, model::ObjRef> kept;             // those whose contents are saved
     std::vector<Keep> keep; // those which rescue_files() has to look after
-    // By us: inode, flags for open(2), mount.
-    std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint64_t>, model::ObjRef> opened;
+    // By us: inode, flags for open(2), mount, what apart_from_others() says.
+    std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint64_t, std::string>, model::ObjRef> opened;
     int root_pid = 0;
     Fd root; // of root_pid
 };

@@ -4,9 +4,15 @@
 #include "engine/capture/shared_memory.h"
 
 #include "engine/capture/kinds.h"
+#include "engine/capture/namespaces.h"
 #include "engine/capture/open_files.h"
+#include "engine/os/namespace.h"
+#include "engine/os/segment.h"
 
+#include <array>
 #include <bit>
+#include <optional>
+
 #include <linux/magic.h>
 
 #include <sys/mman.h>
@@ -42,22 +48,20 @@ bool matches(const Seen &seen) {
     return st && st->st_dev == seen.stat.st_dev;
 }
 
-// The inode's number is the identifier (ipc/shm.c).
-Result<> ask_for_segment(Context &context, const Seen &seen, model::SharedMemory &memory) {
-    shmid_ds segment = {};
-    const int identifier = static_cast<int>(seen.stat.st_ino);
-    if (::shmctl(identifier, IPC_STAT, &segment) < 0 || segment.shm_segsz > memory.size ||
-        memory.size - segment.shm_segsz >= 4096) {
-        context.findings.push_back({.pid = seen.pid,
-                                    .comm = seen.comm,
-                                    .object = fmt::format("System V shared memory {}", seen.stat.st_ino),
-                                    .reason =
-                                        "its contents stay shared by those that have it attached, but it loses its "
-                                        "identifier: it cannot be attached again",
-                                    .advice = {},
-                                    .fatal = false});
-        return {};
-    }
+Result<std::string> handle_at(int directory, const std::string &path, int flags) {
+    std::array<char, sizeof(file_handle) + MAX_HANDLE_SZ> room = {};
+    auto *handle = reinterpret_cast<file_handle *>(room.data());
+    handle->handle_bytes = MAX_HANDLE_SZ;
+    int mount = 0;
+    if (::name_to_handle_at(directory, path.c_str(), handle, &mount, flags) < 0)
+        return fail(errno, "cannot ask for its handle");
+    return std::string(room.data() + sizeof(file_handle), handle->handle_bytes);
+}
+
+// What no other inode of the kernel's own tmpfs has, whatever its number is (open_by_handle_at(2)).
+Result<std::string> handle_of(const Fd &file) { return handle_at(file.get(), "", AT_EMPTY_PATH); }
+
+void describe_segment(const shmid_ds &segment, int identifier, model::SharedMemory &memory) {
     memory.kind = model::SharedMemory::Kind::system_v;
     memory.size = segment.shm_segsz;
     memory.key = segment.shm_perm.__key;
@@ -68,6 +72,36 @@ Result<> ask_for_segment(Context &context, const Seen &seen, model::SharedMemory
     memory.gid = segment.shm_perm.gid;
     memory.creator_uid = segment.shm_perm.cuid;
     memory.creator_gid = segment.shm_perm.cgid;
+}
+
+// The inode's number is the identifier (ipc/shm.c), in the ipc namespace where the segment is: that of the process, or
+// it comes from elsewhere, and another one there may have its number.
+Result<> ask_for_segment(Context &context, const Seen &seen, const std::string &handle, model::SharedMemory &memory) {
+    shmid_ds segment = {};
+    const int identifier = static_cast<int>(seen.stat.st_ino);
+    const model::ObjRef ns = ipc_namespace_of(context, seen.pid);
+    std::optional<os::Inside> inside;
+    if (ns != 0)
+        inside.emplace(TRY(os::Inside::of(context.state<Namespaces>().held.at(ns).file, "ipc")));
+    bool found = ::shmctl(identifier, IPC_STAT, &segment) == 0 && segment.shm_segsz <= memory.size &&
+                 memory.size - segment.shm_segsz < 4096;
+    if (found && !context.preflight && !context.state<Namespaces>().by_pid.empty()) {
+        const Fd there = TRY(os::segment_file(identifier, segment.shm_segsz, false));
+        found = TRY(handle_of(there)) == handle;
+    }
+    if (!found) {
+        context.findings.push_back({.pid = seen.pid,
+                                    .comm = seen.comm,
+                                    .object = fmt::format("System V shared memory {}", seen.stat.st_ino),
+                                    .reason =
+                                        "its contents stay shared by those that have it attached, but it loses its "
+                                        "identifier: it cannot be attached again",
+                                    .advice = {},
+                                    .fatal = false});
+        return {};
+    }
+    describe_segment(segment, identifier, memory);
+    memory.ipc_namespace = ns;
     return {};
 }
 
@@ -78,9 +112,25 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
         return fail(0,
                     "a System V segment of huge pages (hugetlb) cannot be brought back yet; run the program without");
     auto &memories = context.state<SharedMemories>();
-    const std::pair<uint64_t, uint64_t> key = {seen.stat.st_dev, seen.stat.st_ino};
-    if (const auto known = memories.by_inode.find(key); known != memories.by_inode.end())
+    const bool system_v = seen.link.starts_with(system_v_prefix);
+    const bool may_be_alike = system_v && !context.state<Namespaces>().by_pid.empty();
+    const std::string handle = may_be_alike ? TRY(handle_of(*seen.file)) : std::string();
+    const SharedMemories::Key key = {seen.stat.st_dev, seen.stat.st_ino, handle};
+    if (const auto known = memories.by_inode.find(key); known != memories.by_inode.end()) {
+        const auto &memory = context.tree.shared_memory.at(known->second);
+        if (memory.kind == model::SharedMemory::Kind::system_v &&
+            memory.ipc_namespace != ipc_namespace_of(context, seen.pid))
+            context.findings.push_back(
+                {.pid = seen.pid,
+                 .comm = seen.comm,
+                 .object = fmt::format("System V shared memory {}", memory.identifier),
+                 .reason =
+                     "it is of another ipc namespace than the process is in by now: it stays mapped, but does not "
+                     "count as attached (shmdt fails)",
+                 .advice = {},
+                 .fatal = false});
         return model::SharedMemoryFile{.memory = known->second};
+    }
 
     model::SharedMemory memory;
     memory.size = static_cast<uint64_t>(seen.stat.st_size);
@@ -97,8 +147,8 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
         if (seals < 0)
             return fail(errno, "cannot ask for its seals");
         memory.seals = static_cast<uint32_t>(seals);
-    } else if (seen.link.starts_with(system_v_prefix)) {
-        TRY(ask_for_segment(context, seen, memory));
+    } else if (system_v) {
+        TRY(ask_for_segment(context, seen, handle, memory));
     }
     memory.id = context.tree.next_id();
     const model::ObjRef id = memory.id;
@@ -110,6 +160,36 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 } // namespace
+
+Result<std::string> apart_from_others(Context &context, int pid, const std::string &path) {
+    if (context.state<Namespaces>().by_pid.empty() || !TRY(read_link(path)).starts_with(system_v_prefix))
+        return {};
+    const auto handle = handle_at(AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+    if (!handle && handle.error().code() != EOPNOTSUPP) // of huge pages, which are refused by name
+        return std::unexpected(handle.error());
+    return fmt::format("{} {}", ipc_namespace_of(context, pid), handle.value_or(""));
+}
+
+Result<> capture_unattached(Context &context, int identifier, model::ObjRef ns) {
+    for (const auto &[id, known] : context.tree.shared_memory)
+        if (known.kind == model::SharedMemory::Kind::system_v && known.identifier == identifier &&
+            known.ipc_namespace == ns)
+            return {};
+    shmid_ds segment = {};
+    if (context.preflight || ::shmctl(identifier, IPC_STAT, &segment) < 0)
+        return {};
+    Fd file = TRY(os::segment_file(identifier, segment.shm_segsz, false));
+    struct statfs fs = {};
+    if (::fstatfs(file.get(), &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
+        return fail(0, "one of huge pages (hugetlb) cannot be brought back yet; remove it");
+    model::SharedMemory memory;
+    describe_segment(segment, identifier, memory);
+    memory.ipc_namespace = ns;
+    memory.id = context.tree.next_id();
+    context.state<SharedMemories>().readable.emplace(memory.id, std::move(file));
+    context.tree.shared_memory.emplace(memory.id, std::move(memory));
+    return {};
+}
 
 Kind shared_memory_kind() {
     return {.name = "shared memory", .matches = matches, .capture = capture, .complete = nullptr};

@@ -5,6 +5,7 @@
 // rest is told.
 #include "engine/capture/kinds.h"
 #include "engine/capture/namespaces.h"
+#include "engine/capture/shared_memory.h"
 #include "engine/os/kernel.h"
 #include "engine/os/namespace.h"
 #include "engine/os/procfs.h"
@@ -185,12 +186,13 @@ Result<> capture_own(Context &context, Search &search, model::ObjRef ns) {
     int id = 0;
     for (const std::string &row : rows("shm"))
         if (std::sscanf(row.c_str(), "%*d %d", &id) == 1)
-            context.findings.push_back({.pid = held.pid,
-                                        .comm = held.comm,
-                                        .object = fmt::format("System V shared memory {}", id),
-                                        .reason = "segments in an ipc namespace of its own cannot be restored yet",
-                                        .advice = "end this process before the suspend",
-                                        .fatal = true});
+            if (const auto captured = capture_unattached(context, id, ns); !captured)
+                context.findings.push_back({.pid = held.pid,
+                                            .comm = held.comm,
+                                            .object = fmt::format("System V shared memory {}", id),
+                                            .reason = captured.error().message(),
+                                            .advice = "",
+                                            .fatal = true});
     return capture_queues_and_sets(context, search, ns);
 }
 

@@ -77,8 +77,8 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
     if (const auto terminal = controlling_terminal(context, stat.door, stat.comm); !terminal)
         note("controlling terminal", terminal.error());
     for (const os::ProcMapping &mapping : *mappings) {
-        if (mapping.inode == 0 || is_request_ring(mapping) || mapping.name.starts_with("socket:") ||
-            refused_by_link(mapping.name) != nullptr || mapping.has_flag("ht"))
+        if ((mapping.inode == 0 && !mapping.name.starts_with("/SYSV")) || is_request_ring(mapping) ||
+            mapping.name.starts_with("socket:") || refused_by_link(mapping.name) != nullptr || mapping.has_flag("ht"))
             continue;
         const bool writable = mapping.has_flag("sh") && mapping.has_flag("mw");
         if (const auto file = capture_mapped_file(context, stat.door, stat.comm, mapping.start, mapping.end, writable);

@@ -277,6 +277,8 @@ struct PayloadCheck {
         return {};
     }
     Result<> operator()(const model::FileMarks &file) const {
+        if (!file.privileged && (file.uid == ~0U || file.gid == ~0U))
+            return fail(0, "a group of marks has no maker; the checkpoint is damaged");
         for (const model::FileMark &mark : file.marks) {
             TRY(refers(tree.inodes, mark.watch.inode, true, "marked file"));
             TRY(check_path(mark.watch.path));
@@ -437,9 +439,10 @@ Result<> check_objects(const model::Tree &tree, uint64_t pages_size) {
              [&](const model::IpcQueue &queue) { return check_ipc_queue(tree, queue); }));
     TRY(each(tree.inet_sockets, "internet socket",
              [&](const model::InetSocket &socket) { return check_inet_socket(tree, socket); }));
-    return each(tree.shared_memory, "shared memory", [&](const model::SharedMemory &memory) {
+    return each(tree.shared_memory, "shared memory", [&](const model::SharedMemory &memory) -> Result<> {
+        TRY(check_ipc_namespace(tree, memory.ipc_namespace));
         if (memory.huge_page_shift > largest_page_shift)
-            return Result<>(fail(0, "it has pages of 2^{} bytes; the checkpoint is damaged", memory.huge_page_shift));
+            return fail(0, "it has pages of 2^{} bytes; the checkpoint is damaged", memory.huge_page_shift);
         const uint64_t end = memory.size > end_of_memory ? 0 : (memory.size + page - 1) / page * page;
         return check_runs(memory.pages, end, pages_size);
     });

@@ -132,6 +132,7 @@ void put(const model::SharedMemory &from, pb::SharedMemory &to) {
     to.set_creator_uid(from.creator_uid);
     to.set_creator_gid(from.creator_gid);
     to.set_removed(from.removed);
+    to.set_ipc_namespace(from.ipc_namespace);
     to.set_huge_pages(from.huge_pages);
     to.set_huge_page_shift(from.huge_page_shift);
     for (const auto &each : from.pages)
@@ -152,6 +153,7 @@ Result<> get(const pb::SharedMemory &from, model::SharedMemory &to) {
     to.creator_uid = from.creator_uid();
     to.creator_gid = from.creator_gid();
     to.removed = from.removed();
+    to.ipc_namespace = from.ipc_namespace();
     to.huge_pages = from.huge_pages();
     to.huge_page_shift = from.huge_page_shift();
     TRY(get_all(from.pages(), to.pages));

@@ -77,6 +77,7 @@ struct SharedMemory {
     int32_t key = 0, identifier = 0;           // System V (shmget(2)); mode, uid and gid are the segment's
     uint32_t creator_uid = 0, creator_gid = 0; // likewise
     bool removed = false;                      // System V: goes with the last that detaches it
+    ObjRef ipc_namespace = 0;                  // System V; 0: the session's
     bool huge_pages = false;
     uint32_t huge_page_shift = 0;
     std::vector<PageRun> pages; // address = offset within the object

@@ -3,6 +3,7 @@
 
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
+#include "engine/rebuild/own_namespaces.h"
 #include "engine/rebuild/page_copy.h"
 #include "engine/rebuild/page_runs.h"
 #include "engine/rebuild/request_ring.h"
@@ -115,14 +116,16 @@ bool has_pages(const model::AddressSpace &space, const model::Mapping &mapping) 
     return run != space.pages.end() && run->address < mapping.end;
 }
 
-// The System V segment that is attached here as a whole: only shmat(2) gives it a mapping that counts as one.
-const model::SharedMemory *segment_at(const model::Tree &tree, const model::Mapping &mapping) {
+// The System V segment that is attached here as a whole: only shmat(2) gives it a mapping that counts as one. `ns`: the
+// ipc namespace in which that would look for it.
+const model::SharedMemory *segment_at(const model::Tree &tree, model::ObjRef ns, const model::Mapping &mapping) {
     const auto file = tree.open_files.find(mapping.file);
     if (mapping.kind != model::MappingKind::file || mapping.file_offset != 0 || file == tree.open_files.end())
         return nullptr;
     const auto *shared = std::get_if<model::SharedMemoryFile>(&file->second.payload);
     const auto memory = shared == nullptr ? tree.shared_memory.end() : tree.shared_memory.find(shared->memory);
-    if (memory == tree.shared_memory.end() || memory->second.kind != model::SharedMemory::Kind::system_v)
+    if (memory == tree.shared_memory.end() || memory->second.kind != model::SharedMemory::Kind::system_v ||
+        memory->second.ipc_namespace != ns)
         return nullptr;
     const uint64_t size = (memory->second.size + page_size - 1) & ~(page_size - 1);
     return mapping.end - mapping.start == size ? &memory->second : nullptr;
@@ -230,8 +233,8 @@ Result<> map(const model::AddressSpace &space, const model::Mapping &mapping, co
     return split(mapping.start, mapping.end, kept, protect, make);
 }
 
-Result<> map_all(const model::Tree &tree, const model::AddressSpace &space, const Ranges &kept, Calls &calls,
-                 Borrowed &files) {
+Result<> map_all(const model::Tree &tree, model::ObjRef ns, const model::AddressSpace &space, const Ranges &kept,
+                 Calls &calls, Borrowed &files) {
     for (const model::Mapping &mapping : space.mappings) {
         if (mapping.kind == model::MappingKind::request_ring) { // its place is reserved
             TRY(calls.room_for());
@@ -240,7 +243,7 @@ Result<> map_all(const model::Tree &tree, const model::AddressSpace &space, cons
         }
         if (mapping.kind != model::MappingKind::anonymous && mapping.kind != model::MappingKind::file)
             continue;
-        if (const auto *segment = segment_at(tree, mapping)) {
+        if (const auto *segment = segment_at(tree, ns, mapping)) {
             TRY(calls.room_for());
             attach(*segment, mapping, calls.batch());
             continue;
@@ -449,7 +452,7 @@ Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
     Borrowed files(context, husk, calls);
     TRY(unmap_others(held, kept, calls));
     TRY(place_special(husk, husk.held() ? held.special : husk.shop().special, space, calls));
-    TRY(map_all(context.tree, space, kept, calls, files));
+    TRY(map_all(context.tree, namespace_of(context.tree, task, "ipc"), space, kept, calls, files));
     if (!space.rings.empty()) {
         const Fd null = TRY(abey::open_file("/dev/null", O_WRONLY));
         const int number = TRY(files.take(null.get(), "/dev/null"));

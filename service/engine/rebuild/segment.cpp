@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/segment.h"
 
+#include "engine/os/segment.h"
 #include "engine/rebuild/ipc_identity.h"
+#include "engine/rebuild/own_namespaces.h"
 
 #include <vector>
 
@@ -39,7 +41,8 @@ Result<> make(Context &context, const model::SharedMemory &memory) {
                     errno == EEXIST ? "; another one has its key now: remove it with ipcrm" : "");
     auto &state = context.state<MadeSegments>();
     state.context = &context;
-    state.identifiers.push_back(made);
+    if (memory.ipc_namespace == 0) // another one takes it along
+        state.identifiers.push_back(made);
     if (made != memory.identifier)
         return fail(EEXIST, "its identifier {} is taken; remove the other one with ipcrm", memory.identifier);
     shmid_ds segment = {};
@@ -53,19 +56,8 @@ Result<> make(Context &context, const model::SharedMemory &memory) {
     return {};
 }
 
-// map_files is the way from an attached segment to a descriptor of its memory.
-Result<Fd> file_of(const model::SharedMemory &memory) {
-    void *at = ::shmat(memory.identifier, nullptr, 0);
-    if (at == reinterpret_cast<void *>(-1)) // NOLINT(performance-no-int-to-ptr): shmat(2)
-        return fail(errno, "cannot attach the segment");
-    const auto start = reinterpret_cast<uint64_t>(at);
-    const uint64_t size = (memory.size + 4095) & ~uint64_t{4095};
-    auto file = abey::open_file(fmt::format("/proc/self/map_files/{:x}-{:x}", start, start + size), O_RDWR);
-    ::shmdt(at);
-    return file;
-}
-
 Result<Segment> open(Context &context, const model::SharedMemory &memory) {
+    const auto inside = TRY(inside_namespace(context, memory.ipc_namespace));
     Segment segment;
     shmid_ds there = {};
     if (::shmctl(memory.identifier, IPC_STAT, &there) == 0) {
@@ -76,7 +68,7 @@ Result<Segment> open(Context &context, const model::SharedMemory &memory) {
     } else {
         TRY(make(context, memory));
     }
-    segment.file = TRY(file_of(memory));
+    segment.file = TRY(os::segment_file(memory.identifier, memory.size, true));
     return segment;
 }
 
@@ -86,7 +78,8 @@ Result<Segment> open_segment(Context &context, const model::SharedMemory &memory
     return TRY_IN(open(context, memory), "System V shared memory {}", memory.identifier);
 }
 
-Result<> finish_segment(const model::SharedMemory &memory) {
+Result<> finish_segment(Context &context, const model::SharedMemory &memory) {
+    const auto inside = TRY(inside_namespace(context, memory.ipc_namespace));
     if (memory.removed && ::shmctl(memory.identifier, IPC_RMID, nullptr) < 0)
         return fail(errno, "cannot mark System V shared memory {} for removal", memory.identifier);
     return {};

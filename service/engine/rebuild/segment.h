@@ -16,6 +16,6 @@ struct Segment {
 Result<Segment> open_segment(Context &context, const model::SharedMemory &memory);
 
 // Marks it for removal when it was so before; when every task has it attached.
-Result<> finish_segment(const model::SharedMemory &memory);
+Result<> finish_segment(Context &context, const model::SharedMemory &memory);
 
 } // namespace abey::rebuild

@@ -160,7 +160,7 @@ Result<> finish(Context &context) {
     for (const auto &[id, fd] : memories.made) {
         const auto &memory = context.tree.shared_memory.at(id);
         if (memory.kind == model::SharedMemory::Kind::system_v)
-            TRY(finish_segment(memory));
+            TRY(finish_segment(context, memory));
         if (memory.kind == model::SharedMemory::Kind::memfd && memory.seals != 0 &&
             ::fcntl(fd.get(), F_ADD_SEALS, memory.seals) < 0)
             return fail(errno, "memfd {}: cannot seal it", memory.name);
