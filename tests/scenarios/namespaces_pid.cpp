@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Processes in pid namespaces of their own, one within another: their ids at each level, the first process and its
-// orphans, sessions, process groups and zombies there, threads, the /proc of such a namespace, a process whose children
-// are in another one than itself.
+// orphans, sessions, process groups and zombies there, threads, the sender of a signal that waits, the /proc of such a
+// namespace, a process whose children are in another one than itself.
 #include "scenario.h"
 
 #include <atomic>
@@ -44,18 +44,28 @@ std::string link_of(const std::string &path) {
 // The first process of a namespace within the other.
 void innermost(const Pipe &ready, const Pipe &go) {
     EQUAL(1, ::getpid());
+    sigset_t signals = {};
+    ::sigemptyset(&signals);
+    ::sigaddset(&signals, SIGUSR1);
+    SYS(::sigprocmask(SIG_BLOCK, &signals, nullptr));
     const pid_t child = SYS(::fork());
     if (child == 0) {
         SYS(::setsid());
         EQUAL(2, ::getpid());
+        SYS(::kill(1, SIGUSR1));
         for (;;)
             ::pause();
     }
+    for (sigset_t waiting = {}; ::sigismember(&waiting, SIGUSR1) != 1; ::sigpending(&waiting))
+        ::usleep(1000);
     ready.tell();
     go.wait();
     EQUAL(1, ::getpid());
     EQUAL(0, ::getppid());
     EQUAL(2, child);
+    siginfo_t info = {};
+    EQUAL(SIGUSR1, ::sigwaitinfo(&signals, &info));
+    EQUAL(child, info.si_pid);
     EQUAL(child, ::getsid(child));
     SYS(::kill(child, SIGKILL));
     EQUAL(128 + SIGKILL, scenario::exit_status(child));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Whom unix sockets tell to be at the other end (unix(7)): process, user and groups of who called listen(2), connect(2)
-// or socketpair(2), whoever has the socket by now.
+// or socketpair(2), whoever has the socket by now, also when that process has ended.
 #include "scenario.h"
 
 #include <cstddef>
@@ -88,17 +88,49 @@ int keep(int fd) {
     return fd;
 }
 
+// A child that does this, as this user, and has ended.
+void former_child_that(bool as_user, const std::function<void()> &does, pid_t *id = nullptr) {
+    const pid_t child = child_that(as_user, does);
+    if (id != nullptr)
+        *id = child;
+    SYS(::kill(child, SIGKILL));
+    EQUAL(128 + SIGKILL, exit_status(child));
+}
+
 // One process listens, another connects; we have all the ends.
-void connection(int type, const std::string &name) {
+void connection(int type, const std::string &name, bool former = false) {
     const int listener = keep(SYS(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0)));
     const int client = keep(SYS(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0)));
     const Address address(name);
     ::umask(0);
     SYS(::bind(listener, address.get(), address.size));
-    children.push_back(child_that(false, [&] { SYS(::listen(listener, 5)); }));
-    children.push_back(child_that(true, [&] { SYS(::connect(client, address.get(), address.size)); }));
+    const auto listens = [&] { SYS(::listen(listener, 5)); };
+    const auto connects = [&] { SYS(::connect(client, address.get(), address.size)); };
+    if (former) {
+        former_child_that(true, listens);
+        former_child_that(true, connects);
+    } else {
+        children.push_back(child_that(false, listens));
+        children.push_back(child_that(true, connects));
+    }
     keep(SYS(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC)));
     EQUAL(std::string::npos, peer_of(client).find("process " + std::to_string(::getpid()) + ","));
+}
+
+// Who has sent the datagram that waits.
+pid_t sender_of(int fd) {
+    char text[16];
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))] = {};
+    iovec part = {text, sizeof text};
+    msghdr message = {};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    EQUAL(5, ::recvmsg(fd, &message, MSG_DONTWAIT));
+    const cmsghdr *ids = CMSG_FIRSTHDR(&message);
+    CHECK(ids != nullptr && ids->cmsg_type == SCM_CREDENTIALS);
+    return reinterpret_cast<const ucred *>(CMSG_DATA(ids))->pid;
 }
 
 } // namespace
@@ -116,10 +148,19 @@ int main(int argc, char **argv) {
         keep(ends[0]);
         keep(ends[1]);
     }
+    connection(SOCK_STREAM, path("formerly"), true);
+    connection(SOCK_SEQPACKET, std::string("\0scenario-unix_peers-former-", 28) + std::to_string(::getpid()), true);
     // is not accepted; only we have it
     const int waiting = keep(SYS(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)));
     const Address address(path("stream"));
     SYS(::connect(waiting, address.get(), address.size));
+    int letters[2];
+    const int wanted = 1;
+    SYS(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, letters));
+    SYS(::setsockopt(letters[0], SOL_SOCKET, SO_PASSCRED, &wanted, sizeof wanted));
+    pid_t sender = 0;
+    former_child_that(
+        true, [&] { SYS(::send(letters[1], "hello", 5, 0)); }, &sender);
     std::vector<std::string> peers;
     std::vector<long> processes;
     for (const int fd : sockets) {
@@ -132,6 +173,7 @@ int main(int argc, char **argv) {
         EQUAL(peers[i], peer_of(sockets[i]));
         EQUAL(processes[i], process_behind(sockets[i]));
     }
+    EQUAL(sender, sender_of(letters[0]));
     const int accepted = SYS(::accept4(sockets[0], nullptr, nullptr, SOCK_CLOEXEC));
     const std::string own = "process " + std::to_string(::getpid()) + ", user 0, group 0";
     EQUAL(own, peer_of(accepted).substr(0, own.size()));

@@ -69,9 +69,16 @@ void translate_ids(model::Tree &tree, const OwnIds &ids) {
         translate(ids.tasks, queue.last_sender);
         translate(ids.tasks, queue.last_receiver);
     }
+    // Of one that has ended only the id in our pid namespace is known.
+    const bool same_namespace = !ids.tasks.empty() && ids.tasks.begin()->first == ids.tasks.begin()->second;
+    const auto translate_former = [&](int &id) {
+        if (!same_namespace && !ids.tasks.contains(id) && !ids.doors.contains(id))
+            id = 0;
+        translate_process(id);
+    };
     for (auto &[id, socket] : tree.unix_sockets) {
-        translate_process(socket.owner_pid);
-        translate_process(socket.peer_pid);
+        translate_former(socket.owner_pid);
+        translate_former(socket.peer_pid);
         for (model::SocketMessage &message : socket.queue)
             translate(ids.tasks, message.sender_pid);
     }

@@ -13,6 +13,7 @@
 #include "engine/os/procfs.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstddef>
 #include <set>
 
@@ -139,8 +140,12 @@ struct Peer {
     std::vector<uint32_t> groups;
 };
 
-// A process that is none of the tree's has a number that may be another's there.
-int32_t of_tree(const Context &context, int32_t pid) { return !context.is_inside || context.is_inside(pid) ? pid : 0; }
+bool lives(int32_t pid) { return ::kill(pid, 0) == 0 || errno == EPERM; }
+
+// A process that lives outside has a number that may be another's there; one that has ended can have it again.
+int32_t of_tree(const Context &context, int32_t pid) {
+    return pid <= 0 || !context.is_inside || context.is_inside(pid) || !lives(pid) ? pid : 0;
+}
 
 // SO_PEERCRED and SO_PEERGROUPS
 Result<Peer> peer_of(const Fd &socket) {
@@ -156,15 +161,21 @@ Result<Peer> peer_of(const Fd &socket) {
     return peer;
 }
 
-void set_owner(const Context &context, model::UnixSocket &socket, Peer owner) {
+void set_owner(Context &context, model::UnixSocket &socket, Peer owner) {
     socket.owner_pid = of_tree(context, owner.ids.pid);
+    if (socket.owner_pid == 0 && owner.ids.pid > 0)
+        context.findings.push_back(socket_finding(
+            held(context, socket.id).seen,
+            fmt::format("it was made by process {} outside, whom SO_PEERCRED tells at its other end: after the restore "
+                        "it will tell another process of the same user",
+                        owner.ids.pid)));
     socket.owner_uid = owner.ids.uid;
     socket.owner_gid = owner.ids.gid;
     socket.owner_groups = std::move(owner.groups);
 }
 
 // Whom the socket that accepts a waiting client will be told; the client itself does not tell.
-Result<> set_owner_of_waiting(const Context &context, model::UnixSocket &client, const Seen &seen) {
+Result<> set_owner_of_waiting(Context &context, model::UnixSocket &client, const Seen &seen) {
     const auto status = TRY(os::read_status(seen.pid));
     const ucred ids = {.pid = seen.pid, .uid = status.uids[1], .gid = status.gids[1]}; // effective
     set_owner(context, client, {ids, status.groups});

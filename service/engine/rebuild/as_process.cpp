@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/as_process.h"
 
+#include "engine/os/mapped.h"
+
 #include <cerrno>
+#include <csignal>
 
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace abey::rebuild {
@@ -41,23 +46,61 @@ AsProcess::AsProcess(Context &context, int32_t pid, uint32_t uid, uint32_t gid, 
     : uid_(uid), gid_(gid), groups_(groups) {
     if (const auto husk = context.husks.find(pid); husk != context.husks.end())
         husk_ = husk->second;
+    else if (pid > 0 && !context.pids.contains(pid) && !context.pids.empty() &&
+             context.pids.begin()->first == context.pids.begin()->second)
+        former_ = pid;
 }
 
-int AsProcess::pid() const { return husk_ == nullptr ? ::getpid() : husk_->pid(); }
+int AsProcess::pid() const {
+    if (husk_ != nullptr)
+        return husk_->pid();
+    return former_ != 0 ? former_ : ::getpid();
+}
+
+template <class Call> Result<> AsProcess::by_ourselves(const char *what, Call call) {
+    if (former_ != 0) {
+        clone_args arguments = {};
+        arguments.flags = CLONE_FILES;
+        arguments.exit_signal = SIGCHLD;
+        arguments.set_tid = reinterpret_cast<uint64_t>(&former_);
+        arguments.set_tid_size = 1;
+        const long child = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+        if (child == 0) {
+            // an exit status has eight bits, and the errors of these calls fit
+            const bool is_user = ::syscall(SYS_setgroups, groups_.size(), groups_.data()) == 0 &&
+                                 ::syscall(SYS_setresgid, -1, gid_, -1) == 0 &&
+                                 ::syscall(SYS_setresuid, -1, uid_, -1) == 0;
+            ::_exit(is_user && call() == 0 ? 0 : errno);
+        }
+        int status = 0;
+        if (child > 0 && ::waitpid(static_cast<pid_t>(child), &status, 0) == child) {
+            if (!WIFEXITED(status))
+                return fail(EINTR, "{}", what);
+            return WEXITSTATUS(status) == 0 ? Result<>() : fail(WEXITSTATUS(status), "{}", what);
+        }
+        former_ = 0; // somebody has its id
+    }
+    const ActingAs user(uid_, gid_);
+    if (call() != 0)
+        return fail(errno, "{}", what);
+    return {};
+}
 
 Result<SocketPair> AsProcess::pair(int type) {
-    int ends[2] = {-1, -1};
     if (husk_ == nullptr) {
-        const ActingAs user(uid_, gid_);
-        if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) < 0)
-            return fail(errno, "cannot make a pair of unix sockets");
+        const os::Mapped room(2 * sizeof(int), os::read_write, os::with_children);
+        if (!room)
+            return fail(errno, "no memory for a pair of unix sockets");
+        auto *ends = static_cast<int *>(room.at());
+        TRY(by_ourselves("cannot make a pair of unix sockets",
+                         [&] { return ::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends); }));
         return SocketPair{Fd(ends[0]), Fd(ends[1])};
     }
     const Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, husk_->pid(), 0)));
     if (!handle)
         return fail(errno, "cannot get hold of process {}", husk_->pid());
     Turn turn(*this, {});
-    const uint64_t at = turn.batch().reserve(sizeof ends);
+    const uint64_t at = turn.batch().reserve(2 * sizeof(int));
     turn.batch().must("cannot make a pair of unix sockets", SYS_socketpair, AF_UNIX, type | SOCK_CLOEXEC, 0, at);
     TRY(turn.run());
     SocketPair made;
@@ -73,12 +116,8 @@ Result<SocketPair> AsProcess::pair(int type) {
 }
 
 Result<> AsProcess::listen(const Fd &socket, uint32_t backlog) {
-    if (husk_ == nullptr) {
-        const ActingAs user(uid_, gid_);
-        if (::listen(socket.get(), static_cast<int>(backlog)) < 0)
-            return fail(errno, "cannot listen");
-        return {};
-    }
+    if (husk_ == nullptr)
+        return by_ourselves("cannot listen", [&] { return ::listen(socket.get(), static_cast<int>(backlog)); });
     Turn turn(*this, std::array{socket.get()});
     turn.batch().must("cannot listen", SYS_listen, 0, backlog);
     TRY(turn.run());
@@ -90,10 +129,8 @@ Result<> AsProcess::connect(const Fd &socket, const UnixAddress &address, const 
         UnixAddress own = address;
         if (directory != nullptr)
             own = TRY(to_address(fmt::format("/proc/self/fd/{}/{}", directory->get(), address.address.sun_path)));
-        const ActingAs user(uid_, gid_);
-        if (::connect(socket.get(), own.get(), own.size) < 0)
-            return fail(errno, "cannot connect two unix sockets");
-        return {};
+        return by_ourselves("cannot connect two unix sockets",
+                            [&] { return ::connect(socket.get(), own.get(), own.size); });
     }
     std::vector<int> files = {socket.get()};
     if (directory != nullptr)

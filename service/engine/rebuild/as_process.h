@@ -19,8 +19,9 @@ struct SocketPair {
 // All of it is to be called by the thread that holds the husks, while their descriptor tables are empty.
 class AsProcess {
   public:
-    // `pid` of the tree. When it is none of the tree's processes, or has ended, this process makes the calls; the user
-    // is right then at least.
+    // `pid` of the tree. When it is none of the tree's processes, it had ended, and one that lives only for the call
+    // has its id. 0, or when another has that id, or the tree has a pid namespace of its own: this process makes the
+    // calls; the user is right then at least.
     AsProcess(Context &context, int32_t pid, uint32_t uid, uint32_t gid, std::span<const uint32_t> groups);
 
     // The caller's pid as this process sees it.
@@ -35,7 +36,10 @@ class AsProcess {
 
   private:
     class Turn;
+    // `call`: system calls only, with our descriptors; they fail by errno. Notes the id.
+    template <class Call> Result<> by_ourselves(const char *what, Call call);
     Husk *husk_ = nullptr;
+    int former_ = 0; // the id of one that has ended
     uint32_t uid_, gid_;
     std::span<const uint32_t> groups_;
 };

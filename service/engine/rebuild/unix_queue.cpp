@@ -2,6 +2,7 @@
 //
 // What was unread in unix sockets is sent again, by the sender that it came from as far as the receiver can tell.
 #include "engine/rebuild/kinds.h"
+#include "engine/rebuild/short_life.h"
 #include "engine/rebuild/unix_names.h"
 #include "engine/rebuild/unix_socket.h"
 
@@ -90,7 +91,12 @@ Result<> send_message(Context &context, int sender, const SocketMessage &message
         return send_all(sender, message.data, ancillary, to, stream);
     };
     auto sent = attempt(message.sender_pid);
-    // the sender may have ended, or live in another pid namespace: then the user at least is right
+    if (!sent && message.sender_pid > 0 && sent.error().code() == ESRCH && !context.pids.contains(message.sender_pid)) {
+        const auto former = TRY(ShortLife::begin(message.sender_pid)); // it had ended
+        if (former.pid() == message.sender_pid)
+            sent = attempt(message.sender_pid);
+    }
+    // another may have its id, or it may live in another pid namespace: then the user at least is right
     if (!sent && message.sender_pid != 0 && (sent.error().code() == ESRCH || sent.error().code() == EPERM))
         sent = attempt(::getpid());
     return sent;
