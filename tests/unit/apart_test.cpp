@@ -3,9 +3,34 @@
 #include "engine/files.h"
 #include "kinds_fixture.h"
 
+#include <cstdarg>
 #include <thread>
 
 #include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+namespace {
+
+// The thread that the kernel is to say it of; few kernels and machines can have one.
+int sharing_thread = 0; // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+
+} // namespace
+
+// In the place of the C library's, for the code that is tested here, too.
+extern "C" int prctl(int option, ...) noexcept { // NOLINT(cert-dcl50-cpp): it has this type
+    va_list rest;
+    va_start(rest, option);
+    unsigned long values[4];
+    for (unsigned long &value : values)
+        value = va_arg(rest, unsigned long);
+    va_end(rest);
+    if (option == PR_SCHED_CORE && values[0] == PR_SCHED_CORE_GET && sharing_thread != 0) {
+        *reinterpret_cast<uint64_t *>(values[3]) = static_cast<int>(values[1]) == sharing_thread ? 4711 : 0;
+        return 0;
+    }
+    return static_cast<int>(::syscall(SYS_prctl, option, values[0], values[1], values[2], values[3]));
+}
 
 using namespace abey;
 using namespace abey::test;
@@ -53,6 +78,25 @@ TEST_F(Apart, ThreadsWithTablesOfTheirOwnAreRefused) {
         EXPECT_TRUE(findings[0].fatal);
         EXPECT_NE(findings[0].reason.find(flag == CLONE_FILES ? "descriptors" : "umask"), std::string::npos);
     }
+}
+
+TEST_F(Apart, SharedCoresAreTold) {
+    const Child child([] {});
+    ASSERT_FALSE(child.failed());
+    const auto findings = [&] {
+        capture::Context context(tree_, files_, true);
+        capture::check_apart(context, must(os::read_stat(child.pid())));
+        return std::move(context.findings);
+    };
+    sharing_thread = ::gettid();
+    EXPECT_TRUE(findings().empty());
+    sharing_thread = child.pid();
+    const auto told = findings();
+    sharing_thread = 0;
+    ASSERT_EQ(told.size(), 1U);
+    EXPECT_FALSE(told[0].fatal);
+    EXPECT_NE(told[0].reason.find("PR_SCHED_CORE"), std::string::npos);
+    EXPECT_EQ(told[0].pid, child.pid());
 }
 
 } // namespace

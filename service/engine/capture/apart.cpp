@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/apart.h"
 
+#include <algorithm>
+
 #include <linux/kcmp.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 namespace abey::capture {
@@ -19,6 +22,13 @@ std::string label_of(int pid) { return os::read_proc(pid, "attr/current").value_
 struct Own {
     std::string label = label_of(::getpid());
 };
+
+// Documentation/admin-guide/hw-vuln/core-scheduling.rst; an error: the kernel or the machine has no such thing.
+bool shares_cores(int tid) {
+    constexpr int one_thread = 0; // PIDTYPE_PID
+    uint64_t cookie = 0;
+    return ::prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, tid, one_thread, &cookie) == 0 && cookie != 0;
+}
 
 } // namespace
 
@@ -39,6 +49,15 @@ void check_apart(Context &context, const os::ProcStat &stat) {
     const auto threads = os::threads_of(stat.pid);
     if (!threads)
         return;
+    if (std::ranges::any_of(*threads, shares_cores))
+        context.findings.push_back({.pid = stat.pid,
+                                    .comm = stat.comm,
+                                    .object = "core scheduling",
+                                    .reason =
+                                        "whom its threads share processor cores with (PR_SCHED_CORE) is not kept: "
+                                        "after the restore they share them with everybody",
+                                    .advice = "set it again then",
+                                    .fatal = false});
     for (const int thread : *threads) {
         if (thread == stat.pid && stat.leader_ended())
             continue;

@@ -17,7 +17,7 @@ namespace abey::capture {
 // is no such module.
 std::string lost_confinement(std::string_view label, std::string_view own_label);
 
-// Adds a fatal finding for each.
+// Adds a finding for each, fatal ones but for that about core scheduling.
 void check_apart(Context &context, const os::ProcStat &stat);
 
 } // namespace abey::capture
