@@ -154,6 +154,14 @@ engine::PeerChoice Policy::unix_peer(std::string_view name) const {
     return {};
 }
 
+engine::DeviceChoice Policy::device(std::string_view path) const {
+    for (const DeviceRule &rule : rules_->devices) {
+        if (any_matches(rule.paths, path))
+            return {rule.drop.value_or(false), rule.origin};
+    }
+    return {};
+}
+
 const Limits &Policy::limits() const { return rules_->limits; }
 HomeProvider Policy::home_provider() const { return rules_->home_provider; }
 const HomeVerified &Policy::home_verified() const { return rules_->home_verified; }

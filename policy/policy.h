@@ -129,6 +129,9 @@ class Policy {
     // reconnect to the journal, which takes lines of text from a new connection as well; otherwise hangup.
     [[nodiscard]] engine::PeerChoice unix_peer(std::string_view name) const;
 
+    // May a device of this path be gone after the resume? No, when no rule matches.
+    [[nodiscard]] engine::DeviceChoice device(std::string_view path) const;
+
     [[nodiscard]] const Limits &limits() const;
     [[nodiscard]] HomeProvider home_provider() const;
     [[nodiscard]] const HomeVerified &home_verified() const;

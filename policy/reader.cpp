@@ -248,13 +248,15 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 14> top_keys = {{
+constexpr std::array<Key<Rules>, 15> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "area", rules.areas, read_area_rule); }},
     {"peer", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "peer", rules.peers, read_peer_rule); }},
+    {"device", [](const Reader &reader, const toml::node &value,
+                  Rules &rules) { return read_rule_list(reader, value, "device", rules.devices, read_device_rule); }},
     {"pin", [](const Reader &reader, const toml::node &value,
                Rules &rules) { return read_rule_list(reader, value, "pin", rules.pins, read_pin_rule); }},
     {"changed",

@@ -273,6 +273,32 @@ Result<> read_peer_rule(const Reader &reader, const toml::table &table, PeerRule
 
 namespace {
 
+constexpr std::array drop_words = {Word{"fail", false}, Word{"drop", true}};
+
+constexpr std::array<Key<DeviceRule>, 2> device_keys = {{
+    {"path",
+     [](const Reader &reader, const toml::node &value, DeviceRule &rule) {
+         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
+     }},
+    {"action",
+     [](const Reader &reader, const toml::node &value, DeviceRule &rule) -> Result<> {
+         rule.drop = TRY(read_word(reader, value, drop_words));
+         return {};
+     }},
+}};
+
+} // namespace
+
+Result<> read_device_rule(const Reader &reader, const toml::table &table, DeviceRule &rule) {
+    TRY(read_table(reader, table, "[[device]]", device_keys, rule));
+    if (!rule.drop)
+        return reader.error(table, "this [[device]] does not say what to do: add \"action\"");
+    rule.origin = reader.origin(table);
+    return {};
+}
+
+namespace {
+
 constexpr std::array<Key<PinRule>, 2> pin_keys = {{
     {"path",
      [](const Reader &reader, const toml::node &value, PinRule &rule) {

@@ -58,6 +58,13 @@ struct PeerRule {
     [[nodiscard]] bool matches(std::string_view socket) const;
 };
 
+// One [[device]] table.
+struct DeviceRule {
+    std::vector<Glob> paths;
+    std::optional<bool> drop; // always there once it has been read
+    std::string origin;
+};
+
 enum class SectionKind : uint8_t { user, session };
 
 struct SectionText; // sections.h
@@ -74,6 +81,7 @@ struct Policy::Rules {
     std::vector<FileRule> files;      // the first that matches counts
     std::vector<AreaRule> areas;      // the same
     std::vector<PeerRule> peers;      // the same
+    std::vector<DeviceRule> devices;  // the same
     std::vector<PinRule> pins;        // the same
     std::vector<ChangedRule> changed; // the same
     std::vector<HookRule> hooks;      // all that match count

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// What the engine asks of whoever knows about policies: what becomes of a connection whose other end is outside.
+// What the engine asks of whoever knows about policies: what becomes of a connection whose other end is outside, and of
+// devices.
 #pragma once
 
 #include "engine/model/inet_socket.h"
@@ -22,5 +23,13 @@ using PeerPolicy = std::function<PeerChoice(const os::InetAddress &remote)>;
 
 // By the name of a unix socket outside: its path, "@name" of an abstract one, "" of one without a name. Never `keep`.
 using UnixPeerPolicy = std::function<PeerChoice(std::string_view name)>;
+
+struct DeviceChoice {
+    bool drop = false; // it may be gone after the resume; otherwise the suspend is refused
+    std::string rule;  // for people
+};
+
+// By the device's path.
+using DevicePolicy = std::function<DeviceChoice(std::string_view path)>;
 
 } // namespace abey::engine

@@ -79,6 +79,7 @@ void add_home(snapshot::Provider &home, std::vector<capture::Finding> &findings)
 void ask_policy(capture::Context &context, const policy::Policy &policy) {
     context.peers = [&policy](const os::InetAddress &remote) { return policy.peer(remote); };
     context.unix_peers = [&policy](std::string_view name) { return policy.unix_peer(name); };
+    context.devices = [&policy](std::string_view path) { return policy.device(path); };
 }
 
 // A home that is saved is the one that everybody sees.

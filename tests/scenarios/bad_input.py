@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -174,6 +175,63 @@ def what_proc_tells_of_a_descriptor(bench):
                   says=[f"process {bench.pid} (", "descriptor", f"/proc/{bench.pid}/fdinfo/0", "close it"])
 
 
+@case
+def asked_before_a_file_is_opened(bench):
+    bench.victim(holding=["asked"])
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images,
+                  says=[f"process {bench.pid} (", "descriptor", "permission events"])
+    if "permission events" not in bench.call("check", "--pid", bench.pid).stdout:
+        raise run.Failed("check does not name it")
+
+
+@case
+def unread_events_of_files_are_told(bench):
+    bench.victim(holding=["events"])
+    told = "(anon_inode:[fanotify]): events that are unread in it are lost"
+    done = bench.call("checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images)
+    if done.returncode != 0 or (done.stdout + done.stderr).count(told) != 1:
+        raise run.Failed(f"expected it to be told once, found status {done.returncode}: {done.stderr}{done.stdout}")
+    if told not in bench.call("check", "--pid", bench.pid).stdout:
+        raise run.Failed("check does not tell it")
+
+
+@case
+def own_network_device(bench):
+    """Refused, unless the policy says that it may be gone."""
+    import ctypes
+    if not os.path.exists("/dev/net/tun"):
+        raise run.Skipped("the kernel has no network devices of programs")
+    if ctypes.CDLL(None).unshare(0x40000000) != 0:  # CLONE_NEWNET
+        raise run.Failed("cannot have a network of our own")
+
+    def has_device():
+        return any("iff:\ttap" in path.read_text() for path in pathlib.Path(f"/proc/{bench.pid}/fdinfo").iterdir())
+
+    bench.victim(holding=["tun"])
+    says = ["network device tap0", "[[device]]", "drop"]
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, says=[f"process {bench.pid} (", *says])
+    if says[0] not in bench.call("check", "--pid", bench.pid).stdout:
+        raise run.Failed("check does not name it")
+    policy = bench.directory / "policy.toml"
+    policy.write_text("[[device]]\npath = '/dev/net/tun'\naction = 'drop'\n")
+    done = bench.call("check", "--pid", bench.pid, "--policy", policy)
+    if done.returncode != 0 or "tap0 is gone after the restore" not in done.stdout or "policy.toml:1" not in done.stdout:
+        raise run.Failed(f"check: status {done.returncode}: {done.stdout}{done.stderr}")
+    if not has_device():
+        raise run.Failed("it has lost the device already")
+    def files():
+        return [re.sub("[0-9]+", "N", os.readlink(path)) for path in sorted(pathlib.Path(f"/proc/{bench.pid}/fd").iterdir())]
+
+    before = files()
+    run.engine_run(bench.engine, "checkpoint", "--pid", bench.pid, "--images", bench.images, "--policy", policy)
+    run.wait_until(lambda: run.reap() or not run.processes(), "its end")
+    run.engine_run(bench.engine, "restore", "--detach", "--images", bench.images)
+    if has_device():
+        raise run.Failed("it has a device again")
+    if files() != before:
+        raise run.Failed(f"its descriptors have changed: {files()}, not {before}")
+
+
 def refused_in_namespace(bench, before, *says):
     """The victim in a namespace of its own that cannot be restored, made and filled by the command `before` it."""
     bench.victim(before=before)
@@ -252,12 +310,6 @@ def network_with_rules(bench):
 
 
 @case
-def segment_in_ipc_namespace(bench):
-    refused_in_namespace(bench, ["unshare", "--ipc", "sh", "-c", 'ipcmk --shmem 4096 >/dev/null; exec "$@"', "sh"],
-                         "System V shared memory", "ipc namespace")
-
-
-@case
 def threads_in_user_namespace(bench):
     refused_in_namespace(bench, ["unshare", "--user", "--map-root-user"], "user namespace", "several threads")
 
@@ -331,6 +383,29 @@ def call(*arguments):
 
 def after_calls(code):
     return [sys.executable, "-c", CALLS + code + "\nos.execvp(sys.argv[1], sys.argv[1:])"]
+
+
+@case
+def segment_of_another_ipc_namespace_is_told(bench):
+    bench.victim(holding=["segment"])
+    told = "System V shared memory 0: it is of another ipc namespace than the process is in by now"
+    done = bench.call("checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images)
+    if done.returncode != 0 or (done.stdout + done.stderr).count(told) != 1:
+        raise run.Failed(f"expected it to be told once, found status {done.returncode}: {done.stderr}{done.stdout}")
+    if told not in bench.call("check", "--pid", bench.pid).stdout:
+        raise run.Failed("check does not tell it")
+
+
+@case
+def segment_of_huge_pages_in_ipc_namespace(bench):
+    """One that nobody has attached: only the checkpoint sees what it is made of."""
+    with run.huge_pages(1):
+        make = "call(29, 7, 1 << 21, 0o1000 | 0o4000 | 0o600)\n"  # shmget: IPC_CREAT, SHM_HUGETLB
+        bench.victim(before=["unshare", "--ipc", *after_calls(make)])
+        bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images,
+                      says=[f"process {bench.pid} (", "System V shared memory", "huge pages"])
+        bench.farewell()
+    bench.pid = 0
 
 
 @case

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the engine is killed over and refused for: two processes that must not notice. It counts in DIRECTORY/count,
 // computes in vector registers without a pause, and fills as many MiB of memory as it is told (second argument). A
-// third, io_uring, packets, dispatch or fdinfo, makes it hold such a ring, have its system calls handed to itself, or
-// hold what proc(5) tells of a descriptor.
+// third, io_uring, packets, dispatch, fdinfo, asked, events, tun or segment, makes it hold such a ring, have its system
+// calls handed to itself, hold what proc(5) tells of a descriptor, be asked before a file is opened, have unread events
+// of files, have a network device of its own, or share a System V segment with its child in another ipc namespace.
 #include "scenario.h"
 
 #include <atomic>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/fanotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -51,6 +58,22 @@ void map_packet_ring() {
     SYS(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
 }
 
+// Files of fanotify(7): one whose opening it would have to allow, or one whose opening it has not read about.
+void watch_file(unsigned kind, unsigned long long event) {
+    scenario::write_file(scenario::path("watched"), "");
+    const int group = SYS(::fanotify_init(kind | FAN_CLOEXEC | FAN_NONBLOCK, O_RDONLY));
+    SYS(::fanotify_mark(group, FAN_MARK_ADD, event, AT_FDCWD, scenario::path("watched").c_str()));
+    if (kind == FAN_CLASS_NOTIF)
+        SYS(::close(SYS(::open(scenario::path("watched").c_str(), O_RDONLY))));
+}
+
+void make_network_device() {
+    const int fd = SYS(::open("/dev/net/tun", O_RDWR));
+    ifreq request = {};
+    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    SYS(::ioctl(fd, TUNSETIFF, &request));
+}
+
 // prctl(2), PR_SET_SYSCALL_USER_DISPATCH: as emulators do; none is handed over as long as this byte is 0.
 char handed_over = 0;
 
@@ -73,10 +96,21 @@ int main(int argc, char **argv) {
         SYS(::prctl(59, 1, 0, 0, &handed_over));
     if (argc > 3 && std::string_view(argv[3]) == "fdinfo")
         SYS(::open("/proc/self/fdinfo/0", O_RDONLY));
+    if (argc > 3 && std::string_view(argv[3]) == "asked")
+        watch_file(FAN_CLASS_CONTENT, FAN_OPEN_PERM);
+    if (argc > 3 && std::string_view(argv[3]) == "events")
+        watch_file(FAN_CLASS_NOTIF, FAN_OPEN);
+    if (argc > 3 && std::string_view(argv[3]) == "tun")
+        make_network_device();
+    const bool has_segment = argc > 3 && std::string_view(argv[3]) == "segment";
+    if (has_segment)
+        CHECK(::shmat(SYS(::shmget(IPC_PRIVATE, 4096, 0600)), nullptr, 0) != reinterpret_cast<void *>(-1));
     int ends[2];
     SYS(::pipe(ends));
     const pid_t child = scenario::fork_child();
     if (child == 0) {
+        if (has_segment)
+            SYS(::unshare(CLONE_NEWIPC));
         char byte = 0;
         while (::read(ends[0], &byte, 1) == 1 && byte == 'n')
             count->fetch_add(1);

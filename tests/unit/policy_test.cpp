@@ -321,6 +321,25 @@ TEST(Policy, HasSensibleDefaults) {
     EXPECT_EQ(policy.resume_on_login(), OnLogin::automatic);
 }
 
+TEST(Policy, ChoosesByThePathOfTheDevice) {
+    const auto policy = Policy::parse("[[device]]\npath = \"/dev/net/*\"\naction = \"drop\"\n"
+                                      "[[device]]\naction = \"fail\"\n",
+                                      "p");
+    ASSERT_TRUE(policy) << policy.error().message();
+    EXPECT_TRUE(policy->device("/dev/net/tun").drop);
+    EXPECT_EQ(policy->device("/dev/net/tun").rule, "p:1");
+    EXPECT_FALSE(policy->device("/dev/tun").drop);
+    EXPECT_EQ(policy->device("/dev/tun").rule, "p:4");
+    EXPECT_FALSE(Policy::defaults().device("/dev/net/tun").drop);
+    const auto wrong = [](std::string_view line, std::string_view reason) {
+        const auto refused = Policy::parse(fmt::format("[[device]]\n{}", line), "p");
+        ASSERT_FALSE(refused) << line;
+        EXPECT_NE(refused.error().message().find(reason), std::string::npos) << refused.error().message();
+    };
+    wrong("path = \"/dev/net/tun\"", "add \"action\"");
+    wrong("action = \"dorp\"", "did you mean \"drop\"");
+}
+
 TEST(Policy, ShippedFileSaysWhatIsBuiltIn) {
     auto shipped = Policy::load(SOURCE_ROOT "/policy/policy.toml");
     ASSERT_TRUE(shipped) << shipped.error().message();

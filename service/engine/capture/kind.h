@@ -81,6 +81,8 @@ class Context {
     // What becomes of connections to the outside; empty: they are hung up.
     engine::PeerPolicy peers;
     engine::UnixPeerPolicy unix_peers;
+    // May a device be gone? Empty: none.
+    engine::DevicePolicy devices;
 
     // Called with each task when all that has been captured of it alone is there, which only what holds its memory
     // still is. It may save task and address space and leave outlines of both in the tree. Empty: nothing is done.
