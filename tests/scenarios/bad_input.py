@@ -386,6 +386,30 @@ def after_calls(code):
 
 
 @case
+def sockets_of_another_network_namespace(bench):
+    """Of one that no process is in, and of one that the program is in."""
+    make = ("import socket\nhome = os.open('/proc/self/ns/net', os.O_RDONLY)\ncall(272, 0x40000000)\n"  # unshare: CLONE_NEWNET
+            "file = socket.socket(*SOCKET)\nos.set_inheritable(file.fileno(), True)\nBACK\nos.close(home)\n")
+    sockets = {"datagrams": "(socket.AF_INET, socket.SOCK_DGRAM)", "streams": "(socket.AF_INET6, socket.SOCK_STREAM)",
+               "unix": "(socket.AF_UNIX, socket.SOCK_STREAM)", "netlink": "(socket.AF_NETLINK, socket.SOCK_RAW, 0)",
+               "packets": "(socket.AF_PACKET, socket.SOCK_RAW, 0)", "raw": "(socket.AF_INET, socket.SOCK_RAW, 1)"}
+    for name, socket in sockets.items():
+        for back in ("call(308, home, 0)", ""):  # setns
+            bench.victim(before=after_calls(make.replace("SOCKET", socket).replace("BACK", back)))
+            says = [f"process {bench.pid} (", "descriptor", "socket", "another network namespace"]
+            try:
+                bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, says=says)
+                if says[-1] not in bench.call("check", "--pid", bench.pid).stdout:
+                    raise run.Failed("check does not name it")
+            except run.Failed as reason:
+                raise run.Failed(f"{name}: {reason}") from None
+            bench.farewell()
+            bench.pid = 0
+            (bench.directory / "result").unlink()
+            run.reap()
+
+
+@case
 def segment_of_another_ipc_namespace_is_told(bench):
     bench.victim(holding=["segment"])
     told = "System V shared memory 0: it is of another ipc namespace than the process is in by now"
