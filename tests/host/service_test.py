@@ -32,7 +32,7 @@ PLAN = [
     "no such session has a name", "no such checkpoint has a name",
     "a failure is told in JSON, too", "check tells what it found", "check fails when something is refused", "text is fit for a terminal",
     "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
-    "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus",
+    "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left",
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
@@ -227,10 +227,14 @@ def jobs(service, ada):
     checks.attempt("a killed worker is a failed job", "status 1, signal", lambda: ends_with(ctl("suspend", ada), 1, "(signal)"))
 
     service.mode("slow")
+    begun = time.monotonic()
     client = service.in_background("suspend", ada)
     path = service.job_running()
     percent = service.host.run(["busctl", "get-property", "org.abeyance1", path, "org.abeyance1.Job", "Percent"]).stdout
     checks.check("progress is on the bus", "u 20", percent.strip())
+    left = service.host.run(["busctl", "get-property", "org.abeyance1", path, "org.abeyance1.Job", "TimeLeft"]).stdout
+    longest = int((time.monotonic() - begun) * 4e6)  # a fifth is done
+    checks.check("with an estimate of the time left", f"up to {longest} microseconds", left.strip(), left.startswith("t ") and 0 < int(left[2:]) <= longest)
     service.compare("a job", path, "org.abeyance1.Job")
     checks.attempt("one job for each session", "refused", lambda: ends_with(ctl("suspend", ada), 1, "is at work"))
     cancel = ["org.abeyance1", path, "org.abeyance1.Job", "Cancel"]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from adas_session import wait_until
+from adas_session import sessions_of, wait_until
 from checks import StepFailed
 from service_test import HERE, MANAGER, Service, main_of, session_of
 from terminal import Terminal
@@ -25,7 +25,7 @@ PLAN = [
     "a section for a large group holds", "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
     "nobody may start jobs without end", "the policy's mistakes are on the bus",
-    "ask tells at the login what waits", "the daemon never died",
+    "never tells nothing at the login", "ask tells at the login what waits", "the daemon never died",
 ]
 
 
@@ -283,9 +283,18 @@ def limits(service, ada):
 
 def asks(service):
     checks, host = service.checks, service.host
-    service.policy('[resume]\non-login = "ask"\n')
     service.clear()
     service.make_checkpoint("waits")
+    service.policy('[resume]\non-login = "never"\n')
+    before = set(sessions_of(host))
+    with Terminal.login(host, "ada") as terminal:
+        service.ctl("list")  # answered after the login was seen
+        terminal.type("clear; echo do''ne\n")
+        terminal.wait_for("^done$", 20)
+        checks.check("never tells nothing at the login", (False, "a(osuss) 0", ["waits"]), (
+            "waits as" in terminal.raw.decode(errors="replace"), service.jobs(), [one["id"] for one in service.checkpoints()]))
+    wait_until(lambda: set(sessions_of(host)) <= before, "the end of that login", 20)
+    service.policy('[resume]\non-login = "ask"\n')
     count = suspends(host)
     terminal = Terminal.login(host, "ada")
     checks.attempt("ask tells at the login what waits", ["told", count], lambda: [

@@ -32,6 +32,7 @@ commands = re.findall(r"^  ([a-z]+) +\S", help_of().partition("Subcommands:")[2]
 assert len(commands) > 8, commands
 options = {command: set(re.findall(r"^  --([a-z-]+)", help_of(command), re.MULTILINE)) - {"help", "json"} for command in commands}
 assert "keep-running" in options["suspend"], options
+check("every command prints JSON, too", {one for one in commands if "--json" not in help_of(one)})
 page, bash, zsh, fish = (text_of(name) for name in ("man/abeyctl.1", "completions/abeyctl", "completions/_abeyctl", "completions/abeyctl.fish"))
 offered = re.search(r"compgen -W '([^']*)'", bash).group(1).split()
 check("bash knows the commands", set(commands) - set(offered))
