@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 
-source, build = pathlib.Path(sys.argv[1]), sys.argv[2]
+source, build = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
 packaging = source / "packaging"
 results = []
 
@@ -90,4 +90,7 @@ if shutil.which("rpmspec"):
     parsed = subprocess.run(["rpmspec", "-P", packaging / "rpm/abeyance.spec"], capture_output=True, text=True)
     check("rpmspec reads the RPM's", (0, ""), (parsed.returncode, "\n".join(line for line in parsed.stderr.splitlines()
                                                                              if "error" in line)))
+else:
+    results.append(True)
+    print(f"ok {len(results)} - rpmspec reads the RPM's # SKIP rpmspec is not installed")
 print(f"1..{len(results)}")

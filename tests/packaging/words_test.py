@@ -4,6 +4,7 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -18,6 +19,12 @@ def check(name, missing):
     print(f"{'ok' if not missing else 'not ok'} {len(results)} - {name}")
     if missing:
         print(f"{name}: missing {sorted(missing)}", file=sys.stderr)
+
+
+def completed(shell, script, *words):
+    """What a shell offers for the last of the words."""
+    done = subprocess.run([shell, "-c", script, shell, *words], capture_output=True, text=True, cwd=packaging / "completions", stdin=subprocess.DEVNULL)
+    return [line.split("\t")[0] for line in (done.stdout + done.stderr).splitlines()]
 
 
 def help_of(*words):
@@ -46,6 +53,17 @@ members = [member.get("name") for member in xml.etree.ElementTree.parse(source /
            if member.tag in ("method", "signal", "property")]
 assert "SuspendSession" in members
 check("org.abeyance1(5) knows the interface", {one for one in members if not re.search(rf"\b{one}\b", text_of("man/org.abeyance1.5"))})
+SHELLS = {"bash": '. ./abeyctl; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}\n'
+                  '_abeyctl abeyctl "${COMP_WORDS[COMP_CWORD]}"; printf "%s\\n" "${COMPREPLY[@]}"',
+          "fish": 'source abeyctl.fish; complete -C "$argv[2..]"'}
+for shell, script in SHELLS.items():
+    name = f"{shell} completes a command and its option"
+    if shutil.which(shell):
+        offers = [completed(shell, script, "abeyctl", "sus"), completed(shell, script, "abeyctl", "suspend", "--keep")]
+        check(name, [] if offers == [["suspend"], ["--keep-running"]] else offers)
+    else:
+        results.append(True)
+        print(f"ok {len(results)} - {name} # SKIP {shell} is not installed")
 errors = re.findall(r'"org\.abeyance1\.Error\.(\w+)"', (source / "dbus/names.h").read_text())
 check("org.abeyance1(5) and the contract know the errors", {one for one in errors if f".{one}" not in text_of("man/org.abeyance1.5")
                                                           or f".{one}" not in (source / "dbus/org.abeyance1.xml").read_text()})
