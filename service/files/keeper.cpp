@@ -17,7 +17,9 @@
 #include <optional>
 #include <random>
 
+#include <linux/openat2.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 
 namespace abey::files {
 
@@ -28,6 +30,31 @@ using model::Strategy;
 std::string random_id() {
     std::random_device source;
     return fmt::format("engine-{:08x}{:08x}", source(), source());
+}
+
+// The directories above a path, the nearest first. Its text comes from the kernel and has no links in it; whoever puts
+// one there now hides what is above.
+Result<std::vector<model::Above>> above_of(const std::string &path) {
+    std::vector<model::Above> found;
+    const Fd root = TRY(open_file("/", O_PATH | O_DIRECTORY));
+    for (size_t slash = path.rfind('/'); slash != 0 && slash != std::string::npos; slash = path.rfind('/', slash - 1)) {
+        struct open_how how = {};
+        how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+        how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+        const Fd directory(
+            static_cast<int>(::syscall(SYS_openat2, root.get(), path.substr(0, slash).c_str(), &how, sizeof how)));
+        if (!directory)
+            break;
+        model::Inode seen;
+        TRY(describe(directory, seen));
+        found.push_back({.mode = seen.mode & 07777,
+                         .uid = seen.uid,
+                         .gid = seen.gid,
+                         .atime = seen.atime,
+                         .mtime = seen.mtime,
+                         .xattrs = TRY(read_xattrs(directory))});
+    }
+    return found;
 }
 
 class Keeper final : public engine::FileKeeper {
@@ -115,6 +142,10 @@ class Keeper final : public engine::FileKeeper {
         if (need == Need::none)
             return pin(inode, file, use);
         inode.xattrs = TRY_IN(read_xattrs(file), "{}: {}", use.described(), printable(inode.path));
+        if (inode.mount_namespace == 0 &&
+            (inode.naming == model::Naming::named || inode.naming == model::Naming::moved))
+            inode.above = TRY_IN(above_of(inode.naming == model::Naming::moved ? inode.other_path : inode.path),
+                                 "{}: above {}", use.described(), printable(inode.path));
         if (S_ISREG(inode.mode) || S_ISDIR(inode.mode)) // on a device the call would be another one
             inode.flags = read_flags(file);
         if (need == Need::shape) {

@@ -78,6 +78,7 @@ class Opener final : public engine::FileOpener {
                 return fail(errno, "{}: cannot make it append-only or immutable again", printable(one.path));
             one.set = read_flags(file) != before;
         }
+        set_times_above();
         return cut_.cut();
     }
 
@@ -429,7 +430,7 @@ class Opener final : public engine::FileOpener {
         TRY(check_kept_parent(inode, directory, true));
         Fd made = TRY(make_named(parent, inode, filler(inode)));
         made_names_.push_back({TRY(duplicate(parent.directory())), parent.name()});
-        for (Parent::Made &one : TRY(parent.keep(inode.uid, inode.gid)))
+        for (Parent::Made &one : TRY(parent.keep(inode.above, inode.uid, inode.gid)))
             made_directories_.push_back(std::move(one));
         return made;
     }
@@ -509,6 +510,19 @@ class Opener final : public engine::FileOpener {
             return {};
         cut_.add(TRY(duplicate(file)), inode);
         return {};
+    }
+
+    // Of directories that were made again, when everything is in them. Of no weight: nobody relies on them.
+    void set_times_above() const {
+        const auto spec = [](const model::Time &time) {
+            return timespec{.tv_sec = time.seconds, .tv_nsec = static_cast<long>(time.nanoseconds)};
+        };
+        for (const Parent::Made &made : made_directories_) {
+            if (!made.as)
+                continue;
+            const timespec times[2] = {spec(made.as->atime), spec(made.as->mtime)};
+            (void)::utimensat(made.above.get(), made.name.c_str(), times, AT_SYMLINK_NOFOLLOW);
+        }
     }
 
     // The restore failed: names that we made go away again. Files without name go with their descriptors.

@@ -169,10 +169,19 @@ Parent::~Parent() {
         ::unlinkat(made.above.get(), made.name.c_str(), AT_REMOVEDIR);
 }
 
-Result<std::vector<Parent::Made>> Parent::keep(uint32_t uid, uint32_t gid) {
-    for (const Made &made : made_) {
-        if (::fchownat(made.above.get(), made.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0)
-            return fail(errno, "cannot give the directory {} to {}:{}", printable(made.name), uid, gid);
+Result<std::vector<Parent::Made>> Parent::keep(const std::vector<model::Above> &above, uint32_t uid, uint32_t gid) {
+    for (size_t i = 0; i < made_.size(); ++i) {
+        Made &made = made_[made_.size() - 1 - i];
+        if (i < above.size())
+            made.as = above[i];
+        const model::Above wanted = made.as.value_or(model::Above{.mode = 0700, .uid = uid, .gid = gid});
+        const Fd directory = TRY(open_part(made.above, made.name));
+        model::Inode inode;
+        inode.mode = S_IFDIR | wanted.mode;
+        inode.uid = wanted.uid;
+        inode.gid = wanted.gid;
+        inode.xattrs = wanted.xattrs;
+        TRY_IN(apply_attributes(directory, inode), "the directory {}", printable(made.name));
     }
     return std::exchange(made_, {});
 }

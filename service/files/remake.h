@@ -7,6 +7,7 @@
 #include "engine/os/fd.h"
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,10 +42,11 @@ class Parent {
     struct Made {
         Fd above;
         std::string name;
+        std::optional<model::Above> as = {}; // what it was like, where that is known
     };
-    // The made directories stay, and belong to this owner from now on; returned, so that they can be removed yet, last
-    // first.
-    Result<std::vector<Made>> keep(uint32_t uid, uint32_t gid);
+    // The made directories stay, each as `above` tells (from the nearest on), or as its owner's alone; returned, so
+    // that they can be removed yet, last first.
+    Result<std::vector<Made>> keep(const std::vector<model::Above> &above, uint32_t uid, uint32_t gid);
 
   private:
     Parent() = default;

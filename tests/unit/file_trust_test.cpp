@@ -208,9 +208,13 @@ TEST_F(Files, SavesNamedFilesOfFileSystemsThatDoNotLast) {
     policy::Policy policy = policy::Policy::defaults();
     auto keep = keeper(policy);
     fs::create_directory(home_ + "/sub");
-    ASSERT_EQ(::chown((home_ + "/sub").c_str(), 1234, 1234), 0);
+    ASSERT_EQ(::chown((home_ + "/sub").c_str(), 42, 1234), 0);
+    ASSERT_EQ(::chmod((home_ + "/sub").c_str(), 01777), 0);
+    ASSERT_EQ(::setxattr((home_ + "/sub").c_str(), "trusted.test", "abc", 3, 0), 0);
     Fd fd = make_file(home_ + "/sub/state", "abc");
     ASSERT_EQ(::fchown(fd.get(), 1234, 4321), 0);
+    const timespec long_ago[2] = {{.tv_sec = 1'000'000, .tv_nsec = 5}, {.tv_sec = 2'000'000, .tv_nsec = 7}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, (home_ + "/sub").c_str(), long_ago, 0), 0);
     model::Inode inode = identified(*keep, fd);
     EXPECT_EQ(inode.naming, Naming::named);
     EXPECT_EQ(must(keep->plan(inode, fd, use)), Strategy::embed);
@@ -247,7 +251,16 @@ TEST_F(Files, SavesNamedFilesOfFileSystemsThatDoNotLast) {
         EXPECT_EQ(contents(made), "abc");
         EXPECT_EQ(must(stat_of(made)).st_nlink, 1U);
         EXPECT_EQ(must(stat_of(made)).st_uid, 1234U);
-        EXPECT_EQ(must(stat_of(must(open_file(home_ + "/sub", O_PATH)))).st_uid, 1234U);
+        must(restore->settle());
+        const auto above = must(stat_of(must(open_file(home_ + "/sub", O_PATH))));
+        EXPECT_EQ(above.st_uid, 42U);
+        EXPECT_EQ(above.st_gid, 1234U);
+        EXPECT_EQ(above.st_mode & 07777, 01777U);
+        EXPECT_EQ(above.st_mtim.tv_sec, 2'000'000);
+        EXPECT_EQ(above.st_mtim.tv_nsec, 7);
+        std::string value(3, '-');
+        EXPECT_EQ(::getxattr((home_ + "/sub").c_str(), "trusted.test", value.data(), value.size()), 3);
+        EXPECT_EQ(value, "abc");
         must(restore->finish(false));
     }
     EXPECT_EQ(must(read_file(home_ + "/sub/state")), "abc");

@@ -171,6 +171,8 @@ TEST_F(Files, AHardLinkInMemoryStaysOneFileWithItsOtherName) {
     Fd fd = make_file(home_ + "/data", "abc");
     fs::create_hard_link(home_ + "/data", other);
     fs::remove(home_ + "/data");
+    ASSERT_EQ(::chown(directory.c_str(), 1234, 4321), 0);
+    ASSERT_EQ(::chmod(directory.c_str(), 02751), 0);
     const policy::Policy policy = policy::Policy::defaults();
     auto keep = keeper(policy);
     model::Inode inode = identified(*keep, fd);
@@ -204,6 +206,10 @@ TEST_F(Files, AHardLinkInMemoryStaysOneFileWithItsOtherName) {
         auto restore = opener();
         must(restore->check(inode));
         one_with(must(restore->open(inode, O_RDWR)));
+        const auto made = must(stat_of(must(open_file(directory, O_PATH))));
+        EXPECT_EQ(made.st_mode & 07777, 02751U);
+        EXPECT_EQ(made.st_uid, 1234U);
+        EXPECT_EQ(made.st_gid, 4321U);
         must(restore->finish(true));
     }
     fs::remove(other);

@@ -316,6 +316,9 @@ Result<> check_inode(const model::Tree &tree, const model::Inode &inode) {
         return fail(0, "its mount namespace {} does not exist; the checkpoint is damaged", inode.mount_namespace);
     TRY(check_path(inode.path));
     TRY(check_path(inode.other_path));
+    for (const auto &directory : inode.above)
+        if ((directory.mode & ~07777U) != 0)
+            return fail(0, "a directory above it has the mode {:o}; the checkpoint is damaged", directory.mode);
     TRY(check_path(inode.kept.place));
     const model::Bytes &blob = inode.kept.blob;
     if (blob.find('/') != model::Bytes::npos || blob == ".." || blob == "." || blob.find('\0') != model::Bytes::npos)

@@ -64,6 +64,30 @@ Result<> get(const pb::Content &from, model::Content &to) {
     return {};
 }
 
+void put(const model::Above &from, pb::Above &to) {
+    to.set_mode(from.mode);
+    to.set_uid(from.uid);
+    to.set_gid(from.gid);
+    put(from.atime, *to.mutable_atime());
+    put(from.mtime, *to.mutable_mtime());
+    for (const auto &[name, value] : from.xattrs) {
+        auto &each = *to.add_xattrs();
+        each.set_name(name);
+        each.set_value(value);
+    }
+}
+
+Result<> get(const pb::Above &from, model::Above &to) {
+    to.mode = from.mode();
+    to.uid = from.uid();
+    to.gid = from.gid();
+    TRY(get(from.atime(), to.atime));
+    TRY(get(from.mtime(), to.mtime));
+    for (const auto &each : from.xattrs())
+        to.xattrs.emplace_back(each.name(), each.value());
+    return {};
+}
+
 void put(const model::Inode &from, pb::Inode &to) {
     to.set_id(from.id);
     put(from.identity, *to.mutable_identity());
@@ -91,6 +115,8 @@ void put(const model::Inode &from, pb::Inode &to) {
     to.set_mount(from.mount);
     to.set_remade(from.remade);
     to.set_target(from.target);
+    for (const auto &directory : from.above)
+        put(directory, *to.add_above());
 }
 
 Result<> get(const pb::Inode &from, model::Inode &to) {
@@ -117,6 +143,8 @@ Result<> get(const pb::Inode &from, model::Inode &to) {
     to.mount = from.mount();
     to.remade = from.remade();
     to.target = from.target();
+    for (const auto &directory : from.above())
+        TRY(get(directory, to.above.emplace_back()));
     return {};
 }
 

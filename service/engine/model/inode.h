@@ -53,6 +53,14 @@ struct Content {
     Bytes digest;   // XXH3-128 as engine/image/digest.h computes it, hex; empty: the file was too large for that
 };
 
+// A directory above a file, to be made again like this when it is missing.
+struct Above {
+    uint32_t mode = 0; // permissions
+    uint32_t uid = 0, gid = 0;
+    Time atime, mtime;
+    std::vector<std::pair<Bytes, Bytes>> xattrs;
+};
+
 struct Inode {
     ObjRef id = 0;
     FileIdentity identity;
@@ -74,6 +82,8 @@ struct Inode {
     uint32_t mount = 0;
     bool remade = false; // it is part of a file system that is made again with its contents
     Bytes target;        // of a symbolic link that is to be made again
+    // Of a kept file that has a name: the directories above that, from the nearest on.
+    std::vector<Above> above;
 };
 
 } // namespace abey::model
