@@ -93,6 +93,13 @@ class FileOpener {
     // path as /proc shows it, mode, owner, times and xattrs as they were. Never opens a file whose identity differs.
     virtual Result<Fd> open(const model::Inode &inode, uint32_t flags) = 0;
 
+    // What open() has returned for these flags, as /proc shows it when it was opened by another of its names, which may
+    // be gone since (`unlinked`). Where the name does not lead to this inode any more it is handed back as it is.
+    virtual Result<Fd> rename(const model::Inode & /*inode*/, Fd opened, uint32_t /*flags*/,
+                              const std::string & /*name*/, bool /*unlinked*/) {
+        return opened;
+    }
+
     // Everything else is ready, nothing runs yet: what changes files that others see, too. The last step that may fail.
     virtual Result<> settle() { return {}; }
 

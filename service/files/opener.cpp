@@ -70,6 +70,21 @@ class Opener final : public engine::FileOpener {
         return TRY_IN(open_one(inode, flags), "{}", described(inode));
     }
 
+    Result<Fd> rename(const model::Inode &inode, Fd opened, uint32_t flags, const std::string &name,
+                      bool unlinked) override {
+        // Only for what /proc shows. Where it is not possible, the file itself is what counts.
+        const auto at = where(inode, name);
+        const auto found = !at        ? Result<Fd>(std::unexpected(at.error()))
+                           : unlinked ? shown_as_unlinked(opened, inode, *at, name)
+                                      : open_file(at->full(), O_PATH | O_NOFOLLOW);
+        if (!found)
+            return opened;
+        const auto there = stat_of(*found);
+        if (!there || !is_same_inode(*there, TRY(stat_of(opened))))
+            return opened;
+        return TRY_IN(open_again(*found, inode, flags), "{}", described(inode));
+    }
+
     Result<> settle() override {
         for (Flagged &one : flagged_) {
             const Fd file = TRY(reopen(one.file, O_RDONLY | O_NONBLOCK));
@@ -412,6 +427,15 @@ class Opener final : public engine::FileOpener {
                 return shown;
         }
         return file;
+    }
+
+    static Result<Fd> shown_as_unlinked(const Fd &opened, const model::Inode &inode, const Where &at,
+                                        const std::string &name) {
+        if (!S_ISREG(inode.mode))
+            return fail(ENOTSUP, "only regular files have several names");
+        const Fd file = TRY(reopen(opened, O_PATH));
+        const auto parent = TRY(Parent::open(at.base, at.path, Parent::Blocked::stop_above));
+        return show_as_deleted(parent, name, file);
     }
 
     Result<Fd> open_or_make_named(const model::Inode &inode) {

@@ -4,6 +4,8 @@
 #include "scenario.h"
 
 #include <set>
+#include <string>
+#include <vector>
 
 #include <dirent.h>
 #include <sys/syscall.h>
@@ -75,6 +77,18 @@ int main(int argc, char **argv) {
     SYS(::lseek(blind, 8190, SEEK_SET));
     SYS(::lseek(straight, 4096, SEEK_SET));
 
+    std::vector<int> by_name;
+    std::vector<std::string> by_name_shown;
+    scenario::write_file(scenario::path("first name"), "one file");
+    for (const char *name : {"second name", "third name", "lost name"})
+        SYS(::link(scenario::path("first name").c_str(), scenario::path(name).c_str()));
+    for (const char *name : {"first name", "second name", "third name", "lost name"})
+        by_name.push_back(SYS(::open(scenario::path(name).c_str(), O_RDWR)));
+    SYS(::unlink(scenario::path("lost name").c_str()));
+    for (const int fd : by_name)
+        by_name_shown.push_back(path_of(fd));
+    EQUAL(scenario::path("lost name") + " (deleted)", by_name_shown.back());
+
     SYS(::mkdir(scenario::path("old").c_str(), 0700));
     const int moved = SYS(::open(scenario::path("old").c_str(), O_PATH | O_DIRECTORY));
     SYS(::rename(scenario::path("old").c_str(), scenario::path("moved").c_str()));
@@ -109,6 +123,18 @@ int main(int argc, char **argv) {
     EQUAL(O_WRONLY | O_DSYNC, ::fcntl(blind, F_GETFL) & (O_ACCMODE | O_SYNC));
     EQUAL(4, ::write(blind, "tail", 4));
     EQUAL(8194, scenario::read_file(direct).size());
+
+    struct stat first = {};
+    SYS(::fstat(by_name.front(), &first));
+    EQUAL(3, first.st_nlink);
+    for (size_t i = 0; i < by_name.size(); ++i) {
+        EQUAL(by_name_shown[i], path_of(by_name[i]));
+        struct stat one = {};
+        SYS(::fstat(by_name[i], &one));
+        EQUAL(first.st_ino, one.st_ino);
+        EQUAL(O_RDWR, ::fcntl(by_name[i], F_GETFL) & O_ACCMODE);
+    }
+    EQUAL(-1, ::access(scenario::path("lost name").c_str(), F_OK));
 
     scenario::write_file(scenario::path("moved/inside"), "");
     EQUAL(0, ::faccessat(moved, "inside", F_OK, 0));

@@ -30,6 +30,27 @@ bool matches(const Seen &seen) {
     return has_name && (S_ISREG(seen.stat.st_mode) || S_ISDIR(seen.stat.st_mode) || S_ISLNK(seen.stat.st_mode));
 }
 
+// Of a hard link, or of a file that is seen through two mounts, each open file has its own path. Those of an inode
+// without any name that is left share one.
+model::Payload disk_file(const Context &context, const Seen &seen, model::ObjRef id) {
+    model::DiskFile file{.inode = id};
+    const model::Inode &inode = context.tree.inodes.at(id);
+    if (inode.mount_namespace != 0 || (inode.naming != model::Naming::named && inode.naming != model::Naming::moved))
+        return file;
+    constexpr std::string_view mark = " (deleted)";
+    std::string_view shown = seen.link;
+    if (shown == inode.path)
+        return file;
+    file.unlinked = shown.ends_with(mark) && shown.size() > mark.size() + 1;
+    if (file.unlinked)
+        shown.remove_suffix(mark.size());
+    if (file.unlinked && inode.naming == model::Naming::moved && shown == inode.path)
+        file.unlinked = false;
+    else
+        file.name = shown;
+    return file;
+}
+
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     if (!seen.link.starts_with('/'))
         return fail(0, "an O_PATH descriptor of something without a path cannot be brought back; end the program that "
@@ -38,14 +59,14 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
     const auto &all = context.state<Inodes>().known;
     if (const auto known = all.find({seen.stat.st_dev, seen.stat.st_ino, uint64_t{0}});
         known != all.end() && context.state<MountNamespaces>().own.empty())
-        return model::DiskFile{.inode = known->second};
+        return disk_file(context, seen, known->second);
     struct statfs fs = {};
     if (::fstatfs(seen.file->get(), &fs) < 0)
         return fail(errno, "cannot ask for its file system");
     if (const auto *const found = std::ranges::find(not_files, int64_t{fs.f_type}, &NotAFile::type);
         found != not_files.end() && !S_ISDIR(seen.stat.st_mode))
         return fail(0, "{} cannot be brought back yet; end the program that holds it", found->name);
-    return model::DiskFile{.inode = TRY(context.inode(seen))};
+    return disk_file(context, seen, TRY(context.inode(seen)));
 }
 
 } // namespace

@@ -241,7 +241,10 @@ Result<> check_space(const model::Tree &tree, const model::AddressSpace &space, 
 struct PayloadCheck {
     const model::Tree &tree;
     Result<> operator()(const std::monostate & /*none*/) const { return fail(0, "it has no kind"); }
-    Result<> operator()(const model::DiskFile &file) const { return refers(tree.inodes, file.inode, false, "inode"); }
+    Result<> operator()(const model::DiskFile &file) const {
+        TRY(refers(tree.inodes, file.inode, false, "inode"));
+        return check_path(file.name);
+    }
     Result<> operator()(const model::Device &file) const { return refers(tree.inodes, file.inode, false, "inode"); }
     Result<> operator()(const model::PipeEnd &end) const { return refers(tree.pipes, end.pipe, false, "pipe"); }
     Result<> operator()(const model::SharedMemoryFile &file) const {

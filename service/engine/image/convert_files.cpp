@@ -148,10 +148,16 @@ Result<> get(const pb::Inode &from, model::Inode &to) {
     return {};
 }
 
-void put(const model::DiskFile &from, pb::DiskFile &to) { to.set_inode(from.inode); }
+void put(const model::DiskFile &from, pb::DiskFile &to) {
+    to.set_inode(from.inode);
+    to.set_name(from.name);
+    to.set_unlinked(from.unlinked);
+}
 
 Result<> get(const pb::DiskFile &from, model::DiskFile &to) {
     to.inode = from.inode();
+    to.name = from.name();
+    to.unlinked = from.unlinked();
     return {};
 }
 

@@ -18,6 +18,8 @@ namespace abey::model {
 
 struct DiskFile { // regular files, directories, symbolic links (O_PATH)
     ObjRef inode = 0;
+    Bytes name;            // the path that it was opened by, when that is not the inode's
+    bool unlinked = false; // which does not lead there any more
 };
 struct Device { // character devices without state: null, zero, full, random, urandom, and /dev/tty
     ObjRef inode = 0;

@@ -9,8 +9,13 @@ namespace abey::rebuild {
 namespace {
 
 Result<Fd> create(Context &context, const model::OpenFile &file) {
-    const model::Inode *inode = TRY(find(context.tree.inodes, std::get<model::DiskFile>(file.payload).inode));
-    return open_inode(context, *inode, reopen_flags(file.flags));
+    const auto &disk = std::get<model::DiskFile>(file.payload);
+    const model::Inode *inode = TRY(find(context.tree.inodes, disk.inode));
+    const auto flags = reopen_flags(file.flags);
+    Fd opened = TRY(open_inode(context, *inode, flags));
+    if (disk.name.empty() || inode->mount_namespace != 0)
+        return opened;
+    return context.files.rename(*inode, std::move(opened), flags, disk.name, disk.unlinked);
 }
 
 } // namespace
