@@ -65,6 +65,17 @@ template <auto section, auto member> Result<> read_count(const Reader &reader, c
     return {};
 }
 
+template <auto section, auto member>
+Result<> read_count_or_all(const Reader &reader, const toml::node &value, Rules &rules) {
+    if (const auto *text = value.as_string(); text != nullptr) {
+        if (text->get() != "all")
+            return reader.error(value, "expected a number or \"all\", found \"{}\"", text->get());
+        (rules.service.*section).*member = never;
+        return {};
+    }
+    return read_count<section, member>(reader, value, rules);
+}
+
 template <auto member> Result<> read_names(const Reader &reader, const toml::node &value, Rules &rules) {
     std::vector<std::string> names;
     TRY(each(reader, value, [&](const toml::node &entry) -> Result<> {
@@ -93,11 +104,13 @@ constexpr std::array<Key<Rules>, 8> trigger_keys = {{
     {"units", read_names<&Triggers::units>},
 }};
 
-constexpr std::array<Key<Rules>, 4> retention_keys = {{
+constexpr std::array<Key<Rules>, 6> retention_keys = {{
     {"checkpoints", read_count<retention, &Retention::checkpoints>},
     {"max-age", read_duration<retention, &Retention::max_age>},
     {"suspended-max-age", read_duration<retention, &Retention::suspended_max_age>},
     {"min-free", read_amount<retention, &Retention::min_free>},
+    {"displaced", read_count_or_all<retention, &Retention::displaced>},
+    {"displaced-max-age", read_duration<retention, &Retention::displaced_max_age>},
 }};
 
 constexpr std::array<Key<Rules>, 6> limit_keys = {{

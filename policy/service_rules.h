@@ -32,6 +32,8 @@ struct Retention {
     uint64_t max_age = 30ULL * 86400;   // seconds, the same; never: any
     uint64_t suspended_max_age = never; // seconds, of suspended sessions
     uint64_t min_free = 1ULL << 30U;    // bytes
+    uint64_t displaced = never;         // homes that resumes have displaced, for each user; never: any number
+    uint64_t displaced_max_age = never; // seconds, the same
     bool operator==(const Retention &) const = default;
 };
 

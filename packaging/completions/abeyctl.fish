@@ -44,6 +44,7 @@ complete -c abeyctl -n '__fish_seen_subcommand_from run' -a '(__fish_complete_co
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l terminal -x -d 'number of its terminal'
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l watch -d 'only look'
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l read-only -d 'only look'
+complete -c abeyctl -n '__fish_seen_subcommand_from list' -l displaced -d 'homes that resumes have displaced'
 complete -c abeyctl -n '__fish_seen_subcommand_from pin' -l off -d 'not any more'
 complete -c abeyctl -n '__fish_seen_subcommand_from prune' -l dry-run -d 'only tell which'
 complete -c abeyctl -n '__fish_seen_subcommand_from checkpoint' -a '(__fish_complete_users)'

@@ -203,6 +203,30 @@ Result<> Client::measure(std::vector<CheckpointEntry> &entries) {
     return {};
 }
 
+Result<std::vector<Client::DisplacedEntry>> Client::list_displaced() {
+    const auto message = TRY(method("ListDisplaced"));
+    const auto reply = TRY(ask(message));
+    constexpr const char *what = "answer of ListDisplaced";
+    TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "(ussstb)"), what));
+    std::vector<DisplacedEntry> entries;
+    while (true) {
+        DisplacedEntry entry;
+        const char *home = nullptr;
+        const char *place = nullptr;
+        const char *checkpoint = nullptr;
+        int needed = 0;
+        if (TRY(bus::checked(::sd_bus_message_read(reply.get(), "(ussstb)", &entry.uid, &home, &place, &checkpoint,
+                                                   &entry.created, &needed),
+                             what)) == 0)
+            return entries;
+        entry.home = home;
+        entry.place = place;
+        entry.checkpoint = checkpoint;
+        entry.needed = needed != 0;
+        entries.push_back(std::move(entry));
+    }
+}
+
 Result<std::string> Client::information(const CheckpointEntry &checkpoint) {
     return bus::string_property(bus_.get(), bus::service_name, checkpoint.path, bus::checkpoint_interface,
                                 "Information");

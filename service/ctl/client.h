@@ -61,6 +61,13 @@ class Client {
     Result<std::string> explain_session(const std::string &session);
     Result<std::string> diff_checkpoint(const std::string &checkpoint);
     Result<std::vector<CheckpointEntry>> list_checkpoints();
+    struct DisplacedEntry {
+        uint32_t uid = 0;
+        std::string home, place, checkpoint;
+        uint64_t created = 0; // microseconds since 1970
+        bool needed = false;  // retention leaves it alone
+    };
+    Result<std::vector<DisplacedEntry>> list_displaced();
     // Has it found out what the saved homes hold, and notes it in the entries. Some seconds at most.
     Result<> measure(std::vector<CheckpointEntry> &entries);
     // What is known of the session in a checkpoint, JSON.

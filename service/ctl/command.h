@@ -32,6 +32,7 @@ struct ResumeCommand {
 Result<int> resume(const ResumeCommand &command);
 
 struct ListCommand {
+    bool displaced = false; // homes that resumes have put aside
     bool json = false;
 };
 Result<int> list(const ListCommand &command);

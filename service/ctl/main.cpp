@@ -95,7 +95,8 @@ int call(int argc, char **argv) {
     command->add_option("--detach-key", resume.detach_key, detach_key);
 
     ctl::ListCommand list;
-    line.add("list", "list checkpoints", list, ctl::list);
+    command = line.add("list", "list checkpoints", list, ctl::list);
+    command->add_flag("--displaced", list.displaced, "instead, list the homes that resumes have displaced");
 
     ctl::ShowCommand show;
     command = line.add("show", "show what is known of a checkpoint", show, ctl::show);

@@ -35,6 +35,24 @@ Result<Checkpoint> shown(const store::Store &store, const store::Checkpoint &che
 
 } // namespace
 
+Result<std::vector<DisplacedHome>> displaced_homes() {
+    const store::Store store;
+    std::vector<DisplacedHome> homes;
+    for (auto &one : TRY(store.displaced_homes())) {
+        const auto of = store.find(one.checkpoint);
+        const bool under_way =
+            of && of->state == store::State::waiting && of->displaced && of->displaced->place == one.home.place;
+        homes.push_back({.name = std::move(one.name),
+                         .uid = one.uid,
+                         .home = std::move(one.home.home),
+                         .place = std::move(one.home.place),
+                         .checkpoint = std::move(one.checkpoint),
+                         .created = one.created,
+                         .needed = under_way || (of && of->pinned)});
+    }
+    return homes;
+}
+
 Result<std::vector<Checkpoint>> checkpoints() {
     const store::Store store;
     const auto listed = TRY(store.list());

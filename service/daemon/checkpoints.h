@@ -28,6 +28,19 @@ struct Checkpoint {
     std::string information; // JSON
 };
 
+// A home that a resume has put aside.
+struct DisplacedHome {
+    std::string name; // of its record
+    uint32_t uid = 0;
+    std::string home;
+    std::string place;      // where it is now
+    std::string checkpoint; // that the resume was of
+    uint64_t created = 0;   // microseconds since 1970
+    bool needed = false;    // by a resume that has not ended, or its checkpoint is pinned
+};
+
+// Oldest first.
+Result<std::vector<DisplacedHome>> displaced_homes();
 // Oldest first.
 Result<std::vector<Checkpoint>> checkpoints();
 // ENOENT: there is none of that id.

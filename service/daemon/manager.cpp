@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <set>
 
 namespace abey::daemon {
 namespace {
@@ -35,6 +36,8 @@ bool excludes(const job::Job &one, const job::Job &other) {
     if (!one.session.empty() && one.session == other.session)
         return true;
     if (!one.checkpoint.empty() && one.checkpoint == other.checkpoint)
+        return true;
+    if (!one.displaced.empty() && one.displaced == other.displaced)
         return true;
     const bool rolls_back = one.kind == job::Kind::resume || other.kind == job::Kind::resume;
     return one.uid == other.uid && rolls_back && touches_home(one.kind) && touches_home(other.kind);
@@ -228,19 +231,29 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     using namespace std::chrono;
     const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
     std::map<uint32_t, policy::Retention> of_users;
+    const auto homes = displaced_homes();
+    if (!homes)
+        return failed(homes.error());
+    std::set<uint32_t> users;
     for (const auto &one : *all)
-        if (!of_users.contains(one.uid)) {
-            const auto theirs = policy->of(one.uid);
-            if (!theirs)
-                return failed(theirs.error());
-            of_users.emplace(one.uid, theirs->service().retention);
-        }
+        users.insert(one.uid);
+    for (const auto &one : *homes)
+        users.insert(one.uid);
+    for (const auto uid : users) {
+        const auto theirs = policy->of(uid);
+        if (!theirs)
+            return failed(theirs.error());
+        of_users.emplace(uid, theirs->service().retention);
+    }
     auto pruned = to_prune(*all, policy->service().retention, static_cast<uint64_t>(now), *free, of_users);
+    for (auto &one : to_prune(*homes, policy->service().retention, static_cast<uint64_t>(now), of_users))
+        pruned.push_back(std::move(one));
     std::erase_if(pruned, [&](const Pruned &one) { return of && one.uid != *of; });
     if (!options.dry_run)
         for (const auto &one : pruned) {
-            log_info("removing checkpoint {} of user {}: {}", one.id, one.uid, one.reason);
-            remove_unasked(one.uid, one.id);
+            log_info("removing {} {} of user {}: {}", one.displaced.empty() ? "checkpoint" : "displaced home",
+                     bus::printable(one.id), one.uid, one.reason);
+            remove_unasked(one.uid, one.displaced.empty() ? one.id : "", one.displaced);
         }
     return pruned;
 }
@@ -266,6 +279,14 @@ Answer<uint32_t> Manager::act_on(const session::Session &session, policy::Act ac
 
 bool Manager::is_busy() const {
     return std::ranges::any_of(jobs_, [](const auto &one) { return is_public(one.second->job.kind); });
+}
+
+Answer<std::vector<DisplacedHome>> Manager::visible_displaced_homes(uid_t caller) {
+    auto all = displaced_homes();
+    if (!all)
+        return failed(all.error());
+    std::erase_if(*all, [&](const DisplacedHome &one) { return caller != 0 && one.uid != caller; });
+    return std::move(*all);
 }
 
 Answer<std::vector<Checkpoint>> Manager::visible_checkpoints(uid_t caller) {

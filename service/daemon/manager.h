@@ -111,6 +111,7 @@ class Manager {
     }
     [[nodiscard]] bool is_busy() const;
     static Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller);
+    static Answer<std::vector<DisplacedHome>> visible_displaced_homes(uid_t caller);
     [[nodiscard]] std::vector<const RunningJob *> visible_jobs(uid_t caller) const;
     [[nodiscard]] RunningJob *find_job(uint32_t number);
 
@@ -140,7 +141,8 @@ class Manager {
     void adopt_jobs();
     // What a crash of the machine left, and no job is at.
     void remove_leftovers();
-    void remove_unasked(uid_t uid, const std::string &checkpoint);
+    // A checkpoint, or a displaced home by the name of its record.
+    void remove_unasked(uid_t uid, const std::string &checkpoint, const std::string &displaced = "");
     // Asks systemd whether the unit still works; ends the job when it does not.
     void look_after(RunningJob &running);
     void finish(RunningJob &running);

@@ -218,7 +218,8 @@ Answer<> answer_with_pruned(sd_bus_message *request, const std::vector<Pruned> &
         result = ::sd_bus_message_open_container(reply, 'a', "(sus)");
     for (const auto &one : pruned)
         if (result >= 0)
-            result = ::sd_bus_message_append(reply, "(sus)", one.id.c_str(), one.uid, one.reason.c_str());
+            result =
+                ::sd_bus_message_append(reply, "(sus)", bus::printable(one.id).c_str(), one.uid, one.reason.c_str());
     if (result >= 0)
         result = ::sd_bus_message_close_container(reply);
     if (result >= 0)
@@ -267,6 +268,28 @@ int on_list_checkpoints(sd_bus_message *message, void *userdata, sd_bus_error *e
         result = ::sd_bus_message_open_container(reply, 'a', "(sussttso)");
     for (auto one = list->begin(); result >= 0 && one != list->end(); ++one)
         result = append_checkpoint(reply, *one);
+    if (result >= 0)
+        result = ::sd_bus_message_close_container(reply);
+    return result < 0 ? result : ::sd_bus_send(nullptr, reply, nullptr);
+}
+
+int on_list_displaced(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    const auto list = [&]() -> Answer<std::vector<DisplacedHome>> {
+        const auto caller = TRY(caller_of(message));
+        manager_of(userdata).clients().remember(message, caller);
+        return Manager::visible_displaced_homes(caller);
+    }();
+    if (!list)
+        return set_error(error, list.error());
+    sd_bus_message *reply = nullptr;
+    int result = ::sd_bus_message_new_method_return(message, &reply);
+    const bus::Message owner(reply);
+    if (result >= 0)
+        result = ::sd_bus_message_open_container(reply, 'a', "(ussstb)");
+    for (auto one = list->begin(); result >= 0 && one != list->end(); ++one)
+        result = ::sd_bus_message_append(reply, "(ussstb)", one->uid, bus::printable(one->home).c_str(),
+                                         bus::printable(one->place).c_str(), one->checkpoint.c_str(), one->created,
+                                         static_cast<int>(one->needed));
     if (result >= 0)
         result = ::sd_bus_message_close_container(reply);
     return result < 0 ? result : ::sd_bus_send(nullptr, reply, nullptr);
@@ -373,6 +396,8 @@ const sd_bus_vtable manager_vtable[] = {
                             open),
     SD_BUS_METHOD_WITH_ARGS("ListCheckpoints", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sussttso)", checkpoints),
                             on_list_checkpoints, open),
+    SD_BUS_METHOD_WITH_ARGS("ListDisplaced", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ussstb)", homes), on_list_displaced,
+                            open),
     SD_BUS_METHOD_WITH_ARGS("RemoveCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_NO_RESULT, on_remove_checkpoint,
                             open),
     SD_BUS_METHOD_WITH_ARGS("PinCheckpoint", SD_BUS_ARGS("s", checkpoint_id), SD_BUS_NO_RESULT, on_pin_checkpoint,

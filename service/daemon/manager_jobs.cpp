@@ -169,13 +169,15 @@ void Manager::remove_leftovers() {
         remove_unasked(uid, id);
 }
 
-void Manager::remove_unasked(uid_t uid, const std::string &checkpoint) {
-    job::Job job{.kind = job::Kind::remove, .uid = uid, .checkpoint = checkpoint, .automatic = true};
+void Manager::remove_unasked(uid_t uid, const std::string &checkpoint, const std::string &displaced) {
+    job::Job job{
+        .kind = job::Kind::remove, .uid = uid, .checkpoint = checkpoint, .displaced = displaced, .automatic = true};
     if (!admit(0, job))
         return; // a job of its own is at it
     const auto started = [&]() -> Answer<> { return start_job(*TRY(make_job(std::move(job), nullptr))); }();
     if (!started)
-        log_error("checkpoint {} stays on the disk: {}", checkpoint, started.error().text);
+        log_error("{} {} stays on the disk: {}", displaced.empty() ? "checkpoint" : "displaced home",
+                  displaced.empty() ? checkpoint : displaced, started.error().text);
 }
 
 void Manager::look_after(RunningJob &running) {
@@ -224,7 +226,8 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
             return ::sd_bus_message_append(signal, "oss", bus::job_path(job.number).c_str(), result,
                                            printable_line(outcome).c_str());
         });
-    if (outcome.ok && job.kind == job::Kind::remove)
+    const bool removed_checkpoint = outcome.ok && job.kind == job::Kind::remove && job.displaced.empty();
+    if (removed_checkpoint)
         tell_of_no_checkpoint(job.checkpoint, job.uid);
     if (outcome.ok && job.kind == job::Kind::resume) {
         tell_of_change(job.checkpoint, job.uid, {"State"});
@@ -234,13 +237,14 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     }
     if (outcome.ok && job.kind == job::Kind::suspend)
         tell_that_added(job.checkpoint, job.uid);
-    if (outcome.ok && job.kind == job::Kind::remove)
+    if (removed_checkpoint)
         clients_.send("CheckpointRemoved", job.uid, [&](sd_bus_message *signal) {
             return ::sd_bus_message_append(signal, "so", job.checkpoint.c_str(),
                                            bus::checkpoint_path(job.checkpoint).c_str());
         });
     if (!outcome.ok && job.kind == job::Kind::remove)
-        log_error("checkpoint {} is not wholly removed: {}", job.checkpoint, printable_line(outcome));
+        log_error("{} {} is not wholly removed: {}", job.displaced.empty() ? "checkpoint" : "displaced home",
+                  job.displaced.empty() ? job.checkpoint : job.displaced, printable_line(outcome));
     job::forget(job.number);
     jobs_.erase(job.number); // running is gone
     if (is_public(job.kind)) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "daemon/retention.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -20,7 +21,7 @@ std::string in_words(uint64_t seconds) {
     return seconds % hour == 0 ? fmt::format("{} h", seconds / hour) : fmt::format("{} s", seconds);
 }
 
-bool is_older(const Checkpoint &one, uint64_t seconds, uint64_t now) {
+template <class T> bool is_older(const T &one, uint64_t seconds, uint64_t now) {
     return seconds != policy::never && one.created < now && (now - one.created) / 1'000'000 >= seconds;
 }
 
@@ -54,6 +55,27 @@ std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const poli
     for (const auto &one : checkpoints)
         if (const auto least = of(one).min_free; free < least && is_insurance(one))
             drop(one, fmt::format("less than {} MiB are free", least >> 20U));
+    return pruned;
+}
+
+std::vector<Pruned> to_prune(std::span<const DisplacedHome> homes, const policy::Retention &rules, uint64_t now,
+                             const std::map<uint32_t, policy::Retention> &of_users) {
+    std::vector<Pruned> pruned;
+    std::map<uint32_t, uint64_t> counts;
+    for (auto one = homes.rbegin(); one != homes.rend(); ++one) {
+        const auto found = of_users.find(one->uid);
+        const auto &own = found == of_users.end() ? rules : found->second;
+        if (one->needed)
+            continue;
+        std::string reason;
+        if (++counts[one->uid] > own.displaced)
+            reason = fmt::format("{} younger ones are kept", own.displaced);
+        else if (is_older(*one, own.displaced_max_age, now))
+            reason = "older than " + in_words(own.displaced_max_age);
+        if (!reason.empty())
+            pruned.push_back({.id = one->place, .uid = one->uid, .reason = reason, .displaced = one->name});
+    }
+    std::ranges::reverse(pruned);
     return pruned;
 }
 

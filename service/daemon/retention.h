@@ -15,9 +15,10 @@
 namespace abey::daemon {
 
 struct Pruned {
-    std::string id;
+    std::string id; // of the checkpoint, or where the displaced home is
     uint32_t uid = 0;
-    std::string reason; // for people: "older than 30 days"
+    std::string reason;         // for people: "older than 30 days"
+    std::string displaced = {}; // name of its record; empty: a checkpoint
 };
 
 // `checkpoints` are all of the store's, oldest first, also those of users who are not asked about: free space is
@@ -25,5 +26,9 @@ struct Pruned {
 // bytes. Never one that is pinned.
 std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const policy::Retention &rules, uint64_t now,
                              uint64_t free, const std::map<uint32_t, policy::Retention> &of_users = {});
+
+// The same of homes that resumes have displaced, oldest first. Never one that is still needed.
+std::vector<Pruned> to_prune(std::span<const DisplacedHome> homes, const policy::Retention &rules, uint64_t now,
+                             const std::map<uint32_t, policy::Retention> &of_users = {});
 
 } // namespace abey::daemon

@@ -96,6 +96,7 @@ std::string to_json(const Job &job) {
                  {"uid", job.uid},
                  {"session", job.session},
                  {"checkpoint", job.checkpoint},
+                 {"displaced", job.displaced},
                  {"keep_running", job.keep_running},
                  {"pids", job.pids},
                  {"on_divergence", job.on_divergence},
@@ -119,6 +120,7 @@ Result<Job> job_from_json(std::string_view text) {
         job.uid = json.at("uid").get<uint32_t>();
         job.session = text_member(json, "session");
         job.checkpoint = text_member(json, "checkpoint");
+        job.displaced = text_member(json, "displaced");
         job.keep_running = member<bool>(json, "keep_running");
         job.pids = text_member(json, "pids");
         job.on_divergence = text_member(json, "on_divergence");

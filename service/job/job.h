@@ -34,6 +34,7 @@ struct Job {
     uint32_t uid = 0;       // the user whose session or checkpoint it is
     std::string session;    // suspend, check: the logind session
     std::string checkpoint; // suspend: the id to be; resume, remove: the checkpoint
+    std::string displaced;  // remove: instead, the record of a displaced home (store::DisplacedHome)
     bool keep_running = false;
     std::string pids;          // resume: "same", "namespace", "auto"; empty: the policy's choice
     std::string on_divergence; // resume: "rollback", "keep", "fail"; empty: the policy's choice

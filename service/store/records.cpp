@@ -158,6 +158,30 @@ Result<DisplacedBy> displaced_from_json(std::string_view text) {
     });
 }
 
+std::string to_json(const DisplacedHome &displaced) {
+    const auto &home = displaced.home;
+    return dump({{"uid", displaced.uid},
+                 {"checkpoint", displaced.checkpoint},
+                 {"provider", displaced.provider},
+                 {"home", bytes_of(home.home)},
+                 {"place", bytes_of(home.place)},
+                 {"state", home.state},
+                 {"created", displaced.created}});
+}
+
+Result<DisplacedHome> displaced_home_from_json(std::string_view text) {
+    return parsed(text, [](const nlohmann::json &json) {
+        return DisplacedHome{.name = {},
+                             .uid = json.at("uid").get<uint32_t>(),
+                             .checkpoint = json.at("checkpoint").get<std::string>(),
+                             .provider = json.at("provider").get<std::string>(),
+                             .home = {.home = text_of(json.at("home")),
+                                      .place = text_of(json.at("place")),
+                                      .state = json.value("state", "")},
+                             .created = json.at("created").get<uint64_t>()};
+    });
+}
+
 std::string to_json(const std::map<std::string, uint64_t> &figures) { return dump(figures); }
 
 std::string to_json(const std::map<uint32_t, std::string> &pictures) {

@@ -4,6 +4,7 @@
 #include "store/records.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 
 #include <sys/file.h>
@@ -152,7 +153,26 @@ Result<> Store::record_home(const std::string &id, const snapshot::Saved &saved)
 Result<> Store::record_displaced(const std::string &id, const snapshot::Displaced &displaced,
                                  const std::string &attempt) const {
     TRY(checked_id(id));
-    return write_record(directory(id), "displaced.json", to_json(DisplacedBy{displaced, attempt}));
+    // First what outlives the checkpoint: one too many is found out by a look at the place.
+    const auto checkpoint = TRY(find(id));
+    const auto records = displaced_records();
+    if (::mkdir(records.c_str(), 0700) < 0 && errno != EEXIST)
+        return fail(errno, "cannot make {}", records);
+    using namespace std::chrono;
+    const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
+    const auto name = fmt::format("{}.{}", now, id).substr(0, id_limit);
+    TRY(write_record(records, name.c_str(),
+                     to_json(DisplacedHome{.name = name,
+                                           .uid = checkpoint.about.uid,
+                                           .checkpoint = id,
+                                           .provider = checkpoint.home ? checkpoint.home->provider : "auto",
+                                           .home = displaced,
+                                           .created = static_cast<uint64_t>(now)})));
+    TRY(sync_directory(root_));
+    auto recorded = write_record(directory(id), "displaced.json", to_json(DisplacedBy{displaced, attempt}));
+    if (!recorded)
+        (void)forget_displaced_home(name);
+    return recorded;
 }
 
 Result<> Store::forget_displaced(const std::string &id) const {
@@ -161,6 +181,50 @@ Result<> Store::forget_displaced(const std::string &id) const {
     if (::unlink(path.c_str()) < 0 && errno != ENOENT)
         return fail(errno, "cannot remove {}", path);
     return sync_directory(directory(id));
+}
+
+Result<std::vector<DisplacedHome>> Store::displaced_homes() const {
+    std::vector<DisplacedHome> homes;
+    std::error_code error;
+    std::filesystem::directory_iterator entry(displaced_records(), error);
+    if (error == std::errc::no_such_file_or_directory)
+        return homes;
+    for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+        const auto name = entry->path().filename().string();
+        if (!is_id(name) || name.ends_with(".new"))
+            continue;
+        if (homes.size() == checkpoint_limit)
+            return fail(EFBIG, "{}: more than {} homes", displaced_records(), checkpoint_limit);
+        auto home = TRY(read_record(entry->path(), displaced_home_from_json));
+        if (!home)
+            continue; // removed meanwhile
+        home->name = name;
+        homes.push_back(std::move(*home));
+    }
+    if (error)
+        return fail(error.value(), "cannot list {}", displaced_records());
+    std::ranges::sort(homes, [](const DisplacedHome &one, const DisplacedHome &other) {
+        return std::tie(one.created, one.name) < std::tie(other.created, other.name);
+    });
+    return homes;
+}
+
+Result<> Store::sweep_displaced_homes() const {
+    for (const auto &one : TRY(displaced_homes())) {
+        // Without the directory that it was in, its file system may only not be mounted.
+        const auto above = std::filesystem::path(one.home.place).parent_path().string();
+        if (exists(above) && !exists(one.home.place))
+            TRY(forget_displaced_home(one.name));
+    }
+    return {};
+}
+
+Result<> Store::forget_displaced_home(const std::string &name) const {
+    TRY(checked_id(name));
+    const auto path = displaced_records() + "/" + name;
+    if (::unlink(path.c_str()) < 0 && errno != ENOENT)
+        return fail(errno, "cannot remove {}", path);
+    return sync_directory(displaced_records());
 }
 
 Result<> Store::record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const {

@@ -11,6 +11,7 @@
 //   ID/resumed         it was resumed and does not wait any more
 //   ID/pinned          neither retention nor a request removes it
 //   .removing-ID/      on its way out
+//   .displaced/NAME    a home that a resume has displaced, as long as it is there: it outlives its checkpoint
 //   .pins/             copies of system files that checkpoints share, each with a further name in each image that uses
 //   it
 // There is no index: the directories are the state, and each step is one rename or one new name, so that a crash leaves
@@ -74,6 +75,16 @@ struct Checkpoint {
     bool pinned = false;
 };
 
+// A home that a resume has put aside, and which is kept until retention or somebody removes it.
+struct DisplacedHome {
+    std::string name; // of the record, a plain file name
+    uint32_t uid = 0;
+    std::string checkpoint; // that the resume was of
+    std::string provider;
+    snapshot::Displaced home;
+    uint64_t created = 0; // microseconds since 1970
+};
+
 // Users fill root's disk with checkpoints: each holds their memory, and what changes in the home stays there twice.
 struct Quota {
     size_t checkpoints = 16;
@@ -107,6 +118,12 @@ class Store {
     [[nodiscard]] Result<> record_displaced(const std::string &id, const snapshot::Displaced &displaced,
                                             const std::string &attempt) const;
     [[nodiscard]] Result<> forget_displaced(const std::string &id) const;
+    // Those of all resumes, oldest first, as recorded: who cannot look into homes must know them, too.
+    [[nodiscard]] Result<std::vector<DisplacedHome>> displaced_homes() const;
+    // Forgets those that somebody has removed or moved.
+    [[nodiscard]] Result<> sweep_displaced_homes() const;
+    // It was removed: by its record's name.
+    [[nodiscard]] Result<> forget_displaced_home(const std::string &name) const;
     [[nodiscard]] Result<> record_figures(const std::string &id, const std::map<std::string, uint64_t> &figures) const;
     // What the terminals showed: N of /dev/pts/N -> what draws it. Empty: nobody knew.
     [[nodiscard]] Result<> record_pictures(const std::string &id,
@@ -135,6 +152,7 @@ class Store {
 
   private:
     [[nodiscard]] std::string place_of(const std::string &id) const;
+    [[nodiscard]] std::string displaced_records() const { return root_ + "/.displaced"; }
 
     std::string root_;
 };

@@ -5,9 +5,39 @@
 #include "store/store.h"
 #include "worker/worker.h"
 
+#include <algorithm>
+
 namespace abey::worker {
+namespace {
+
+// While a resume may still have to bring it back it is that resume's.
+Result<> not_needed(const store::Store &store, const store::DisplacedHome &home) {
+    const auto checkpoint = store.find(home.checkpoint);
+    if (checkpoint && checkpoint->displaced && checkpoint->displaced->place == home.home.place &&
+        checkpoint->state == store::State::waiting)
+        return fail(EBUSY, "{} belongs to a resume of checkpoint {} that has not ended", home.home.place,
+                    home.checkpoint);
+    return {};
+}
+
+Result<job::Outcome> remove_displaced(const std::string &name) {
+    const store::Store store;
+    const auto homes = TRY(store.displaced_homes());
+    const auto found = std::ranges::find(homes, name, &store::DisplacedHome::name);
+    if (found != homes.end()) {
+        TRY(not_needed(store, *found));
+        const auto provider = TRY(snapshot::make_provider(found->provider, found->home.home));
+        TRY_IN(provider->drop_copy(found->home.place), "{}", found->home.place);
+    }
+    TRY(store.forget_displaced_home(name));
+    return job::Outcome{.ok = true};
+}
+
+} // namespace
 
 Result<job::Outcome> remove(const job::Job &job) {
+    if (!job.displaced.empty())
+        return remove_displaced(job.displaced);
     const store::Store store;
     const auto checkpoint = TRY(store.find(job.checkpoint));
     const auto held = TRY(store.hold(job.checkpoint));

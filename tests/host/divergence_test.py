@@ -21,7 +21,9 @@ PLAN = ["fail: refused", "fail: it waits on", "keep: refused, all changed files 
         "private: everybody else has the live home", "private: where it lies is told", "private: it cannot be suspended again",
         "private: the copy outlives the session", "the older of two checkpoints is resumed", "another login's files go on in what was displaced",
         "that login finds the home by its name", "it cannot be resumed twice", "it goes on from the older moment",
-        "its home is that of the older moment", "what was there by then is kept", "nothing is left on its way"]
+        "its home is that of the older moment", "what was there by then is kept", "nothing is left on its way",
+        "what was displaced is listed", "retention keeps it unless told otherwise", "prune tells what it would remove",
+        "another user's call is not about it", "prune removes it"]
 
 
 def counter_in(host, known):
@@ -168,6 +170,22 @@ def diverge(host, checks):
     displaced = [entry for entry in host.path("/home/.abeyance/displaced").iterdir() if "-private-" not in entry.name]
     checks.check("what was there by then is kept", [True], [(entry / "later.txt").exists() for entry in displaced])
     checks.check("nothing is left on its way", [], os.listdir(host.path("/home/.abeyance/incoming")))
+    prune(host, checks, displaced[0])
+
+
+def prune(host, checks, displaced):
+    place = "/home/.abeyance/displaced/" + displaced.name
+    listed = json_of(abeyctl(host, "list", "--displaced", "--json"))["list"]
+    checks.check("what was displaced is listed", [(HOME, place, 5001)], [(one["home"], one["place"], one["uid"]) for one in listed])
+    checks.check("retention keeps it unless told otherwise", [], json_of(abeyctl(host, "prune", "--json"))["list"])
+    host.path("etc/abeyance/policy.d/20-retention.toml").write_text("[retention]\ndisplaced = 0\n")
+    told = json_of(abeyctl(host, "prune", "--dry-run", "--json"))["list"]
+    checks.check("prune tells what it would remove", [place], [one["id"] for one in told], displaced.exists())
+    theirs = abeyctl(host, "prune", "--json", user="bob")
+    checks.check("another user's call is not about it", [], json_of(theirs)["list"], displaced.exists())
+    abeyctl(host, "prune")
+    wait_until(lambda: not displaced.exists(), "the removal of the displaced home", 60)
+    checks.check("prune removes it", [], json_of(abeyctl(host, "list", "--displaced", "--json"))["list"])
 
 
 def main():

@@ -226,6 +226,22 @@ TEST(Retention, GoesByAge) {
     EXPECT_EQ(ids(to_prune(all, rules, 10'000 * day, 0)), "");
 }
 
+TEST(Retention, KeepsDisplacedHomesUnlessToldOtherwise) {
+    const auto put_aside = [](std::string place, uint64_t days, uint32_t uid = 1000) {
+        return DisplacedHome{.name = "r" + place, .uid = uid, .place = place, .created = (100 - days) * day};
+    };
+    std::vector<DisplacedHome> homes{put_aside("a", 40), put_aside("b", 30), put_aside("x", 20, 1001),
+                                     put_aside("c", 10)};
+    EXPECT_EQ(ids(to_prune(homes, {}, 100 * day)), "");
+    EXPECT_EQ(ids(to_prune(homes, {.displaced = 1}, 100 * day)), "ab");
+    EXPECT_EQ(ids(to_prune(homes, {.displaced_max_age = 30 * 86400}, 100 * day)), "ab");
+    EXPECT_EQ(ids(to_prune(homes, {.displaced_max_age = 31 * 86400}, 100 * day)), "a");
+    EXPECT_EQ(to_prune(homes, {.displaced = 0}, 100 * day).front().displaced, "ra");
+    EXPECT_EQ(ids(to_prune(homes, {}, 100 * day, {{1001, {.displaced = 0}}})), "x");
+    homes[3].needed = true;
+    EXPECT_EQ(ids(to_prune(homes, {.displaced = 1}, 100 * day)), "a") << "what is needed does not count";
+}
+
 TEST(Retention, MakesRoomWithTheOldestAndStopsThen) {
     const std::vector<Checkpoint> all{kept("s", 5, false), kept("a", 4), kept("b", 3), kept("c", 2)};
     const policy::Retention rules{.checkpoints = 10, .max_age = policy::never, .min_free = 1000};

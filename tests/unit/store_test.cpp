@@ -108,6 +108,39 @@ TEST_F(StoreTest, TheDisplacedHomeIsKnownUntilItIsBack) {
     EXPECT_FALSE(store().find("a").value().displaced);
 }
 
+TEST_F(StoreTest, ADisplacedHomeIsListedAsLongAsItIsThere) {
+    EXPECT_TRUE(store().displaced_homes()->empty());
+    ASSERT_TRUE(store().begin(about("a")));
+    commit("a");
+    ASSERT_TRUE(store().record_home("a", {.provider = "tar", .home = "/home/ada"}));
+    const std::string place = root_ + "/.put \xff aside";
+    std::filesystem::create_directory(place);
+    ASSERT_TRUE(store().record_displaced("a", {.home = "/home/ada", .place = place, .state = "u"}, "first"));
+    ASSERT_TRUE(store().record_displaced("a", {.home = "/home/ada", .place = place + "2", .state = "u"}, "second"));
+    ASSERT_TRUE(store().remove("a"));
+    EXPECT_TRUE(store().list()->checkpoints.empty()) << "the records are no checkpoint";
+    ASSERT_EQ(store().displaced_homes()->size(), 2U);
+    ASSERT_TRUE(store().sweep_displaced_homes());
+    const auto homes = store().displaced_homes();
+    ASSERT_TRUE(homes) << homes.error().message();
+    ASSERT_EQ(homes->size(), 1U) << "one is not there any more";
+    const auto &one = homes->front();
+    EXPECT_EQ(one.home.place, place);
+    EXPECT_EQ(one.home.home, "/home/ada");
+    EXPECT_EQ(one.provider, "tar");
+    EXPECT_EQ(one.checkpoint, "a");
+    EXPECT_EQ(one.uid, about("a").uid);
+    EXPECT_GT(one.created, 1'700'000'000'000'000U);
+    std::filesystem::rename(root_, root_ + "-away");
+    Store away(root_ + "-away");
+    ASSERT_TRUE(away.sweep_displaced_homes());
+    EXPECT_EQ(away.displaced_homes()->size(), 1U) << "perhaps it is only not mounted";
+    std::filesystem::rename(root_ + "-away", root_);
+    ASSERT_TRUE(store().forget_displaced_home(one.name));
+    EXPECT_TRUE(store().displaced_homes()->empty());
+    EXPECT_EQ(store().forget_displaced_home("../x").error().code(), EINVAL);
+}
+
 TEST_F(StoreTest, TheHomeOfAResumedSessionIsNotTakenFromIt) {
     ASSERT_TRUE(store().begin(about("a")));
     commit("a");
