@@ -196,6 +196,8 @@ std::string Policy::home_provider_name() const {
         return "tar";
     case HomeProvider::reflink:
         return "reflink";
+    case HomeProvider::nilfs2:
+        return "nilfs2";
     case HomeProvider::none:
         return "none";
     case HomeProvider::automatic:

@@ -19,7 +19,7 @@
 
 namespace abey::policy {
 
-enum class HomeProvider : uint8_t { automatic, btrfs, rsync, tar, reflink, none };
+enum class HomeProvider : uint8_t { automatic, btrfs, rsync, tar, reflink, none, nilfs2 };
 enum class OnDivergence : uint8_t { rollback, private_home, keep, fail };
 enum class Pids : uint8_t { automatic, same, in_namespace };
 enum class OnLogin : uint8_t { automatic, ask, never };

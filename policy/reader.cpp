@@ -13,6 +13,7 @@ namespace {
 constexpr std::array provider_words = {
     Word{"auto", HomeProvider::automatic}, Word{"btrfs", HomeProvider::btrfs},     Word{"rsync", HomeProvider::rsync},
     Word{"tar", HomeProvider::tar},        Word{"reflink", HomeProvider::reflink}, Word{"none", HomeProvider::none},
+    Word{"nilfs2", HomeProvider::nilfs2},
 };
 constexpr std::array divergence_words = {
     Word{"rollback", OnDivergence::rollback},

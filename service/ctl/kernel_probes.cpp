@@ -159,6 +159,21 @@ Probe capabilities() {
     return probe;
 }
 
+// A file system that may be a module which nobody has needed yet.
+Probe nilfs2() {
+    utsname name{};
+    ::uname(&name);
+    const auto known = read_file("/proc/filesystems").value_or("");
+    const auto modules = read_file(fmt::format("/lib/modules/{}/modules.dep", name.release)).value_or("");
+    const bool there = known.find("\tnilfs2\n") != std::string::npos;
+    const bool loadable = modules.find("/nilfs2.ko") != std::string::npos;
+    return {.name = "nilfs2",
+            .found = there ? "yes"
+                     : loadable
+                         ? "as a module"
+                         : "no (CONFIG_NILFS2_FS): homes cannot lie there, [home] provider = \"nilfs2\" is refused"};
+}
+
 } // namespace
 
 unsigned leading_number(std::string_view version) {
@@ -181,6 +196,7 @@ std::vector<Probe> kernel_probes() {
             filling(),
             page_scan(),
             packet_filter(),
+            nilfs2(),
             capabilities()};
 }
 

@@ -156,6 +156,8 @@ Probe home() {
     const bool btrfs = file_system.f_type == BTRFS_SUPER_MAGIC;
     if (btrfs && status.st_ino == subvolume_inode)
         return {.name = "home", .found = fmt::format("{} is a btrfs subvolume", path)};
+    if (file_system.f_type == NILFS_SUPER_MAGIC && has_program("rsync"))
+        return {.name = "home", .found = fmt::format("{} is on nilfs2", path)};
     return {.name = "home",
             .verdict = Verdict::lacking,
             .found = fmt::format("{} is {}", path, btrfs ? "in btrfs, but no subvolume" : "not in btrfs"),

@@ -4,6 +4,7 @@
 #include "engine/os/program.h"
 #include "snapshot/btrfs.h"
 #include "snapshot/mounted_btrfs.h"
+#include "snapshot/nilfs2.h"
 #include "snapshot/none.h"
 #include "snapshot/place.h"
 #include "snapshot/subvolume.h"
@@ -43,6 +44,8 @@ Result<std::string> best_for(const std::string &home) {
         return "btrfs";
     if (!can_be_exchanged(directory, home))
         return "none";
+    if (is_nilfs2(directory) && has_program("rsync"))
+        return "nilfs2";
     if (can_reflink(home))
         return "reflink";
     return has_program("rsync") ? "rsync" : "none";
@@ -65,6 +68,7 @@ Result<> checked_id(const std::string &id) {
 
 Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home,
                                                 const Verified &verified, const SnapshotPlace &place) {
+    TRY(give_back_home(home));
     const auto real = TRY(real_path(home));
     auto kind = name;
     if (name == "auto")
@@ -73,14 +77,17 @@ Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const s
         return btrfs_for(real, place_for(place, real));
     if (kind == "none")
         return make_none(real, verified);
-    for (const auto tree : {TreeKind::rsync, TreeKind::tar, TreeKind::reflink})
+    for (const auto tree : {TreeKind::rsync, TreeKind::tar, TreeKind::reflink, TreeKind::nilfs2})
         if (kind == name_of(tree))
             return make_tree_provider(tree, real);
-    return fail(EINVAL, "no provider of homes is called \"{}\": there are btrfs, rsync, tar, reflink, none and auto",
+    return fail(EINVAL,
+                "no provider of homes is called \"{}\": there are btrfs, nilfs2, rsync, tar, reflink, "
+                "none and auto",
                 name);
 }
 
 Result<> discard_saved(const std::string &home, const std::string &id) {
+    TRY(give_back_home(home));
     const auto real = real_path(home);
     if (!real)
         return {};

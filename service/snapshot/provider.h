@@ -25,7 +25,7 @@ struct Nested {
 
 // What save() made: enough to find it again after a reboot. Goes into the checkpoint's information as JSON.
 struct Saved {
-    std::string provider;       // "btrfs", "rsync", "tar", "reflink", "none"
+    std::string provider;       // "btrfs", "nilfs2", "rsync", "tar", "reflink", "none"
     std::string home;           // absolute path of the home at the suspend
     std::string filesystem;     // UUID
     std::string source;         // btrfs: UUID of the subvolume that was saved; copies: inode number of the home
@@ -126,10 +126,14 @@ struct SnapshotPlace {
     bool snapper = false;      // as .snapshots/NUMBER/snapshot with an info.xml
 };
 
-// The provider for a home, by name ("btrfs", "rsync", "tar", "reflink", "none", or "auto": what its file system
-// allows). Symlinks in the home's path are followed here, once.
+// The provider for a home, by name ("btrfs", "nilfs2", "rsync", "tar", "reflink", "none", or "auto": what its file
+// system allows). Symlinks in the home's path are followed here, once.
 Result<std::unique_ptr<Provider>> make_provider(const std::string &name, const std::string &home,
                                                 const Verified &verified = {}, const SnapshotPlace &place = {});
+
+// A home that a killed worker has left away from its place (where the file system cannot exchange two directories in
+// one step) is there again; otherwise nothing is done.
+Result<> give_back_home(const std::string &home);
 
 // Whatever a worker has left that died before what it saved was recorded, whichever the provider was. No home any more:
 // nothing to find, no error.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/received.h"
 
+#include "snapshot/nilfs2.h"
 #include "snapshot/tree_copy.h"
+#include "snapshot/tree_states.h"
 
 #include <filesystem>
 
@@ -52,6 +54,10 @@ Result<Manifest> list_of(const Saved &saved) {
         return Manifest::read(directory, path.filename().string());
     }
     const auto place = TRY(open_directory(AT_FDCWD, saved.place));
+    if (const auto number = checkpoint_in(saved.place)) {
+        const auto mounted = TRY(MountedCheckpoint::mount(saved.home, *number));
+        return Manifest::of(TRY(open_directory(AT_FDCWD, mounted.path())), saved.home);
+    }
     return saved.provider == "btrfs" ? Manifest::of(place, saved.place) : Manifest::read(place, "manifest");
 }
 
@@ -90,7 +96,7 @@ Result<Readable> Readable::of(const Saved &saved) {
     Readable readable;
     readable.provider_ = TRY(make_provider(saved.provider, saved.home));
     TRY(readable.provider_->check(saved));
-    if (saved.provider == name_of(TreeKind::tar))
+    if (saved.provider == name_of(TreeKind::tar) || saved.provider == name_of(TreeKind::nilfs2))
         readable.copy_ = TRY(readable.provider_->copy_out(saved));
     readable.path_ = readable.copy_.empty() ? readable.provider_->view(saved) : readable.copy_;
     return readable;

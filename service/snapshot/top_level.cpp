@@ -86,7 +86,8 @@ Result<> sweep_places(const std::string &directory) {
 
 } // namespace
 
-Result<TopLevel> TopLevel::mount(const std::string &source, const std::string &directory) {
+Result<TopLevel> TopLevel::mount(const std::string &source, const std::string &directory, const std::string &type,
+                                 const std::string &data) {
     TRY(make_directory(directory, 0700));
     const auto all = TRY(open_directory(AT_FDCWD, directory));
     if (::flock(all.get(), LOCK_EX) < 0) // one at a time makes or sweeps
@@ -101,9 +102,10 @@ Result<TopLevel> TopLevel::mount(const std::string &source, const std::string &d
         take_away(path);
         return fail(error, "cannot lock {}", path);
     }
-    if (auto mounted = mount_private(source, path, "btrfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subvolid=5"); !mounted) {
+    const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (type == "nilfs2" ? MS_RDONLY : 0);
+    if (auto mounted = mount_private(source, path, type.c_str(), flags, data.c_str()); !mounted) {
         take_away(path);
-        return within(std::move(mounted).error(), "the top level of the file system");
+        return within(std::move(mounted).error(), "{} of the file system", data);
     }
     return TopLevel(std::move(*lock), std::move(path));
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Mounts of a btrfs file system beside those that the machine has. A subvolume that is mounted somewhere cannot be
-// exchanged by that path (rename(2): EBUSY), but it can through the top level of its file system.
+// exchanged by that path (rename(2): EBUSY), but it can through the top level of its file system. Likewise of snapshots
+// of NILFS2.
 #pragma once
 
 #include "engine/os/fd.h"
@@ -15,8 +16,9 @@ namespace abey::snapshot {
 // left goes with the next.
 class TopLevel {
   public:
-    // `source`: the device; `directory`: 0700, made when missing.
-    static Result<TopLevel> mount(const std::string &source, const std::string &directory);
+    // `source`: the device; `directory`: 0700, made when missing. `data`: the options; with "nilfs2" read-only.
+    static Result<TopLevel> mount(const std::string &source, const std::string &directory,
+                                  const std::string &type = "btrfs", const std::string &data = "subvolid=5");
 
     TopLevel(TopLevel &&other) noexcept
         : lock_(std::move(other.lock_)), path_(std::exchange(other.path_, std::string())) {}

@@ -2,6 +2,7 @@
 #include "snapshot/tree.h"
 
 #include "engine/os/room.h"
+#include "snapshot/nilfs2.h"
 #include "snapshot/received.h"
 #include "snapshot/tree_states.h"
 
@@ -19,6 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int attempts = 3; // to copy a home that others are changing
+// Of a home in incoming/ that is exchanged in several steps.
+constexpr std::string_view away_prefix = "away_";
 
 // A path in one line of a message.
 std::string printable(std::string_view bytes) {
@@ -61,7 +64,7 @@ class TreeHome final : public Provider {
     Result<> drop_copy(const std::string &place) override;
     Result<engine::FormerFiles> former_files(const Saved &saved) override;
     [[nodiscard]] std::string view(const Saved &saved) const override {
-        return kind_ == TreeKind::tar ? home_ : tree_in(saved.place);
+        return kind_ == TreeKind::tar || kind_ == TreeKind::nilfs2 ? home_ : tree_in(saved.place);
     }
     Result<std::string> foretell() override;
 
@@ -73,6 +76,10 @@ class TreeHome final : public Provider {
         uint64_t files = 0;   // the same
     };
     [[nodiscard]] Result<Fd> live() const;
+    [[nodiscard]] Result<Fd> live_on_nilfs2() const;
+    [[nodiscard]] Result<> keep_snapshot() const;
+    [[nodiscard]] Result<uint64_t> snapshot_of(const Saved &saved) const;
+    [[nodiscard]] Result<Saved> named(const Fd &home, const std::string &id);
     [[nodiscard]] Result<Manifest> looked_at(const Fd &home) const;
     [[nodiscard]] Result<> check_room(const Fd &home, const Wanted &wanted) const;
     [[nodiscard]] Result<> verify(const std::string &tree, const Manifest &wanted) const;
@@ -110,6 +117,13 @@ Result<Fd> TreeHome::live() const {
         return fail(errno, "cannot look at the file system of {}", home_);
     if ((file_system.f_flag & ST_RDONLY) != 0)
         return fail(EROFS, "{}: its file system is mounted read-only: mount it writable", home_);
+    return home;
+}
+
+Result<Fd> TreeHome::live_on_nilfs2() const {
+    auto home = TRY(live());
+    if (!is_nilfs2(home))
+        return fail(ENOTSUP, "home {} is not on nilfs2: choose another provider in the policy", home_);
     return home;
 }
 
@@ -175,6 +189,12 @@ Result<> TreeHome::prepare() {
         TRY_IN(clean(area), "{}", area_path());
         passing_.emplace(TRY(Passing::make(area.snapshots(), states_path(parent_))));
     }
+    if (kind_ == TreeKind::nilfs2) {
+        TRY(live_on_nilfs2());
+        if (::syncfs(home.get()) < 0)
+            return fail(errno, "cannot write the dirty data of {} to disk", home_);
+        return {};
+    }
     auto now = TRY(looked_at(home));
     const auto last = last_state(states_path(parent_), name_, name_of(kind_));
     Wanted wanted{.bytes = now.entries.size() * entry_cost};
@@ -208,6 +228,10 @@ Result<Saved> TreeHome::save(const std::string &id) {
         return fail(EINVAL, "home {}: it was not prepared", home_);
     const auto home = TRY(live());
     const auto &place = passing_->path();
+    if (kind_ == TreeKind::nilfs2) {
+        TRY_IN(keep_snapshot(), "home {}", home_);
+        return named(home, id);
+    }
     auto now = TRY(looked_at(home));
     for (int attempt = 1;; ++attempt) {
         if (copied_) {
@@ -229,10 +253,25 @@ Result<Saved> TreeHome::save(const std::string &id) {
     }
     if (kind_ != TreeKind::tar)
         TRY(verify(tree_in(place), now));
+    TRY(now.write(passing_->fd(), "manifest"));
+    return named(home, id);
+}
+
+// The number is on disk before the snapshot is one, so that whoever comes after a kill finds it.
+Result<> TreeHome::keep_snapshot() const {
+    const auto number = TRY(write_checkpoint(passing_->fd()));
+    TRY(write_file(passing_->path() + "/checkpoint", fmt::format("{}", number)));
+    if (::syncfs(passing_->fd().get()) < 0)
+        return fail(errno, "cannot write {} to disk", passing_->path());
+    return keep_checkpoint(passing_->fd(), number);
+}
+
+// What was saved in passing_ gets its lasting name.
+Result<Saved> TreeHome::named(const Fd &home, const std::string &id) {
     done("copied");
+    const auto place = passing_->path();
     TRY(write_file(place + "/home", name_));
     TRY(write_file(place + "/kind", name_of(kind_)));
-    TRY(now.write(passing_->fd(), "manifest"));
     if (::syncfs(passing_->fd().get()) < 0)
         return fail(errno, "cannot write {} to disk", place);
     const auto area = TRY(Area::open(parent_, tree_area));
@@ -258,6 +297,19 @@ Result<> TreeHome::remove(const Saved &saved) {
     return discard_tree(home_, id);
 }
 
+Result<uint64_t> TreeHome::snapshot_of(const Saved &saved) const {
+    const auto number = checkpoint_in(saved.place);
+    if (!number)
+        return fail(EINVAL, "{} names no snapshot of the file system", saved.place);
+    const auto place = TRY(open_directory(AT_FDCWD, saved.place));
+    if (!is_nilfs2(place) || !TRY(is_kept_checkpoint(place, *number)))
+        return fail(ENOENT,
+                    "checkpoint {} of the file system is no snapshot any more (was it released by chcp, or removed by "
+                    "rmcp?): home {} cannot be brought back to it",
+                    *number, home_);
+    return *number;
+}
+
 Result<Manifest> TreeHome::manifest_of(const Saved &saved) const {
     const auto id = fs::path(saved.place).filename().string();
     TRY(checked_id(id));
@@ -270,6 +322,16 @@ Result<Manifest> TreeHome::manifest_of(const Saved &saved) const {
         return fail(ENOENT, "the copy {} is gone: the home cannot be brought back to it", saved.place);
     if (!place)
         return std::unexpected(place.error());
+    if (kind_ == TreeKind::nilfs2) {
+        const auto mounted = TRY(MountedCheckpoint::mount(home_, TRY(snapshot_of(saved))));
+        auto manifest = TRY_IN(Manifest::of(TRY(open_directory(AT_FDCWD, mounted.path())), home_), "home {}", home_);
+        // what was mounted in the home lies above an empty directory of it
+        const auto now = TRY(looked_at(TRY(live())));
+        std::erase_if(manifest.entries, [&](const Entry &entry) {
+            return std::ranges::find(now.mounts, entry.path) != now.mounts.end();
+        });
+        return manifest;
+    }
     return TRY_IN(Manifest::read(*place, "manifest"), "{}", saved.place);
 }
 
@@ -308,6 +370,10 @@ Result<> TreeHome::check(const Saved &saved) {
     TRY(check_program(kind_));
     const auto home = TRY(live());
     const auto then = TRY(manifest_of(saved));
+    if (kind_ == TreeKind::nilfs2)
+        return check_room(home, {.bytes = then.entries.size() * entry_cost + then.bytes(),
+                                 .charged = then.bytes(),
+                                 .files = then.entries.size()});
     std::error_code error;
     const auto copy = kind_ == TreeKind::tar ? saved.place + "/0.tar" : tree_in(saved.place);
     if (!fs::exists(copy, error))
@@ -319,8 +385,24 @@ Result<> TreeHome::check(const Saved &saved) {
 }
 
 Result<> TreeHome::exchange(const Area &area, const std::string &incoming) const {
-    if (::renameat2(area.parent().get(), name_.c_str(), area.incoming().get(), incoming.c_str(), RENAME_EXCHANGE) < 0)
+    if (::renameat2(area.parent().get(), name_.c_str(), area.incoming().get(), incoming.c_str(), RENAME_EXCHANGE) == 0)
+        return {};
+    if (errno != EINVAL)
         return fail(errno, "cannot exchange home {} with the other state of it", home_);
+    // The file system cannot do it in one step (nilfs2). Whoever comes after a kill in between gives the home back.
+    const auto away = std::string(away_prefix) + incoming.substr(incoming.find('_') + 1);
+    TRY_IN(move_to(area.parent(), name_, area.incoming(), away), "home {}", home_);
+    done("home away");
+    if (auto moved = move_to(area.incoming(), incoming, area.parent(), name_); !moved) {
+        (void)move_to(area.incoming(), away, area.parent(), name_); // if not now, then at the next look for it
+        return within(std::move(moved).error(), "home {}", home_);
+    }
+    done("other in place");
+    if (auto moved = move_to(area.incoming(), away, area.incoming(), incoming); !moved) {
+        if (move_to(area.parent(), name_, area.incoming(), incoming))
+            (void)move_to(area.incoming(), away, area.parent(), name_);
+        return within(std::move(moved).error(), "home {}", home_);
+    }
     return {};
 }
 
@@ -370,7 +452,12 @@ Result<Passing> TreeHome::copy_of(const Saved &saved) const {
         passing.emplace(TRY(Passing::make(area.incoming(), incoming_path())));
     }
     const auto tree = tree_in(passing->path());
-    TRY_IN(make_tree(kind_, saved.place, tree), "home {}", home_);
+    if (kind_ == TreeKind::nilfs2) {
+        const auto mounted = TRY(MountedCheckpoint::mount(home_, TRY(snapshot_of(saved))));
+        TRY_IN(copy_tree(mounted.path(), tree), "home {}", home_);
+    } else {
+        TRY_IN(make_tree(kind_, saved.place, tree), "home {}", home_);
+    }
     TRY(verify(tree, then));
     return std::move(*passing);
 }
@@ -463,6 +550,10 @@ Result<> TreeHome::undo(const Displaced &displaced) {
 Result<std::string> TreeHome::foretell() {
     TRY(check_program(kind_));
     const auto home = TRY(live());
+    if (kind_ == TreeKind::nilfs2) {
+        TRY(live_on_nilfs2());
+        return std::string();
+    }
     const auto begin = std::chrono::steady_clock::now();
     const auto now = TRY(looked_at(home));
     const std::chrono::duration<double> walk = std::chrono::steady_clock::now() - begin;
@@ -488,7 +579,31 @@ Result<> discard_tree(const std::string &home, const std::string &id) {
         return {};
     const auto area = TRY(Area::open(parent, tree_area));
     TRY(sweep(area.snapshots(), states_path(parent)));
-    return remove_tree(states_path(parent) + "/" + id);
+    return remove_state(states_path(parent) + "/" + id);
+}
+
+Result<> give_back_home(const std::string &home) {
+    const auto parent = fs::path(home).parent_path().string();
+    const auto name = fs::path(home).filename().string();
+    std::error_code error;
+    const auto missing = [&] { return fs::symlink_status(home, error).type() == fs::file_type::not_found; };
+    if (!home.starts_with('/') || !missing() || !fs::exists(states_path(parent), error))
+        return {};
+    const auto area = TRY(Area::open(parent, tree_area)); // waits for an exchange under way
+    if (!missing())
+        return {};
+    // NAME-YYYYMMDD-hhmmss-ID
+    constexpr std::string_view stamp = "00000000-000000-";
+    const auto prefix = fmt::format("{}{}-", away_prefix, name);
+    for (const auto &found : TRY(names_in(area.incoming()))) {
+        if (!found.starts_with(prefix) || found.size() <= prefix.size() + stamp.size())
+            continue;
+        const auto rest = std::string_view(found).substr(prefix.size(), stamp.size());
+        if (std::ranges::equal(rest, stamp,
+                               [](char c, char wanted) { return wanted == '0' ? c >= '0' && c <= '9' : c == wanted; }))
+            return move_to(area.incoming(), found, area.parent(), name);
+    }
+    return {};
 }
 
 bool can_reflink(const std::string &home) {

@@ -9,6 +9,10 @@
 //
 // A roll-back makes a further copy, which is exchanged with the home in one rename(2) (RENAME_EXCHANGE). Its files have
 // other inode numbers; the manifest tells which one each name had at the suspend.
+//
+// NILFS2 is treated alike, but that its own snapshot (nilfs2.h) stands for copy and manifest: nothing is copied or
+// looked through at a suspend. It has no RENAME_EXCHANGE, so that for a moment there is no home; give_back_home() is
+// for a kill in that moment.
 #pragma once
 
 #include "snapshot/btrfs.h"

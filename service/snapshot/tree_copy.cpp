@@ -187,6 +187,8 @@ std::string_view name_of(TreeKind kind) {
         return "tar";
     case TreeKind::reflink:
         return "reflink";
+    case TreeKind::nilfs2:
+        return "nilfs2";
     case TreeKind::manifest:
         break;
     }
@@ -196,7 +198,9 @@ std::string_view name_of(TreeKind kind) {
 std::string tree_in(const std::string &place) { return place + "/tree"; }
 
 Result<> check_program(TreeKind kind) {
-    const auto *name = kind == TreeKind::rsync ? "rsync" : kind == TreeKind::tar ? "tar" : "cp";
+    const auto *name = kind == TreeKind::rsync || kind == TreeKind::nilfs2 ? "rsync"
+                       : kind == TreeKind::tar                             ? "tar"
+                                                                           : "cp";
     if (kind != TreeKind::manifest && !has_program(name))
         return fail(ENOENT, "provider {} needs the program {}: install it, or choose another provider in the policy",
                     name_of(kind), name);
@@ -212,6 +216,7 @@ Result<> save_tree(TreeKind kind, const std::string &home, const Manifest &now, 
         return save_by_tar(home, place, last);
     case TreeKind::reflink:
         return save_by_cp(home, place);
+    case TreeKind::nilfs2:
     case TreeKind::manifest:
         break;
     }
@@ -228,10 +233,17 @@ Result<> update_tree(TreeKind kind, const std::string &home, const Manifest &the
     case TreeKind::reflink:
         // The few files that have changed need not share their data.
         return has_program("rsync") ? update_by_rsync(home, then, now, place) : save_by_cp(home, place);
+    case TreeKind::nilfs2:
     case TreeKind::manifest:
         break;
     }
     return {};
+}
+
+Result<> copy_tree(const std::string &source, const std::string &destination) {
+    auto arguments = rsync_exactly;
+    arguments.insert(arguments.end(), {"--", source + "/", destination + "/"});
+    return run(std::move(arguments));
 }
 
 Result<> make_tree(TreeKind kind, const std::string &place, const std::string &destination) {
@@ -241,6 +253,7 @@ Result<> make_tree(TreeKind kind, const std::string &place, const std::string &d
     case TreeKind::rsync:
     case TreeKind::reflink:
         return run({"cp", "-dRT", keep_all, "--reflink=auto", "--sparse=auto", "--", tree_in(place), destination});
+    case TreeKind::nilfs2:
     case TreeKind::manifest:
         break;
     }

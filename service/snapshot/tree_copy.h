@@ -16,6 +16,7 @@ enum class TreeKind : uint8_t {
     rsync,    // a tree in which what has not changed since the last one is hard-linked to it
     tar,      // archives: a full one, and one with the changes of each later state
     reflink,  // a tree that shares all data with the home
+    nilfs2,   // no copy: a snapshot of the file system
     manifest, // no copy: only what there was
 };
 
@@ -44,5 +45,8 @@ std::string tree_in(const std::string &place);
 
 // Makes `destination`, which does not exist, from what save_tree() has made.
 Result<> make_tree(TreeKind kind, const std::string &place, const std::string &destination);
+
+// The same from a tree that lies elsewhere.
+Result<> copy_tree(const std::string &source, const std::string &destination);
 
 } // namespace abey::snapshot

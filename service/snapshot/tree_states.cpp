@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/tree_states.h"
 
+#include "snapshot/nilfs2.h"
 #include "snapshot/subvolume.h"
 
+#include <charconv>
 #include <filesystem>
 
 #include <sys/file.h>
@@ -23,6 +25,23 @@ std::string states_path(const std::string &parent) {
 
 std::string displaced_trees_path(const std::string &parent) {
     return (parent == "/" ? "" : parent) + "/" + tree_area + "/displaced";
+}
+
+std::optional<uint64_t> checkpoint_in(const std::string &path) {
+    const auto text = read_file(path + "/checkpoint", word_limit);
+    uint64_t number = 0;
+    if (!text || std::from_chars(text->data(), text->data() + text->size(), number).ec != std::errc() || number == 0)
+        return std::nullopt;
+    return number;
+}
+
+Result<> remove_state(const std::string &path) {
+    if (const auto number = checkpoint_in(path)) {
+        const auto directory = TRY(open_directory(AT_FDCWD, path));
+        if (is_nilfs2(directory))
+            TRY(release_checkpoint(directory, *number));
+    }
+    return remove_tree(path);
 }
 
 Result<> remove_tree(const std::string &path) {
@@ -48,7 +67,7 @@ Result<Passing> Passing::make(const Fd &directory, const std::string &path) {
 
 Passing::~Passing() {
     if (!gone_ && fd_)
-        (void)remove_tree(path_); // if not now, then by the next sweep
+        (void)remove_state(path_); // if not now, then by the next sweep
 }
 
 Result<> Passing::become(const std::string &name) {
@@ -67,7 +86,7 @@ Result<> sweep(const Fd &directory, const std::string &path) {
         const auto left = open_directory(directory.get(), name);
         if (!left || ::flock(left->get(), LOCK_EX | LOCK_NB) < 0)
             continue;
-        TRY(remove_tree(fmt::format("{}/{}", path, name)));
+        TRY(remove_state(fmt::format("{}/{}", path, name)));
     }
     return {};
 }

@@ -3,6 +3,7 @@
 // States of homes that are saved as copies, on disk: in a directory beside the homes, .abeyance-homes, laid out as
 // area.h tells. In its snapshots/ are:
 //   ID/          a saved state: `home` (the name of the home), `kind`, `manifest` (what lay in the home), the copy.
+//                Of NILFS2 instead of the latter two `checkpoint`, the number of the snapshot.
 //                `brought`: of a roll-back, what its copy looked like when it became the home
 //   new-XXXXXX/  one that is being made; locked (flock(2)) by who makes it, so what is not locked is nobody's
 #pragma once
@@ -47,6 +48,11 @@ class Passing {
 
 // Removes what Passing objects of killed processes have left.
 Result<> sweep(const Fd &directory, const std::string &path);
+
+// A saved state, or one that was being made: first the snapshot that it names, then the directory.
+Result<> remove_state(const std::string &path);
+// The number that a state of NILFS2 has noted; nothing: it is none.
+std::optional<uint64_t> checkpoint_in(const std::string &path);
 
 // A directory and all in it; symbolic links are not followed. ENOENT is no error.
 Result<> remove_tree(const std::string &path);

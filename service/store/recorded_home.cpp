@@ -31,6 +31,8 @@ Result<> RecordedHome::undo(const snapshot::Displaced &displaced) {
 
 Result<> bring_home_back(const Store &store, const std::string &id, const std::string &attempt) {
     const auto checkpoint = TRY(store.find(id));
+    if (checkpoint.home)
+        TRY_IN(snapshot::give_back_home(checkpoint.home->home), "checkpoint {}", id);
     if (!checkpoint.displaced || !checkpoint.home || checkpoint.state == State::resumed || attempt.empty() ||
         checkpoint.displaced_by != attempt)
         return {};
@@ -41,6 +43,8 @@ Result<> bring_home_back(const Store &store, const std::string &id, const std::s
 
 Result<std::string> settle_home(const Store &store, const Checkpoint &checkpoint) {
     const auto &id = checkpoint.about.id;
+    if (checkpoint.home)
+        TRY_IN(snapshot::give_back_home(checkpoint.home->home), "checkpoint {}", id);
     if (!checkpoint.displaced || !checkpoint.home || checkpoint.state != State::waiting)
         return "";
     const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));

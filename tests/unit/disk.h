@@ -39,7 +39,7 @@ inline bool run(std::vector<std::string> command) {
 
 class Disk {
   public:
-    // type: "btrfs", "ext4", "xfs", "tmpfs". Empty path() and a reason when it cannot be had.
+    // type: "btrfs", "ext4", "xfs", "nilfs2", "tmpfs". Empty path() and a reason when it cannot be had.
     explicit Disk(const std::string &type, unsigned megabytes = 512) {
         static const bool own_mounts = ::unshare(CLONE_NEWNS) == 0 &&
                                        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
@@ -64,8 +64,9 @@ class Disk {
         } else {
             std::string image = fmt::format("/var/tmp/abey-disk-{}", ::getpid());
             bool made = run({"truncate", "-s", fmt::format("{}M", megabytes), image}) &&
-                        run({"mkfs." + type, "-q", image}) && run({"mount", "-o", "loop", image, top});
-            ::unlink(image.c_str()); // the loop device holds it
+                        run({"mkfs." + type, "-q", image}) &&
+                        run({"mount", "-i", "-t", type, "-o", "loop", image, top}); // nilfs2: without its cleaner
+            ::unlink(image.c_str());                                                // the loop device holds it
             if (!made) {
                 why_not_ = fmt::format("cannot make or mount a {}", type);
                 return;

@@ -184,7 +184,7 @@ TEST(Policy, KnowsEveryWordOfItsLanguage) {
     EXPECT_EQ(home("provider = \"btrfs\"").home_provider_name(), "btrfs");
     EXPECT_EQ(home("provider = \"none\"").home_provider_name(), "none");
     EXPECT_EQ(home("provider = \"auto\"").home_provider_name(), "auto");
-    for (const std::string name : {"rsync", "tar", "reflink"})
+    for (const std::string name : {"nilfs2", "rsync", "tar", "reflink"})
         EXPECT_EQ(home("provider = \"" + name + "\"").home_provider_name(), name);
     EXPECT_EQ(home("verify = [\"src\", \".\"]\nverify-contents = true").home_verified(),
               (HomeVerified{.trees = {"src", "."}, .contents = true}));

@@ -5,13 +5,21 @@
 
 #include "disk.h"
 #include "engine/os/fd.h"
+#include "snapshot/nilfs2.h"
+#include "snapshot/subvolume.h"
 #include "snapshot/tree_states.h"
 
 #include <csignal>
+#include <cstddef>
 #include <set>
 
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/fs.h>
+#include <linux/seccomp.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -96,7 +104,9 @@ class TreeTest : public testing::TestWithParam<Way> {
         ASSERT_EQ(::waitpid(child, &status, 0), child);
         ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "there is no step " << step;
     }
-    [[nodiscard]] bool shares_data() const { return GetParam().kind == TreeKind::reflink; }
+    [[nodiscard]] bool shares_data() const {
+        return GetParam().kind == TreeKind::reflink || GetParam().kind == TreeKind::nilfs2;
+    }
 
     std::optional<test::Disk> disk_;
     std::string home_;
@@ -171,6 +181,7 @@ TEST_P(TreeTest, SavesTheMomentOfTheSaveNotOfThePreparation) {
     fs::create_symlink("note", home_ + "/link");
     const auto state = provider_->save("one");
     ASSERT_OK(state);
+    write("grown", "abc");
     fs::remove_all(home_ + "/dir");
     write("note", "lost");
     (void)rolled_back(*state);
@@ -185,8 +196,8 @@ TEST_P(TreeTest, SavesTheMomentOfTheSaveNotOfThePreparation) {
 
 // Somebody could have put another directory there while the copy before the freeze was made.
 TEST_P(TreeTest, NothingIsTakenOverFromBelowADirectoryThatWasMoved) {
-    if (GetParam().kind == TreeKind::tar)
-        GTEST_SKIP() << "tar finds files by their directories, not by paths";
+    if (GetParam().kind == TreeKind::tar || GetParam().kind == TreeKind::nilfs2)
+        GTEST_SKIP() << "does not find files by paths";
     fs::create_directories(home_ + "/dir/sub");
     write("dir/sub/file", "mine");
     ASSERT_OK(provider_->prepare());
@@ -374,7 +385,7 @@ TEST_P(TreeTest, RefusesWhatItCannotDo) {
 }
 
 TEST_P(TreeTest, ADamagedCopyIsNeverBroughtBack) {
-    if (GetParam().kind == TreeKind::tar)
+    if (GetParam().kind == TreeKind::tar || GetParam().kind == TreeKind::nilfs2)
         GTEST_SKIP() << "has no tree to be damaged in this way";
     const auto state = saved();
     write("note", "new");
@@ -399,11 +410,96 @@ TEST_P(TreeTest, AHomeWithoutRoomForACopyIsRefusedBeforeTheFreeze) {
     EXPECT_EQ(prepared.error().code(), ENOSPC) << prepared.error().message();
 }
 
+// As on file systems that cannot exchange two directories in one step.
+bool without_exchange() {
+    constexpr uint32_t error = SECCOMP_RET_ERRNO | EINVAL;
+    sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_renameat2, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args) + 4 * sizeof(uint64_t)),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, RENAME_EXCHANGE, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog program = {.len = std::size(code), .filter = code};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+TEST_P(TreeTest, WhereDirectoriesCannotBeExchangedAKillLeavesAHomeThatIsFound) {
+    const auto state = saved();
+    write("note", "new");
+    for (const std::string step : {"home away", "other in place", "exchanged", "displaced"}) {
+        SCOPED_TRACE(step);
+        killed_after(step, [&](Provider &provider) {
+            if (without_exchange())
+                (void)provider.roll_back(state);
+        });
+        EXPECT_EQ(fs::exists(home_), step != "home away");
+        ASSERT_OK(make_provider(state.provider, home_));
+        EXPECT_EQ(note(), step == "home away" ? "new" : "old");
+        const auto displaced = rolled_back(state);
+        EXPECT_EQ(note(), "old");
+        EXPECT_TRUE(names_in(area("incoming")).empty());
+        bool found = false;
+        for (const auto &name : names_in(area("displaced"))) {
+            found = found || contents(area("displaced/") + name + "/note") == "new";
+            fs::remove_all(area("displaced/") + name);
+        }
+        EXPECT_TRUE(found);
+        write("note", "new");
+    }
+    const auto displaced = rolled_back(state);
+    for (const std::string step : {"home away", "other in place", "undo exchanged"}) {
+        SCOPED_TRACE(step);
+        killed_after(step, [&](Provider &provider) {
+            if (without_exchange())
+                (void)provider.undo(displaced);
+        });
+        ASSERT_OK(make_provider(state.provider, home_));
+        EXPECT_EQ(note(), step == "home away" ? "old" : "new");
+        ASSERT_OK(provider_->undo(displaced));
+        EXPECT_EQ(note(), "new");
+        if (step == "undo exchanged")
+            break;
+        fs::remove_all(area("displaced"));
+        const auto again = rolled_back(state);
+        fs::rename(again.place, displaced.place);
+    }
+}
+
+TEST_P(TreeTest, ASnapshotOfTheFileSystemGoesWithItsCheckpoint) {
+    if (GetParam().kind != TreeKind::nilfs2)
+        GTEST_SKIP() << "there is none";
+    const auto kept = [&](uint64_t number) {
+        return is_kept_checkpoint(open_directory(AT_FDCWD, home_).value(), number).value();
+    };
+    const auto one = saved("one");
+    const auto number = checkpoint_in(one.place).value_or(0);
+    EXPECT_TRUE(kept(number));
+    ASSERT_OK(release_checkpoint(open_directory(AT_FDCWD, home_).value(), number));
+    EXPECT_EQ(provider_->check(one).error().code(), ENOENT) << "given up by another tool";
+    ASSERT_OK(provider_->remove(one));
+    EXPECT_TRUE(names_in(area("snapshots")).empty());
+    const auto two = saved("two");
+    const auto next = checkpoint_in(two.place).value_or(0);
+    EXPECT_NE(next, number);
+    ASSERT_OK(provider_->remove(two));
+    EXPECT_FALSE(kept(next));
+    killed_after("copied", [](Provider &provider) {
+        (void)provider.prepare();
+        (void)provider.save("killed");
+    });
+    const auto left = checkpoint_in(area("snapshots/") + *names_in(area("snapshots")).begin()).value_or(0);
+    EXPECT_TRUE(kept(left));
+    ASSERT_OK(provider_->discard("killed"));
+    EXPECT_FALSE(kept(left));
+}
+
 INSTANTIATE_TEST_SUITE_P(Ways, TreeTest,
-                         testing::Values(Way{"ext4", TreeKind::rsync}, Way{"ext4", TreeKind::tar},
-                                         Way{"xfs", TreeKind::reflink}, Way{"xfs", TreeKind::rsync},
-                                         Way{"btrfs", TreeKind::reflink}, Way{"tmpfs", TreeKind::rsync},
-                                         Way{"tmpfs", TreeKind::tar}),
+                         testing::Values(Way{"nilfs2", TreeKind::nilfs2}, Way{"ext4", TreeKind::rsync},
+                                         Way{"ext4", TreeKind::tar}, Way{"xfs", TreeKind::reflink},
+                                         Way{"xfs", TreeKind::rsync}, Way{"btrfs", TreeKind::reflink},
+                                         Way{"tmpfs", TreeKind::rsync}, Way{"tmpfs", TreeKind::tar}),
                          [](const auto &way) {
                              return std::string(way.param.disk) + "_" + std::string(name_of(way.param.kind));
                          });

@@ -4,7 +4,7 @@
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
 cd "$(dirname "$(readlink -f "$0")")/../.." || echo b >/proc/sysrq-trigger
 ip link set lo up
-for module in loop btrfs ext4 unix_diag inet_diag tcp_diag udp_diag raw_diag netlink_diag overlay; do
+for module in loop btrfs ext4 nilfs2 unix_diag inet_diag tcp_diag udp_diag raw_diag netlink_diag overlay; do
     modprobe "$module"
 done
 # a tmpfs of this age knows no O_DIRECT
@@ -15,6 +15,8 @@ uname -srm
 failed=0
 tests/scenarios/run.py --build "$1" --jobs 2 --mode plain </dev/null || failed=1
 tests/scenarios/run.py --build "$1" --jobs 2 --mode twice </dev/null || failed=1
+# homes on NILFS2, which other kernels may lack
+"$1/tests/unit/unit-snapshot" --gtest_filter='*TreeTest.*nilfs2*' --gtest_brief=1 </dev/null || failed=1
 tests/host/demo.py --build "$1" </dev/null || failed=1
 echo "vm: end $failed"
 echo o >/proc/sysrq-trigger
