@@ -242,6 +242,8 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
             return ::sd_bus_message_append(signal, "so", job.checkpoint.c_str(),
                                            bus::checkpoint_path(job.checkpoint).c_str());
         });
+    if (removed_checkpoint && !outcome.message.empty())
+        log_warning("checkpoint {}: {}", job.checkpoint, printable_line(outcome));
     if (!outcome.ok && job.kind == job::Kind::remove)
         log_error("{} {} is not wholly removed: {}", job.displaced.empty() ? "checkpoint" : "displaced home",
                   job.displaced.empty() ? job.checkpoint : job.displaced, printable_line(outcome));

@@ -112,6 +112,12 @@ Result<> Area::point(const std::string &id, const std::string &path) const {
     return {};
 }
 
+Result<> Area::forget_place(const std::string &id) const {
+    if (::unlinkat(snapshots_.get(), id.c_str(), 0) < 0 && errno != ENOENT)
+        return fail(errno, "cannot forget where the snapshot of checkpoint {} is", id);
+    return {};
+}
+
 Result<Fd> Area::open_snapshot(const std::string &id) const {
     std::string target(PATH_MAX, '\0');
     const auto length = ::readlinkat(snapshots_.get(), id.c_str(), target.data(), target.size());

@@ -38,6 +38,8 @@ class Area {
     [[nodiscard]] static std::string place_of(const std::string &parent, const std::string &id);
     // That it is elsewhere; durable.
     [[nodiscard]] Result<> point(const std::string &id, const std::string &path) const;
+    // It is elsewhere no more; what lies there stays.
+    [[nodiscard]] Result<> forget_place(const std::string &id) const;
     // The snapshot goes, and all that led to it; none is no error. ESTALE: `path`, where it is elsewhere, has been
     // taken by something else that `mine` does not know.
     [[nodiscard]] Result<> remove_snapshot(const std::string &parent, const std::string &id,

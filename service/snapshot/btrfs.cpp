@@ -80,7 +80,7 @@ class Btrfs final : public Provider {
     Result<> prepare() override;
     Result<Saved> save(const std::string &id) override;
     Result<> discard(const std::string &id) override;
-    Result<> remove(const Saved &saved) override;
+    Result<std::string> remove(const Saved &saved) override;
     Result<bool> diverged(const Saved &saved) override;
     Result<> check(const Saved &saved) override;
     Result<Displaced> roll_back(const Saved &saved) override;
@@ -233,20 +233,32 @@ Result<Fd> Btrfs::opened(const Saved &saved) const {
     return directory;
 }
 
-Result<> Btrfs::remove(const Saved &saved) {
+// Users may delete snapshots by btrfs or snapper, and give their names to something else.
+Result<std::string> Btrfs::remove(const Saved &saved) {
+    const auto id = id_of(saved);
+    TRY(checked_id(id));
     const auto area = TRY(Area::open(parent_));
-    const auto directory = opened(saved);
-    // What is elsewhere may have been deleted, and its name given to another: all that is left of it then is the link.
-    const auto usual = Area::snapshots_path(parent_) + "/" + id_of(saved);
+    const auto usual = Area::snapshots_path(parent_) + "/" + id;
+    struct stat there {};
+    const bool gone = ::lstat(usual.c_str(), &there) != 0 && errno == ENOENT;
+    if (gone && saved.home == home_)
+        return std::string(); // where it is elsewhere, too: the link is the last to go
+    if (saved.home != home_ || saved.place != Area::place_of(parent_, id))
+        return fail(EINVAL, "the snapshot {} is not one of home {}", saved.place, home_);
+    const auto mine = [&saved](const Subvolume &found) { return found.uuid == saved.snapshot; };
     const bool elsewhere = saved.place != usual;
-    struct stat link {};
-    if (elsewhere && ::lstat(usual.c_str(), &link) != 0 && errno == ENOENT)
-        return {}; // the link is the last to go
-    if (!directory && directory.error().code() != ENOENT && !(elsewhere && directory.error().code() == ESTALE))
-        return std::unexpected(directory.error());
-    TRY(checked_id(id_of(saved)));
-    return area.remove_snapshot(parent_, id_of(saved),
-                                [&saved](const Subvolume &found) { return found.uuid == saved.snapshot; });
+    const auto directory = open_directory(AT_FDCWD, saved.place);
+    const bool taken = directory ? !is_subvolume(*directory) || !mine(TRY(subvolume_of(*directory, saved.place)))
+                                 : directory.error().code() != ENOENT;
+    if (taken && !elsewhere)
+        return fmt::format("{} is not the snapshot that checkpoint {} made, and was left alone", saved.place, id);
+    const auto removed = area.remove_snapshot(parent_, id, mine);
+    if (removed)
+        return std::string();
+    if (!taken || removed.error().code() != ESTALE)
+        return std::unexpected(removed.error());
+    TRY(area.forget_place(id));
+    return fmt::format("{} is not the snapshot that checkpoint {} made, and was left alone", saved.place, id);
 }
 
 Result<> Btrfs::checked_saved(const Live &live, const Saved &saved) const {

@@ -82,8 +82,9 @@ class MountedBtrfs final : public Provider {
     Result<> discard(const std::string &id) override {
         return inside([&](Provider &home) { return home.discard(id); });
     }
-    Result<> remove(const Saved &saved) override {
-        return inside([&](Provider &home) { return home.remove(inner(saved)); });
+    Result<std::string> remove(const Saved &saved) override {
+        const auto left = TRY(inside([&](Provider &home) { return home.remove(inner(saved)); }));
+        return told(fail(0, "{}", left).error()).message();
     }
     Result<bool> diverged(const Saved &saved) override {
         return inside([&](Provider &home) { return home.diverged(inner(saved)); });

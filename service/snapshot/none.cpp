@@ -23,8 +23,10 @@ class None final : public Provider {
     Result<> prepare() override { return {}; }
     Result<Saved> save(const std::string &id) override;
     Result<> discard(const std::string &id) override { return discard_tree(home_, id); }
-    Result<> remove(const Saved &saved) override {
-        return saved.place.empty() ? Result<>() : discard_tree(home_, fs::path(saved.place).filename().string());
+    Result<std::string> remove(const Saved &saved) override {
+        if (!saved.place.empty())
+            TRY(discard_tree(home_, fs::path(saved.place).filename().string()));
+        return std::string();
     }
     Result<bool> diverged(const Saved &saved) override {
         const auto changed = TRY(changes(saved, 1));

@@ -61,8 +61,9 @@ class Provider {
     virtual Result<Saved> save(const std::string &id) = 0;
     // The checkpoint of that id was given up, or its worker died before what save() made was recorded: nothing remains.
     virtual Result<> discard(const std::string &id) = 0;
-    // The checkpoint was removed. One that is gone already is no error.
-    virtual Result<> remove(const Saved &saved) = 0;
+    // The checkpoint was removed. One that is gone already is no error. One whose place has been taken by something
+    // else is gone, too; that is left alone, and what comes back says so, for people.
+    virtual Result<std::string> remove(const Saved &saved) = 0;
 
     // Has the home changed since? And would roll_back() work? Touches nothing.
     virtual Result<bool> diverged(const Saved &saved) = 0;

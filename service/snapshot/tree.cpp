@@ -53,7 +53,7 @@ class TreeHome final : public Provider {
     Result<> prepare() override;
     Result<Saved> save(const std::string &id) override;
     Result<> discard(const std::string &id) override { return discard_tree(home_, id); }
-    Result<> remove(const Saved &saved) override;
+    Result<std::string> remove(const Saved &saved) override;
     Result<bool> diverged(const Saved &saved) override;
     Result<> check(const Saved &saved) override;
     Result<Displaced> roll_back(const Saved &saved) override;
@@ -290,11 +290,12 @@ Result<Saved> TreeHome::named(const Fd &home, const std::string &id) {
                  .generation = 0};
 }
 
-Result<> TreeHome::remove(const Saved &saved) {
+Result<std::string> TreeHome::remove(const Saved &saved) {
     const auto id = fs::path(saved.place).filename().string();
     if (saved.home != home_ || saved.place != states_path(parent_) + "/" + id)
         return fail(EINVAL, "the copy {} is not one of home {}", saved.place, home_);
-    return discard_tree(home_, id);
+    TRY(discard_tree(home_, id));
+    return std::string();
 }
 
 Result<uint64_t> TreeHome::snapshot_of(const Saved &saved) const {

@@ -24,7 +24,7 @@ class RecordedHome : public snapshot::Provider {
     Result<> prepare() override { return provider_->prepare(); }
     Result<snapshot::Saved> save(const std::string &id) override;
     Result<> discard(const std::string &id) override { return provider_->discard(id); }
-    Result<> remove(const snapshot::Saved &saved) override { return provider_->remove(saved); }
+    Result<std::string> remove(const snapshot::Saved &saved) override { return provider_->remove(saved); }
     Result<bool> diverged(const snapshot::Saved &saved) override { return provider_->diverged(saved); }
     Result<> check(const snapshot::Saved &saved) override { return provider_->check(saved); }
     Result<snapshot::Displaced> roll_back(const snapshot::Saved &saved) override;

@@ -44,10 +44,11 @@ Result<job::Outcome> remove(const job::Job &job) {
     // First, because from here on it cannot be resumed any more. If we are killed, the daemon has it removed at its
     // next start.
     TRY(store.begin_removal(job.checkpoint));
+    std::string left;
     if (checkpoint.home) {
         const auto &home = *checkpoint.home;
         const auto provider = TRY(snapshot::make_provider(home.provider, home.home));
-        TRY_IN(provider->remove(home), "checkpoint {}", job.checkpoint);
+        left = TRY_IN(provider->remove(home), "checkpoint {}", job.checkpoint);
     } else if (!checkpoint.about.home.empty()) {
         // The worker may have died between the snapshot and the record of it. No home any more: no snapshot to find.
         TRY_IN(snapshot::discard_saved(checkpoint.about.home, job.checkpoint), "checkpoint {}", job.checkpoint);
@@ -56,7 +57,7 @@ Result<job::Outcome> remove(const job::Job &job) {
     TRY_IN(files::remove_leftovers(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     TRY(store.remove(job.checkpoint));
     TRY(files::collect_pins(store.pins()));
-    return job::Outcome{.ok = true};
+    return job::Outcome{.ok = true, .message = left};
 }
 
 } // namespace abey::worker

@@ -147,8 +147,9 @@ TEST_F(PlaceTest, DeletedByOtherToolsIsToldAndHarmsNothing) {
             fs::remove(fs::path(saved.place).parent_path() / "info.xml");
         ASSERT_EQ(btrfs_util_create_subvolume(saved.place.c_str(), 0, nullptr, nullptr), BTRFS_UTIL_OK);
         EXPECT_FALSE(home->check(saved));
-        const auto removed = home->remove(saved);
-        EXPECT_EQ(removed.has_value(), snapper);
+        const auto left = home->remove(saved);
+        ASSERT_TRUE(left) << left.error().message();
+        EXPECT_EQ(left->find(saved.place + " is not the snapshot") != std::string::npos, !snapper) << *left;
         EXPECT_EQ(btrfs_util_is_subvolume(saved.place.c_str()), BTRFS_UTIL_OK);
         ASSERT_EQ(btrfs_util_delete_subvolume(saved.place.c_str(), 0), BTRFS_UTIL_OK);
         ASSERT_TRUE(home->remove(saved));

@@ -276,18 +276,38 @@ TEST_F(BtrfsTest, RemovesWhatItSavedAndNothingElse) {
     const auto first = saved();
     auto other = first;
     other.snapshot = first.source;
-    EXPECT_FALSE(provider_->remove(other));
     EXPECT_FALSE(provider_->check(other));
+    const auto left = provider_->remove(other);
+    ASSERT_TRUE(left) << left.error().message();
+    EXPECT_NE(left->find(first.place + " is not the snapshot that checkpoint one made"), std::string::npos) << *left;
     other = first;
     other.place = home_;
     EXPECT_FALSE(provider_->remove(other));
     EXPECT_TRUE(fs::exists(first.place));
-    ASSERT_TRUE(provider_->remove(first));
+    EXPECT_EQ(provider_->remove(first).value_or("an error"), "");
     EXPECT_FALSE(fs::exists(first.place));
     EXPECT_TRUE(provider_->remove(first));
     const auto checked = provider_->check(first);
     ASSERT_FALSE(checked);
     EXPECT_NE(checked.error().message().find("is gone"), std::string::npos) << checked.error().message();
+}
+
+TEST_F(BtrfsTest, RemovesTheRestOfASnapshotThatOtherToolsHaveReplaced) {
+    for (const bool subvolume : {true, false}) {
+        const auto first = saved();
+        ASSERT_EQ(btrfs_util_delete_subvolume(first.place.c_str(), 0), BTRFS_UTIL_OK);
+        if (subvolume)
+            ASSERT_EQ(btrfs_util_create_snapshot(home_.c_str(), first.place.c_str(), 0, nullptr, nullptr),
+                      BTRFS_UTIL_OK);
+        else
+            fs::create_directory(first.place);
+        const auto left = provider_->remove(first);
+        ASSERT_TRUE(left) << left.error().message();
+        EXPECT_NE(left->find("was left alone"), std::string::npos) << *left;
+        EXPECT_TRUE(fs::exists(first.place));
+        subvolume ? (void)btrfs_util_delete_subvolume(first.place.c_str(), 0) : (void)fs::remove(first.place);
+        EXPECT_EQ(provider_->remove(first).value_or("an error"), "");
+    }
 }
 
 TEST_F(BtrfsTest, DiscardsByIdAfterAKill) {

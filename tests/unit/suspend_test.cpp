@@ -28,7 +28,7 @@ class Home : public snapshot::Provider {
         return fail(ENOSPC, "the disk is full");
     }
     Result<> discard(const std::string & /*id*/) override { return {}; }
-    Result<> remove(const snapshot::Saved & /*saved*/) override { return {}; }
+    Result<std::string> remove(const snapshot::Saved & /*saved*/) override { return std::string(); }
     Result<bool> diverged(const snapshot::Saved & /*saved*/) override { return false; }
     Result<> check(const snapshot::Saved & /*saved*/) override { return {}; }
     Result<snapshot::Displaced> roll_back(const snapshot::Saved & /*saved*/) override { return snapshot::Displaced{}; }
