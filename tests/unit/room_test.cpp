@@ -7,6 +7,7 @@
 #include "snapshot/provider.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 
 namespace abey::os {
 namespace {
@@ -110,6 +111,79 @@ TEST(UserRoom, WithoutQuotasThereIsNoLimit) {
     ASSERT_TRUE(directory);
     EXPECT_EQ(room_of_user(*directory, 1000).bytes, UINT64_MAX);
 }
+
+// On most kernels that come with a distribution; a small one may have no quotas.
+class QuotaTest : public testing::TestWithParam<std::string> {
+  protected:
+    static constexpr uid_t user = 4242;
+
+    void SetUp() override {
+        if (disk_.path().empty())
+            GTEST_SKIP() << disk_.why_not();
+        const bool xfs = GetParam() == "xfs";
+        const auto image = disk_.path() + "/image";
+        const std::vector<std::string> make = xfs ? std::vector<std::string>{"mkfs.xfs", "-q", image}
+                                                  : std::vector<std::string>{"mkfs.ext4", "-q", "-O", "quota", image};
+        top_ = disk_.path() + "/top";
+        fs::create_directory(top_);
+        ASSERT_TRUE(test::run({"truncate", "-s", "400M", image}) && test::run(make));
+        mounted_ = test::run({"mount", "-o", xfs ? "loop,uquota" : "loop,usrquota", image, top_});
+        if (!mounted_ || !set(1 << 20U, 1000))
+            GTEST_SKIP() << "this kernel has no quotas on " << GetParam();
+        home_ = top_ + "/ada";
+        fs::create_directory(home_);
+        ASSERT_TRUE(write_file(home_ + "/data", std::string(3 * mebibyte, 'x')));
+        for (const auto &path : {home_ + "/data", home_})
+            ASSERT_EQ(::chown(path.c_str(), user, user), 0);
+        directory_ = open_file(top_, O_RDONLY | O_DIRECTORY).value();
+        ASSERT_EQ(::syncfs(directory_.get()), 0);
+    }
+    void TearDown() override {
+        directory_.reset();
+        if (mounted_) {
+            EXPECT_EQ(::umount2(top_.c_str(), 0), 0);
+        }
+    }
+    [[nodiscard]] bool set(uint64_t kibibytes, uint64_t files) const {
+        const auto top = open_file(top_, O_RDONLY | O_DIRECTORY);
+        if_dqblk quota{};
+        quota.dqb_bhardlimit = kibibytes;
+        quota.dqb_ihardlimit = files;
+        quota.dqb_valid = QIF_LIMITS;
+        return top && ::syscall(SYS_quotactl_fd, top->get(), QCMD(Q_SETQUOTA, USRQUOTA), user, &quota) == 0;
+    }
+    // Why a copy of the home cannot be made.
+    [[nodiscard]] std::string refusal() const {
+        const auto prepared = snapshot::make_provider("rsync", home_).value()->prepare();
+        return prepared ? "" : prepared.error().message();
+    }
+
+    test::Disk disk_{"tmpfs"};
+    std::string top_, home_;
+    Fd directory_;
+    bool mounted_ = false;
+};
+
+TEST_P(QuotaTest, WhatAUserMayStillWriteIsKnown) {
+    ASSERT_TRUE(set(8192, 20));
+    const auto room = room_of_user(directory_, user);
+    EXPECT_LE(room.bytes, 5 * mebibyte);
+    EXPECT_GT(room.bytes, 4 * mebibyte);
+    EXPECT_EQ(room.files, 18U);
+    EXPECT_EQ(room.bound, "the quota of user 4242");
+    EXPECT_EQ(room_of_user(directory_, user + 1).bytes, UINT64_MAX);
+}
+
+TEST_P(QuotaTest, ACopyThatWouldFillItIsRefusedBeforehand) {
+    ASSERT_TRUE(set(8192, 20));
+    EXPECT_EQ(refusal(), "");
+    ASSERT_TRUE(set(5120, 20));
+    EXPECT_NE(refusal().find("the quota of user 4242 has"), std::string::npos) << refusal();
+    ASSERT_TRUE(set(8192, 3));
+    EXPECT_NE(refusal().find("takes 2 files, and the quota of user 4242 has 1 left"), std::string::npos) << refusal();
+}
+
+INSTANTIATE_TEST_SUITE_P(Disks, QuotaTest, testing::Values("ext4", "xfs"));
 
 } // namespace
 } // namespace abey::os

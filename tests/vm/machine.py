@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The engine's scenarios, homes on NILFS2 and the demo on Debian's own kernel, which is older than most (6.1), in a virtual machine.
+"""What needs another kernel about homes, the engine's scenarios and the demo on Debian's own kernel, which is older than most (6.1), in a virtual machine.
 
-    machine.py --build DIR [--kernel PACKAGE]
+    machine.py --build DIR [--kernel PACKAGE] [--only PART]
 
 The kernel package is fetched with apt and unpacked below DIR/vm, never installed. Inside, this machine's file system is
 the root, read-only, below an overlay in memory; nothing that is done there remains. Without KVM it is emulated, which
@@ -46,7 +46,7 @@ def unpacked(package, directory):
     return files, release
 
 
-def initial_files(files, release, directory):
+def initial_files(files, release, directory, parts):
     """The compressed cpio archive that the kernel starts with."""
     root = directory / "initial"
     shutil.rmtree(root, ignore_errors=True)
@@ -54,7 +54,7 @@ def initial_files(files, release, directory):
         (root / name).mkdir(parents=True)
     shutil.copy(shutil.which("busybox"), root / "bin/busybox")
     shutil.copy(HERE / "init", root / "init")
-    (root / "job").write_text(f"{HERE / 'job.sh'} {directory.parent}")
+    (root / "job").write_text(f"{HERE / 'job.sh'} {directory.parent} {' '.join(parts)}")
     order = []
     for module in NEEDED_EARLY:
         for line in output_of("modprobe", "-d", files, "-S", release, "--show-depends", module).splitlines():
@@ -113,12 +113,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--kernel", default="linux-image-amd64", metavar="PACKAGE")
+    parser.add_argument("--only", action="append", default=[], metavar="PART", choices=["homes", "scenarios", "demo"])
     options = parser.parse_args()
+    # there the machine has directories of its own, in memory
+    if any(place.resolve().is_relative_to(own) for place in (HERE, options.build) for own in ("/tmp", "/var/tmp", "/run", "/dev")):
+        parser.error("a checkout below /tmp or /var/tmp is not seen in the machine: have it elsewhere")
     directory = options.build.resolve() / "vm"
     directory.mkdir(parents=True, exist_ok=True)
     try:
         files, release = unpacked(options.kernel, directory)
-        initial = initial_files(files, release, directory)
+        initial = initial_files(files, release, directory, options.only)
     except subprocess.CalledProcessError as error:
         print(f"vm: {' '.join(map(str, error.cmd))}: {(error.stderr or error.stdout or '').strip()[-500:]}", file=sys.stderr)
         return 1
