@@ -93,8 +93,8 @@ class Btrfs final : public Provider {
         return saved.list.empty() ? engine::FormerFiles() : former_files_of(TRY(list_of(saved)));
     }
     Result<std::string> foretell() override {
-        TRY(savable());
-        return std::string();
+        const auto home = TRY(savable());
+        return let_in(place_, home.directory);
     }
 
   private:

@@ -4,8 +4,12 @@
 #include "snapshot/area.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
+
+#include <sys/xattr.h>
 
 namespace abey::snapshot {
 namespace {
@@ -74,6 +78,31 @@ Result<> closed_to_others(const std::string &path) {
         return fail(EPERM, "{}: everybody may enter it, and snapshots hold old set-user-id programs: chmod o-rwx it",
                     path);
     return {};
+}
+
+// acl(5) as the kernel stores it: a version, then entries.
+struct AclEntry {
+    uint16_t tag = 0, permissions = 0;
+    uint32_t id = 0;
+};
+constexpr uint16_t acl_user = 0x02;
+constexpr uint16_t acl_group_owner = 0x04;
+constexpr uint16_t acl_group = 0x08;
+constexpr uint16_t acl_mask = 0x10;
+
+// Those of a directory without one are its mode.
+std::vector<AclEntry> acl_of(const std::string &path, const struct stat &status) {
+    std::vector<AclEntry> entries;
+    std::array<char, 4 + 128 * sizeof(AclEntry)> buffer{};
+    const auto size = ::lgetxattr(path.c_str(), "system.posix_acl_access", buffer.data(), buffer.size());
+    for (size_t at = 4; size > 0 && at + sizeof(AclEntry) <= static_cast<size_t>(size); at += sizeof(AclEntry)) {
+        AclEntry entry;
+        std::memcpy(&entry, buffer.data() + at, sizeof entry);
+        entries.push_back(entry);
+    }
+    if (entries.empty())
+        entries.push_back({.tag = acl_group_owner, .permissions = static_cast<uint16_t>((status.st_mode >> 3U) & 7U)});
+    return entries;
 }
 
 Result<Fd> existing_or_new(const std::string &path, bool subvolume) {
@@ -192,12 +221,44 @@ Result<> check_place(const SnapshotPlace &place, const Fd &directory, const std:
                     home);
     if (exists && !place.snapper)
         TRY(closed_to_others(wanted));
+    if (const auto all = wanted / snapper_directory; exists && place.snapper && fs::exists(all, error))
+        TRY(closed_to_others(all));
     if (exists && place.snapper && !is_subvolume(opened))
         return fail(ENOTSUP,
                     "snapshot-directory {} of the policy is no subvolume, as snapper wants one: remove it, it is made "
                     "anew",
                     wanted.string());
     return {};
+}
+
+Result<std::string> let_in(const SnapshotPlace &place, const Fd &directory) {
+    if (place.directory.empty())
+        return std::string();
+    const auto wanted = TRY(real_directory(place));
+    const auto closed = place.snapper ? wanted + "/" + snapper_directory : wanted;
+    struct stat status {};
+    if (::lstat(closed.c_str(), &status) != 0)
+        return std::string(); // it is made, for root alone
+    const auto owner = TRY(stat_of(directory)).st_uid;
+    const auto entries = acl_of(closed, status);
+    uint16_t mask = 7;
+    for (const auto &entry : entries)
+        if (entry.tag == acl_mask)
+            mask = entry.permissions;
+    std::string all;
+    for (const auto &entry : entries) {
+        const bool user = entry.tag == acl_user && entry.id != 0 && entry.id != owner;
+        const bool group =
+            (entry.tag == acl_group && entry.id != 0) || (entry.tag == acl_group_owner && status.st_gid != 0);
+        if ((entry.permissions & mask & 5U) != 0 && (user || group))
+            all += fmt::format("{}{} {}", all.empty() ? "" : ", ", user ? "user" : "group",
+                               entry.tag == acl_group_owner ? status.st_gid : entry.id);
+    }
+    return all.empty()
+               ? all
+               : fmt::format("{} lets others than root and the home's owner in: {}. They can read what the home "
+                             "held, and run old set-user-id programs in it",
+                             closed, all);
 }
 
 Result<Spot> make_spot(const SnapshotPlace &place, const std::string &id) {

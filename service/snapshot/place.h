@@ -21,6 +21,10 @@ SnapshotPlace place_for(SnapshotPlace place, const std::string &home);
 // with it, or see old set-user-id programs; EINVAL: it is in the home itself; EXDEV: on another file system.
 Result<> check_place(const SnapshotPlace &place, const Fd &directory, const std::string &home);
 
+// For people: whom but root and the home's owner the directory lets in, by its group or an ACL, to what the home held;
+// empty: nobody. Touches nothing.
+Result<std::string> let_in(const SnapshotPlace &place, const Fd &directory);
+
 // Room for one snapshot that does not exist yet.
 struct Spot {
     Fd parent;

@@ -127,6 +127,32 @@ TEST_F(PlaceTest, SnapperFindsThemInItsOwnLayout) {
     EXPECT_EQ(save("three").place, all + "/3/snapshot");
 }
 
+TEST_F(PlaceTest, TellsWhomTheDirectoryLetsIn) {
+    const auto told = [&] { return provider()->foretell().value_or("refused"); };
+    EXPECT_EQ(told(), "");
+    for (const bool snapper : {false, true}) {
+        place_.directory = disk_.path() + (snapper ? "/snapper" : "/states");
+        place_.snapper = snapper;
+        (void)save("one");
+        ASSERT_EQ(::chown(home_.c_str(), 4240, 4240), 0);
+        const auto closed = place_.directory + (snapper ? "/.snapshots" : "");
+        EXPECT_EQ(told(), "");
+        ASSERT_EQ(::chown(closed.c_str(), 0, 4241), 0);
+        ASSERT_EQ(::chmod(closed.c_str(), 0750), 0);
+        EXPECT_NE(told().find(closed + " lets others than root and the home's owner in: group 4241."),
+                  std::string::npos)
+            << told();
+        ASSERT_TRUE(test::run({"setfacl", "-m", "u:4240:rx,u:4242:rx,g:4243:x,u:4244:---,g::---", closed}));
+        EXPECT_NE(told().find("in: user 4242, group 4243."), std::string::npos) << told();
+        ASSERT_TRUE(test::run({"setfacl", "-m", "m::---", closed}));
+        EXPECT_EQ(told(), "");
+        ASSERT_EQ(::chmod(closed.c_str(), 0755), 0);
+        EXPECT_NE(refusal().find("chmod o-rwx it"), std::string::npos) << refusal();
+        ASSERT_EQ(::chmod(closed.c_str(), 0700), 0);
+        ASSERT_TRUE(later()->discard("one"));
+    }
+}
+
 // btrfs subvolume delete, snapper delete.
 TEST_F(PlaceTest, DeletedByOtherToolsIsToldAndHarmsNothing) {
     for (const bool snapper : {false, true}) {
