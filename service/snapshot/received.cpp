@@ -56,7 +56,8 @@ Result<Manifest> list_of(const Saved &saved) {
     const auto place = TRY(open_directory(AT_FDCWD, saved.place));
     if (const auto number = checkpoint_in(saved.place)) {
         const auto mounted = TRY(MountedCheckpoint::mount(saved.home, *number));
-        return Manifest::of(TRY(open_directory(AT_FDCWD, mounted.path())), saved.home);
+        const auto then = TRY(open_directory(AT_FDCWD, mounted.path()));
+        return Manifest::of(then, saved.home);
     }
     return saved.provider == "btrfs" ? Manifest::of(place, saved.place) : Manifest::read(place, "manifest");
 }

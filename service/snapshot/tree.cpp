@@ -324,10 +324,13 @@ Result<Manifest> TreeHome::manifest_of(const Saved &saved) const {
     if (!place)
         return std::unexpected(place.error());
     if (kind_ == TreeKind::nilfs2) {
-        const auto mounted = TRY(MountedCheckpoint::mount(home_, TRY(snapshot_of(saved))));
-        auto manifest = TRY_IN(Manifest::of(TRY(open_directory(AT_FDCWD, mounted.path())), home_), "home {}", home_);
+        const auto number = TRY(snapshot_of(saved));
+        const auto mounted = TRY(MountedCheckpoint::mount(home_, number));
+        const auto then = TRY(open_directory(AT_FDCWD, mounted.path()));
+        auto manifest = TRY_IN(Manifest::of(then, home_), "home {}", home_);
         // what was mounted in the home lies above an empty directory of it
-        const auto now = TRY(looked_at(TRY(live())));
+        const auto home = TRY(live());
+        const auto now = TRY(looked_at(home));
         std::erase_if(manifest.entries, [&](const Entry &entry) {
             return std::ranges::find(now.mounts, entry.path) != now.mounts.end();
         });
@@ -454,7 +457,8 @@ Result<Passing> TreeHome::copy_of(const Saved &saved) const {
     }
     const auto tree = tree_in(passing->path());
     if (kind_ == TreeKind::nilfs2) {
-        const auto mounted = TRY(MountedCheckpoint::mount(home_, TRY(snapshot_of(saved))));
+        const auto number = TRY(snapshot_of(saved));
+        const auto mounted = TRY(MountedCheckpoint::mount(home_, number));
         TRY_IN(copy_tree(mounted.path(), tree), "home {}", home_);
     } else {
         TRY_IN(make_tree(kind_, saved.place, tree), "home {}", home_);

@@ -40,10 +40,11 @@ optional = true
 users = "ada"
 """
 EVENTS = ["pre-suspend", "post-suspend", "pre-resume", "post-resume"]
+RUNTIME = "/run/user/5001/own"
 PLAN = ["a failing hook ends the suspend", "and the session runs on", "check tells how the home is saved",
         "explain tells how a deleted file is kept", "suspend", "diff tells what has changed", "hooks were run", "the user's hook ran as the user", "nothing is left of the session", "the copy is root's alone", "counted on",
         "holds what it held", "the home is as it was", "the displaced home is kept", "it runs on in the home that was brought back",
-        "nothing is left on its way", "suspended again", "the second copy shares what did not change", "removed, the copy goes"]
+        "nothing is left on its way", "what it held in XDG_RUNTIME_DIR is there again", "suspended again", "the second copy shares what did not change", "removed, the copy goes"]
 PLAN_OF_NONE = ["the list is root's alone", "unchanged: resumed", "unchanged: counted on", "unchanged: holds what it held",
                 "changed: diff names it, although size and time are the same", "changed: refused, the file is named", "changed: it waits on",
                 "a file that the session holds was changed: refused with keep, too", "killed while it cuts: not resumed",
@@ -153,6 +154,7 @@ def roll_back(host, checks, kind):
     if named:
         write_policy(host, provider)
     session = AdasSession(host)
+    session.terminal.type(f"(umask 027; mkdir {RUNTIME}; echo of the session >{RUNTIME}/state); chmod 1750 {RUNTIME}; exec 8<>{RUNTIME}/state\n")
     session.start_programs()
     host.path(f"{HOME}/large").write_bytes(b"large" * 100_000)
     policies = host.path("etc/abeyance/policy.d")
@@ -213,6 +215,9 @@ def roll_back(host, checks, kind):
     checks.attempt("it runs on in the home that was brought back", "yes", lambda: wait_until(
         lambda: session.log().counts[-1] > count + 3 and "yes", "the counter's going on", 60))
     checks.check("nothing is left on its way", [], names(host, f"{AREA}/incoming"))
+    state = host.path(RUNTIME) / "state"
+    found = (state.read_text(), oct(state.parent.stat().st_mode), state.parent.stat().st_uid) if state.exists() else "none"
+    checks.check("what it held in XDG_RUNTIME_DIR is there again", ("of the session\n", "0o41750", 5001), found)
 
     result = abeyctl(host, "suspend", session.id, "--keep-running", "--json")
     checks.check("suspended again", "status 0", "status 0" if result.returncode == 0 else complaint(result))
