@@ -11,6 +11,7 @@
 
 #include <mntent.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 
 namespace abey::snapshot {
 namespace {
@@ -138,6 +139,7 @@ class MountedBtrfs final : public Provider {
     Result<> enter();
     Result<> recover(const std::string &showing);
     Result<> renew();
+    Result<> uncover(const std::string &state);
     // Files of this home in a directory of root's; like mounts they do not outlast a boot.
     [[nodiscard]] std::string own_file(const char *suffix) const {
         auto label = home_;
@@ -297,9 +299,26 @@ Result<Displaced> MountedBtrfs::roll_back(const Saved &saved) {
     return rolled_back;
 }
 
+// Where the kernel cannot mount beneath a mount (before Linux 6.5), that of the displaced home lies beneath ours, which
+// is mounted on its root: nothing of that can be renamed (EBUSY). Without ours it is what people see again.
+Result<> MountedBtrfs::uncover(const std::string &state) {
+    const auto mount = TRY(mount_at(home_));
+    for (const auto &beneath : TRY(os::own_mounts())) {
+        if (beneath.id != mount.parent || beneath.point != home_ || beneath.type != "btrfs")
+            continue;
+        if (const auto shown = uuid_of(top_->path() + beneath.root); !shown || *shown != state)
+            continue;
+        if (::umount2(home_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+            return fail(errno, "cannot take the mount on {} away", home_);
+        return {};
+    }
+    return {};
+}
+
 Result<> MountedBtrfs::undo(const Displaced &displaced) {
     TRY(enter());
     const auto held = TRY(lock());
+    TRY(uncover(displaced.state));
     TRY(inside([&](Provider &home) {
         return home.undo({.home = displaced.home == home_ ? inner_ : displaced.home,
                           .place = with_prefix(displaced.place, shown_, area_),
