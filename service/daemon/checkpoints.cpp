@@ -40,15 +40,18 @@ Result<std::vector<DisplacedHome>> displaced_homes() {
     std::vector<DisplacedHome> homes;
     for (auto &one : TRY(store.displaced_homes())) {
         const auto of = store.find(one.checkpoint);
-        const bool under_way =
-            of && of->state == store::State::waiting && of->displaced && of->displaced->place == one.home.place;
+        const auto under_way = [&] {
+            return of->state == store::State::waiting &&
+                   of->displaced.value_or(snapshot::Displaced()).place == one.home.place;
+        };
+        const bool needed = of && (of->pinned || under_way());
         homes.push_back({.name = std::move(one.name),
                          .uid = one.uid,
                          .home = std::move(one.home.home),
                          .place = std::move(one.home.place),
                          .checkpoint = std::move(one.checkpoint),
                          .created = one.created,
-                         .needed = under_way || (of && of->pinned)});
+                         .needed = needed});
     }
     return homes;
 }
