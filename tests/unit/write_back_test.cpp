@@ -3,6 +3,9 @@
 
 #include "files_fixture.h"
 
+#include <chrono>
+#include <thread>
+
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 
@@ -24,17 +27,36 @@ bool waits(const Fd &file) {
                                [](const fiemap_extent &extent) { return extent.fe_flags & FIEMAP_EXTENT_DELALLOC; });
 }
 
+// A page's write-back ends before btrfs has entered it into the file's tree, which a worker of the kernel does soon after
+// (end_bbio_data_write and btrfs_finish_ordered_io in fs/btrfs); the kernel itself writes after 30 s (proc_sys_vm(5),
+// dirty_expire_centisecs).
+bool settles(const Fd &file) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (waits(file)) {
+        if (std::chrono::steady_clock::now() > end)
+            return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
+}
+
 } // namespace
 
 TEST_F(Files, NamelessOnesAreWrittenBackBeforeTheFreeze) {
     NEED_DISK("btrfs");
-    const Fd named = make_file(home_ + "/named", std::string(1U << 20U, 'n'));
-    const Fd file = make_file(home_ + "/file", std::string(1U << 20U, 'f'));
-    fs::remove(home_ + "/file");
-    ASSERT_TRUE(waits(file));
-    files::write_back(::getpid());
-    EXPECT_FALSE(waits(file));
-    EXPECT_TRUE(waits(named)) << "the home's files are the home's business";
+    bool left_alone = false;
+    // where memory is short the kernel writes everything at any moment: then it is tried again
+    for (int attempt = 0; attempt < 20 && !left_alone; ++attempt) {
+        const Fd named = make_file(home_ + "/named", std::string(1U << 20U, 'n'));
+        const Fd file = make_file(home_ + "/file", std::string(1U << 20U, 'f'));
+        fs::remove(home_ + "/file");
+        if (!waits(file))
+            continue;
+        files::write_back(::getpid());
+        left_alone = waits(named);
+        EXPECT_TRUE(settles(file));
+    }
+    EXPECT_TRUE(left_alone) << "the home's files are the home's business";
 }
 
 TEST_F(Files, NamelessMappingsAreWrittenBackBeforeTheFreeze) {
@@ -50,6 +72,6 @@ TEST_F(Files, NamelessMappingsAreWrittenBackBeforeTheFreeze) {
                                          reinterpret_cast<uintptr_t>(memory) + 8192);
     ASSERT_TRUE(waits(must(open_file(link, O_RDONLY))));
     files::write_back(::getpid());
-    EXPECT_FALSE(waits(must(open_file(link, O_RDONLY))));
+    EXPECT_TRUE(settles(must(open_file(link, O_RDONLY))));
     ::munmap(memory, 8192);
 }
