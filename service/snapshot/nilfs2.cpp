@@ -11,7 +11,7 @@
 namespace abey::snapshot {
 namespace {
 
-constexpr int attempts = 3;
+constexpr int sync_attempts = 3;
 constexpr const char *mounted_checkpoints = "/run/abeyance/checkpoints";
 
 Result<> set_mode(const Fd &directory, uint64_t number, uint32_t mode) {
@@ -56,7 +56,7 @@ Result<bool> is_kept_checkpoint(const Fd &directory, uint64_t number) {
 }
 
 Result<uint64_t> write_checkpoint(const Fd &directory) {
-    for (int attempt = 0; attempt < attempts; ++attempt) {
+    for (int attempt = 0; attempt < sync_attempts; ++attempt) {
         __u64 number = 0;
         if (::ioctl(directory.get(), NILFS_IOCTL_SYNC, &number) < 0)
             return fail(errno, "cannot have the file system write a checkpoint");

@@ -13,6 +13,7 @@
 #include <sys/sysmacros.h>
 
 namespace abey::capture {
+namespace device {
 namespace {
 
 // Linux's devices.txt: memory devices are major 1
@@ -74,7 +75,10 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 } // namespace
+} // namespace device
 
-Kind device_kind() { return {.name = "device", .matches = matches, .capture = capture, .complete = nullptr}; }
+Kind device_kind() {
+    return {.name = "device", .matches = device::matches, .capture = device::capture, .complete = nullptr};
+}
 
 } // namespace abey::capture

@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 
 namespace abey::capture {
+namespace disk_file {
 namespace {
 
 // File systems whose files are something else in truth (linux/magic.h and the source of mm/secretmem.c)
@@ -70,7 +71,10 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 } // namespace
+} // namespace disk_file
 
-Kind disk_file_kind() { return {.name = "file", .matches = matches, .capture = capture, .complete = nullptr}; }
+Kind disk_file_kind() {
+    return {.name = "file", .matches = disk_file::matches, .capture = disk_file::capture, .complete = nullptr};
+}
 
 } // namespace abey::capture

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 namespace abey::capture {
+namespace event_counter {
 namespace {
 
 bool matches(const Seen &seen) { return seen.link == "anon_inode:[eventfd]"; }
@@ -45,7 +46,11 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 } // namespace
+} // namespace event_counter
 
-Kind event_counter_kind() { return {.name = "eventfd", .matches = matches, .capture = capture, .complete = nullptr}; }
+Kind event_counter_kind() {
+    return {
+        .name = "eventfd", .matches = event_counter::matches, .capture = event_counter::capture, .complete = nullptr};
+}
 
 } // namespace abey::capture

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 namespace abey::capture {
+namespace file_marks {
 namespace {
 
 constexpr uint32_t pre_access = 0x100000; // FAN_PRE_ACCESS, Linux 6.14
@@ -117,9 +118,14 @@ Result<> complete_one(Context &context, const OpenFiles::Entry &entry, model::Fi
 Result<> complete(Context &context) { return complete_each<model::FileMarks>(context, complete_one); }
 
 } // namespace
+} // namespace file_marks
 
 Kind file_marks_kind() {
-    return {.name = "fanotify", .matches = matches, .capture = capture, .complete = complete, .held = true};
+    return {.name = "fanotify",
+            .matches = file_marks::matches,
+            .capture = file_marks::capture,
+            .complete = file_marks::complete,
+            .held = true};
 }
 
 } // namespace abey::capture

@@ -23,6 +23,7 @@
 #include <sys/vfs.h>
 
 namespace abey::capture {
+namespace file_watches {
 namespace {
 
 // How many names are looked at when there is no other way to find a watched file, for all of them together.
@@ -226,32 +227,34 @@ std::optional<std::pair<model::ObjRef, std::string>> known_inode(Context &contex
 }
 
 } // namespace
+} // namespace file_watches
 
 Result<model::Watch> capture_watch(Context &context, const Seen &holder, const WatchLine &line) {
-    auto &state = context.state<Watches>();
-    TRY(read_mounts(state));
+    auto &state = context.state<file_watches::Watches>();
+    TRY(file_watches::read_mounts(state));
     model::Watch watch{.number = line.number, .mask = line.mask, .inode = 0, .path = {}, .file = line.inode};
-    auto found = TRY(by_handle(state, line));
+    auto found = TRY(file_watches::by_handle(state, line));
     if (!found) {
-        if (auto known = known_inode(context, state, line)) {
+        if (auto known = file_watches::known_inode(context, state, line)) {
             watch.inode = known->first;
             watch.path = std::move(known->second);
             return watch;
         }
-        found = TRY(above_open_files(context, state, line));
+        found = TRY(file_watches::above_open_files(context, state, line));
         if (!found)
-            found = TRY(by_search(state, line));
+            found = TRY(file_watches::by_search(state, line));
     }
     if (!found)
         return fail(0,
                     "it watches a file that cannot be found by any name (inode {} of device {}:{}); end the program "
                     "that watches it",
                     line.inode, line.device >> 20U, line.device & 0xfffffU);
-    watch.inode = TRY(inode_of(context, holder, *found));
+    watch.inode = TRY(file_watches::inode_of(context, holder, *found));
     watch.path = std::move(found->path);
     return watch;
 }
 
+namespace file_watches {
 namespace {
 
 Result<> complete_one(Context &context, const OpenFiles::Entry &entry, model::FileWatches &file) {
@@ -269,9 +272,14 @@ Result<> complete_one(Context &context, const OpenFiles::Entry &entry, model::Fi
 Result<> complete(Context &context) { return complete_each<model::FileWatches>(context, complete_one); }
 
 } // namespace
+} // namespace file_watches
 
 Kind file_watches_kind() {
-    return {.name = "inotify", .matches = matches, .capture = capture, .complete = complete, .held = true};
+    return {.name = "inotify",
+            .matches = file_watches::matches,
+            .capture = file_watches::capture,
+            .complete = file_watches::complete,
+            .held = true};
 }
 
 } // namespace abey::capture

@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 
 namespace abey::capture {
+namespace inet_socket {
 namespace {
 
 // Context::state
@@ -158,6 +159,7 @@ Result<> complete(Context &context) {
 }
 
 } // namespace
+} // namespace inet_socket
 
 std::unexpected<Error> refuse_other_network() {
     return fail(0, "a socket of another network namespace cannot be brought back yet; end the container that holds it");
@@ -174,7 +176,11 @@ Finding socket_finding(const Seen &seen, std::string reason, std::string advice,
 }
 
 Kind inet_socket_kind() {
-    return {.name = "internet socket", .matches = matches, .capture = capture, .complete = complete, .held = true};
+    return {.name = "internet socket",
+            .matches = inet_socket::matches,
+            .capture = inet_socket::capture,
+            .complete = inet_socket::complete,
+            .held = true};
 }
 
 } // namespace abey::capture

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 namespace abey::capture {
+namespace message_queue {
 namespace {
 
 constexpr int64_t mqueue_magic = 0x19800202; // ipc/mqueue.c
@@ -182,9 +183,14 @@ Result<> complete(Context &context) {
 }
 
 } // namespace
+} // namespace message_queue
 
 Kind message_queue_kind() {
-    return {.name = "POSIX message queue", .matches = matches, .capture = capture, .complete = complete, .held = true};
+    return {.name = "POSIX message queue",
+            .matches = message_queue::matches,
+            .capture = message_queue::capture,
+            .complete = message_queue::complete,
+            .held = true};
 }
 
 } // namespace abey::capture

@@ -8,6 +8,7 @@
 #include <array>
 
 namespace abey::capture {
+namespace namespace_file {
 namespace {
 
 constexpr std::array<std::string_view, 10> names = {
@@ -36,9 +37,13 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 } // namespace
+} // namespace namespace_file
 
 Kind namespace_file_kind() {
-    return {.name = "namespace", .matches = matches, .capture = capture, .complete = nullptr};
+    return {.name = "namespace",
+            .matches = namespace_file::matches,
+            .capture = namespace_file::capture,
+            .complete = nullptr};
 }
 
 } // namespace abey::capture

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 namespace abey::capture {
+namespace netlink_socket {
 namespace {
 
 // Context::state
@@ -81,9 +82,14 @@ Result<> complete(Context &context) {
 }
 
 } // namespace
+} // namespace netlink_socket
 
 Kind netlink_socket_kind() {
-    return {.name = "netlink socket", .matches = matches, .capture = capture, .complete = complete, .held = true};
+    return {.name = "netlink socket",
+            .matches = netlink_socket::matches,
+            .capture = netlink_socket::capture,
+            .complete = netlink_socket::complete,
+            .held = true};
 }
 
 } // namespace abey::capture

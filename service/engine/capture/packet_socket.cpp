@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 
 namespace abey::capture {
+namespace packet_socket {
 namespace {
 
 // Context::state
@@ -132,9 +133,14 @@ Result<> complete(Context &context) {
 }
 
 } // namespace
+} // namespace packet_socket
 
 Kind packet_socket_kind() {
-    return {.name = "packet socket", .matches = matches, .capture = capture, .complete = complete, .held = true};
+    return {.name = "packet socket",
+            .matches = packet_socket::matches,
+            .capture = packet_socket::capture,
+            .complete = packet_socket::complete,
+            .held = true};
 }
 
 } // namespace abey::capture

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 
 namespace abey::capture {
+namespace pipe {
 namespace {
 
 // Context::state: pipes by device and number.
@@ -179,7 +180,10 @@ Result<> complete(Context &context) {
 }
 
 } // namespace
+} // namespace pipe
 
-Kind pipe_kind() { return {.name = "pipe", .matches = matches, .capture = capture, .complete = complete}; }
+Kind pipe_kind() {
+    return {.name = "pipe", .matches = pipe::matches, .capture = pipe::capture, .complete = pipe::complete};
+}
 
 } // namespace abey::capture

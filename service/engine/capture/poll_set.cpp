@@ -5,6 +5,7 @@
 #include "engine/capture/open_files.h"
 
 namespace abey::capture {
+namespace poll_set {
 namespace {
 
 bool matches(const Seen &seen) { return seen.link == "anon_inode:[eventpoll]"; }
@@ -51,9 +52,14 @@ Result<> complete(Context &context) {
 }
 
 } // namespace
+} // namespace poll_set
 
 Kind poll_set_kind() {
-    return {.name = "epoll", .matches = matches, .capture = capture, .complete = complete, .held = true};
+    return {.name = "epoll",
+            .matches = poll_set::matches,
+            .capture = poll_set::capture,
+            .complete = poll_set::complete,
+            .held = true};
 }
 
 } // namespace abey::capture

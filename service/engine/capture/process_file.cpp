@@ -16,6 +16,7 @@
 #include <sys/vfs.h>
 
 namespace abey::capture {
+namespace process_file {
 namespace {
 
 constexpr std::string_view proc = "/proc/";
@@ -118,9 +119,13 @@ Result<> complete(Context &context) {
 }
 
 } // namespace
+} // namespace process_file
 
 Kind process_file_kind() {
-    return {.name = "file of a process", .matches = matches, .capture = capture, .complete = complete};
+    return {.name = "file of a process",
+            .matches = process_file::matches,
+            .capture = process_file::capture,
+            .complete = process_file::complete};
 }
 
 } // namespace abey::capture

@@ -8,6 +8,7 @@
 #include <charconv>
 
 namespace abey::capture {
+namespace process_handle {
 namespace {
 
 bool matches(const Seen &seen) { return seen.link == "anon_inode:[pidfd]" || seen.link.starts_with("pidfd:"); }
@@ -36,7 +37,11 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 } // namespace
+} // namespace process_handle
 
-Kind process_handle_kind() { return {.name = "pidfd", .matches = matches, .capture = capture, .complete = nullptr}; }
+Kind process_handle_kind() {
+    return {
+        .name = "pidfd", .matches = process_handle::matches, .capture = process_handle::capture, .complete = nullptr};
+}
 
 } // namespace abey::capture

@@ -20,6 +20,7 @@
 #include <sys/vfs.h>
 
 namespace abey::capture {
+namespace shared_memory {
 namespace {
 
 constexpr std::string_view memfd_prefix = "/memfd:";
@@ -160,11 +161,12 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 } // namespace
+} // namespace shared_memory
 
 Result<std::string> apart_from_others(Context &context, int pid, const std::string &path) {
-    if (context.state<Namespaces>().by_pid.empty() || !TRY(read_link(path)).starts_with(system_v_prefix))
+    if (context.state<Namespaces>().by_pid.empty() || !TRY(read_link(path)).starts_with(shared_memory::system_v_prefix))
         return {};
-    const auto handle = handle_at(AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+    const auto handle = shared_memory::handle_at(AT_FDCWD, path, AT_SYMLINK_FOLLOW);
     if (!handle && handle.error().code() != EOPNOTSUPP) // of huge pages, which are refused by name
         return std::unexpected(handle.error());
     return fmt::format("{} {}", ipc_namespace_of(context, pid), handle.value_or(""));
@@ -183,7 +185,7 @@ Result<> capture_unattached(Context &context, int identifier, model::ObjRef ns) 
     if (::fstatfs(file.get(), &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
         return fail(0, "one of huge pages (hugetlb) cannot be brought back yet; remove it");
     model::SharedMemory memory;
-    describe_segment(segment, identifier, memory);
+    shared_memory::describe_segment(segment, identifier, memory);
     memory.ipc_namespace = ns;
     memory.id = context.tree.next_id();
     context.state<SharedMemories>().readable.emplace(memory.id, std::move(file));
@@ -192,7 +194,10 @@ Result<> capture_unattached(Context &context, int identifier, model::ObjRef ns) 
 }
 
 Kind shared_memory_kind() {
-    return {.name = "shared memory", .matches = matches, .capture = capture, .complete = nullptr};
+    return {.name = "shared memory",
+            .matches = shared_memory::matches,
+            .capture = shared_memory::capture,
+            .complete = nullptr};
 }
 
 } // namespace abey::capture

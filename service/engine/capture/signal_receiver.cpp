@@ -4,6 +4,7 @@
 #include "engine/capture/kinds.h"
 
 namespace abey::capture {
+namespace signal_receiver {
 namespace {
 
 bool matches(const Seen &seen) { return seen.link == "anon_inode:[signalfd]"; }
@@ -16,9 +17,13 @@ Result<model::Payload> capture(Context & /*context*/, const Seen &seen) {
 }
 
 } // namespace
+} // namespace signal_receiver
 
 Kind signal_receiver_kind() {
-    return {.name = "signalfd", .matches = matches, .capture = capture, .complete = nullptr};
+    return {.name = "signalfd",
+            .matches = signal_receiver::matches,
+            .capture = signal_receiver::capture,
+            .complete = nullptr};
 }
 
 } // namespace abey::capture

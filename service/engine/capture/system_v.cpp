@@ -21,6 +21,7 @@
 #include <sys/sem.h>
 
 namespace abey::capture {
+namespace system_v {
 namespace {
 
 bool matches(const Seen & /*seen*/) { return false; }
@@ -214,9 +215,13 @@ Result<> complete_segments(Context &context) {
 }
 
 } // namespace
+} // namespace system_v
 
 Kind system_v_kind() {
-    return {.name = "System V IPC", .matches = matches, .capture = nullptr, .complete = complete_segments};
+    return {.name = "System V IPC",
+            .matches = system_v::matches,
+            .capture = nullptr,
+            .complete = system_v::complete_segments};
 }
 
 } // namespace abey::capture

@@ -16,6 +16,7 @@
 #include <sys/sysmacros.h>
 
 namespace abey::capture {
+namespace terminal {
 namespace {
 
 // Linux's devices.txt
@@ -230,6 +231,7 @@ Result<> look_at_all(Context &context) {
 }
 
 } // namespace
+} // namespace terminal
 
 Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std::string &comm) {
     const auto stat = TRY(os::read_stat(pid));
@@ -237,8 +239,8 @@ Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std:
         return 0;
     const auto code = static_cast<unsigned int>(stat.terminal);
     const dev_t device = makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
-    if (!is_pts(device)) {
-        const Error refused = refused_terminal(device);
+    if (!terminal::is_pts(device)) {
+        const Error refused = terminal::refused_terminal(device);
         if (!context.preflight)
             return fail(0, "process {} ({}), controlling terminal: {}", pid, comm, refused.message());
         const std::string message = refused.message();
@@ -250,16 +252,16 @@ Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std:
                                     .advice = message.substr(cut + 2)});
         return 0;
     }
-    const uint32_t index = pts_index(device);
-    auto &terminals = context.state<Terminals>();
+    const uint32_t index = terminal::pts_index(device);
+    auto &terminals = context.state<terminal::Terminals>();
     if (!terminals.by_index.contains(index)) {
         // no task has it open: look at it by its name
         const std::string path = fmt::format("/proc/{}/root/dev/pts/{}", pid, index);
         const auto end = TRY_IN(abey::open_file(path, O_RDWR | O_NOCTTY | O_NONBLOCK),
                                 "process {} ({}), controlling terminal /dev/pts/{}", pid, comm, index);
         const Seen seen = TRY(look_at(pid, comm, end));
-        TRY_IN(know(context, index, end, false, seen), "process {} ({}), controlling terminal /dev/pts/{}", pid, comm,
-               index);
+        TRY_IN(terminal::know(context, index, end, false, seen), "process {} ({}), controlling terminal /dev/pts/{}",
+               pid, comm, index);
     }
     auto &terminal = context.tree.terminals.at(terminals.by_index.at(index).id);
     terminal.session = stat.session;
@@ -268,6 +270,11 @@ Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std:
     return terminal.id;
 }
 
-Kind terminal_kind() { return {.name = "terminal", .matches = matches, .capture = capture, .complete = look_at_all}; }
+Kind terminal_kind() {
+    return {.name = "terminal",
+            .matches = terminal::matches,
+            .capture = terminal::capture,
+            .complete = terminal::look_at_all};
+}
 
 } // namespace abey::capture

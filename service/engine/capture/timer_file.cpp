@@ -7,6 +7,7 @@
 #include <sys/timerfd.h>
 
 namespace abey::capture {
+namespace timer_file {
 namespace {
 
 bool matches(const Seen &seen) { return seen.link == "anon_inode:[timerfd]"; }
@@ -24,7 +25,10 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 }
 
 } // namespace
+} // namespace timer_file
 
-Kind timer_file_kind() { return {.name = "timerfd", .matches = matches, .capture = capture, .complete = nullptr}; }
+Kind timer_file_kind() {
+    return {.name = "timerfd", .matches = timer_file::matches, .capture = timer_file::capture, .complete = nullptr};
+}
 
 } // namespace abey::capture

@@ -22,6 +22,7 @@
 #include <sys/un.h>
 
 namespace abey::capture {
+namespace unix_socket {
 namespace {
 
 // As sock_diag(7) tells the state of unix sockets
@@ -331,23 +332,28 @@ Result<> read_queue(Context &context, model::ObjRef id, const OpenFiles::Entry &
 }
 
 } // namespace
+} // namespace unix_socket
 
 Result<bool> add_files_in_flight(Context &context) {
-    index_open_files(context);
-    auto &sockets = context.state<UnixSockets>();
+    unix_socket::index_open_files(context);
+    auto &sockets = context.state<unix_socket::UnixSockets>();
     std::vector<model::ObjRef> unread;
     for (const auto &[id, socket] : context.tree.unix_sockets)
         if (sockets.queue_read.insert(id).second)
             unread.push_back(id);
     for (const model::ObjRef id : unread) {
-        const auto &entry = held(context, id);
-        TRY_IN(read_queue(context, id, entry), "{}", entry.seen.described());
+        const auto &entry = unix_socket::held(context, id);
+        TRY_IN(unix_socket::read_queue(context, id, entry), "{}", entry.seen.described());
     }
     return !unread.empty();
 }
 
 Kind unix_socket_kind() {
-    return {.name = "unix socket", .matches = matches, .capture = capture, .complete = complete, .held = true};
+    return {.name = "unix socket",
+            .matches = unix_socket::matches,
+            .capture = unix_socket::capture,
+            .complete = unix_socket::complete,
+            .held = true};
 }
 
 } // namespace abey::capture

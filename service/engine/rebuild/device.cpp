@@ -6,6 +6,7 @@
 #include "engine/rebuild/open_files.h"
 
 namespace abey::rebuild {
+namespace device {
 namespace {
 
 Result<Fd> create(Context &context, const model::OpenFile &file) {
@@ -18,11 +19,12 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
 }
 
 } // namespace
+} // namespace device
 
 Kind device_kind() {
     return {.name = "device",
             .payload = payload_index<model::Device>(),
-            .create = create,
+            .create = device::create,
             .fill = nullptr,
             .in_task = nullptr,
             .finish = nullptr,

@@ -6,6 +6,7 @@
 #include "engine/rebuild/open_files.h"
 
 namespace abey::rebuild {
+namespace disk_file {
 namespace {
 
 Result<Fd> create(Context &context, const model::OpenFile &file) {
@@ -19,11 +20,12 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
 }
 
 } // namespace
+} // namespace disk_file
 
 Kind disk_file_kind() {
     return {.name = "file",
             .payload = payload_index<model::DiskFile>(),
-            .create = create,
+            .create = disk_file::create,
             .fill = nullptr,
             .in_task = nullptr,
             .finish = nullptr,

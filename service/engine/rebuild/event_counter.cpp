@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 
 namespace abey::rebuild {
+namespace event_counter {
 namespace {
 
 Result<Fd> create(Context & /*context*/, const model::OpenFile &file) {
@@ -20,11 +21,12 @@ Result<Fd> create(Context & /*context*/, const model::OpenFile &file) {
 }
 
 } // namespace
+} // namespace event_counter
 
 Kind event_counter_kind() {
     return {.name = "eventfd",
             .payload = payload_index<model::EventCounter>(),
-            .create = create,
+            .create = event_counter::create,
             .fill = nullptr,
             .in_task = nullptr,
             .finish = nullptr,

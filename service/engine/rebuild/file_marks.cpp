@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 namespace abey::rebuild {
+namespace file_marks {
 namespace {
 
 // The kernel remembers of a group whether it was made with CAP_SYS_ADMIN, and counts it to its maker. Root may have
@@ -103,14 +104,15 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+} // namespace file_marks
 
 Kind file_marks_kind() {
     return {.name = "fanotify",
             .payload = payload_index<model::FileMarks>(),
-            .create = create,
+            .create = file_marks::create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = finish};
+            .finish = file_marks::finish};
 }
 
 } // namespace abey::rebuild

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 
 namespace abey::rebuild {
+namespace file_watches {
 namespace {
 
 // include/uapi/linux/inotify.h, Linux 4.16: the number of the next watch. The C library's header has it not.
@@ -91,6 +92,7 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+} // namespace file_watches
 
 Result<Fd> find_watched(Context &context, const model::Watch &watch, bool &changed) {
     if (watch.inode != 0)
@@ -107,10 +109,10 @@ Result<Fd> find_watched(Context &context, const model::Watch &watch, bool &chang
 Kind file_watches_kind() {
     return {.name = "inotify",
             .payload = payload_index<model::FileWatches>(),
-            .create = create,
+            .create = file_watches::create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = finish};
+            .finish = file_watches::finish};
 }
 
 } // namespace abey::rebuild

@@ -15,7 +15,7 @@ namespace {
 using os::InetAddress;
 
 // For the time of filling: whatever the queue held must fit again.
-constexpr int large_buffer = 64 << 20;
+constexpr int datagram_buffer = 64 << 20;
 
 // RFC 1071 over a whole number of 16 bit words
 uint32_t add_words(uint32_t sum, std::string_view bytes) {
@@ -80,7 +80,7 @@ std::string packet(const InetAddress &from, const InetAddress &to, std::string_v
 Result<> put_back(const Fd &socket, const model::InetSocket &saved) {
     if (saved.datagrams.empty())
         return {};
-    if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &large_buffer, sizeof large_buffer) < 0)
+    if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &datagram_buffer, sizeof datagram_buffer) < 0)
         return fail(errno, "cannot make room for unread datagrams");
     const auto local = InetAddress::parse(saved.local);
     if (!local)

@@ -15,6 +15,7 @@
 #include <net/if.h>
 
 namespace abey::rebuild {
+namespace inet_socket {
 namespace {
 
 using engine::Moment;
@@ -299,17 +300,18 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+} // namespace inet_socket
 
 Result<> let_connections_go(Context &context) {
-    const auto &kept = context.state<InetSockets>().kept;
+    const auto &kept = context.state<inet_socket::InetSockets>().kept;
     for (const auto &[id, file] : context.tree.open_files) {
         const auto *payload = std::get_if<model::InetSocketFile>(&file.payload);
         if (payload == nullptr || !kept.contains(payload->socket))
             continue;
-        const InetSocket &socket = *TRY(find(context.tree.inet_sockets, payload->socket));
+        const model::InetSocket &socket = *TRY(find(context.tree.inet_sockets, payload->socket));
         const Fd fd(::fcntl(TRY(context.open_file(id)), F_DUPFD_CLOEXEC, 0));
-        TRY_IN(let_go(fd, socket), "{}", described(socket));
-        TRY_IN(engine::apply_settings(fd, socket.settings, Moment::at_end), "{}", described(socket));
+        TRY_IN(let_go(fd, socket), "{}", inet_socket::described(socket));
+        TRY_IN(engine::apply_settings(fd, socket.settings, engine::Moment::at_end), "{}", inet_socket::described(socket));
     }
     return {};
 }
@@ -317,10 +319,10 @@ Result<> let_connections_go(Context &context) {
 Kind inet_socket_kind() {
     return {.name = "internet socket",
             .payload = payload_index<model::InetSocketFile>(),
-            .create = create,
+            .create = inet_socket::create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = finish};
+            .finish = inet_socket::finish};
 }
 
 } // namespace abey::rebuild

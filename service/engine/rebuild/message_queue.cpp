@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 namespace abey::rebuild {
+namespace message_queue {
 namespace {
 
 // Context::state: by the old inode number; names that were made here, and go away when the restore fails.
@@ -103,12 +104,13 @@ Result<> fill(Context &context) {
 }
 
 } // namespace
+} // namespace message_queue
 
 Kind message_queue_kind() {
     return {.name = "POSIX message queue",
             .payload = payload_index<model::MessageQueue>(),
-            .create = create,
-            .fill = fill,
+            .create = message_queue::create,
+            .fill = message_queue::fill,
             .in_task = nullptr,
             .finish = nullptr};
 }

@@ -5,6 +5,7 @@
 #include "engine/rebuild/own_namespaces.h"
 
 namespace abey::rebuild {
+namespace namespace_file {
 namespace {
 
 Result<Fd> create(Context &context, const model::OpenFile &file) {
@@ -19,11 +20,12 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
 }
 
 } // namespace
+} // namespace namespace_file
 
 Kind namespace_file_kind() {
     return {.name = "namespace",
             .payload = payload_index<model::NamespaceFile>(),
-            .create = create,
+            .create = namespace_file::create,
             .fill = nullptr,
             .in_task = nullptr,
             .finish = nullptr};

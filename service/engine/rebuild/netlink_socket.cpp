@@ -8,6 +8,7 @@
 #include <linux/netlink.h>
 
 namespace abey::rebuild {
+namespace netlink_socket {
 namespace {
 
 // As its owner: the kernel asks what the one who opened it was allowed to do.
@@ -59,11 +60,12 @@ Result<Fd> create(Context & /*context*/, const model::OpenFile &file) {
 }
 
 } // namespace
+} // namespace netlink_socket
 
 Kind netlink_socket_kind() {
     return {.name = "netlink socket",
             .payload = payload_index<model::NetlinkSocket>(),
-            .create = create,
+            .create = netlink_socket::create,
             .fill = nullptr,
             .in_task = nullptr,
             .finish = nullptr};

@@ -12,6 +12,7 @@
 #include <net/if.h>
 
 namespace abey::rebuild {
+namespace packet_socket {
 namespace {
 
 constexpr uint32_t most_times = 1000; // a membership, again and again
@@ -115,11 +116,12 @@ Result<Fd> create(Context & /*context*/, const model::OpenFile &file) {
 }
 
 } // namespace
+} // namespace packet_socket
 
 Kind packet_socket_kind() {
     return {.name = "packet socket",
             .payload = payload_index<model::PacketSocket>(),
-            .create = create,
+            .create = packet_socket::create,
             .fill = nullptr,
             .in_task = nullptr,
             .finish = nullptr};

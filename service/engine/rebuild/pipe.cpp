@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 
 namespace abey::rebuild {
+namespace pipe {
 namespace {
 
 // How many open files a pipe's ends are.
@@ -158,15 +159,16 @@ Result<> fill(Context &context) {
 }
 
 } // namespace
+} // namespace pipe
 
 Kind pipe_kind() {
     return {.name = "pipe",
             .payload = payload_index<model::PipeEnd>(),
-            .create = create,
-            .fill = fill,
+            .create = pipe::create,
+            .fill = pipe::fill,
             .in_task = nullptr,
             .finish = nullptr,
-            .late = is_plain};
+            .late = pipe::is_plain};
 }
 
 } // namespace abey::rebuild

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 namespace abey::rebuild {
+namespace poll_set {
 namespace {
 
 // Where a target is added: in a task with this table, by its descriptor `at`.
@@ -155,14 +156,15 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+} // namespace poll_set
 
 Kind poll_set_kind() {
     return {.name = "epoll",
             .payload = payload_index<model::PollSet>(),
-            .create = create,
+            .create = poll_set::create,
             .fill = nullptr,
-            .in_task = in_task,
-            .finish = finish};
+            .in_task = poll_set::in_task,
+            .finish = poll_set::finish};
 }
 
 } // namespace abey::rebuild

@@ -8,6 +8,7 @@
 #include <array>
 
 namespace abey::rebuild {
+namespace process_file {
 namespace {
 
 // Ids in the path are those of the process at the checkpoint.
@@ -48,14 +49,15 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+} // namespace process_file
 
 Kind process_file_kind() {
     return {.name = "file of a process",
             .payload = payload_index<model::ProcessFile>(),
-            .create = create,
+            .create = process_file::create,
             .fill = nullptr,
             .in_task = nullptr,
-            .finish = finish};
+            .finish = process_file::finish};
 }
 
 } // namespace abey::rebuild

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 namespace abey::rebuild {
+namespace process_handle {
 namespace {
 
 // Context::state
@@ -42,12 +43,13 @@ Result<> fill(Context &context) {
 }
 
 } // namespace
+} // namespace process_handle
 
 Kind process_handle_kind() {
     return {.name = "pidfd",
             .payload = payload_index<model::ProcessHandle>(),
-            .create = create,
-            .fill = fill,
+            .create = process_handle::create,
+            .fill = process_handle::fill,
             .in_task = nullptr,
             .finish = nullptr};
 }

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 namespace abey::rebuild {
+namespace shared_memory {
 namespace {
 
 // What of an object is mapped into the worker at a time while it is filled.
@@ -170,14 +171,15 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+} // namespace shared_memory
 
 Kind shared_memory_kind() {
     return {.name = "shared memory",
             .payload = payload_index<model::SharedMemoryFile>(),
-            .create = create,
-            .fill = fill,
+            .create = shared_memory::create,
+            .fill = shared_memory::fill,
             .in_task = nullptr,
-            .finish = finish};
+            .finish = shared_memory::finish};
 }
 
 } // namespace abey::rebuild

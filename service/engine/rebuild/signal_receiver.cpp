@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 namespace abey::rebuild {
+namespace signal_receiver {
 namespace {
 
 Result<Fd> create(Context & /*context*/, const model::OpenFile &file) {
@@ -19,11 +20,12 @@ Result<Fd> create(Context & /*context*/, const model::OpenFile &file) {
 }
 
 } // namespace
+} // namespace signal_receiver
 
 Kind signal_receiver_kind() {
     return {.name = "signalfd",
             .payload = payload_index<model::SignalReceiver>(),
-            .create = create,
+            .create = signal_receiver::create,
             .fill = nullptr,
             .in_task = nullptr,
             .finish = nullptr,

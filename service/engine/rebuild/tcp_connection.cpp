@@ -8,7 +8,7 @@
 #include <array>
 
 #include <linux/sock_diag.h>
-#include <linux/tcp.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 
 namespace abey::rebuild {
@@ -21,7 +21,7 @@ using os::InetAddress;
 using os::TcpState;
 
 // For the time of filling: whatever the queues held must fit again.
-constexpr int large_buffer = 256 << 20;
+constexpr int connection_buffer = 256 << 20;
 constexpr size_t largest_piece = 16384;
 constexpr int patience_ms = 10000; // for packets over the loopback device
 
@@ -41,8 +41,8 @@ Result<> set_sequence(const Fd &socket, int queue, uint32_t sequence) {
 }
 
 Result<> make_room(const Fd &socket) {
-    TRY(set(socket, SOL_SOCKET, SO_RCVBUFFORCE, large_buffer, "make room for unread data"));
-    return set(socket, SOL_SOCKET, SO_SNDBUFFORCE, large_buffer, "make room for unsent data");
+    TRY(set(socket, SOL_SOCKET, SO_RCVBUFFORCE, connection_buffer, "make room for unread data"));
+    return set(socket, SOL_SOCKET, SO_SNDBUFFORCE, connection_buffer, "make room for unsent data");
 }
 
 // Repair mode forgets it.

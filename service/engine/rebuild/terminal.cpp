@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 namespace abey::rebuild {
+namespace terminal {
 namespace {
 
 // Context::state
@@ -203,16 +204,17 @@ Result<> set_last(Context &context) {
 }
 
 } // namespace
+} // namespace terminal
 
 Result<int> terminal_slave(Context &context, model::ObjRef terminal) {
-    auto *made = TRY(make(context, terminal));
+    auto *made = TRY(terminal::make(context, terminal));
     if (!made->slave) {
         // Whoever asks makes it a controlling terminal, and then no /dev/tty can be opened for it by others any more.
         for (const auto &[id, file] : context.tree.open_files)
             if (const auto *end = std::get_if<model::TerminalEnd>(&file.payload);
                 end != nullptr && end->by_dev_tty && end->terminal == terminal)
                 TRY(context.open_file(id));
-        made->slave = TRY(open_slave(made->number, O_RDWR));
+        made->slave = TRY(terminal::open_slave(made->number, O_RDWR));
     }
     return made->slave.get();
 }
@@ -220,10 +222,10 @@ Result<int> terminal_slave(Context &context, model::ObjRef terminal) {
 Kind terminal_kind() {
     return {.name = "terminal",
             .payload = payload_index<model::TerminalEnd>(),
-            .create = create,
-            .fill = set_up_all,
+            .create = terminal::create,
+            .fill = terminal::set_up_all,
             .in_task = nullptr,
-            .finish = set_last};
+            .finish = terminal::set_last};
 }
 
 } // namespace abey::rebuild

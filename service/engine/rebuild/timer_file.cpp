@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 
 namespace abey::rebuild {
+namespace timer_file {
 namespace {
 
 constexpr int64_t second = 1'000'000'000;
@@ -48,11 +49,12 @@ Result<Fd> create(Context &context, const model::OpenFile &file) {
 }
 
 } // namespace
+} // namespace timer_file
 
 Kind timer_file_kind() {
     return {.name = "timerfd",
             .payload = payload_index<model::TimerFile>(),
-            .create = create,
+            .create = timer_file::create,
             .fill = nullptr,
             .in_task = nullptr,
             .finish = nullptr,

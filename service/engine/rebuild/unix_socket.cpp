@@ -11,6 +11,7 @@
 #include <list>
 
 namespace abey::rebuild {
+namespace unix_socket {
 namespace {
 
 using model::SocketState;
@@ -310,6 +311,7 @@ Result<> finish(Context &context) {
 }
 
 } // namespace
+} // namespace unix_socket
 
 UnixSockets::~UnixSockets() {
     if (!finished)
@@ -317,14 +319,14 @@ UnixSockets::~UnixSockets() {
             remove_name(name);
 }
 
-Result<UnixAddress> way_to(const UnixSockets &sockets, const UnixSocket &socket) {
+Result<UnixAddress> way_to(const UnixSockets &sockets, const model::UnixSocket &socket) {
     const auto made = sockets.made.find(socket.id);
     if (made == sockets.made.end() || !made->second.node)
         return to_address(socket.name);
     return to_address(fmt::format("/proc/self/fd/{}", made->second.node.get()));
 }
 
-std::string described(const UnixSocket &socket) {
+std::string described(const model::UnixSocket &socket) {
     std::string name = socket.name.empty() ? fmt::format("socket:[{}]", socket.number) : socket.name;
     std::ranges::replace(name, '\0', '@');
     return "unix socket " + name;
@@ -333,10 +335,10 @@ std::string described(const UnixSocket &socket) {
 Kind unix_socket_kind() {
     return {.name = "unix socket",
             .payload = payload_index<model::SocketFile>(),
-            .create = create,
+            .create = unix_socket::create,
             .fill = fill_unix_sockets,
             .in_task = nullptr,
-            .finish = finish};
+            .finish = unix_socket::finish};
 }
 
 } // namespace abey::rebuild
