@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "ctl/text.h"
 
+#include "engine/os/date.h"
+
 #include <algorithm>
 #include <array>
 #include <ctime>
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 namespace abey::ctl {
@@ -44,11 +45,8 @@ std::string human_duration(uint64_t microseconds) {
 }
 
 std::string human_time(uint64_t microseconds) {
-    const auto seconds = static_cast<std::time_t>(microseconds / 1'000'000);
-    std::tm parts{};
-    if (::localtime_r(&seconds, &parts) == nullptr)
-        return "?";
-    return fmt::format("{:%a %Y-%m-%d %H:%M:%S}", parts);
+    const auto date = os::local_date(static_cast<std::time_t>(microseconds / 1'000'000), "%a %Y-%m-%d %H:%M:%S");
+    return date.empty() ? "?" : date;
 }
 
 std::string human_age(uint64_t then, uint64_t now) {

@@ -2,13 +2,14 @@
 #include "daemon/checkpoints.h"
 
 #include "daemon/log.h"
+#include "engine/os/date.h"
 #include "store/records.h"
 #include "store/store.h"
 
 #include <algorithm>
 #include <ctime>
 
-#include <fmt/chrono.h>
+#include <fmt/format.h>
 
 namespace abey::daemon {
 namespace {
@@ -85,10 +86,6 @@ Result<> set_pinned(const std::string &id, bool pinned) {
 Result<uint64_t> free_space() { return store::Store().free_space(); }
 
 Result<std::string> new_checkpoint_id(const std::string &session) {
-    const auto now = std::time(nullptr);
-    std::tm parts{};
-    if (::gmtime_r(&now, &parts) == nullptr)
-        return fail(errno, "cannot tell the time");
     constexpr size_t most = 64;
     auto of = session.substr(0, most);
     // The scopes of a user's manager have ids with bytes that no file name of ours has
@@ -98,7 +95,7 @@ Result<std::string> new_checkpoint_id(const std::string &session) {
             return !store::is_id({&c, 1}) && c != '.';
         },
         '-');
-    const auto base = fmt::format("{:%Y%m%d-%H%M%S}-s{}", parts, of);
+    const auto base = fmt::format("{}-s{}", os::utc_date(std::time(nullptr), "%Y%m%d-%H%M%S"), of);
     const store::Store store;
     auto id = base;
     for (int more = 2;; more++) {

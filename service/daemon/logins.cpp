@@ -2,6 +2,7 @@
 #include "daemon/logins.h"
 
 #include "dbus/names.h"
+#include "engine/os/date.h"
 #include "engine/os/fd.h"
 
 #include <algorithm>
@@ -9,7 +10,7 @@
 #include <ctime>
 #include <string_view>
 
-#include <fmt/chrono.h>
+#include <fmt/format.h>
 
 namespace abey::daemon {
 namespace {
@@ -20,11 +21,8 @@ constexpr std::array<std::string_view, 13> not_a_person{"abeyance",  "abeyance-r
                                                         "runuser-l", "systemd-user", "polkit-1"};
 
 std::string local_time(uint64_t microseconds) {
-    const auto seconds = static_cast<std::time_t>(microseconds / 1'000'000);
-    std::tm parts{};
-    if (::localtime_r(&seconds, &parts) == nullptr)
-        return "an unknown time";
-    return fmt::format("{:%a %Y-%m-%d %H:%M}", parts);
+    const auto date = os::local_date(static_cast<std::time_t>(microseconds / 1'000'000), "%a %Y-%m-%d %H:%M");
+    return date.empty() ? "an unknown time" : date;
 }
 
 } // namespace

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/area.h"
 
+#include "engine/os/date.h"
 #include "snapshot/changes.h"
 #include "snapshot/nested.h"
 #include "snapshot/place.h"
 
-#include <array>
 #include <climits>
 #include <cstdio>
 #include <ctime>
@@ -47,14 +47,7 @@ Result<Fd> own_directory(const Fd &parent, const std::string &where, const std::
 
 } // namespace
 
-std::string timestamp() {
-    const auto seconds = std::time(nullptr);
-    struct tm parts {};
-    (void)::gmtime_r(&seconds, &parts);
-    std::array<char, sizeof "YYYYMMDD-hhmmss"> text{};
-    (void)std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
-    return text.data();
-}
+std::string timestamp() { return os::utc_date(std::time(nullptr), "%Y%m%d-%H%M%S"); }
 
 Result<std::vector<std::string>> names_in(const Fd &directory, size_t limit) {
     Fd again = TRY(open_directory(directory.get(), "."));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/place.h"
 
+#include "engine/os/date.h"
 #include "snapshot/area.h"
 
 #include <algorithm>
@@ -124,11 +125,7 @@ Result<Fd> existing_or_new(const std::string &path, bool subvolume) {
 }
 
 std::string info_of(const SnapshotPlace &place, const std::string &id, int number) {
-    const auto seconds = std::time(nullptr);
-    struct tm parts {};
-    (void)::gmtime_r(&seconds, &parts);
-    std::string date(sizeof "YYYY-mm-dd HH:MM:SS" - 1, '\0');
-    (void)std::strftime(date.data(), date.size() + 1, "%Y-%m-%d %H:%M:%S", &parts);
+    const auto date = os::utc_date(std::time(nullptr), "%Y-%m-%d %H:%M:%S");
     return fmt::format("<?xml version=\"1.0\"?>\n<snapshot>\n  <type>single</type>\n  <num>{}</num>\n"
                        "  <date>{}</date>\n  <description>{}</description>\n  <userdata>\n    <key>abeyance</key>\n"
                        "    <value>{}</value>\n  </userdata>\n</snapshot>\n",

@@ -78,8 +78,8 @@ template <class... Args>
     __extension__({                                                                                                    \
         auto try_result_ = (__VA_ARGS__);                                                                              \
         if (!try_result_)                                                                                              \
-            return std::unexpected(std::move(try_result_).error());                                                    \
-        std::move(try_result_).value();                                                                                \
+            return std::unexpected<::abey::Error>(std::move(try_result_.error()));                                     \
+        *std::move(try_result_);                                                                                       \
     })
 
 // The same, with context added to the error: TRY_IN(open_at(dir, name), "checkpoint {}", id).
@@ -87,6 +87,6 @@ template <class... Args>
     __extension__({                                                                                                    \
         auto try_result_ = (expression);                                                                               \
         if (!try_result_)                                                                                              \
-            return ::abey::within(std::move(try_result_).error(), __VA_ARGS__);                                        \
-        std::move(try_result_).value();                                                                                \
+            return ::abey::within(std::move(try_result_.error()), __VA_ARGS__);                                        \
+        *std::move(try_result_);                                                                                       \
     })
