@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -65,24 +66,38 @@ Result<std::vector<int>> or_none(Result<std::vector<int>> found) {
     return found;
 }
 
+// Nothing when the thread has ended, be it gone or not.
+Result<std::optional<os::Tracee>> seize(const Stopped &process, int tid) {
+    // A first thread that has ended cannot be seized (ptrace_attach in kernel/ptrace.c: EPERM), and a moment later its
+    // number is that of a living one, when another thread calls execve(2): asked again, that one is there.
+    constexpr int most_attempts = 10;
+    for (int attempt = 1;; ++attempt) {
+        auto tracee = os::Tracee::seize(tid, trace_options);
+        if (tracee)
+            return std::move(*tracee);
+        if (vanished(tracee.error()))
+            return std::nullopt;
+        if (const auto stat = os::read_stat(process.pid, tid); stat ? stat->ended() : vanished(stat.error()))
+            return std::nullopt;
+        const auto status = os::read_status(process.pid, tid);
+        const bool refused = tracee.error().code() == EPERM;
+        if (refused && status && status->tracer != 0)
+            return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first",
+                        process.pid, process.stat.comm, status->tracer);
+        if (!refused || attempt == most_attempts)
+            return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
+    }
+}
+
 // Seizes whatever of the process is not seized yet; true when something new was found.
 Result<bool> hold(Stopped &process, std::set<int> &held) {
     bool grew = false;
     for (const int tid : TRY(or_none(os::threads_of(process.pid)))) {
         if (held.contains(tid))
             continue;
-        auto tracee = os::Tracee::seize(tid, trace_options);
-        if (!tracee) {
-            if (vanished(tracee.error()))
-                continue;
-            if (const auto stat = os::read_stat(process.pid, tid); stat ? stat->ended() : vanished(stat.error()))
-                continue; // a thread that has ended but is not yet gone
-            const auto status = os::read_status(process.pid, tid);
-            if (tracee.error().code() == EPERM && status && status->tracer != 0)
-                return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first",
-                            process.pid, process.stat.comm, status->tracer);
-            return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
-        }
+        auto tracee = TRY(seize(process, tid));
+        if (!tracee)
+            continue;
         if (CPU_COUNT(&os::cpus_of_program()) > 1)
             tracee->watch_closely();
         held.insert(tid);
