@@ -15,11 +15,11 @@ LACKS = {
     "little space is left": ("mount -t tmpfs -o size=10M,mode=0700 none /var/lib/abeyance", "umount /var/lib/abeyance", "free space", "lacking", "for checkpoints"),
     "the policy has a mistake": ("mkdir -p /etc/abeyance; echo '[hme]' > /etc/abeyance/policy.toml", "rm /etc/abeyance/policy.toml", "policy", "broken",
                                  "policy.toml:1:"),
-    "PAM knows nothing of it": ("mv /etc/pam.d/abeyance /root/", "mv /root/abeyance /etc/pam.d/", "PAM service", "broken", "no /etc/pam.d/abeyance"),
+    "PAM knows nothing of it": ("mv /etc/pam.d/abeyance /run/without-pam", "mv /run/without-pam /etc/pam.d/abeyance", "PAM service", "broken", "no /etc/pam.d/abeyance"),
     "polkit is not there": ("systemctl -q mask --runtime --now polkit", "systemctl -q unmask --runtime polkit", "polkit", "lacking", "does not answer"),
     "the service is not there": ("systemctl -q mask --runtime --now abeyd", "systemctl -q unmask --runtime abeyd", "abeyd", "broken", ""),
     "logind is not there": ("systemctl -q mask --runtime --now systemd-logind", "systemctl -q unmask --runtime systemd-logind", "logind", "broken", "does not answer"),
-    "rsync is not there": ("mv /usr/bin/rsync /root/", "mv /root/rsync /usr/bin/", "programs", "lacking", "not: rsync"),
+    "rsync is not there": ("mv /usr/bin/rsync /run/without-rsync", "mv /run/without-rsync /usr/bin/rsync", "programs", "lacking", "not: rsync"),
 }
 PLAN = ["nothing is broken", "kernel, systemd, file system, permissions and space are looked at", "a user is told of the own home"] + list(LACKS) + [
     "a capability is not there", "people are told, too"]

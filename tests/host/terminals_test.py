@@ -54,8 +54,9 @@ def run(host, checks):
         shell, program = (any_one, by_number) if "got" in shown[by_number] else (by_number, any_one)
         checks.check("what is typed goes to the program on that terminal", True, "got two" in shown[program] and "got two" not in shown[shell])
         shell.type("clear; echo $kept; stty size\n")
+        program.type("size\n")  # by now it has its own: whoever attaches is one row short for a moment, so that programs draw again
         checks.attempt("each has the size of whom it is shown to", {24, 31}, lambda: {
-            int(shell.wait_for(r"^as before\n(\d+) 80$", 20).group(1)), int(shown[program].split("(")[1].split()[0])})
+            int(shell.wait_for(r"^as before\n(\d+) 80$", 20).group(1)), int(program.wait_for(r"got size \((\d+) rows\)", 20).group(1))})
         wrong = attach(people, host, session, "--terminal", 999)
         checks.attempt("a number that is none is refused", 1, lambda: wrong.wait_for(r"no terminal pts/999", 20) and wrong.wait_end(20))
     with contextlib.ExitStack() as people:

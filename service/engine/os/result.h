@@ -78,7 +78,7 @@ template <class... Args>
     __extension__({                                                                                                    \
         auto try_result_ = (__VA_ARGS__);                                                                              \
         if (!try_result_)                                                                                              \
-            return std::unexpected<::abey::Error>(std::move(try_result_.error()));                                     \
+            return std::unexpected(std::move(try_result_.error()));                                                    \
         *std::move(try_result_);                                                                                       \
     })
 
