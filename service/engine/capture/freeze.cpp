@@ -81,6 +81,9 @@ Result<std::optional<os::Tracee>> seize(const Stopped &process, int tid) {
             return std::nullopt;
         const auto status = os::read_status(process.pid, tid);
         const bool refused = tracee.error().code() == EPERM;
+        // ptrace(2): who calls execve(2) in a thread takes the number of the first one, and is traced on
+        if (refused && status && status->tracer == ::gettid())
+            return os::Tracee::adopt(tid);
         if (refused && status && status->tracer != 0)
             return fail(EPERM, "process {} ({}) is being debugged by process {}; detach the debugger first",
                         process.pid, process.stat.comm, status->tracer);
