@@ -3,6 +3,7 @@
 """A session with two terminals, one of which is not its login's: both come back, and are joined by their numbers."""
 
 import contextlib
+import itertools
 import sys
 
 from adas_session import abeyctl, json_of, sessions_of, wait_until
@@ -53,10 +54,18 @@ def run(host, checks):
         shown = {terminal: terminal.wait_for(r"got two \(\d+ rows\)|^own\$ two\n.*not found", 30).group() for terminal in (any_one, by_number)}
         shell, program = (any_one, by_number) if "got" in shown[by_number] else (by_number, any_one)
         checks.check("what is typed goes to the program on that terminal", True, "got two" in shown[program] and "got two" not in shown[shell])
-        shell.type("clear; echo $kept; stty size\n")
-        program.type("size\n")  # by now it has its own: whoever attaches is one row short for a moment, so that programs draw again
-        checks.attempt("each has the size of whom it is shown to", {24, 31}, lambda: {
-            int(shell.wait_for(r"^as before\n(\d+) 80$", 20).group(1)), int(program.wait_for(r"got size \((\d+) rows\)", 20).group(1))})
+        asked = itertools.count()
+
+        def sizes():
+            now = next(asked)
+            shell.type(f"clear; echo $kept {now}; stty size\n")
+            program.type(f"size{now}\n")
+            return {int(shell.wait_for(rf"^as before {now}\n(\d+) 80$", 20).group(1)),
+                    int(program.wait_for(rf"got size{now} \((\d+) rows\)", 20).group(1))}
+
+        # A terminal that was just joined is one row short for a moment, so that its programs draw again
+        checks.attempt("each has the size of whom it is shown to", {24, 31},
+                       lambda: wait_until(lambda: (now := sizes()) == {24, 31} and now, "the sizes"))
         wrong = attach(people, host, session, "--terminal", 999)
         checks.attempt("a number that is none is refused", 1, lambda: wrong.wait_for(r"no terminal pts/999", 20) and wrong.wait_end(20))
     with contextlib.ExitStack() as people:
