@@ -39,6 +39,10 @@ constexpr std::array event_words = {
 enum class As : uint8_t { root, user };
 constexpr std::array as_words = {Word{"root", As::root}, Word{"user", As::user}};
 
+template <class Rule> Result<> read_paths(const Reader &reader, const toml::node &value, Rule &rule) {
+    return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
+}
+
 Result<> read_strategies(const Reader &reader, const toml::node &value, FileRule &rule) {
     if (!rule.strategies.empty())
         return reader.error(value, "both \"strategy\" and \"strategies\" are given: keep one of them");
@@ -89,10 +93,7 @@ Result<> read_file_system(const Reader &reader, const toml::node &value, FileRul
 
 // Each reads one key's value; plain functions, so that a table's description is data.
 constexpr std::array<Key<FileRule>, 10> file_keys = {{
-    {"path",
-     [](const Reader &reader, const toml::node &value, FileRule &rule) {
-         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
-     }},
+    {"path", read_paths<FileRule>},
     {"min-size",
      [](const Reader &reader, const toml::node &value, FileRule &rule) -> Result<> {
          rule.min_size = TRY(read_size(reader, value));
@@ -163,10 +164,7 @@ Result<> read_directory(const Reader &reader, const toml::node &value, AreaRule 
 }
 
 constexpr std::array<Key<AreaRule>, 2> area_keys = {{
-    {"path",
-     [](const Reader &reader, const toml::node &value, AreaRule &rule) {
-         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
-     }},
+    {"path", read_paths<AreaRule>},
     {"directory", read_directory},
 }};
 
@@ -276,10 +274,7 @@ namespace {
 constexpr std::array drop_words = {Word{"fail", false}, Word{"drop", true}};
 
 constexpr std::array<Key<DeviceRule>, 2> device_keys = {{
-    {"path",
-     [](const Reader &reader, const toml::node &value, DeviceRule &rule) {
-         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
-     }},
+    {"path", read_paths<DeviceRule>},
     {"action",
      [](const Reader &reader, const toml::node &value, DeviceRule &rule) -> Result<> {
          rule.drop = TRY(read_word(reader, value, drop_words));
@@ -300,10 +295,7 @@ Result<> read_device_rule(const Reader &reader, const toml::table &table, Device
 namespace {
 
 constexpr std::array<Key<PinRule>, 2> pin_keys = {{
-    {"path",
-     [](const Reader &reader, const toml::node &value, PinRule &rule) {
-         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
-     }},
+    {"path", read_paths<PinRule>},
     {"strategies",
      [](const Reader &reader, const toml::node &value, PinRule &rule) -> Result<> {
          if (const auto *array = value.as_array(); array != nullptr && array->empty())
@@ -327,10 +319,7 @@ Result<> read_pin_rule(const Reader &reader, const toml::table &table, PinRule &
 namespace {
 
 constexpr std::array<Key<ChangedRule>, 2> changed_keys = {{
-    {"path",
-     [](const Reader &reader, const toml::node &value, ChangedRule &rule) {
-         return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rule.paths); });
-     }},
+    {"path", read_paths<ChangedRule>},
     {"action",
      [](const Reader &reader, const toml::node &value, ChangedRule &rule) -> Result<> {
          rule.action = TRY(read_word(reader, value, changed_words));

@@ -41,11 +41,7 @@ Result<std::vector<DisplacedHome>> displaced_homes() {
     std::vector<DisplacedHome> homes;
     for (auto &one : TRY(store.displaced_homes())) {
         const auto of = store.find(one.checkpoint);
-        const auto under_way = [&] {
-            return of->state == store::State::waiting &&
-                   of->displaced.value_or(snapshot::Displaced()).place == one.home.place;
-        };
-        const bool needed = of && (of->pinned || under_way());
+        const bool needed = of && (of->pinned || store::is_under_way(*of, one));
         homes.push_back({.name = std::move(one.name),
                          .uid = one.uid,
                          .home = std::move(one.home.home),

@@ -210,21 +210,8 @@ int on_unpin_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *e
     return set_pin(message, userdata, error, false);
 }
 
-Answer<> answer_with_pruned(sd_bus_message *request, const std::vector<Pruned> &pruned) {
-    sd_bus_message *reply = nullptr;
-    int result = ::sd_bus_message_new_method_return(request, &reply);
-    const bus::Message owner(reply);
-    if (result >= 0)
-        result = ::sd_bus_message_open_container(reply, 'a', "(sus)");
-    for (const auto &one : pruned)
-        if (result >= 0)
-            result =
-                ::sd_bus_message_append(reply, "(sus)", bus::printable(one.id).c_str(), one.uid, one.reason.c_str());
-    if (result >= 0)
-        result = ::sd_bus_message_close_container(reply);
-    if (result >= 0)
-        (void)::sd_bus_send(nullptr, reply, nullptr);
-    return {};
+int append_pruned(sd_bus_message *reply, const Pruned &one) {
+    return ::sd_bus_message_append(reply, "(sus)", bus::printable(one.id).c_str(), one.uid, one.reason.c_str());
 }
 
 // Root's call is about everybody's checkpoints, another user's about their own.
@@ -240,7 +227,8 @@ int on_prune(sd_bus_message *message, void *userdata, sd_bus_error *error) {
                                     const auto of =
                                         permit.caller == 0 ? std::optional<uid_t>() : std::optional(permit.owner);
                                     const auto pruned = TRY(manager.prune(of, options));
-                                    return answer_with_pruned(request, pruned);
+                                    (void)answer_with_list(request, "(sus)", pruned, append_pruned);
+                                    return {};
                                 });
         return {};
     }();
@@ -261,16 +249,13 @@ int on_list_checkpoints(sd_bus_message *message, void *userdata, sd_bus_error *e
     }();
     if (!list)
         return set_error(error, list.error());
-    sd_bus_message *reply = nullptr;
-    int result = ::sd_bus_message_new_method_return(message, &reply);
-    const bus::Message owner(reply);
-    if (result >= 0)
-        result = ::sd_bus_message_open_container(reply, 'a', "(sussttso)");
-    for (auto one = list->begin(); result >= 0 && one != list->end(); ++one)
-        result = append_checkpoint(reply, *one);
-    if (result >= 0)
-        result = ::sd_bus_message_close_container(reply);
-    return result < 0 ? result : ::sd_bus_send(nullptr, reply, nullptr);
+    return answer_with_list(message, "(sussttso)", *list, append_checkpoint);
+}
+
+int append_displaced(sd_bus_message *reply, const DisplacedHome &one) {
+    return ::sd_bus_message_append(reply, "(ussstb)", one.uid, bus::printable(one.home).c_str(),
+                                   bus::printable(one.place).c_str(), one.checkpoint.c_str(), one.created,
+                                   static_cast<int>(one.needed));
 }
 
 int on_list_displaced(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -281,18 +266,7 @@ int on_list_displaced(sd_bus_message *message, void *userdata, sd_bus_error *err
     }();
     if (!list)
         return set_error(error, list.error());
-    sd_bus_message *reply = nullptr;
-    int result = ::sd_bus_message_new_method_return(message, &reply);
-    const bus::Message owner(reply);
-    if (result >= 0)
-        result = ::sd_bus_message_open_container(reply, 'a', "(ussstb)");
-    for (auto one = list->begin(); result >= 0 && one != list->end(); ++one)
-        result = ::sd_bus_message_append(reply, "(ussstb)", one->uid, bus::printable(one->home).c_str(),
-                                         bus::printable(one->place).c_str(), one->checkpoint.c_str(), one->created,
-                                         static_cast<int>(one->needed));
-    if (result >= 0)
-        result = ::sd_bus_message_close_container(reply);
-    return result < 0 ? result : ::sd_bus_send(nullptr, reply, nullptr);
+    return answer_with_list(message, "(ussstb)", *list, append_displaced);
 }
 
 int on_list_jobs(sd_bus_message *message, void *userdata, sd_bus_error *error) {

@@ -2,6 +2,7 @@
 //
 // The life of a job: its file, its unit, its end. Only systemd knows whether a worker still works, so only systemd is
 // asked.
+#include "daemon/glue.h"
 #include "daemon/log.h"
 #include "daemon/logins.h"
 #include "daemon/manager.h"
@@ -380,20 +381,12 @@ void Manager::answer_request(RunningJob &running, const job::Outcome &outcome) {
         (void)::sd_bus_reply_method_return(request, "s", bus::printable(outcome.answer).c_str());
         return;
     }
-    sd_bus_message *reply = nullptr;
-    int result = ::sd_bus_message_new_method_return(request, &reply);
-    const bus::Message owner(reply);
-    if (result >= 0)
-        result = ::sd_bus_message_open_container(reply, 'a', "(issssb)");
-    for (const auto &one : outcome.findings)
-        if (result >= 0)
-            result = ::sd_bus_message_append(reply, "(issssb)", one.pid, bus::printable(one.comm).c_str(),
-                                             bus::printable(one.object).c_str(), bus::printable(one.reason).c_str(),
-                                             bus::printable(one.advice).c_str(), static_cast<int>(one.fatal));
-    if (result >= 0)
-        result = ::sd_bus_message_close_container(reply);
-    if (result >= 0)
-        result = ::sd_bus_send(nullptr, reply, nullptr);
+    const int result =
+        answer_with_list(request, "(issssb)", outcome.findings, [](sd_bus_message *reply, const auto &one) {
+            return ::sd_bus_message_append(reply, "(issssb)", one.pid, bus::printable(one.comm).c_str(),
+                                           bus::printable(one.object).c_str(), bus::printable(one.reason).c_str(),
+                                           bus::printable(one.advice).c_str(), static_cast<int>(one.fatal));
+        });
     if (result < 0)
         log_warning("job {}: cannot answer the caller: {}", running.job.number,
                     fail(-result, "findings").error().message());

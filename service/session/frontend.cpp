@@ -7,6 +7,7 @@
 #include <algorithm>
 
 namespace abey::session {
+
 Result<Process> read_process(pid_t pid) {
     os::ProcStat stat = TRY(os::read_stat(pid));
     const os::ProcStatus status = TRY(os::read_status(pid));

@@ -250,15 +250,17 @@ Result<std::string> Btrfs::remove(const Saved &saved) {
     const auto directory = open_directory(AT_FDCWD, saved.place);
     const bool taken = directory ? !is_subvolume(*directory) || !mine(TRY(subvolume_of(*directory, saved.place)))
                                  : directory.error().code() != ENOENT;
+    const auto left =
+        fmt::format("{} is not the snapshot that checkpoint {} made, and was left alone", saved.place, id);
     if (taken && !elsewhere)
-        return fmt::format("{} is not the snapshot that checkpoint {} made, and was left alone", saved.place, id);
+        return left;
     const auto removed = area.remove_snapshot(parent_, id, mine);
     if (removed)
         return std::string();
     if (!taken || removed.error().code() != ESTALE)
         return std::unexpected(removed.error());
     TRY(area.forget_place(id));
-    return fmt::format("{} is not the snapshot that checkpoint {} made, and was left alone", saved.place, id);
+    return left;
 }
 
 Result<> Btrfs::checked_saved(const Live &live, const Saved &saved) const {

@@ -209,6 +209,11 @@ Result<std::vector<DisplacedHome>> Store::displaced_homes() const {
     return homes;
 }
 
+bool is_under_way(const Checkpoint &checkpoint, const DisplacedHome &home) {
+    return checkpoint.state == State::waiting &&
+           checkpoint.displaced.value_or(snapshot::Displaced()).place == home.home.place;
+}
+
 Result<> Store::sweep_displaced_homes() const {
     for (const auto &one : TRY(displaced_homes())) {
         // Without the directory that it was in, its file system may only not be mounted.

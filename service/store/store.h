@@ -85,6 +85,9 @@ struct DisplacedHome {
     uint64_t created = 0; // microseconds since 1970
 };
 
+// Is it what a resume of this checkpoint, which has not ended, may still have to bring back?
+bool is_under_way(const Checkpoint &checkpoint, const DisplacedHome &home);
+
 // Users fill root's disk with checkpoints: each holds their memory, and what changes in the home stays there twice.
 struct Quota {
     size_t checkpoints = 16;

@@ -13,8 +13,7 @@ namespace {
 // While a resume may still have to bring it back it is that resume's.
 Result<> not_needed(const store::Store &store, const store::DisplacedHome &home) {
     const auto checkpoint = store.find(home.checkpoint);
-    if (checkpoint && checkpoint->state == store::State::waiting &&
-        checkpoint->displaced.value_or(snapshot::Displaced()).place == home.home.place)
+    if (checkpoint && store::is_under_way(*checkpoint, home))
         return fail(EBUSY, "{} belongs to a resume of checkpoint {} that has not ended", home.home.place,
                     home.checkpoint);
     return {};

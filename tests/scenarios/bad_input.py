@@ -51,6 +51,14 @@ class Bench:
         return subprocess.run([*before, self.engine, *map(str, arguments)], capture_output=True, text=True, timeout=60,
                               check=False, stdin=subprocess.DEVNULL, **options)
 
+    def told_once(self, told):
+        """By a checkpoint, which is made, and by check."""
+        done = self.call("checkpoint", "--keep-running", "--pid", self.pid, "--images", self.images)
+        if done.returncode != 0 or (done.stdout + done.stderr).count(told) != 1:
+            raise run.Failed(f"expected it to be told once, found status {done.returncode}: {done.stderr}{done.stdout}")
+        if told not in self.call("check", "--pid", self.pid).stdout:
+            raise run.Failed("check does not tell it")
+
     def refused(self, *arguments, says=(), **options):
         """One clear line that says what is expected, a status that is not 0."""
         done = self.call(*arguments, **options)
@@ -188,11 +196,7 @@ def asked_before_a_file_is_opened(bench):
 def unread_events_of_files_are_told(bench):
     bench.victim(holding=["events"])
     told = "(anon_inode:[fanotify]): events that are unread in it are lost"
-    done = bench.call("checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images)
-    if done.returncode != 0 or (done.stdout + done.stderr).count(told) != 1:
-        raise run.Failed(f"expected it to be told once, found status {done.returncode}: {done.stderr}{done.stdout}")
-    if told not in bench.call("check", "--pid", bench.pid).stdout:
-        raise run.Failed("check does not tell it")
+    bench.told_once(told)
 
 
 @case
@@ -413,11 +417,7 @@ def sockets_of_another_network_namespace(bench):
 def segment_of_another_ipc_namespace_is_told(bench):
     bench.victim(holding=["segment"])
     told = "System V shared memory 0: it is of another ipc namespace than the process is in by now"
-    done = bench.call("checkpoint", "--keep-running", "--pid", bench.pid, "--images", bench.images)
-    if done.returncode != 0 or (done.stdout + done.stderr).count(told) != 1:
-        raise run.Failed(f"expected it to be told once, found status {done.returncode}: {done.stderr}{done.stdout}")
-    if told not in bench.call("check", "--pid", bench.pid).stdout:
-        raise run.Failed("check does not tell it")
+    bench.told_once(told)
 
 
 @case
