@@ -32,6 +32,11 @@ Written by `tests/files_table.py --markdown`. Each line is a test (`tests/unit/`
 
 Linux {kernel}.
 """
+WAYS_NOTE = """
+A column is the file system of the home and the provider that saves it. What the kernel of this machine cannot mount has no column{missing}. Homes on
+NILFS2 are tried by `./dev test --vm`, with the same tests, on Debian's own kernel in a virtual machine, since few other kernels know that file system. Files that
+a session holds were not tried on it, so the tables above have no column for it, either.
+"""
 MATRIX_NOTE = """
 Each line is 21 files in one program (`scenario-file_matrix`): held by a descriptor, by a mapping without one, by both; by one process, by two that share
 an open file, by two with an open file of their own each; under plain and odd names (a newline, no UTF-8, blanks, 255 bytes). Contents, mode, position, what one holder writes and the others see,
@@ -113,8 +118,13 @@ def main():
             matrix.setdefault(text_of_way, {})[system] = run_scenarios(options.build, system, ["file_matrix"], way).get("file_matrix", "failed")
     text += table("What the name has become, by whatever the file is held", SYSTEMS, matrix)
     text += MATRIX_NOTE
-    ways = sorted({parameter for suite, _, parameter in homes if suite == "TreeTest"})
-    text += table("Homes that are saved as copies", ways, gather(homes, lambda suite, parameter: parameter if suite == "TreeTest" else None))
+    rows = gather(homes, lambda suite, parameter: parameter if suite == "TreeTest" else None)
+    ways = {way for row in rows.values() for way in row}
+    missing = sorted(way for way in ways if all(row.get(way) == "skipped" for row in rows.values()))
+    kept = sorted(ways.difference(missing))
+    rows = {name: row for name, row in rows.items() if any(row.get(way, "skipped") != "skipped" for way in kept)}
+    text += table("Homes that are saved as copies", kept, rows)
+    text += WAYS_NOTE.format(missing=f" ({', '.join(missing)})" if missing else "")
     kinds = {"BtrfsTest": "a subvolume", "MountedHomeTest": "a mount point", "NestedTest": "with subvolumes in it"}
     text += table("Homes that are subvolumes of btrfs", list(kinds.values()), gather(homes, lambda suite, parameter: kinds.get(suite)))
     if options.markdown:

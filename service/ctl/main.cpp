@@ -156,7 +156,7 @@ int call(int argc, char **argv) {
     command->add_flag("--off", pin.off, "not any more");
 
     ctl::PruneCommand prune;
-    command = line.add("prune", "remove old checkpoints as the policy says", prune, ctl::prune);
+    command = line.add("prune", "remove old checkpoints and displaced homes as the policy says", prune, ctl::prune);
     command->add_flag("--dry-run", prune.dry_run, "only tell which");
 
     ctl::PolicyCommand policy;

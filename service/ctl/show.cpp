@@ -18,7 +18,7 @@ void print_line(std::string_view label, std::string_view value) {
     fmt::print("{:>{}}: {}\n", label, label_width, value);
 }
 
-// Figures among the information: times are microseconds (design: the field's names end in _time).
+// Figures among the information: times are microseconds, and their names end in _time.
 std::string shown_value(const std::string &name, const nlohmann::json &value) {
     if (name.ends_with("_time") && value.is_number_unsigned())
         return human_duration(value.get<uint64_t>());
