@@ -72,6 +72,10 @@ const char *word_of(policy::Pids pids) {
     return pids == policy::Pids::automatic ? "auto" : pids == policy::Pids::same ? "same" : "namespace";
 }
 
+nlohmann::ordered_json number_or_all(uint64_t number) {
+    return number == policy::never ? nlohmann::ordered_json("all") : nlohmann::ordered_json(number);
+}
+
 std::string duration(uint64_t seconds) { return seconds == policy::never ? "never" : std::to_string(seconds) + " s"; }
 
 // Values of all tables that are not rules, as TOML that could be read back.
@@ -111,7 +115,9 @@ Result<int> show(const PolicyCommand &command) {
          {{"checkpoints", retention.checkpoints},
           {"max-age", duration(retention.max_age)},
           {"suspended-max-age", duration(retention.suspended_max_age)},
-          {"min-free", retention.min_free}}}};
+          {"min-free", retention.min_free},
+          {"displaced", number_or_all(retention.displaced)},
+          {"displaced-max-age", duration(retention.displaced_max_age)}}}};
     // What of the policy is said of some only, and not shown here
     const auto sections = policy.sections();
     if (command.json) {

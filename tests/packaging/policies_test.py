@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 build, abeyctl = sys.argv[1:]
 results = []
@@ -43,6 +44,11 @@ for name, source in sorted(sources.items()):
         done = policy("check", "--file", file.name)
         check(f"{name} with a mistake is not", (1, True), (done.returncode, f"{file.name}:" in done.stderr))
 
+# Rules, and places that are not lasting, are patterns: `policy test` tells what they come to
+tables = tomllib.loads(pathlib.Path(sources["50-default.toml"]).read_text())
+shown = said("show", sources["50-default.toml"])
+check("every value is shown", [], [f"{table}.{key}" for table in ("limits", "home", "resume", "triggers", "retention") for key in tables[table]
+                                   if key not in shown.get(table, {})])
 homes = {name: said("show", source).get("home", {}) for name, source in sources.items()}
 check("home of default", ("auto", "rollback"), (homes["50-default.toml"].get("provider"), homes["50-default.toml"].get("on-divergence")))
 check("home of paranoid", {"provider": "auto", "verify": ["."], "verify-contents": True, "snapshot-directory": "",
