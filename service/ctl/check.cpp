@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "ctl/client.h"
+#include "ctl/colour.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "dbus/names.h"
@@ -31,14 +32,16 @@ Result<int> check(const CheckCommand &command) {
         print_json({{"session", session}, {"ok", fatal == 0}, {"findings", list}});
         return fatal == 0 ? 0 : 1;
     }
+    const bool colour = has_colour();
     for (const auto &finding : findings) {
         const auto holder = finding.pid == 0 ? "" : fmt::format("process {} ({}), ", finding.pid, finding.comm);
-        fmt::print("{}: {}{}: {}\n", finding.fatal ? "refused" : "note", holder, finding.object, finding.reason);
+        const auto word = finding.fatal ? painted(Tone::bad, "refused", colour) : painted(Tone::warning, "note", colour);
+        fmt::print("{}: {}{}: {}\n", word, holder, finding.object, finding.reason);
         if (!finding.advice.empty())
             fmt::print("         {}\n", finding.advice);
     }
     if (fatal == 0)
-        fmt::print("Session {} can be suspended.\n", bus::printable(session));
+        fmt::print("Session {} {}.\n", bus::printable(session), painted(Tone::good, "can be suspended", colour));
     if (fatal != 0)
         return fail(0, "session {} cannot be suspended: {} objects are refused", bus::printable(session), fatal);
     return 0;

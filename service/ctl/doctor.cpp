@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/colour.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "ctl/probes.h"
@@ -23,6 +24,18 @@ const char *word_of(Verdict verdict) {
     return "broken";
 }
 
+Tone tone_of(Verdict verdict) {
+    switch (verdict) {
+    case Verdict::good:
+        return Tone::good;
+    case Verdict::lacking:
+        return Tone::warning;
+    case Verdict::broken:
+        break;
+    }
+    return Tone::bad;
+}
+
 } // namespace
 
 Result<int> doctor(const DoctorCommand &command) {
@@ -39,8 +52,11 @@ Result<int> doctor(const DoctorCommand &command) {
         print_json({{"ok", broken == 0}, {"probes", list}});
         return broken == 0 ? 0 : 1;
     }
+    const bool colour = has_colour();
     for (const auto &probe : probes) {
-        fmt::print("{:8} {}: {}\n", word_of(probe.verdict), probe.name, bus::printable(probe.found));
+        const auto word = fmt::format("{:8}", word_of(probe.verdict));
+        fmt::print("{} {}: {}\n", painted(tone_of(probe.verdict), word, colour), probe.name,
+                   bus::printable(probe.found));
         if (!probe.cost.empty())
             fmt::print("{:8} {}\n", "", bus::printable(probe.cost));
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "ctl/client.h"
+#include "ctl/colour.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "ctl/text.h"
@@ -58,17 +59,19 @@ Result<int> list(const ListCommand &command) {
         fmt::print("No checkpoints.\n");
         return 0;
     }
+    const bool colour = has_colour();
     Table table({"CHECKPOINT", "UID", "USER", "SESSION", "CREATED", "SIZE", "EXCLUSIVE", "STATE"});
     table.align_right(1);
     table.align_right(5);
     table.align_right(6);
     for (const auto &entry : entries)
         table.add({entry.id, std::to_string(entry.uid), entry.user, entry.session, human_time(entry.created),
-                   human_size(entry.size), entry.exclusive ? human_size(*entry.exclusive) : "-", entry.state});
+                   human_size(entry.size), entry.exclusive ? human_size(*entry.exclusive) : "-",
+                   painted(tone_of(entry.state), entry.state, colour)});
     fmt::print("{}\n{} checkpoint{} listed.\n", table.text(), entries.size(), entries.size() == 1 ? "" : "s");
     for (const auto &entry : entries)
         if (!entry.problem.empty())
-            fmt::print("\n{}: {}\n", entry.id, entry.problem);
+            fmt::print("\n{}: {}\n", entry.id, painted(Tone::warning, entry.problem, colour));
     return 0;
 }
 

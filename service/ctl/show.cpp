@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "ctl/client.h"
+#include "ctl/colour.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "ctl/text.h"
@@ -55,8 +56,9 @@ Result<int> show(const ShowCommand &command) {
     }
     const auto now =
         std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch());
+    const bool colour = has_colour();
     print_line("Checkpoint", checkpoint.id);
-    print_line("State", checkpoint.state);
+    print_line("State", painted(tone_of(checkpoint.state), checkpoint.state, colour));
     print_line("User", fmt::format("{} ({})", checkpoint.user, checkpoint.uid));
     print_line("Session", checkpoint.session);
     print_line("Created", human_age(checkpoint.created, static_cast<uint64_t>(now.count())));
@@ -64,7 +66,7 @@ Result<int> show(const ShowCommand &command) {
     if (checkpoint.exclusive)
         print_line("Exclusive", human_size(*checkpoint.exclusive) + " in the home's snapshot");
     if (!checkpoint.problem.empty())
-        print_line("Problem", checkpoint.problem);
+        print_line("Problem", painted(Tone::warning, checkpoint.problem, colour));
     if (information.is_object())
         print_information(information, "");
     return 0;

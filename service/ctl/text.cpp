@@ -12,10 +12,19 @@
 namespace abey::ctl {
 namespace {
 
-// Characters, as far as a table is concerned: UTF-8 sequences.
+// Characters, as far as a table is concerned: UTF-8 sequences, without those that colour them ("ESC [ ... m").
 size_t width_of(std::string_view text) {
-    return static_cast<size_t>(
-        std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80; }));
+    size_t width = 0;
+    bool colouring = false;
+    for (const char c : text) {
+        if (c == '\x1b')
+            colouring = true;
+        else if (colouring)
+            colouring = c != 'm';
+        else if ((static_cast<unsigned char>(c) & 0xC0U) != 0x80)
+            width++;
+    }
+    return width;
 }
 
 } // namespace

@@ -21,7 +21,8 @@ std::string human_age(uint64_t then, uint64_t now);
 
 std::string progress_line(std::string_view verb, std::string_view phase, uint32_t percent);
 
-// Columns as wide as their widest cell, two blanks between them, no blanks at the end of a line.
+// Columns as wide as their widest cell, two blanks between them, no blanks at the end of a line. Colours of a cell
+// (colour.h) take no room.
 class Table {
   public:
     explicit Table(std::vector<std::string> header) : rows_{std::move(header)} {}

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "ctl/colour.h"
 #include "ctl/text.h"
 
 #include <cstdlib>
@@ -47,6 +48,36 @@ TEST(Text, TablesAlignByCharacters) {
     EXPECT_EQ(table.text(), "NAME      SIZE\n"
                             "grün         1\n"
                             "x     1000 KiB\n");
+}
+
+TEST(Text, TablesAlignWhatIsColoured) {
+    Table table({"NAME", "STATE", "SIZE"});
+    table.align_right(1);
+    table.add({painted(Tone::good, "x", true), painted(Tone::bad, "gone", true), "1"});
+    table.add({"longer", "waiting", painted(Tone::faint, "2", true)});
+    EXPECT_EQ(table.text(), "NAME      STATE  SIZE\n"
+                            "\x1b[32mx\x1b[0m          \x1b[1;31mgone\x1b[0m  1\n"
+                            "longer  waiting  \x1b[2m2\x1b[0m\n");
+}
+
+TEST(Colour, IsForTerminalsThatKnowItAndPeopleWhoWantIt) {
+    EXPECT_TRUE(wants_colour(true, nullptr, "linux"));
+    EXPECT_TRUE(wants_colour(true, "", "xterm-256color")) << "an empty NO_COLOR is as none";
+    EXPECT_FALSE(wants_colour(false, nullptr, "linux")) << "a pipe, a file";
+    EXPECT_FALSE(wants_colour(true, "1", "linux"));
+    EXPECT_FALSE(wants_colour(true, nullptr, "dumb"));
+    EXPECT_FALSE(wants_colour(true, nullptr, nullptr));
+    EXPECT_FALSE(wants_colour(true, nullptr, ""));
+}
+
+TEST(Colour, PaintsOrLeavesAsItIs) {
+    EXPECT_EQ(painted(Tone::good, "waiting", true), "\x1b[32mwaiting\x1b[0m");
+    EXPECT_EQ(painted(Tone::good, "waiting", false), "waiting");
+    EXPECT_EQ(painted(Tone::plain, "waiting", true), "waiting");
+    EXPECT_EQ(painted(Tone::bad, "", true), "");
+    EXPECT_EQ(tone_of("waiting"), Tone::good);
+    EXPECT_EQ(tone_of("resumed"), Tone::faint);
+    EXPECT_EQ(tone_of("something new"), Tone::warning);
 }
 
 TEST(Text, ProgressFillsTheBar) {
