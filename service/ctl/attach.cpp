@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/attach.h"
 
+#include "ctl/client.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
 
@@ -37,6 +38,15 @@ Result<int> list_terminals() {
     return 0;
 }
 
+// Somebody else's session is opened by the service, which asks polkit; one's own without it.
+Result<Fd> connection_to(const std::string &session) {
+    const auto owner = session::owner_of(session);
+    if (!owner || *owner == ::getuid())
+        return Fd(); // what is wrong is told by who attaches
+    auto client = TRY(Client::connect());
+    return client.attach_session(session);
+}
+
 // Of the option, else of ABEYANCE_DETACH_KEY.
 Result<std::string> detach_key_of(const AttachCommand &command) {
     if (!command.detach_key.empty())
@@ -60,6 +70,7 @@ Result<int> attach(const AttachCommand &command) {
         request.terminal = *command.terminal;
     request.watch = command.watch;
     request.detach_key = TRY(detach_key_of(command));
+    request.connection = TRY(connection_to(request.session));
     const auto why = TRY(session::attach(request));
     fmt::print("abeyctl: {}\n", why);
     return 0;

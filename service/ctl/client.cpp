@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -112,6 +113,19 @@ Result<std::string> Client::run_session(const RunRequest &request) {
     const char *job = nullptr;
     TRY(bus::checked(::sd_bus_message_read(reply.get(), "o", &job), member));
     return std::string(job);
+}
+
+Result<Fd> Client::attach_session(const std::string &session) {
+    constexpr const char *member = "AttachSession";
+    auto message = TRY(method(member));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "s", session.c_str()), member));
+    const auto reply = TRY(ask(message));
+    int lent = -1; // the message's own
+    TRY(bus::checked(::sd_bus_message_read(reply.get(), "h", &lent), member));
+    Fd connection(::fcntl(lent, F_DUPFD_CLOEXEC, 3));
+    if (!connection)
+        return fail(errno, "session {}: cannot take the connection to its keeper", session);
+    return connection;
 }
 
 Result<std::string> Client::ask_document(const char *member, const std::string &id) {

@@ -5,6 +5,7 @@
 
 #include "dbus/bus.h"
 #include "engine/capture/kind.h"
+#include "engine/os/fd.h"
 #include "engine/os/result.h"
 
 #include <cstdint>
@@ -56,6 +57,8 @@ class Client {
     Result<std::string> suspend_session(const std::string &session, const CallOptions &options);
     Result<std::string> resume_checkpoint(const std::string &checkpoint, const CallOptions &options);
     Result<std::string> run_session(const RunRequest &request);
+    // A connection to the keeper of a session that was resumed or run; whose it is says session/terminal.h.
+    Result<Fd> attach_session(const std::string &session);
     Result<std::vector<capture::Finding>> check_session(const std::string &session);
     // JSON documents, as dbus/org.abeyance1.xml tells.
     Result<std::string> explain_session(const std::string &session);

@@ -7,6 +7,8 @@
 #include "daemon/logins.h"
 #include "dbus/names.h"
 #include "policy/policy.h"
+#include "session/connection.h"
+#include "session/terminal.h"
 #include "session/user_unit.h"
 
 #include <algorithm>
@@ -177,6 +179,23 @@ Answer<uint32_t> Manager::run(const Permit &permit, job::Job wanted) {
     const auto number = running->job.number;
     TRY(start_job(*running));
     return number;
+}
+
+Answer<Fd> Manager::attach(const Permit &permit, const std::string &id) {
+    const auto session = TRY(permitted_session(permit, id));
+    auto connection = [&]() -> Result<Fd> {
+        return session::connect_at_once(TRY(session::socket_path(session::sockets_directory, id)));
+    }();
+    if (!connection && session::is_nobodys(connection.error().code()))
+        return refuse(bus::error::failed,
+                      "session {} was neither resumed nor begun by `abeyctl run`: it cannot be attached to", id);
+    if (!connection && connection.error().code() == EAGAIN)
+        return refuse(bus::error::busy, "session {}: its keeper takes no connections just now; try again", id);
+    if (!connection)
+        return failed(connection.error());
+    if (permit.caller != session.uid)
+        log_info("session {} of {}: user {} is let in to its terminals", id, session.user, permit.caller);
+    return std::move(*connection);
 }
 
 Answer<> Manager::check(const Permit &permit, const std::string &id, sd_bus_message *request, const char *question) {

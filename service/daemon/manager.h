@@ -89,6 +89,8 @@ class Manager {
     Answer<uint32_t> resume(const Permit &permit, const std::string &id, const ResumeOptions &options);
     // Starts a command, or login shell, of the permit's owner in a session of its own (job::Job says of what).
     Answer<uint32_t> run(const Permit &permit, job::Job wanted);
+    // A connection to the keeper of a session that was resumed or run.
+    Answer<Fd> attach(const Permit &permit, const std::string &id);
     Answer<> check(const Permit &permit, const std::string &id, sd_bus_message *request, const char *question = "");
     Answer<> diff(const Permit &permit, const std::string &id, sd_bus_message *request);
     // Of all checkpoints of the caller's; root's: of everybody's.

@@ -131,6 +131,22 @@ int on_run_session(sd_bus_message *message, void *userdata, sd_bus_error *error)
     return asked ? 1 : set_error(error, asked.error());
 }
 
+// Owners are not asked about: the socket is theirs, and they need no service for it.
+int on_attach_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto owner = TRY(manager.owner_of_session(id));
+        const auto attach = [&manager, id](const Permit &permit, sd_bus_message *request) -> Answer<> {
+            const auto connection = TRY(manager.attach(permit, id));
+            (void)::sd_bus_reply_method_return(request, "h", connection.get());
+            return {};
+        };
+        if (caller == owner)
+            return attach({caller, owner}, message);
+        manager.authority().ask(message, about_session("attach", caller, owner, id), attach);
+        return {};
+    });
+}
+
 // These answer when the work is done.
 int on_explain_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
@@ -360,6 +376,8 @@ const sd_bus_vtable manager_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("RunSession",
                             SD_BUS_ARGS("as", command, "as", environment, "s", directory, "q", rows, "q", columns),
                             SD_BUS_RESULT("o", job), on_run_session, open),
+    SD_BUS_METHOD_WITH_ARGS("AttachSession", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("h", connection),
+                            on_attach_session, open),
     SD_BUS_METHOD_WITH_ARGS("CheckSession", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("a(issssb)", findings),
                             on_check_session, open),
     SD_BUS_METHOD_WITH_ARGS("ExplainSession", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("s", files),

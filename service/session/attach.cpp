@@ -2,6 +2,7 @@
 #include "session/attach.h"
 
 #include "session/connection.h"
+#include "session/own_terminal.h"
 
 #include <algorithm>
 #include <array>
@@ -142,6 +143,17 @@ Result<KeeperMessage> next_message(const Fd &connection, int flags = 0) {
     return parse_keeper_message(packet);
 }
 
+// The keeper looks at who has made the connection (SO_PEERCRED): of one that we were given that is somebody else.
+Result<bool> is_within(const Fd &connection, int terminal) {
+    TRY(send_packet(connection, encode(ClientMessage(List()))));
+    const auto message = TRY(next_message(connection));
+    const auto *terminals = std::get_if<Terminals>(&message);
+    if (terminals == nullptr)
+        return fail(EBADMSG, "an unexpected answer");
+    const auto own = terminal_behind(terminal);
+    return own && std::ranges::find(terminals->entries, *own, &TerminalEntry::index) != terminals->entries.end();
+}
+
 // The conversation after Attached.
 class Joined {
   public:
@@ -265,6 +277,14 @@ Result<std::vector<std::string>> attachable_sessions(uid_t uid, const std::strin
     return sessions;
 }
 
+Result<uid_t> owner_of(const std::string &session, const std::string &directory) {
+    const auto path = TRY(socket_path(directory, session));
+    struct stat st = {};
+    if (::lstat(path.c_str(), &st) < 0)
+        return fail(errno, "session {}: cannot find its keeper", session);
+    return st.st_uid;
+}
+
 Result<std::vector<TerminalEntry>> terminals_of(const std::string &session, const std::string &directory) {
     const Fd connection = TRY(connect_to(directory, session));
     TRY_IN(send_packet(connection, encode(ClientMessage(List()))), "session {}", session);
@@ -279,7 +299,12 @@ Result<std::vector<TerminalEntry>> terminals_of(const std::string &session, cons
 Result<std::string> attach(const AttachRequest &request) {
     if (::isatty(request.input) == 0 || ::isatty(request.output) == 0)
         return fail(0, "cannot attach: standard input and output must be a terminal");
-    const Fd connection = TRY(connect_to(request.directory, request.session));
+    Fd made;
+    if (!request.connection)
+        made = TRY(connect_to(request.directory, request.session));
+    else if (TRY_IN(is_within(request.connection, request.output), "session {}", request.session))
+        return fail(0, "session {}: you are in this session already", request.session);
+    const Fd &connection = request.connection ? request.connection : made;
     const ClientMessage hello = request.watch ? ClientMessage(Watch{request.terminal})
                                               : Attach{.terminal = request.terminal, .size = size_of(request.output)};
     TRY_IN(send_packet(connection, encode(hello)), "session {}", request.session);

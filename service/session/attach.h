@@ -3,6 +3,7 @@
 // The client side of a restored session's terminals: joins the user's present terminal to one of them.
 #pragma once
 
+#include "engine/os/fd.h"
 #include "engine/os/result.h"
 #include "session/detach_key.h"
 #include "session/terminal.h"
@@ -22,8 +23,12 @@ Result<std::vector<std::string>> attachable_sessions(uid_t uid, const std::strin
 Result<std::vector<TerminalEntry>> terminals_of(const std::string &session,
                                                 const std::string &directory = sockets_directory);
 
+// Whose session that is; ENOENT: there is none that could be attached to.
+Result<uid_t> owner_of(const std::string &session, const std::string &directory = sockets_directory);
+
 struct AttachRequest {
     std::string session;              // logind's id; must not be empty
+    Fd connection; // to its keeper, by somebody who may (the service); else one is made
     uint32_t terminal = any_terminal; // N of /dev/pts/N
     bool watch = false;               // only look: nothing typed is sent, the terminal keeps its size and its user
     std::string detach_key{default_detach_key}; // as parse_detach_key() gives it

@@ -13,16 +13,35 @@
 
 namespace abey::session {
 
-Result<Fd> connect_packets(const std::string &path, std::chrono::milliseconds limit) {
+namespace {
+
+Result<> connect_to_path(const Fd &connection, const std::string &path) {
     sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
     std::ranges::copy(path, address.sun_path);
+    if (::connect(connection.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0)
+        return fail(errno, "cannot connect to {}", path);
+    return {};
+}
+
+} // namespace
+
+Result<Fd> connect_packets(const std::string &path, std::chrono::milliseconds limit) {
     Fd connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (!connection)
         return fail(errno, "cannot make a socket");
     if (limit.count() != 0)
         TRY(limit_time(connection, limit));
-    if (::connect(connection.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0)
-        return fail(errno, "cannot connect to {}", path);
+    TRY(connect_to_path(connection, path));
+    return connection;
+}
+
+Result<Fd> connect_at_once(const std::string &path) {
+    Fd connection(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!connection)
+        return fail(errno, "cannot make a socket");
+    TRY(connect_to_path(connection, path));
+    if (::fcntl(connection.get(), F_SETFL, 0) < 0)
+        return fail(errno, "cannot set up the connection to {}", path);
     return connection;
 }
 

@@ -12,6 +12,8 @@ namespace abey::session {
 // A connection to a keeper's socket. With a time limit (0: none) connecting, sending and receiving take no longer
 // (EAGAIN).
 Result<Fd> connect_packets(const std::string &path, std::chrono::milliseconds limit = {});
+// The same for those who may not wait: EAGAIN when the keeper has not taken the last ones yet. Later calls wait.
+Result<Fd> connect_at_once(const std::string &path);
 Result<> limit_time(const Fd &connection, std::chrono::milliseconds limit);
 // Of an attempt to connect: a keeper that was killed leaves its socket behind.
 bool is_nobodys(int code);

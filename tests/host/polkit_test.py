@@ -4,6 +4,7 @@
 administrator's, passwords on the terminal, no polkit at all. The worker is a stand-in."""
 
 import contextlib
+import json
 import re
 import subprocess
 import sys
@@ -22,6 +23,9 @@ PLAN = [
     "bob cannot cancel her job", "a rule lets bob cancel it",
     "abeyctl asks for the administrator's password", "a wrong one is refused", "others are served meanwhile",
     "the right one is taken", "the terminal is as it was",
+    "ada attaches without being asked about", "bob may not attach to her session", "a session without a keeper is told",
+    "a rule lets bob attach", "he types in her shell", "to watch is to attach", "root attaches: polkit would say yes, whatever the rules say",
+    "the journal tells who", "nobody is shown the terminal that they sit at",
     "while polkit stands still, others are served", "no more than a few questions for each user", "and then all is answered",
     "at the seat: a rule for such, a password once", "at the seat, but away: no rule, a password each time", "from afar: the same",
     "without polkit: ada may with her own", "without polkit: bob may not with hers", "without polkit: root may",
@@ -83,13 +87,14 @@ class Polkit(Service):
 def actions(service):
     known = {line.strip() for line in service.host.run(["pkaction"], check=True).stdout.splitlines()}
     expected = {f"org.abeyance1.{verb}-{whose}" for verb in VERBS for whose in ("own", "other")} | {
-        "org.abeyance1.prune-own", "org.abeyance1.run-own"}
+        "org.abeyance1.prune-own", "org.abeyance1.run-own", "org.abeyance1.attach-other"}
     service.checks.check("polkit knows the actions", set(), expected - known)
     shown = xml.etree.ElementTree.parse(service.host.path("usr/share/polkit-1/actions/org.abeyance1.policy")).getroot()
     defaults = {action.get("id").removeprefix("org.abeyance1."): tuple(node.text for node in action.find("defaults"))
                 for action in shown.iter("action")}
     want = {f"{verb}-{whose}": ("yes",) * 3 if whose == "own" else ("auth_admin", "auth_admin", "auth_admin_keep")
-            for verb in VERBS for whose in ("own", "other")} | {"prune-own": ("yes",) * 3, "run-own": ("yes",) * 3}
+            for verb in VERBS for whose in ("own", "other")} | {
+                "prune-own": ("yes",) * 3, "run-own": ("yes",) * 3, "attach-other": ("auth_admin", "auth_admin", "auth_admin_keep")}
     service.checks.check("actions are the documented ones", [], sorted(set(want.items()) ^ set(defaults.items())))
 
 
@@ -154,6 +159,53 @@ def passwords(service, ada):
     checks.attempt("the terminal is as it was", "it echoes, and what was typed", lambda: terminal.wait_for(r"echo it ec''hoes") and (
         terminal.wait_for(r"^it echoes").group(), True))
     terminal.close()
+
+
+def attached(people, host, user, *arguments):
+    """A terminal of the user's on which `abeyctl attach` runs."""
+    return people.enter_context(Terminal(host, ["/usr/sbin/runuser", "--user", user, "--", "abeyctl", "attach", *arguments]))
+
+
+def attaching(service, ada):
+    """To a session of ada's that a real keeper holds; the service has nothing to do with that but to let others in."""
+    checks, host = service.checks, service.host
+    kept = json.loads(service.ctl("run", "--detach", "--json", "--", "env", "PS1=hers> ", "TERM=linux", "bash", "--norc", user="ada").stdout)["session"]
+    no = 'if (action.id.indexOf("org.abeyance1.attach") == 0) return polkit.Result.NO;'
+    service.rule(no)
+    with contextlib.ExitStack() as people:
+        own = attached(people, host, "ada", kept)
+        own.wait_for("^hers> ?$", 30)
+        checks.check("ada attaches without being asked about", "", service.error_of("AttachSession", "s", kept, user="ada"))
+        denied = attached(people, host, "bob", kept)
+        checks.attempt("bob may not attach to her session", ["AccessDenied", 1], lambda: [
+            service.error_of("AttachSession", "s", kept, user="bob"), denied.wait_for("is not yours, or you may not attach", 30) and denied.wait_end(30)])
+        checks.check("a session without a keeper is told", "Failed", service.error_of("AttachSession", "s", ada))
+        service.rule('if (action.id == "org.abeyance1.attach-other" && subject.user == "bob") return polkit.Result.YES;')
+        own.type("\x1c\x04")
+        own.wait_end(30)
+        his = attached(people, host, "bob", kept)
+        checks.attempt("a rule lets bob attach", "hers>", lambda: his.wait_for("^hers>", 30).group())
+        his.type("clear; echo it is $(id -un)\n")
+        checks.attempt("he types in her shell", "it is ada", lambda: his.wait_for("^it is .*", 30).group())
+        service.rule(no)
+        watching = attached(people, host, "bob", "--watch", kept)
+        checks.attempt("to watch is to attach", 1, lambda: watching.wait_for("is not yours, or you may not attach", 30) and watching.wait_end(30))
+        asked = host.run(["sh", "-c", "pkcheck --action-id org.abeyance1.attach-other --process $$"])
+        root = attached(people, host, "root", kept)
+        checks.attempt("root attaches: polkit would say yes, whatever the rules say", [0, "hers>"],
+                       lambda: [asked.returncode, root.wait_for("^hers>", 30).group()])
+        his.wait_end(30)
+        wait_until(lambda: "user 0 is let in" in host.run(["journalctl", "-b", "-u", "abeyd", "-o", "cat"]).stdout, "the journal", 20)
+        told = re.findall(rf"session {kept} of ada: user (\d+) is let in to its terminals", host.run(["journalctl", "-b", "-u", "abeyd", "-o", "cat"]).stdout)
+        checks.check("the journal tells who", ["5002", "0"], told)
+        # Somebody else within her session, with no terminal to control: su starts a session of its own
+        root.type(f"clear; su -c 'abeyctl attach {kept}'\n")
+        root.wait_for("^Password: ?$", 30)
+        root.type("letmein\n")
+        checks.attempt("nobody is shown the terminal that they sit at", "you are in this session already",
+                       lambda: root.wait_for("you are in this session already", 30).group())
+    host.run(["loginctl", "terminate-session", kept], check=True)
+    service.rule("")
 
 
 def standstill(service, ada):
@@ -249,6 +301,7 @@ def run(host, checks):
     defaults(service, ada)
     rules(service, ada)
     passwords(service, ada)
+    attaching(service, ada)
     standstill(service, ada)
     host.path(ASKS).write_text(ASKS_TWICE)
     seats(service, ada)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/attach.h"
 #include "session/connection.h"
+#include "session/own_terminal.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -8,7 +9,9 @@
 #include <filesystem>
 
 #include <gtest/gtest.h>
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -89,6 +92,51 @@ TEST(SocketPath, TakesIdsOnly) {
 TEST(AttachableSessions, NoneWhereThereIsNoDirectory) {
     EXPECT_EQ(attachable_sessions(1, "/nonexistent/sessions").value(), std::vector<std::string>());
     EXPECT_FALSE(terminals_of("1", "/nonexistent/sessions"));
+}
+
+TEST(OwnTerminal, IsThatOfTheDeviceNumber) {
+    EXPECT_EQ(pts_number(makedev(136, 0)), 0U);
+    EXPECT_EQ(pts_number(makedev(137, 3)), 259U);
+    EXPECT_EQ(pts_number(makedev(143, 255)), 2047U);
+    EXPECT_FALSE(pts_number(makedev(4, 1))) << "a virtual console";
+    EXPECT_FALSE(pts_number(makedev(144, 0)));
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    EXPECT_FALSE(terminal_behind(ends[0]));
+    ::close(ends[0]);
+    ::close(ends[1]);
+    const Fd master(::posix_openpt(O_RDWR | O_NOCTTY));
+    ASSERT_TRUE(master);
+    ASSERT_EQ(::unlockpt(master.get()), 0);
+    const Fd slave(::open(::ptsname(master.get()), O_RDWR | O_NOCTTY)); // NOLINT(concurrency-mt-unsafe)
+    ASSERT_TRUE(slave);
+    EXPECT_EQ(fmt::format("/dev/pts/{}", terminal_behind(slave.get()).value_or(~0U)),
+              ::ptsname(master.get())); // NOLINT(concurrency-mt-unsafe)
+}
+
+TEST(Connection, DoesNotWaitForAKeeperThatTakesNone) {
+    std::string directory = "/tmp/abeyance-busy-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+    const auto path = directory + "/7.sock";
+    EXPECT_TRUE(is_nobodys(connect_at_once(path).error().code()));
+    EXPECT_EQ(owner_of("7", directory).error().code(), ENOENT);
+    sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+    std::ranges::copy(path, address.sun_path);
+    const Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(socket.get(), 1), 0);
+    EXPECT_EQ(owner_of("7", directory).value(), ::geteuid());
+    std::vector<Fd> connections;
+    auto one = connect_at_once(path);
+    ASSERT_TRUE(one) << one.error().message();
+    EXPECT_EQ(::fcntl(one->get(), F_GETFL) & O_NONBLOCK, 0) << "whoever gets it may wait";
+    while (one && connections.size() < 100) {
+        connections.push_back(std::move(*one));
+        one = connect_at_once(path);
+    }
+    ASSERT_FALSE(one);
+    EXPECT_EQ(one.error().code(), EAGAIN);
+    std::filesystem::remove_all(directory);
 }
 
 TEST(AttachableSessions, NotThoseWhoseKeeperHasGone) {

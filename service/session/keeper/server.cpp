@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/server.h"
 
-#include "engine/os/procfs.h"
+#include "session/own_terminal.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -9,7 +9,6 @@
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/sysmacros.h>
 #include <sys/un.h>
 
 namespace abey::session {
@@ -17,9 +16,6 @@ namespace {
 
 constexpr size_t client_limit = 32;
 constexpr const char *ended = "the session on this terminal has ended";
-// Unix98 slaves: majors 136 to 143, 256 minors each (the kernel's devices.txt).
-constexpr uint32_t first_slave_major = 136;
-constexpr uint32_t slave_majors = 8;
 
 // A keeper that was killed leaves its socket behind. Those of living ones have been listened on since they have their
 // names (below).
@@ -250,17 +246,9 @@ ServedTerminal *Server::used_one() {
     return found == terminals_.end() ? nullptr : found->get();
 }
 
-// A terminal that is attached to itself would show its own output to itself for ever.
 bool Server::sits_on_ours(pid_t peer) const {
-    const auto stat = os::read_stat(peer);
-    if (!stat)
-        return false;
-    const auto tty = static_cast<dev_t>(
-        static_cast<uint32_t>(stat->terminal)); // in the encoding of stat(2) for numbers of this size
-    if (major(tty) < first_slave_major || major(tty) >= first_slave_major + slave_majors)
-        return false;
-    const uint32_t index = (major(tty) - first_slave_major) * 256 + minor(tty);
-    return std::ranges::any_of(terminals_, [&](const auto &each) { return each->index() == index; });
+    const auto index = controlling_terminal(peer);
+    return index && std::ranges::any_of(terminals_, [&](const auto &each) { return each->index() == *index; });
 }
 
 void Server::process_ended(pid_t pid) {
