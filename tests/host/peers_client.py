@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""In ada's session, its output going to the journal: holds a connection to an ssh-agent outside and one to the system bus,
+"""In ada's session, its output going to the journal: holds connections to an ssh-agent, the system bus, her gpg-agent and her own bus outside,
 and tells every second, and when SIGUSR1 asks for it, what becomes of them.
 
     peers_client.py AGENT FOLDER
 """
 
+import os
 import pathlib
 import signal
 import socket
@@ -27,11 +28,46 @@ def ask_agent(agent):
     return struct.unpack(">I", rest[:4])[0] if kind == IDENTITIES_ANSWER else "no answer"
 
 
+def connected(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    return connection
+
+
+def gpg_agent():
+    """A connection to it, and its greeting ("OK Pleased to meet you, ...")."""
+    connection = connected(f"{os.environ['XDG_RUNTIME_DIR']}/gnupg/S.gpg-agent")
+    return connection, connection.recv(1000)
+
+
+def ask_gpg_agent(connection):
+    """Of the Assuan protocol: data in lines that begin with D, then OK."""
+    said = b""
+    try:
+        connection.sendall(b"GETINFO pid\n")
+        while b"\nOK" not in said:
+            part = connection.recv(1000)
+            if not part:
+                return "closed"
+            said += part
+    except OSError:
+        return "closed"
+    return "open" if said.startswith(b"D ") else "no answer"
+
+
+def state_of(connection):
+    connection.setblocking(False)
+    try:
+        return "closed" if connection.recv(10) == b"" else "data"
+    except BlockingIOError:
+        return "open"
+
+
 def main():
-    agent = socket.socket(socket.AF_UNIX)
-    agent.connect(sys.argv[1])
-    bus = socket.socket(socket.AF_UNIX)
-    bus.connect("/run/dbus/system_bus_socket")
+    agent = connected(sys.argv[1])
+    bus = connected("/run/dbus/system_bus_socket")
+    own_bus = connected(f"{os.environ['XDG_RUNTIME_DIR']}/bus")
+    gpg, greeting = gpg_agent()
     folder = pathlib.Path(sys.argv[2])
     asked = 0
 
@@ -43,12 +79,11 @@ def main():
         except OSError as error:
             keys = type(error).__name__
         report = folder / f"answer.{asked}"
-        bus.setblocking(False)
-        try:
-            left = "closed" if bus.recv(10) == b"" else "data"
-        except BlockingIOError:
-            left = "open"
-        report.with_suffix(".new").write_text(f"agent {keys}, bus {left}\n")
+        state = ask_gpg_agent(gpg)
+        if state == "closed" and gpg_agent()[1].startswith(b"OK"):
+            state = "closed, greets anew"
+        told = f"agent {keys}, bus {state_of(bus)}, own bus {state_of(own_bus)}, gpg-agent {state if greeting.startswith(b'OK') else 'silent'}"
+        report.with_suffix(".new").write_text(told + "\n")
         report.with_suffix(".new").rename(report)
 
     signal.signal(signal.SIGUSR1, answer)

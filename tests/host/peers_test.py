@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Connections of a session to unix sockets outside: what rules make of them at a suspend and a resume. The journal, the
-ssh-agent and the bus are real."""
+ssh-agent, the gpg-agent and both buses are real."""
 
 import argparse
 import pathlib
@@ -19,15 +19,18 @@ HERE = pathlib.Path(__file__).resolve().parent
 CLIENT = "/usr/local/lib/abeyance-test/peers_client.py"
 AGENT = "/run/agent/socket"
 RULES = "etc/abeyance/policy.d/peers.toml"
+GPG_AGENT, OWN_BUS = "/run/user/5001/gnupg/S.gpg-agent", "/run/user/5001/bus"
+ALL_OPEN = "agent 0, bus open, own bus open, gpg-agent open"
 
 PLAN = ["check names each with the rule that applies", "fail: the suspend is refused by rule", "fail: the session runs on",
-        "the session is suspended", "it is resumed", "the agent answers over a new connection", "the bus connection has ended",
+        "the session is suspended", "it is resumed", "the agent answers over a new connection", "the connections to the buses have ended", "so has that to the gpg-agent, which greets anew",
         "the lines in the journal go on under their label", "none of them is lost or repeated"]
 
 
 def rules(host, bus):
     host.path(RULES).parent.mkdir(parents=True, exist_ok=True)
-    host.path(RULES).write_text(f"[[peer]]\nsocket = '/run/agent/*'\naction = 'reconnect'\n[[peer]]\nbus = 'system'\naction = '{bus}'\n")
+    host.path(RULES).write_text(f"[[peer]]\nsocket = '/run/agent/*'\naction = 'reconnect'\n[[peer]]\nbus = 'system'\naction = '{bus}'\n"
+                                "[[peer]]\nsocket = '/run/user/*/gnupg/S.gpg-agent'\naction = 'hangup'\n")
 
 
 def lines(host):
@@ -61,18 +64,20 @@ def run(host, checks):
     with Terminal.login(host, "ada") as terminal:
         session = next(iter(sessions_of(host)))
         terminal.type(f"systemd-cat -t teller /usr/bin/python3 {CLIENT} {AGENT} $HOME &\n")
-        if answer(host, 1) != "agent 0, bus open":
+        if answer(host, 1) != ALL_OPEN:
             raise StepFailed(f"the client: {answer(host, 1)}")
         wait_until(lambda: lines(host), "its lines in the journal")
         found = json_of(abeyctl(host, "check", session, "--json"))["findings"]
         reasons = "\n".join(finding["reason"] for finding in found)
-        expected = [f"{AGENT} of process", f"new connection to there (/{RULES}:1)", f"the policy says `fail` (/{RULES}:4)",
-                    "journal/stdout of process", "new connection to there (built in)"]
-        checks.check("check names each with the rule that applies", [], [part for part in expected if part not in reasons])
+        found_by = {"AGENT": (AGENT, f"it will be a new connection to there (/{RULES}:1)"), "bus": ("/run/dbus/system_bus_socket", f"the policy says `fail` (/{RULES}:4)"),
+                    "gpg-agent": (GPG_AGENT, f"it will be closed (/{RULES}:7)"), "own bus": (OWN_BUS, "it will be closed (built in)"),
+                    "journal": ("/run/systemd/journal/stdout", "it will be a new connection to there (built in)")}
+        checks.check("check names each with the rule that applies", [], [
+            name for name, (path, rule) in found_by.items() if not any(f"to {path} " in line and rule in line for line in reasons.splitlines())])
         result = abeyctl(host, "suspend", session)
         checks.check("fail: the suspend is refused by rule", "status 1, the rule", said(result),
                      result.returncode == 1 and "system_bus_socket" in result.stderr)
-        checks.check("fail: the session runs on", "agent 0, bus open", answer(host, 2))
+        checks.check("fail: the session runs on", ALL_OPEN, answer(host, 2))
         rules(host, "hangup")
         result = abeyctl(host, "suspend", session, "--json")
         if not checks.check("the session is suspended", "status 0", said(result), result.returncode == 0):
@@ -81,9 +86,10 @@ def run(host, checks):
     before = lines(host)
     result = abeyctl(host, "resume", checkpoint)
     checks.check("it is resumed", "status 0", said(result), result.returncode == 0)
-    told = answer(host, 3)
-    checks.check("the agent answers over a new connection", "agent 0", told.split(",")[0])
-    checks.check("the bus connection has ended", "bus closed", told.split(", ")[1])
+    told = answer(host, 3).split(", ")
+    checks.check("the agent answers over a new connection", "agent 0", told[0])
+    checks.check("the connections to the buses have ended", ["bus closed", "own bus closed"], told[1:3])
+    checks.check("so has that to the gpg-agent, which greets anew", ["gpg-agent closed", "greets anew"], told[3:])
     checks.attempt("the lines in the journal go on under their label", True, lambda: wait_until(lambda: len(lines(host)) > len(before), "a line", 20))
     after = lines(host)
     checks.check("none of them is lost or repeated", list(range(1, len(after) + 1)), after)
