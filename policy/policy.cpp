@@ -38,6 +38,11 @@ std::vector<model::Strategy> built_in(const FileFacts &file) {
     return {reflink, embed, copy};
 }
 
+// What holds where no [[peer]] rule matches.
+engine::PeerChoice built_in(model::PeerAction action) {
+    return {.action = action, .otherwise = model::PeerAction::fail, .rule = "built in"};
+}
+
 } // namespace
 
 bool FileRule::matches(const FileFacts &file) const {
@@ -141,7 +146,7 @@ engine::PeerChoice Policy::peer(const os::InetAddress &remote) const {
         if (rule.matches(remote))
             return {rule.action.value_or(model::PeerAction::hangup), rule.otherwise, rule.origin};
     }
-    return {};
+    return built_in(model::PeerAction::hangup);
 }
 
 engine::PeerChoice Policy::unix_peer(std::string_view name) const {
@@ -149,9 +154,7 @@ engine::PeerChoice Policy::unix_peer(std::string_view name) const {
         if (rule.matches(name))
             return {rule.action.value_or(model::PeerAction::hangup), rule.otherwise, rule.origin};
     }
-    if (name == "/run/systemd/journal/stdout")
-        return {.action = model::PeerAction::reconnect, .otherwise = model::PeerAction::fail, .rule = "built in"};
-    return {};
+    return built_in(name == "/run/systemd/journal/stdout" ? model::PeerAction::reconnect : model::PeerAction::hangup);
 }
 
 engine::DeviceChoice Policy::device(std::string_view path) const {
@@ -169,6 +172,7 @@ const HomeSnapshots &Policy::home_snapshots() const { return rules_->home_snapsh
 OnDivergence Policy::on_divergence() const { return rules_->on_divergence; }
 Pids Policy::pids() const { return rules_->pids; }
 OnLogin Policy::resume_on_login() const { return rules_->on_login; }
+OnLoginEnd Policy::on_login_end() const { return rules_->on_login_end; }
 const ServiceRules &Policy::service() const { return rules_->service; }
 const std::vector<HookRule> &Policy::hooks() const { return rules_->hooks; }
 

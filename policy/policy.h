@@ -23,6 +23,8 @@ enum class HomeProvider : uint8_t { automatic, btrfs, rsync, tar, reflink, none,
 enum class OnDivergence : uint8_t { rollback, private_home, keep, fail };
 enum class Pids : uint8_t { automatic, same, in_namespace };
 enum class OnLogin : uint8_t { automatic, ask, never };
+// Of a session that was attached to, when the last login has ended from which that was done.
+enum class OnLoginEnd : uint8_t { stay, suspend, end };
 
 // Why a file needs keeping, as rules see it.
 enum class FileState : uint8_t {
@@ -139,6 +141,7 @@ class Policy {
     [[nodiscard]] OnDivergence on_divergence() const;
     [[nodiscard]] Pids pids() const;
     [[nodiscard]] OnLogin resume_on_login() const;
+    [[nodiscard]] OnLoginEnd on_login_end() const;
     [[nodiscard]] const ServiceRules &service() const;
     // In the order in which they are run: those of later files first, in a file from top to bottom.
     [[nodiscard]] const std::vector<HookRule> &hooks() const;

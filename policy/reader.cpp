@@ -28,6 +28,8 @@ constexpr std::array pid_words = {
 };
 constexpr std::array login_words = {Word{"auto", OnLogin::automatic}, Word{"ask", OnLogin::ask},
                                     Word{"never", OnLogin::never}};
+constexpr std::array login_end_words = {Word{"stay", OnLoginEnd::stay}, Word{"suspend", OnLoginEnd::suspend},
+                                        Word{"end", OnLoginEnd::end}};
 constexpr std::array act_words = {Word{"nothing", Act::nothing}, Word{"checkpoint", Act::checkpoint},
                                   Word{"suspend", Act::suspend}};
 
@@ -235,6 +237,14 @@ constexpr std::array<Key<Rules>, 2> resume_keys = {{
      }},
 }};
 
+constexpr std::array<Key<Rules>, 1> attach_keys = {{
+    {"on-login-end",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.on_login_end = TRY(read_word(reader, value, login_end_words));
+         return {};
+     }},
+}};
+
 template <size_t N>
 Result<> read_section(const Reader &reader, const toml::node &value, std::string_view name,
                       const std::array<Key<Rules>, N> &keys, Rules &rules) {
@@ -262,7 +272,7 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 15> top_keys = {{
+constexpr std::array<Key<Rules>, 16> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
@@ -287,6 +297,8 @@ constexpr std::array<Key<Rules>, 15> top_keys = {{
                 Rules &rules) { return read_section(reader, value, "home", home_keys, rules); }},
     {"resume", [](const Reader &reader, const toml::node &value,
                   Rules &rules) { return read_section(reader, value, "resume", resume_keys, rules); }},
+    {"attach", [](const Reader &reader, const toml::node &value,
+                  Rules &rules) { return read_section(reader, value, "attach", attach_keys, rules); }},
     {"triggers", [](const Reader &reader, const toml::node &value,
                     Rules &rules) { return read_section(reader, value, "triggers", trigger_keys, rules); }},
     {"retention", [](const Reader &reader, const toml::node &value,

@@ -93,6 +93,7 @@ struct Policy::Rules {
     OnDivergence on_divergence = OnDivergence::rollback;
     Pids pids = Pids::automatic;
     OnLogin on_login = OnLogin::automatic;
+    OnLoginEnd on_login_end = OnLoginEnd::stay;
     ServiceRules service;
     std::vector<Section> sections;     // in the order in which they are laid over
     std::vector<std::string> warnings; // one line each: deprecated keys

@@ -35,7 +35,8 @@ Result<int> check(const CheckCommand &command) {
     const bool colour = has_colour();
     for (const auto &finding : findings) {
         const auto holder = finding.pid == 0 ? "" : fmt::format("process {} ({}), ", finding.pid, finding.comm);
-        const auto word = finding.fatal ? painted(Tone::bad, "refused", colour) : painted(Tone::warning, "note", colour);
+        const auto word =
+            finding.fatal ? painted(Tone::bad, "refused", colour) : painted(Tone::warning, "note", colour);
         fmt::print("{}: {}{}: {}\n", word, holder, finding.object, finding.reason);
         if (!finding.advice.empty())
             fmt::print("         {}\n", finding.advice);

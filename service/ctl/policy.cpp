@@ -55,6 +55,10 @@ const char *word_of(policy::OnLogin wish) {
     return wish == policy::OnLogin::automatic ? "auto" : wish == policy::OnLogin::ask ? "ask" : "never";
 }
 
+const char *word_of(policy::OnLoginEnd choice) {
+    return choice == policy::OnLoginEnd::stay ? "stay" : choice == policy::OnLoginEnd::suspend ? "suspend" : "end";
+}
+
 const char *word_of(policy::OnDivergence choice) {
     switch (choice) {
     case policy::OnDivergence::private_home:
@@ -102,6 +106,7 @@ Result<int> show(const PolicyCommand &command) {
           {"snapshot-layout", policy.home_snapshots().snapper ? "snapper" : "plain"},
           {"on-divergence", word_of(policy.on_divergence())}}},
         {"resume", {{"on-login", word_of(policy.resume_on_login())}, {"pids", word_of(policy.pids())}}},
+        {"attach", {{"on-login-end", word_of(policy.on_login_end())}}},
         {"triggers",
          {{"on-sleep", word_of(triggers.on_sleep)},
           {"on-shutdown", word_of(triggers.on_shutdown)},

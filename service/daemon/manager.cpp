@@ -113,9 +113,15 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) {
         return refuse(bus::error::too_many_jobs, "{} jobs are at work already; wait for one of them", jobs_.size());
     if (caller == 0)
         return {};
-    // A policy with a mistake in it is the worker's to tell
-    const auto policy = policy::policy_for(caller);
-    const auto allowed = policy ? policy->service().user_limits.jobs_per_minute : policy::UserLimits().jobs_per_minute;
+    // A policy with a mistake in it is the worker's to tell; but nobody has more than a section allows because nobody
+    // knows whom it is for.
+    auto allowed = policy::UserLimits().jobs_per_minute;
+    if (const auto policy = policy::Policy::load_system()) {
+        const auto theirs = policy->of(caller);
+        if (!theirs)
+            return failed(theirs.error());
+        allowed = theirs->service().user_limits.jobs_per_minute;
+    }
     if (!rate_.take(caller, allowed, monotonic_now()))
         return refuse(bus::error::too_many_jobs, "no user may start more than {} jobs a minute: wait a while", allowed);
     return {};
@@ -359,8 +365,12 @@ void Manager::on_login(const session::Session &login) {
     if (!*first)
         return messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, "it could not be resumed before"));
 
-    job::Job job{
-        .kind = job::Kind::resume, .uid = login.uid, .checkpoint = waiting->id, .tty = login.tty, .automatic = true};
+    job::Job job{.kind = job::Kind::resume,
+                 .uid = login.uid,
+                 .checkpoint = waiting->id,
+                 .tty = login.tty,
+                 .login = login.id,
+                 .automatic = true};
     const auto started = [&]() -> Answer<> {
         TRY(admit(0, job));
         return start_job(*TRY(make_job(job, nullptr)));

@@ -10,6 +10,7 @@
 #include "daemon/clients.h"
 #include "daemon/inhibitors.h"
 #include "daemon/late_terminals.h"
+#include "daemon/login_ends.h"
 #include "daemon/messenger.h"
 #include "daemon/options.h"
 #include "daemon/rate.h"
@@ -69,7 +70,7 @@ class Manager {
     // The bus is attached to the event loop.
     Manager(sd_bus *bus, session::Logind logind)
         : bus_(bus), logind_(std::move(logind)), clients_(bus), messenger_(::sd_bus_get_event(bus)), authority_(bus),
-          inhibitors_(::sd_bus_get_event(bus)), triggers_(bus, *this),
+          inhibitors_(::sd_bus_get_event(bus)), triggers_(bus, *this), login_ends_(bus, *this),
           late_terminals_(bus, logind_, [this](const session::Session &login) { on_login(login); }) {}
     Manager(const Manager &) = delete;
     Manager &operator=(const Manager &) = delete;
@@ -187,6 +188,7 @@ class Manager {
     Authority authority_;
     Inhibitors inhibitors_;
     Triggers triggers_;
+    LoginEnds login_ends_;
     LateTerminals late_terminals_;
     Rate rate_;
     std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;

@@ -429,6 +429,8 @@ Result<> Manager::start() {
     adopt_jobs();
     remove_leftovers();
     TRY(triggers_.start());
+    if (const auto started = login_ends_.start(); !started)
+        log_error("sessions stay when their logins end: {}", started.error().message());
     return {};
 }
 

@@ -101,6 +101,7 @@ std::string to_json(const Job &job) {
                  {"pids", job.pids},
                  {"on_divergence", job.on_divergence},
                  {"tty", job.tty},
+                 {"login", job.login},
                  {"automatic", job.automatic},
                  {"trigger", job.trigger},
                  {"command", job.command},
@@ -125,6 +126,7 @@ Result<Job> job_from_json(std::string_view text) {
         job.pids = text_member(json, "pids");
         job.on_divergence = text_member(json, "on_divergence");
         job.tty = text_member(json, "tty");
+        job.login = text_member(json, "login");
         job.automatic = member<bool>(json, "automatic");
         job.trigger = text_member(json, "trigger");
         job.command = member<std::vector<std::string>>(json, "command");

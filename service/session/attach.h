@@ -28,7 +28,7 @@ Result<uid_t> owner_of(const std::string &session, const std::string &directory 
 
 struct AttachRequest {
     std::string session;              // logind's id; must not be empty
-    Fd connection; // to its keeper, by somebody who may (the service); else one is made
+    Fd connection;                    // to its keeper, by somebody who may (the service); else one is made
     uint32_t terminal = any_terminal; // N of /dev/pts/N
     bool watch = false;               // only look: nothing typed is sent, the terminal keeps its size and its user
     std::string detach_key{default_detach_key}; // as parse_detach_key() gives it

@@ -3,11 +3,12 @@
 // What the keeper of a restored session and an attached client say to each other about its terminals.
 //
 // The connection is a SOCK_SEQPACKET unix socket, /run/abeyance/sessions/ID.sock with the logind session's id, owned by
-// the session's user and mode 0600; the keeper lets in its owner and root. The service (AttachSession on the bus) connects as
-// root and hands the connection to whom polkit lets attach to somebody else's session. One packet is one message: a byte that tells
-// its kind, then what is told below; numbers in the machine's own byte order. A client says Attach and then Input and
-// Resize as it likes, until Detach or the end of the connection; or Watch, and then nothing but Detach; or it says
-// List, or Picture. The keeper answers, and sends Output; after the Output of a picture it sends Ended.
+// the session's user and mode 0600; the keeper lets in its owner and root. The service (AttachSession on the bus)
+// connects as root and hands the connection to whom polkit lets attach to somebody else's session. One packet is one
+// message: a byte that tells its kind, then what is told below; numbers in the machine's own byte order. A client says
+// Attach and then Input and Resize as it likes, until Detach or the end of the connection; or Watch, and then nothing
+// but Detach; or it says List, or Picture. The keeper answers, and sends Output; after the Output of a picture it sends
+// Ended.
 #pragma once
 
 #include "engine/os/result.h"

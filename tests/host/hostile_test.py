@@ -13,7 +13,7 @@ from service_test import MANAGER, main_of
 from terminal import Terminal
 
 PLAN = ["both are checkpointed at once", "no more checkpoints than the policy allows", "ada may still have hers", "no more bytes than the policy allows",
-        "no more jobs at a time than a user may have", "ada's job is taken meanwhile", "one job for each session: the others are told",
+        "when nobody knows how many jobs he may start, he may start none", "no more jobs at a time than a user may have", "ada's job is taken meanwhile", "one job for each session: the others are told",
         "no more inhibitors than a user may have", "ada gets one", "a name of a megabyte is refused", "a message of a hundred megabytes is none of ours",
         "a path for a session is refused", "a forged answer of logind's does nothing", "jobs of others are not shown",
         "a link in the home leads root nowhere", "nor does a link to another's home", "a directory that is his is not trusted with more than his own",
@@ -62,6 +62,21 @@ def amounts(host, checks, ada, bob):
                  [one.returncode for one in results] == [0, 1] and "KiB" in results[1].stderr or "MiB" in results[1].stderr)
     policy(host, "")
     clear(host)
+
+
+def unknown(host, checks, bob):
+    """The service, and nobody else, finds something in the place of the user database that cannot be opened: whom a section is for, it cannot know."""
+    policy(host, "[[user]]\nnames = [\"bob\"]\nlimits.jobs-per-minute = 1\n")
+    host.run(["/usr/bin/python3", "-c", "import socket; socket.socket(socket.AF_UNIX).bind('/run/no-database')"], check=True)
+    host.path("run/one-source").write_text("passwd: files\ngroup: files\n")
+    daemon = host.run(["systemctl", "show", "--property=MainPID", "--value", "abeyd"]).stdout.strip()
+    host.run(["nsenter", "--target", daemon, "--mount", "sh", "-euc",
+              "mount --bind /run/one-source /etc/nsswitch.conf; mount --bind /run/no-database /etc/passwd"], check=True)
+    result = abeyctl(host, "check", bob, user="bob")
+    checks.check("when nobody knows how many jobs he may start, he may start none", "refused, with the reason", complaint(result),
+                 result.returncode == 1 and "user 5002 cannot be looked up" in result.stderr)
+    policy(host, "")
+    host.run(["systemctl", "restart", "abeyd"], check=True)
 
 
 def jobs(host, checks, ada):
@@ -177,6 +192,7 @@ def run(host, checks):
         his.type("PS1='bob$ '\n")
         ada, bob = (wait_until(lambda name=name: list(sessions_of(host, name)), "the session")[0] for name in ("ada", "bob"))
         amounts(host, checks, ada, bob)
+        unknown(host, checks, bob)
         jobs(host, checks, ada)
         words(host, checks, ada)
         traps(host, checks, his, bob)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "daemon/battery.h"
+#include "daemon/login_ends.h"
 #include "daemon/logins.h"
 #include "daemon/options.h"
 #include "daemon/preparation.h"
@@ -47,6 +48,20 @@ TEST(Options, AreRefusedOtherwise) {
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("Same")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", true}})));
     EXPECT_TRUE(refused(resume_options({{"on-divergence", std::string("merge")}})));
+}
+
+TEST(LastLogins, AreTheLastThatASessionWasAttachedToFrom) {
+    using Lists = std::map<std::string, std::vector<std::string>>;
+    using Names = std::vector<std::string>;
+    LastLogins logins;
+    EXPECT_EQ(logins.lost({{"c1", {"1"}}}, {"2", "c1"}), Names()) << "it ended before anybody looked";
+    EXPECT_EQ(logins.lost({{"c1", {"1"}}}, {"2", "3", "c1"}), Names());
+    const Lists lists = {{"c1", {"1", "2", "3"}}, {"c2", {"2"}}, {"c3", {}}, {"c4", {"4"}}};
+    EXPECT_EQ(logins.lost(lists, {"3", "c1", "c2", "c3", "c4"}), Names({"c2"})) << "c1 has one left";
+    EXPECT_EQ(logins.lost(lists, {"3", "c1", "c2", "c3", "c4"}), Names()) << "told once";
+    EXPECT_EQ(logins.lost(lists, {"5", "c1", "c2", "c3", "c4"}), Names({"c1"}));
+    EXPECT_EQ(logins.lost({{"c1", {"1", "2", "3", "5"}}}, {"5", "c1"}), Names()) << "attached to from another since";
+    EXPECT_EQ(logins.lost({{"c1", {"1", "2", "3", "5"}}}, {"c1"}), Names({"c1"}));
 }
 
 TEST(Battery, IsToldToBeLowOnce) {

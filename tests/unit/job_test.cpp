@@ -45,6 +45,7 @@ TEST_F(JobFiles, ComeBackAsWritten) {
                   .pids = "same",
                   .on_divergence = "fail",
                   .tty = "pts/4",
+                  .login = "c7",
                   .automatic = true,
                   .command = {"ls", "-l", ""},
                   .environment = {"A=b=c", "EMPTY="},

@@ -206,6 +206,12 @@ TEST(Policy, KnowsEveryWordOfItsLanguage) {
     auto resume = [](std::string_view line) { return Policy::parse(fmt::format("[resume]\n{}", line), "p").value(); };
     EXPECT_EQ(resume("on-login = \"never\"").resume_on_login(), OnLogin::never);
     EXPECT_EQ(resume("on-login = \"auto\"").resume_on_login(), OnLogin::automatic);
+    auto attach = [](std::string_view line) { return Policy::parse(fmt::format("[attach]\n{}", line), "p").value(); };
+    EXPECT_EQ(attach("").on_login_end(), OnLoginEnd::stay);
+    EXPECT_EQ(attach("on-login-end = \"stay\"").on_login_end(), OnLoginEnd::stay);
+    EXPECT_EQ(attach("on-login-end = \"suspend\"").on_login_end(), OnLoginEnd::suspend);
+    EXPECT_EQ(attach("on-login-end = \"end\"").on_login_end(), OnLoginEnd::end);
+    EXPECT_FALSE(Policy::parse("[attach]\non-login-end = \"checkpoint\"\n", "p"));
     EXPECT_EQ(resume("pids = \"same\"").pids(), Pids::same);
     EXPECT_EQ(resume("pids = \"namespace\"").pids(), Pids::in_namespace);
     EXPECT_EQ(resume("pids = \"auto\"").pids(), Pids::automatic);
@@ -292,6 +298,7 @@ action = "hangup"
     EXPECT_EQ(policy->unix_peer("/run/systemd/journal/stdout").rule, "p:10");
     EXPECT_EQ(Policy::defaults().unix_peer("/run/systemd/journal/stdout").action, PeerAction::reconnect);
     EXPECT_EQ(Policy::defaults().unix_peer("/run/user/5001/bus").action, PeerAction::hangup);
+    EXPECT_EQ(Policy::defaults().unix_peer("/run/user/5001/bus").rule, "built in") << "each is told with its rule";
     EXPECT_EQ(policy->peer(*abey::os::InetAddress::of("10.1.2.3", 1)).action, PeerAction::keep);
     const auto wrong = [](std::string_view line, std::string_view reason) {
         const auto refused = Policy::parse(fmt::format("[[peer]]\n{}", line), "p");
@@ -362,6 +369,7 @@ TEST(Policy, ShippedFileSaysWhatIsBuiltIn) {
     EXPECT_EQ(shipped->on_divergence(), built_in.on_divergence());
     EXPECT_EQ(shipped->pids(), built_in.pids());
     EXPECT_EQ(shipped->resume_on_login(), built_in.resume_on_login());
+    EXPECT_EQ(shipped->on_login_end(), built_in.on_login_end());
 }
 
 TEST(Policy, TakesTheAreaFromTheFirstRuleOfItsPath) {

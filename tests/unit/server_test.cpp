@@ -30,7 +30,8 @@ class ServerTest : public testing::Test {
         event_.reset(event);
         mask_ = ::umask(077); // as of the keeper's unit
         socket_.emplace(ListeningSocket::make(path(), ::getuid()).value());
-        server_ = Server::make(event, socket_->take(), ::getuid()).value();
+        server_ =
+            Server::make(event, socket_->take(), ::getuid(), [this](pid_t client) { came_.push_back(client); }).value();
         server_->open();
     }
 
@@ -148,7 +149,8 @@ class ServerTest : public testing::Test {
             idle = sd_event_run(event_.get(), 20'000) > 0 ? 0 : idle + 1;
     }
 
-    std::string picture_; // that the client which attached last was shown first
+    std::vector<pid_t> came_; // processes of the owner's that have attached
+    std::string picture_;     // that the client which attached last was shown first
     std::string directory_;
     mode_t mask_ = 0;
     Event event_;
@@ -211,6 +213,19 @@ TEST_F(ServerTest, ListsTerminalsInOrder) {
     EXPECT_EQ(std::get<Terminals>(hear(client).value()), expected);
     say(client, Attach());
     EXPECT_EQ(std::get<Attached>(hear(client).value()).terminal, 3U); // nobody is there yet
+}
+
+TEST_F(ServerTest, TellsWhichProcessesAttach) {
+    const Fd slave = add_terminal(3);
+    const Fd looking = connect();
+    say(looking, List());
+    hear(looking);
+    const Fd watching = connect();
+    say(watching, Watch{});
+    hear(watching);
+    EXPECT_TRUE(came_.empty()) << "to list and to watch is not to attach";
+    const Fd client = attached();
+    EXPECT_EQ(came_, std::vector<pid_t>{::getpid()});
 }
 
 TEST_F(ServerTest, ProgramsNeverWaitForAReader) {

@@ -29,7 +29,9 @@ class TerminalHostTest : public testing::Test {
         group_ = ::getuid() == 0 ? 65534 : ::getgid();
         auto socket = ListeningSocket::make(directory_ + "/7.sock", owner_);
         ASSERT_TRUE(socket) << socket.error().message();
-        auto host = TerminalHost::start(std::move(*socket), owner_, group_);
+        auto logins = LoginList::make("7", "c1", directory_ + "/logins");
+        ASSERT_TRUE(logins) << logins.error().message();
+        auto host = TerminalHost::start(std::move(*socket), std::move(*logins), owner_, group_);
         ASSERT_TRUE(host) << host.error().message();
         host_.emplace(std::move(*host));
     }
@@ -141,6 +143,21 @@ TEST_F(TerminalHostTest, HasItsUsersRightsOnly) {
         EXPECT_EQ(status("CapPrm"), "0000000000000000");
         EXPECT_EQ(status("Groups"), " ");
     }
+}
+
+TEST_F(TerminalHostTest, NotesWhereOnlyItsKeeperHasMadeAFile) {
+    const auto list = directory_ + "/logins";
+    EXPECT_EQ(noted_logins(list)->at("7"), std::vector<std::string>{"c1"}) << "what it began with";
+    host_->open();
+    ASSERT_TRUE(terminals_of("7", directory_));
+    EXPECT_TRUE(noted_logins(list)->contains("7")) << "it stays with the keeper's side";
+    std::ifstream limits("/proc/" + status("Pid") + "/limits");
+    std::string limit;
+    while (std::getline(limits, limit) && !limit.starts_with("Max file size")) {
+    }
+    EXPECT_NE(limit.find(fmt::format(" {} ", login_list_limit)), std::string::npos) << limit;
+    host_.reset();
+    EXPECT_TRUE(noted_logins(list)->empty());
 }
 
 TEST_F(TerminalHostTest, EndsWhenClosed) {

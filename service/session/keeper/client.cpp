@@ -18,7 +18,7 @@ constexpr int packets_in_a_row = 16;
 
 } // namespace
 
-Result<std::unique_ptr<Client>> Client::make(sd_event *event, Fd connection, pid_t peer, Handlers handlers) {
+Result<std::unique_ptr<Client>> Client::make(sd_event *event, Fd connection, Peer peer, Handlers handlers) {
     std::unique_ptr<Client> client(new Client(std::move(connection), peer, std::move(handlers)));
     sd_event_source *source = nullptr;
     const int r = sd_event_add_io(event, &source, client->connection_.get(), EPOLLIN, on_ready, client.get());

@@ -21,8 +21,13 @@ class Client {
         std::function<void(Client &)> gone;   // nothing more will come or go; called once
     };
 
+    // Who has made the connection (SO_PEERCRED of unix(7)).
+    struct Peer {
+        pid_t pid = 0;
+        uid_t uid = 0;
+    };
     // The connection of a peer that may speak to us.
-    static Result<std::unique_ptr<Client>> make(sd_event *event, Fd connection, pid_t peer, Handlers handlers);
+    static Result<std::unique_ptr<Client>> make(sd_event *event, Fd connection, Peer peer, Handlers handlers);
 
     void send(const KeeperMessage &message);
     // Terminal data: any length, may be dropped.
@@ -35,10 +40,10 @@ class Client {
     void hold(bool held);
 
     [[nodiscard]] bool gone() const { return gone_; }
-    [[nodiscard]] pid_t peer() const { return peer_; }
+    [[nodiscard]] Peer peer() const { return peer_; }
 
   private:
-    Client(Fd connection, pid_t peer, Handlers handlers)
+    Client(Fd connection, Peer peer, Handlers handlers)
         : connection_(std::move(connection)), peer_(peer), handlers_(std::move(handlers)) {}
     static int on_ready(sd_event_source *source, int fd, uint32_t events, void *self);
     void read();
@@ -48,7 +53,7 @@ class Client {
     void leave();
 
     Fd connection_;
-    pid_t peer_;
+    Peer peer_;
     Handlers handlers_;
     EventSource source_;
     std::deque<std::string> queue_; // packets

@@ -40,7 +40,9 @@ class SessionWatch {
         event_.reset(event);
         const std::string path = TRY(socket_path(request_.sockets, session));
         auto listening = TRY(ListeningSocket::make(path, request_.uid));
-        host_ = std::make_unique<TerminalHost>(TRY(TerminalHost::start(std::move(listening), request_.uid, group)));
+        auto logins = TRY(LoginList::make(session, request_.login));
+        host_ = std::make_unique<TerminalHost>(
+            TRY(TerminalHost::start(std::move(listening), std::move(logins), request_.uid, group)));
         sd_event_source *source = nullptr;
         if ((r = sd_event_add_io(event, &source, host_->process().get(), EPOLLIN, on_host_end, this)) >= 0)
             host_end_.reset(source);

@@ -20,6 +20,7 @@ struct Keep {
     uid_t uid = 0;
     std::string pam_service = "abeyance";
     std::string sockets = sockets_directory;
+    std::string login; // for which it is done, when it is done for one
     // The session is there, with nobody in it. On error nothing is brought back.
     std::function<Result<>(const std::string &session)> opened;
     // What PAM gives to the environment of the session's programs ("NAME=value"); before the work. May be empty.

@@ -54,6 +54,7 @@ Result<> run(uint32_t number, bool &answered) {
     auto held = TRY(store.hold(job.checkpoint));
     session::Keep request;
     request.uid = job.uid;
+    request.login = job.login;
     request.work = TRY(session::work_for(job, store));
     if (auto pictures = store.pictures(job.checkpoint))
         request.pictures = std::move(*pictures);

@@ -79,8 +79,9 @@ ListeningSocket::~ListeningSocket() {
         ::unlink(path_.c_str());
 }
 
-Result<std::unique_ptr<Server>> Server::make(sd_event *event, Fd socket, uid_t owner) {
-    std::unique_ptr<Server> server(new Server(event, std::move(socket), owner));
+Result<std::unique_ptr<Server>> Server::make(sd_event *event, Fd socket, uid_t owner,
+                                             std::function<void(pid_t client)> attached) {
+    std::unique_ptr<Server> server(new Server(event, std::move(socket), owner, std::move(attached)));
     sd_event_source *source = nullptr;
     int r = sd_event_add_io(event, &source, server->socket_.get(), EPOLLIN, on_connection, server.get());
     if (r >= 0) {
@@ -130,7 +131,7 @@ Result<> Server::admit(Fd connection) {
     if (clients_.size() >= client_limit)
         return fail(EMFILE, "too many clients");
     clients_.push_back(
-        TRY(Client::make(event_, std::move(connection), peer.pid,
+        TRY(Client::make(event_, std::move(connection), {.pid = peer.pid, .uid = peer.uid},
                          {.message = [this](Client &client, const ClientMessage &message) { hear(client, message); },
                           .behind =
                               [this](Client &client) {
@@ -189,7 +190,7 @@ ServedTerminal *Server::let_in(Client &client, uint32_t index, ServedTerminal *a
                                          : fmt::format("the session has no terminal pts/{}", index));
         return nullptr;
     }
-    if (sits_on_ours(client.peer())) {
+    if (sits_on_ours(client.peer().pid)) {
         client.end("you are in this session already");
         return nullptr;
     }
@@ -207,6 +208,8 @@ void Server::attach(Client &client, const Attach &request) {
     client.send(Attached{terminal->index()});
     if (!client.gone())
         terminal->attach(client, request.size);
+    if (attached_ && client.peer().uid == owner_)
+        attached_(client.peer().pid);
 }
 
 void Server::watch(Client &client, const Watch &request) {

@@ -3,6 +3,7 @@
 
 #include "session/keeper/served_terminal.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -37,7 +38,9 @@ class ListeningSocket {
 // the owner.
 class Server {
   public:
-    static Result<std::unique_ptr<Server>> make(sd_event *event, Fd socket, uid_t owner);
+    // `attached`: a process of the owner's has attached.
+    static Result<std::unique_ptr<Server>> make(sd_event *event, Fd socket, uid_t owner,
+                                                std::function<void(pid_t client)> attached = {});
 
     Result<> add(Master master);
     // From now on clients are let in; those that came before have waited.
@@ -51,7 +54,8 @@ class Server {
     [[nodiscard]] size_t terminals() const { return terminals_.size(); }
 
   private:
-    Server(sd_event *event, Fd socket, uid_t owner) : event_(event), owner_(owner), socket_(std::move(socket)) {}
+    Server(sd_event *event, Fd socket, uid_t owner, std::function<void(pid_t client)> attached)
+        : event_(event), owner_(owner), socket_(std::move(socket)), attached_(std::move(attached)) {}
     static int on_connection(sd_event_source *source, int fd, uint32_t events, void *self);
     static int on_sweep(sd_event_source *source, void *self);
     Result<> admit(Fd connection);
@@ -71,6 +75,7 @@ class Server {
     sd_event *event_;
     uid_t owner_;
     Fd socket_;
+    std::function<void(pid_t client)> attached_;
     EventSource listening_;
     EventSource sweep_;
     std::vector<std::unique_ptr<ServedTerminal>> terminals_;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <exception>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -31,7 +32,7 @@ constexpr size_t picture_piece = 8U << 10U;
 // In the new process.
 class Host {
   public:
-    explicit Host(Fd channel) : channel_(std::move(channel)) {}
+    Host(Fd channel, Fd logins) : channel_(std::move(channel)), logins_(std::move(logins)) {}
 
     Result<> run(Fd socket, uid_t owner) {
         sd_event *event = nullptr;
@@ -39,7 +40,7 @@ class Host {
         if (r < 0)
             return fail(-r, "cannot make an event loop");
         event_.reset(event);
-        server_ = TRY(Server::make(event, std::move(socket), owner));
+        server_ = TRY(Server::make(event, std::move(socket), owner, [this](pid_t client) { note_login_of(client); }));
         sd_event_source *source = nullptr;
         if ((r = sd_event_add_io(event, &source, channel_.get(), EPOLLIN, on_message, this)) >= 0)
             heard_.reset(source);
@@ -80,12 +81,21 @@ class Host {
         }
     }
 
+    // For whoever has to know whether somebody is there; attaching does not depend on it.
+    void note_login_of(pid_t client) {
+        const auto login = login_of(client);
+        if (!login.empty() && noted_.insert(login).second)
+            (void)note_login(logins_, login);
+    }
+
     static int on_turn(sd_event_source * /*source*/, void *self) {
         auto &host = *static_cast<Host *>(self);
         return host.closing_ && host.server_->idle() ? sd_event_exit(host.event_.get(), 0) : 0;
     }
 
     Fd channel_;
+    Fd logins_;
+    std::set<std::string> noted_;
     Event event_;
     std::unique_ptr<Server> server_;
     EventSource heard_;
@@ -98,21 +108,30 @@ bool give_up_rights(uid_t owner, gid_t group) {
     if (::getuid() == 0 && ::setgroups(0, nullptr) < 0)
         return false;
     const rlimit no_core = {};
+    const rlimit list = {.rlim_cur = login_list_limit, .rlim_max = login_list_limit}; // the only file it writes to
     return ::setresgid(group, group, group) == 0 && ::setresuid(owner, owner, owner) == 0 &&
            ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::setrlimit(RLIMIT_CORE, &no_core) == 0 &&
+           ::setrlimit(RLIMIT_FSIZE, &list) == 0 && ::signal(SIGXFSZ, SIG_IGN) != SIG_ERR &&
            // The keeper's memory, of which this is a copy, is none of the user's business.
            ::prctl(PR_SET_DUMPABLE, 0) == 0;
 }
 
-[[noreturn]] void be_host(Fd socket, Fd channel, uid_t owner, gid_t group) {
+// All but the standard ones and these.
+void close_others(std::array<int, 3> kept) {
+    std::ranges::sort(kept);
+    unsigned first = 3;
+    for (const int one : kept) {
+        const auto number = static_cast<unsigned>(one);
+        if (number > first)
+            ::close_range(first, number - 1, 0);
+        first = number + 1;
+    }
+    ::close_range(first, ~0U, 0);
+}
+
+[[noreturn]] void be_host(Fd socket, Fd logins, Fd channel, uid_t owner, gid_t group) {
     // The keeper's other descriptors, the login session's among them, must be closed when the keeper closes them.
-    const auto low = static_cast<unsigned>(std::min(socket.get(), channel.get()));
-    const auto high = static_cast<unsigned>(std::max(socket.get(), channel.get()));
-    if (low > 3)
-        ::close_range(3, low - 1, 0);
-    if (high > low + 1)
-        ::close_range(low + 1, high - 1, 0);
-    ::close_range(high + 1, ~0U, 0);
+    close_others({socket.get(), logins.get(), channel.get()});
     sigset_t ending;
     ::sigemptyset(&ending);
     for (const int signal : {SIGTERM, SIGHUP, SIGINT})
@@ -121,7 +140,7 @@ bool give_up_rights(uid_t owner, gid_t group) {
     if (!give_up_rights(owner, group))
         ::_exit(1);
     try {
-        ::_exit(Host(std::move(channel)).run(std::move(socket), owner) ? 0 : 1);
+        ::_exit(Host(std::move(channel), std::move(logins)).run(std::move(socket), owner) ? 0 : 1);
     } catch (const std::exception &) { // out of memory
         ::_exit(1);
     }
@@ -129,22 +148,23 @@ bool give_up_rights(uid_t owner, gid_t group) {
 
 } // namespace
 
-Result<TerminalHost> TerminalHost::start(ListeningSocket socket, uid_t owner, gid_t group) {
+Result<TerminalHost> TerminalHost::start(ListeningSocket socket, LoginList logins, uid_t owner, gid_t group) {
     std::array<int, 2> pair = {};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) < 0)
         return fail(errno, "cannot make a channel to the process that serves the terminals");
     Fd ours(pair[0]);
     Fd theirs(pair[1]);
     Fd listening = socket.take();
+    Fd list = logins.take();
     const pid_t pid = ::fork();
     if (pid < 0)
         return fail(errno, "cannot start the process that serves the terminals");
     if (pid == 0)
-        be_host(std::move(listening), std::move(theirs), owner, group);
+        be_host(std::move(listening), std::move(list), std::move(theirs), owner, group);
     Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     if (!process)
         return fail(errno, "cannot watch the process that serves the terminals"); // it ends: the channel is closed
-    return TerminalHost(std::move(socket), std::move(ours), std::move(process));
+    return TerminalHost(std::move(socket), std::move(logins), std::move(ours), std::move(process));
 }
 
 Result<> TerminalHost::add(const Master &master) {

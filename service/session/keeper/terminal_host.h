@@ -5,6 +5,7 @@
 #pragma once
 
 #include "session/keeper/server.h"
+#include "session/login_list.h"
 
 #include <string>
 
@@ -16,7 +17,7 @@ class TerminalHost {
   public:
     // `owner` and `group`: whose rights it has. SIGTERM and SIGHUP, which the end of a login session brings to all its
     // processes (systemd.kill(5)), do not end it: it lasts as long as this, and ends at once when its parent does.
-    static Result<TerminalHost> start(ListeningSocket socket, uid_t owner, gid_t group);
+    static Result<TerminalHost> start(ListeningSocket socket, LoginList logins, uid_t owner, gid_t group);
 
     // An error when the process has gone.
     Result<> add(const Master &master);
@@ -30,9 +31,11 @@ class TerminalHost {
     [[nodiscard]] const Fd &process() const { return process_; }
 
   private:
-    TerminalHost(ListeningSocket socket, Fd channel, Fd process)
-        : socket_(std::move(socket)), channel_(std::move(channel)), process_(std::move(process)) {}
+    TerminalHost(ListeningSocket socket, LoginList logins, Fd channel, Fd process)
+        : socket_(std::move(socket)), logins_(std::move(logins)), channel_(std::move(channel)),
+          process_(std::move(process)) {}
     ListeningSocket socket_; // of which the path is left
+    LoginList logins_;       // the same
     Fd channel_;
     Fd process_; // pidfd
 };
