@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What must hold of sessions besides the story of demo.py: session_test.py --build DIR faults|refusals|again
 
-faults    the worker is killed in the middle of a checkpoint: the session runs on, unharmed
+faults    the worker is killed, or its job canceled, in the middle of a checkpoint: the session runs on, unharmed
 refusals  who may not, and what cannot be: one clear line, a status that is not zero, and nothing has happened
 again     suspended with --keep-running, suspended, resumed, suspended and resumed again, with a power failure in between
 """
@@ -23,6 +23,7 @@ from observe import Log
 from terminal import Terminal, TerminalError
 
 FAULTS = ("frozen", "captured", "memory")
+CANCELS = ("frozen", "captured", "rescued", "memory")
 WORKER = "abeyance-suspend@.service"
 
 
@@ -41,6 +42,21 @@ def workers_killed(host):
     """How often systemd has seen a worker end by SIGKILL since the boot."""
     host.run(["journalctl", "--sync"])
     return host.run(["journalctl", "-b", "-o", "cat", "-u", WORKER.replace("@", "@*")]).stdout.count("status=9/KILL")
+
+
+def worker_stands_still(host):
+    """It has stopped itself where ABEY_FAULT says."""
+    pid = host.run(["systemctl", "show", "--property=MainPID", "--value", WORKER.replace("@", "@*")]).stdout.strip()
+    try:
+        return pid not in ("", "0") and host.path(f"proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except FileNotFoundError:
+        return False
+
+
+def cancel(host):
+    """The one job that there is, by its user."""
+    listed = host.run(["busctl", "call", "org.abeyance1", "/org/abeyance1", "org.abeyance1.Manager", "ListJobs"], check=True).stdout
+    host.run(["busctl", "call", "org.abeyance1", listed.split('"')[1], "org.abeyance1.Job", "Cancel"], user="ada", check=True)
 
 
 def process_state(pid):
@@ -160,13 +176,29 @@ def faults(host, checks):
         checks.check(f"{point}: there is no checkpoint", [], listed.get("list", listed.get("checkpoints", listed)))
         checks.check(f"{point}: no snapshot is left", volumes, subvolumes(host))
         unharmed.close()
+    for point in CANCELS:
+        unharmed = Unharmed(session)
+        set_fault(host, f"stop:{point}")
+        client = subprocess.Popen(host.command(["abeyctl", "suspend", session.id], user="ada"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  stdin=subprocess.DEVNULL, text=True, preexec_fn=host.enter)
+        wait_until(lambda: worker_stands_still(host), f"the worker's coming to \"{point}\"")
+        cancel(host)
+        _, said = client.communicate(timeout=60)
+        checks.check(f"canceled at {point}: its client is told", (1, "canceled"), (client.returncode, said.strip()), client.returncode == 1 and "canceled" in said)
+        set_fault(host, None)
+        checks.attempt(f"canceled at {point}: the session runs on unharmed", [], unharmed.differences)
+        listed = json_of(abeyctl(host, "list", "--json"))
+        checks.check(f"canceled at {point}: nothing is left", ([], volumes, []), (
+            listed.get("list"), subvolumes(host), sorted(path.name for path in host.path("var/lib/abeyance").iterdir())))
+        unharmed.close()
     result = abeyctl(host, "suspend", session.id)
     checks.check("after all this it can be suspended", "status 0", "status 0" if result.returncode == 0 else complaint(result))
 
 
 FAULTS_PLAN = [f"{point}: {what}" for point in FAULTS for what in (
     "suspend says that it failed", "the worker was killed", "the session runs on unharmed", "its terminal works",
-    "there is no checkpoint", "no snapshot is left")] + ["after all this it can be suspended"]
+    "there is no checkpoint", "no snapshot is left")] + [f"canceled at {point}: {what}" for point in CANCELS for what in (
+    "its client is told", "the session runs on unharmed", "nothing is left")] + ["after all this it can be suspended"]
 
 
 def refusals(host, checks):
