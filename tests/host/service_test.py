@@ -32,7 +32,7 @@ PLAN = [
     "no such session has a name", "no such checkpoint has a name",
     "a failure is told in JSON, too", "check tells what it found", "check fails when something is refused", "text is fit for a terminal",
     "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
-    "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left",
+    "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left", "the manager tells its version, and that it is busy", "and when it is not any more",
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
@@ -218,6 +218,10 @@ def finished(client):
     return client
 
 
+def properties(service):
+    return [service.host.run(["busctl", "get-property", *MANAGER, name], user="bob").stdout.strip() for name in ("Version", "Busy")]
+
+
 def jobs(service, ada):
     checks, ctl = service.checks, service.ctl
     service.mode("fail")
@@ -236,11 +240,13 @@ def jobs(service, ada):
     longest = int((time.monotonic() - begun) * 4e6)  # a fifth is done
     checks.check("with an estimate of the time left", f"up to {longest} microseconds", left.strip(), left.startswith("t ") and 0 < int(left[2:]) <= longest)
     service.compare("a job", path, "org.abeyance1.Job")
+    checks.check("the manager tells its version, and that it is busy", [f's "{ctl("--version").stdout.split()[-1]}"', "b true"], properties(service))
     checks.attempt("one job for each session", "refused", lambda: ends_with(ctl("suspend", ada), 1, "is at work"))
     cancel = ["org.abeyance1", path, "org.abeyance1.Job", "Cancel"]
     checks.attempt("bob cannot cancel her job", "access denied", lambda: denied(service.busctl(*cancel, user="bob")))
     service.busctl(*cancel, user="ada")
     checks.attempt("a canceled job ends as such", "canceled", lambda: ends_with(finished(client), 1, "canceled"))
+    checks.check("and when it is not any more", "b false", properties(service)[1])
 
     service.mode("end")
     client = service.in_background("suspend", ada)
