@@ -227,6 +227,14 @@ uint64_t Manifest::bytes() const {
     return sum;
 }
 
+model::Time Manifest::present() const {
+    struct timespec now {};
+    ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    const bool whole_seconds =
+        std::ranges::all_of(entries, [](const Entry &entry) { return entry.ctime.nanoseconds == 0; });
+    return {.seconds = now.tv_sec, .nanoseconds = whole_seconds ? 0 : static_cast<uint32_t>(now.tv_nsec)};
+}
+
 std::vector<Change> differences(const Manifest &before, const Manifest &now, Match match, size_t limit) {
     const auto counts = [match](const Entry &entry) {
         return match == Match::same_tree || (match == Match::copy ? !S_ISSOCK(entry.mode) : !S_ISDIR(entry.mode));
@@ -247,7 +255,8 @@ std::vector<Change> differences(const Manifest &before, const Manifest &now, Mat
                 changes.push_back({Change::Kind::added, other->path, other->mode, 0, other->size, other->mtime});
             ++other;
         } else {
-            const bool same = match == Match::copy ? same_copy(*one, *other) : same_inode(*one, *other);
+            const bool unsure = S_ISREG(one->mode) && before.unsure_from && one->ctime >= *before.unsure_from;
+            const bool same = !unsure && (match == Match::copy ? same_copy(*one, *other) : same_inode(*one, *other));
             if ((counts(*one) || counts(*other)) && !same)
                 changes.push_back(
                     {Change::Kind::changed, other->path, other->mode, one->size, other->size, other->mtime});

@@ -8,6 +8,7 @@
 #include "snapshot/change.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,10 @@ inline constexpr size_t manifest_size_limit = 2UL << 30U;
 struct Manifest {
     std::vector<Entry> entries;      // by path
     std::vector<std::string> mounts; // directories with another file system or subvolume on them, which are left out
+    // Set when the tree was copied after this look: files that were written to at this time or later may have been
+    // written to again after the copy without another ctime, since clocks go in ticks. differences() takes them for
+    // changed. Not kept by write().
+    std::optional<model::Time> unsure_from;
 
     // Of all below `top` on its file system, symbolic links not followed. `path` is for messages. What vanishes while
     // it is looked at is left out; the same directory may be looked at twice to find out whether it stands still.
@@ -50,6 +55,11 @@ struct Manifest {
 
     [[nodiscard]] const Entry *find(std::string_view path) const;
     [[nodiscard]] uint64_t bytes() const; // on disk
+
+    // The time that a file of this tree gets which is written to now. The kernel takes it from a clock that goes in
+    // ticks (fs/inode.c, inode_set_ctime_current(); before Linux 6.13 always), and a file system may keep no more than
+    // seconds (ext4 with inodes of 128 bytes).
+    [[nodiscard]] model::Time present() const;
 };
 
 enum class Match : uint8_t {

@@ -210,12 +210,15 @@ Result<> TreeHome::prepare() {
     }
     TRY(check_room(home, wanted));
     const TreeState state{.place = last ? last->place : "", .manifest = last ? &last->manifest : nullptr};
+    const auto begun = now.present();
     const auto saved =
         save_tree(kind_, home_, now, passing_->path(), last ? &state : nullptr, [&](int percent) { tell(percent); });
-    if (saved)
+    if (saved) {
         copied_ = std::move(now);
-    else if (kind_ != TreeKind::reflink) // cp stops at a file that has vanished: it is all done again in save()
+        copied_->unsure_from = begun;
+    } else if (kind_ != TreeKind::reflink) { // cp stops at a file that has vanished: it is all done again in save()
         return within(saved.error(), "home {}", home_);
+    }
     // save() has to wait for what is dirty then.
     if (::syncfs(home.get()) < 0)
         return fail(errno, "cannot write the dirty data of {} to disk", home_);

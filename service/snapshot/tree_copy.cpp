@@ -137,19 +137,39 @@ Result<> save_by_cp(const std::string &home, const std::string &place) {
     return run({"cp", "-dRxT", keep_all, "--reflink=always", "--", home, tree_in(place)});
 }
 
-// The next archive in `place`, of what has changed since the one before.
-Result<> archive_changes(const std::string &home, const std::string &place) {
+// tar(1) remembers when it began, and takes files with an earlier ctime for archived next time; but what is written to
+// in the same tick of the clock has one. So it shall have begun with the tick. (The form of its list is in its manual:
+// "Format of the Incremental Snapshot Files".)
+Result<> begun_at(const std::string &list, const model::Time &time) {
+    const auto text = TRY(read_file(list));
+    const auto line = text.find('\n');
+    const auto seconds = text.find('\0', line);
+    const auto nanoseconds = seconds == std::string::npos ? seconds : text.find('\0', seconds + 1);
+    if (!text.starts_with("GNU tar-") || line == std::string::npos || !text.substr(0, line).ends_with("-2") ||
+        nanoseconds == std::string::npos)
+        return fail(ENOTSUP,
+                    "{}: the list that tar has made has a form that is not known; choose another provider in "
+                    "the policy",
+                    list);
+    const auto begun = fmt::format("{}{}{}", time.seconds, '\0', time.nanoseconds);
+    return write_file(list, text.substr(0, line + 1) + begun + text.substr(nanoseconds));
+}
+
+// The next archive in `place`, of what has changed since the one before. The home looks like `now`.
+Result<> archive_changes(const std::string &home, const Manifest &now, const std::string &place) {
     const int number = archives_in(place);
     if (number >= chain_limit)
         return fail(EAGAIN, "{} is changed by others again and again while it is saved", home);
+    const auto begun = now.present();
     // 1: a file changed while it was read, which is seen by who compares the lists
-    return run({"tar", "--create", "--file=" + archive(place, number), "--listed-incremental=" + place + "/state",
-                "--no-check-device", "--format=posix", "--numeric-owner", "--one-file-system", "--sparse", "--acls",
-                "--xattrs", "--xattrs-include=*", "--warning=no-file-ignored", "--directory=" + home, "."},
-               {}, {0, 1});
+    TRY(run({"tar", "--create", "--file=" + archive(place, number), "--listed-incremental=" + place + "/state",
+             "--no-check-device", "--format=posix", "--numeric-owner", "--one-file-system", "--sparse", "--acls",
+             "--xattrs", "--xattrs-include=*", "--warning=no-file-ignored", "--directory=" + home, "."},
+            {}, {0, 1}));
+    return begun_at(place + "/state", begun);
 }
 
-Result<> save_by_tar(const std::string &home, const std::string &place, const TreeState *last) {
+Result<> save_by_tar(const std::string &home, const Manifest &now, const std::string &place, const TreeState *last) {
     std::error_code error;
     if (last != nullptr && archives_in(last->place) < longest_chain) {
         // Each state has links to all archives that it needs, so that earlier ones can go.
@@ -161,7 +181,7 @@ Result<> save_by_tar(const std::string &home, const std::string &place, const Tr
     }
     if (error)
         return fail(error.value(), "cannot go on from the archives in {}", last->place);
-    return archive_changes(home, place);
+    return archive_changes(home, now, place);
 }
 
 Result<> extract(const std::string &place, const std::string &destination) {
@@ -213,7 +233,7 @@ Result<> save_tree(TreeKind kind, const std::string &home, const Manifest &now, 
     case TreeKind::rsync:
         return save_by_rsync(home, now, place, last, progress);
     case TreeKind::tar:
-        return save_by_tar(home, place, last);
+        return save_by_tar(home, now, place, last);
     case TreeKind::reflink:
         return save_by_cp(home, place);
     case TreeKind::nilfs2:
@@ -229,7 +249,7 @@ Result<> update_tree(TreeKind kind, const std::string &home, const Manifest &the
     case TreeKind::rsync:
         return update_by_rsync(home, then, now, place);
     case TreeKind::tar:
-        return archive_changes(home, place);
+        return archive_changes(home, now, place);
     case TreeKind::reflink:
         // The few files that have changed need not share their data.
         return has_program("rsync") ? update_by_rsync(home, then, now, place) : save_by_cp(home, place);

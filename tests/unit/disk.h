@@ -39,7 +39,8 @@ inline bool run(std::vector<std::string> command) {
 
 class Disk {
   public:
-    // type: "btrfs", "ext4", "xfs", "nilfs2", "tmpfs". Empty path() and a reason when it cannot be had.
+    // type: "btrfs", "ext4", "ext4 with whole seconds", "xfs", "nilfs2", "tmpfs". Empty path() and a reason when it
+    // cannot be had.
     explicit Disk(const std::string &type, unsigned megabytes = 512) {
         static const bool own_mounts = ::unshare(CLONE_NEWNS) == 0 &&
                                        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
@@ -63,10 +64,14 @@ class Disk {
             }
         } else {
             std::string image = fmt::format("/var/tmp/abey-disk-{}", ::getpid());
-            bool made = run({"truncate", "-s", fmt::format("{}M", megabytes), image}) &&
-                        run({"mkfs." + type, "-q", image}) &&
-                        run({"mount", "-i", "-t", type, "-o", "loop", image, top}); // nilfs2: without its cleaner
-            ::unlink(image.c_str());                                                // the loop device holds it
+            const bool whole_seconds = type == "ext4 with whole seconds";
+            const auto driver = whole_seconds ? std::string("ext4") : type;
+            std::vector<std::string> format = {"mkfs." + driver, "-q", image};
+            if (whole_seconds)
+                format.insert(format.end() - 1, {"-I", "128"});
+            bool made = run({"truncate", "-s", fmt::format("{}M", megabytes), image}) && run(format) &&
+                        run({"mount", "-i", "-t", driver, "-o", "loop", image, top}); // nilfs2: without its cleaner
+            ::unlink(image.c_str());                                                  // the loop device holds it
             if (!made) {
                 why_not_ = fmt::format("cannot make or mount a {}", type);
                 return;

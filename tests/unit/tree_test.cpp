@@ -504,6 +504,29 @@ INSTANTIATE_TEST_SUITE_P(Ways, TreeTest,
                              return std::string(way.param.disk) + "_" + std::string(name_of(way.param.kind));
                          });
 
+// What is written to right after the copy has the time that it had before.
+TEST(TreeTimes, WhatChangesInTheSecondOfTheCopyIsSaved) {
+    const test::Disk disk("ext4 with whole seconds");
+    if (disk.path().empty())
+        GTEST_SKIP() << disk.why_not();
+    for (const auto kind : {TreeKind::rsync, TreeKind::tar}) {
+        SCOPED_TRACE(name_of(kind));
+        const auto home = fmt::format("{}/{}", disk.path(), name_of(kind));
+        const auto note = home + "/note";
+        fs::create_directory(home);
+        ASSERT_OK(write_file(note, "old"));
+        ASSERT_EQ(status_of(note).st_ctim.tv_nsec, 0);
+        const auto provider = make_tree_provider(kind, home);
+        ASSERT_OK(provider->prepare());
+        ASSERT_OK(write_file(note, "odd"));
+        const auto state = provider->save(std::string(name_of(kind)));
+        ASSERT_OK(state);
+        ASSERT_OK(write_file(note, "lost"));
+        ASSERT_OK(provider->roll_back(*state));
+        EXPECT_EQ(contents(note), "odd");
+    }
+}
+
 TEST(Reflink, IsFoundWhereItIsPossible) {
     for (const auto &[type, possible] : {std::pair("xfs", true), {"btrfs", true}, {"ext4", false}, {"tmpfs", false}}) {
         const test::Disk disk(type);
