@@ -47,7 +47,7 @@ for name, source in sorted(sources.items()):
 # Rules, and places that are not lasting, are patterns: `policy test` tells what they come to
 tables = tomllib.loads(pathlib.Path(sources["50-default.toml"]).read_text())
 shown = said("show", sources["50-default.toml"])
-check("every value is shown", [], [f"{table}.{key}" for table in ("limits", "home", "resume", "triggers", "retention") for key in tables[table]
+check("every value is shown", [], [f"{table}.{key}" for table in ("limits", "home", "resume", "attach", "triggers", "retention") for key in tables[table]
                                    if key not in shown.get(table, {})])
 homes = {name: said("show", source).get("home", {}) for name, source in sources.items()}
 check("home of default", ("auto", "rollback"), (homes["50-default.toml"].get("provider"), homes["50-default.toml"].get("on-divergence")))
