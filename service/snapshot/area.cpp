@@ -45,6 +45,12 @@ Result<Fd> own_directory(const Fd &parent, const std::string &where, const std::
     return directory;
 }
 
+// Of "UUID_NAME"; `number`: two in one second.
+std::string name_displaced(const std::string &incoming, int number) {
+    const auto wanted = incoming.substr(incoming.find('_') + 1);
+    return number == 1 ? wanted : fmt::format("{}-{}", wanted, number);
+}
+
 } // namespace
 
 std::string timestamp() { return os::utc_date(std::time(nullptr), "%Y%m%d-%H%M%S"); }
@@ -141,10 +147,18 @@ Result<> Area::remove_snapshot(const std::string &parent, const std::string &id,
     return {};
 }
 
+std::string Area::displaced_name(const std::string &incoming) const {
+    for (int number = 1;; ++number) {
+        auto name = name_displaced(incoming, number);
+        struct stat status {};
+        if (number == name_attempts || ::fstatat(displaced_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+            return name;
+    }
+}
+
 Result<std::string> Area::displace(const std::string &incoming) const {
-    const auto wanted = incoming.substr(incoming.find('_') + 1);
-    for (int number = 1;; ++number) { // two in one second
-        auto name = number == 1 ? wanted : fmt::format("{}-{}", wanted, number);
+    for (int number = 1;; ++number) {
+        auto name = name_displaced(incoming, number);
         const auto moved = move_to(incoming_, incoming, displaced_, name);
         if (moved)
             return name;

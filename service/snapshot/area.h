@@ -51,6 +51,8 @@ class Area {
     // "UUID_NAME" in incoming/, exchanged with the home, goes to displaced/. Its name there: NAME, or NAME-2 and on
     // when that is taken.
     [[nodiscard]] Result<std::string> displace(const std::string &incoming) const;
+    // The name that displace() would give it now.
+    [[nodiscard]] std::string displaced_name(const std::string &incoming) const;
 
     // A copy of ours in incoming/, which may have been the home for a while: goes, or to displaced/ when somebody has
     // changed files in it.

@@ -368,7 +368,12 @@ Result<Displaced> Btrfs::roll_back(const Saved &saved) {
     TRY(move_to(area.incoming(), incoming_new, area.incoming(), incoming));
     done("copy named");
     const auto writable = TRY(WritableMeanwhile::make(home, home_));
-    if (const auto exchanged = exchange(area, incoming); !exchanged) {
+    auto exchanged = tell_displacing({.home = home_,
+                                      .place = Area::displaced_path(parent_) + "/" + area.displaced_name(incoming),
+                                      .state = home.subvolume.uuid});
+    if (exchanged)
+        exchanged = exchange(area, incoming);
+    if (!exchanged) {
         (void)delete_all(area.incoming(), incoming); // if not now, then at the next call
         return std::unexpected(exchanged.error());
     }

@@ -168,10 +168,11 @@ class MountedBtrfs final : public Provider {
         saved.place = with_prefix(saved.place, shown_, area_);
         return saved;
     }
-    [[nodiscard]] Saved outer(Saved saved) const {
-        saved.home = home_;
-        saved.place = with_prefix(saved.place, area_, shown_);
-        return saved;
+    // As others see it: what was saved, or displaced.
+    template <class State> [[nodiscard]] State outer(State state) const {
+        state.home = home_;
+        state.place = with_prefix(state.place, area_, shown_);
+        return state;
     }
 
     std::string home_;
@@ -278,7 +279,10 @@ Result<Displaced> MountedBtrfs::roll_back(const Saved &saved) {
     TRY(check(saved));
     const auto held = TRY(lock());
     TRY(write_file(mark(), ""));
-    auto rolled_back = inside([&](Provider &home) { return home.roll_back(inner(saved)); });
+    auto rolled_back = inside([&](Provider &home) {
+        home.on_displacing([this](const Displaced &displaced) { return tell_displacing(outer(displaced)); });
+        return home.roll_back(inner(saved));
+    });
     if (!rolled_back) {
         ::unlink(mark().c_str());
         return rolled_back;
@@ -294,9 +298,7 @@ Result<Displaced> MountedBtrfs::roll_back(const Saved &saved) {
     }
     done("mount renewed");
     ::unlink(mark().c_str());
-    rolled_back->home = home_;
-    rolled_back->place = with_prefix(rolled_back->place, area_, shown_);
-    return rolled_back;
+    return outer(*rolled_back);
 }
 
 // Where the kernel cannot mount beneath a mount (before Linux 6.5), that of the displaced home lies beneath ours, which

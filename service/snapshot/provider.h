@@ -44,6 +44,9 @@ struct Displaced {
     std::string state; // UUID of its subvolume or inode number; undo() tells by it that it was done already
 };
 
+// Told of what is about to be put aside, before the home is another one.
+using Displacing = std::function<Result<>(const Displaced &displaced)>;
+
 // How far the present call is, 0 to 100.
 using CopyProgress = std::function<void(int percent)>;
 
@@ -101,13 +104,20 @@ class Provider {
     }
 
     virtual void on_progress(CopyProgress progress) { progress_ = std::move(progress); }
+    // Whoever has noted what roll_back() tells can undo() it after a kill, however far it had come. An error ends it,
+    // with nothing exchanged yet.
+    void on_displacing(Displacing displacing) { displacing_ = std::move(displacing); }
 
   protected:
+    [[nodiscard]] Result<> tell_displacing(const Displaced &displaced) const {
+        return displacing_ ? displacing_(displaced) : Result<>();
+    }
     void tell(int percent) const {
         if (progress_)
             progress_(percent);
     }
     CopyProgress progress_;
+    Displacing displacing_;
 };
 
 // Of a checkpoint or a displaced home, before it becomes part of a path. "new-" begins the names of what is being made.

@@ -507,7 +507,11 @@ Result<Displaced> TreeHome::roll_back(const Saved &saved) {
     const auto incoming = Area::incoming_name(number_of(TRY(stat_of(copy))), wanted);
     TRY(move_to(passing.fd(), "tree", area.incoming(), incoming));
     done("copy named");
-    if (const auto exchanged = exchange(area, incoming); !exchanged) {
+    auto exchanged = tell_displacing(
+        {.home = home_, .place = displaced_trees_path(parent_) + "/" + area.displaced_name(incoming), .state = state});
+    if (exchanged)
+        exchanged = exchange(area, incoming);
+    if (!exchanged) {
         (void)remove_tree(incoming_path() + "/" + incoming); // if not now, then at the next call
         return std::unexpected(exchanged.error());
     }

@@ -16,9 +16,24 @@ Result<snapshot::Saved> RecordedHome::save(const std::string &id) {
 }
 
 Result<snapshot::Displaced> RecordedHome::roll_back(const snapshot::Saved &saved) {
-    auto displaced = TRY(provider_->roll_back(saved));
-    if (auto recorded = store_.record_displaced(id_, displaced, attempt_); !recorded) {
-        [[maybe_unused]] const auto undone = provider_->undo(displaced);
+    std::optional<snapshot::Displaced> announced;
+    provider_->on_displacing([&](const snapshot::Displaced &displaced) -> Result<> {
+        TRY(store_.record_displaced(id_, displaced, attempt_));
+        announced = displaced;
+        return {};
+    });
+    auto displaced = provider_->roll_back(saved);
+    provider_->on_displacing({});
+    if (!displaced) {
+        // If not now, then by whoever comes next and finds the record.
+        if (announced && provider_->undo(*announced))
+            (void)store_.forget_displaced(id_);
+        return displaced;
+    }
+    if (announced && announced->place == displaced->place)
+        return displaced;
+    if (auto recorded = store_.record_displaced(id_, *displaced, attempt_); !recorded) {
+        [[maybe_unused]] const auto undone = provider_->undo(*displaced);
         return std::unexpected(std::move(recorded).error());
     }
     return displaced;

@@ -13,8 +13,8 @@
 
 namespace abey::store {
 
-// A provider that writes into the checkpoint what it has saved or displaced, as soon as it has: when its worker is
-// killed afterwards, somebody else can still remove the snapshot, or bring the home back.
+// A provider that writes into the checkpoint what it has saved, as soon as it has, and what it displaces, before it
+// does: when its worker is killed, somebody else can still remove the snapshot, or bring the home back.
 class RecordedHome : public snapshot::Provider {
   public:
     // `attempt` names the resume that displaces: see Store::record_displaced().

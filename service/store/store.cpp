@@ -139,6 +139,8 @@ Result<> Store::begin(const About &about) const {
 
 Result<Fd> Store::hold(const std::string &id) const {
     TRY(checked_id(id));
+    if (!exists(place_of(id)))
+        return fail(ENOENT, "there is no checkpoint {}", id);
     auto directory = TRY_IN(open_file(place_of(id), O_RDONLY | O_DIRECTORY | O_NOFOLLOW), "checkpoint {}", id);
     if (::flock(directory.get(), LOCK_EX | LOCK_NB) < 0)
         return fail(errno == EWOULDBLOCK ? EBUSY : errno, "checkpoint {} is being made, resumed or removed", id);

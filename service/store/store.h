@@ -112,7 +112,7 @@ class Store {
     // Where checkpoints share copies of system files; may not exist.
     [[nodiscard]] std::string pins() const { return root_ + "/.pins"; }
     // Who makes, resumes or removes a checkpoint holds it, until the descriptor is closed or the holder dies. EBUSY:
-    // somebody else does. A begun removal does not end it.
+    // somebody else does; ENOENT: as find(). A begun removal does not end it. What was found before may be no more.
     [[nodiscard]] Result<Fd> hold(const std::string &id) const;
     // The home's snapshot. Durable before the image is, which would be worth nothing without it.
     [[nodiscard]] Result<> record_home(const std::string &id, const snapshot::Saved &saved) const;

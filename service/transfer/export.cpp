@@ -70,11 +70,11 @@ Result<> write_stream(Writer &stream, const store::Store &store, const store::Ch
 } // namespace
 
 Result<> export_checkpoint(const store::Store &store, const std::string &id, const Fd &out, const Progress &progress) {
+    const auto held = TRY(store.hold(id));
     const auto checkpoint = TRY(store.find(id));
     if (checkpoint.state != store::State::waiting)
         return fail(0, "checkpoint {} is {}: only one that waits can be exported", id,
                     store::name_of(checkpoint.state));
-    const auto held = TRY(store.hold(id));
     const auto image = TRY(image::Reader::open(store.images(id)));
     TRY(image.verify());
     const auto tree = TRY(image.tree());

@@ -38,8 +38,8 @@ Result<job::Outcome> remove(const job::Job &job) {
     if (!job.displaced.empty())
         return remove_displaced(job.displaced);
     const store::Store store;
-    const auto checkpoint = TRY(store.find(job.checkpoint));
     const auto held = TRY(store.hold(job.checkpoint));
+    const auto checkpoint = TRY(store.find(job.checkpoint));
     // First, because from here on it cannot be resumed any more. If we are killed, the daemon has it removed at its
     // next start.
     TRY(store.begin_removal(job.checkpoint));

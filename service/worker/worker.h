@@ -5,6 +5,7 @@
 
 #include "engine/os/result.h"
 #include "job/job.h"
+#include "store/store.h"
 
 #include <string>
 #include <vector>
@@ -17,12 +18,12 @@ Result<job::Outcome> check(const job::Job &job);
 // Also of a checkpoint that is half made or half removed.
 Result<job::Outcome> remove(const job::Job &job);
 
-// After a power loss: homes that a resume had rolled back, and could not give back, are given back.
+// After a power loss: homes that a resume had rolled back, or was about to, and could not give back, are given back.
 struct Settled {
     std::vector<std::string> told;
     std::vector<Error> errors;
 };
-Result<Settled> settle();
+Result<Settled> settle(const store::Store &store = store::Store());
 
 // After a worker that has ended, however it ended: what it left half done is undone, or finished when there was no way
 // back.

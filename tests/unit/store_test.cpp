@@ -3,6 +3,7 @@
 
 #include "engine/os/fd.h"
 #include "store/recorded_home.h"
+#include "worker/worker.h"
 
 #include <filesystem>
 
@@ -268,6 +269,30 @@ TEST_F(StoreTest, PinsStayUntilTheyAreTakenOut) {
     EXPECT_FALSE(store().find("a").value().pinned);
     EXPECT_FALSE(store().set_pinned("none", true));
     EXPECT_EQ(store().set_pinned("../a", true).error().code(), EINVAL);
+}
+
+// Where a home cannot be exchanged in one step there is none for a moment, before anything of it is recorded.
+TEST_F(StoreTest, AHomeThatAPowerLossHasLeftAwayIsThereAgain) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "only root makes roll-backs";
+    const auto homes = root_ + "/homes";
+    const auto area = homes + "/.abeyance-homes";
+    for (const auto &path : {homes, area, area + "/snapshots", area + "/displaced", area + "/incoming"})
+        ASSERT_EQ(::mkdir(path.c_str(), 0700), 0) << path;
+    const auto away = area + "/incoming/away_ada-20260102-030405-a";
+    ASSERT_EQ(::mkdir(away.c_str(), 0700), 0);
+    ASSERT_TRUE(write_file(away + "/notes", "hers"));
+    const Store waiting(root_ + "/store");
+    fs::create_directory(root_ + "/store");
+    ASSERT_TRUE(waiting.begin(about("a")));
+    fs::create_directory(waiting.images("a"));
+    ASSERT_TRUE(write_file(waiting.images("a") + "/manifest", "m"));
+    ASSERT_TRUE(waiting.record_home("a", {.provider = "nilfs2", .home = homes + "/ada"}));
+    const auto settled = worker::settle(waiting);
+    ASSERT_TRUE(settled) << settled.error().message();
+    for (const auto &error : settled->errors)
+        ADD_FAILURE() << error.message();
+    EXPECT_EQ(read_file(homes + "/ada/notes").value_or(""), "hers");
 }
 
 } // namespace
