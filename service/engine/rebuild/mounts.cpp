@@ -93,7 +93,9 @@ Result<Fd> new_proc(Context &context, const model::FileSystem &fs) {
     const Fd pids = TRY(abey::open_file(path, O_RDONLY));
     const auto work = [&]() -> Result<Found> {
         TRY(enter(pids, CLONE_NEWPID));
-        // only a child is in it; with our table of descriptors
+        // Only a child is in it; with our table of descriptors. Which number the mount gets there is chosen here: its
+        // exit status would not hold every number.
+        Fd place = TRY(abey::open_file("/", O_PATH));
         clone_args arguments = {};
         arguments.flags = CLONE_FILES;
         arguments.exit_signal = SIGCHLD;
@@ -101,16 +103,18 @@ Result<Fd> new_proc(Context &context, const model::FileSystem &fs) {
         if (child < 0)
             return fail(errno, "cannot make a process in a pid namespace");
         if (child == 0) {
-            auto made = os::new_file_system(fs.type, fs.source, fs.options);
-            ::_exit(made ? made->release() : 255);
+            const auto made = os::new_file_system(fs.type, fs.source, fs.options);
+            if (!made)
+                ::_exit(std::max(made.error().code(), 1));
+            ::_exit(::dup3(made->get(), place.get(), O_CLOEXEC) < 0 ? errno : 0);
         }
         int status = 0;
         while (::waitpid(static_cast<int>(child), &status, 0) < 0 && errno == EINTR) {
         }
-        if (!WIFEXITED(status) || WEXITSTATUS(status) == 255)
-            return fail(EPERM, "cannot mount a proc");
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            return fail(WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD, "cannot mount a proc");
         Found found;
-        found.files.push_back(WEXITSTATUS(status));
+        found.files.push_back(place.release());
         return found;
     };
     auto errand = TRY(os::Errand::run(work));
