@@ -79,10 +79,10 @@ Result<> put_back_one(const Fd &tail, const model::Inode &inode) {
 } // namespace
 
 void CutFiles::add(Fd file, const model::Inode &inode) {
-    files_.push_back({std::move(file), inode.path, inode.id, inode.size});
+    files_.push_back({.file = std::move(file), .path = inode.path, .id = inode.id, .size = inode.size});
 }
 
-Result<> CutFiles::keep_tail(const One &one) {
+Result<> CutFiles::keep_tail(One &one) {
     const std::string name = fmt::format("{}", one.id);
     const std::string temporary = name + ".new";
     const Fd from = TRY(reopen(one.file, O_RDONLY));
@@ -94,28 +94,40 @@ Result<> CutFiles::keep_tail(const One &one) {
         const Fd to = TRY(open_at(directory_.get(), temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
         TRY(copy_piecewise(from, one.size, to, 0));
         TRY(sync(to, temporary));
+        one.kept = static_cast<uint64_t>(TRY(stat_of(to)).st_size);
     }
     if (::renameat(directory_.get(), temporary.c_str(), directory_.get(), name.c_str()) != 0)
         return fail(errno, "cannot rename {}", temporary);
     return {};
 }
 
-Result<> CutFiles::cut() {
+Result<> CutFiles::cut(One &one) {
+    const Fd file = TRY(reopen(one.file, O_RDWR));
+    if (static_cast<uint64_t>(TRY(stat_of(file)).st_size) != one.size + one.kept)
+        return fail(EAGAIN, "it is being written to: end what writes there, then resume again");
+    if (::ftruncate(file.get(), static_cast<off_t>(one.size)) != 0)
+        return fail(errno, "cannot cut it to {} bytes", one.size);
+    one.cut = true;
+    return {};
+}
+
+Result<> CutFiles::keep() {
     if (files_.empty())
         return {};
     const std::string path = images_ + "/" + folder;
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
         return fail(errno, "cannot make {}", printable(path));
     directory_ = TRY(open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    for (const One &one : files_)
+    for (One &one : files_)
         TRY_IN(keep_tail(one), "{}", printable(one.path));
     TRY(sync(directory_, path));
     const Fd above = TRY(open_file(images_, O_RDONLY | O_DIRECTORY));
-    TRY(sync(above, images_));
-    for (const One &one : files_) {
-        const Fd file = TRY_IN(reopen(one.file, O_RDWR), "{}", printable(one.path));
-        if (::ftruncate(file.get(), static_cast<off_t>(one.size)) != 0)
-            return fail(errno, "cannot cut {} to {} bytes", printable(one.path), one.size);
+    return sync(above, images_);
+}
+
+Result<> CutFiles::cut() {
+    for (One &one : files_) {
+        TRY_IN(cut(one), "{}", printable(one.path));
         os::fault_point("cut");
     }
     return {};
@@ -131,8 +143,9 @@ void CutFiles::undo() noexcept {
         if (!tail)
             continue; // not kept yet, so not cut either
         const auto status = stat_of(one.file);
-        const bool was_cut = status && static_cast<uint64_t>(status->st_size) == one.size;
-        if (was_cut && !append_tail(*tail, one.file, one.size))
+        // Somebody may have written to it since: then its end is not where the tail belongs any more.
+        const bool is_as_cut = status && static_cast<uint64_t>(status->st_size) == one.size;
+        if (one.cut && (!is_as_cut || !append_tail(*tail, one.file, one.size)))
             all = false;
         else
             ::unlinkat(directory_.get(), name.c_str(), 0);

@@ -19,7 +19,9 @@ class CutFiles {
 
     // `file`: of any kind, O_PATH too. Nothing happens to it yet.
     void add(Fd file, const model::Inode &inode);
-    // Cuts all of them. What is cut off is on disk before.
+    // What will be cut off comes to disk.
+    Result<> keep();
+    // Cuts all of them, but none that has grown again since keep(): EAGAIN.
     Result<> cut();
     // Undoes it. What cannot be put back stays in the image, and the next put_back() tries it again.
     void undo() noexcept;
@@ -32,9 +34,12 @@ class CutFiles {
         std::string path;
         model::ObjRef id = 0;
         uint64_t size = 0; // that it had, bytes
+        uint64_t kept = 0; // of what came after that
+        bool cut = false;
     };
 
-    Result<> keep_tail(const One &one);
+    Result<> keep_tail(One &one);
+    static Result<> cut(One &one);
 
     std::string images_;
     Fd directory_;

@@ -94,6 +94,7 @@ class Opener final : public engine::FileOpener {
             one.set = read_flags(file) != before;
         }
         set_times_above();
+        TRY(cut_.keep());
         return cut_.cut();
     }
 

@@ -5,6 +5,8 @@
 #include "files/cut.h"
 #include "files_fixture.h"
 
+#include <filesystem>
+
 #include <nlohmann/json.hpp>
 
 namespace abey::test {
@@ -92,6 +94,35 @@ TEST_P(ChangedFiles, AreWhatTheyWereWhenTheResumeFailsAfterAll) {
         EXPECT_EQ(now(), "first");
     }
     EXPECT_EQ(now(), "first" + more);
+}
+
+TEST_P(ChangedFiles, ThatSomebodyWritesToWhileTheResumeFailsLoseNothing) {
+    NEED_DISK(GetParam());
+    const auto inode = known(disk_->path() + "/log");
+    append(" more");
+    {
+        const auto restore = opener_with(ChangedAction::restore_size);
+        const Fd file = must(restore->open(inode, O_RDWR));
+        must(restore->settle());
+        append("!");
+    }
+    EXPECT_EQ(now(), "first!");
+    ASSERT_EQ(listed(images_ + "/cut").size(), 1U);
+    EXPECT_EQ(must(read_file(images_ + "/cut/" + listed(images_ + "/cut")[0])), " more");
+}
+
+TEST_P(ChangedFiles, AreNotCutWhileSomebodyWritesToThem) {
+    NEED_DISK(GetParam());
+    const auto inode = known(disk_->path() + "/log");
+    append(" more");
+    files::CutFiles cut(images_);
+    cut.add(must(open_file(path_, O_PATH)), inode);
+    must(cut.keep());
+    append("!");
+    EXPECT_NE(why(cut.cut()).find(path_ + ": it is being written to"), std::string::npos) << why(cut.cut());
+    cut.undo();
+    EXPECT_EQ(now(), "first more!");
+    EXPECT_FALSE(std::filesystem::exists(images_ + "/cut"));
 }
 
 // Two files, of which a resume that was killed has cut one only.
