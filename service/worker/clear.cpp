@@ -32,6 +32,11 @@ Result<> thaw(const std::string &cgroup) {
 
 // The worker had begun to end the session, so it is suspended: the rest is ended too.
 Result<> finish_ending(const Target &target) {
+    const auto cgroup = os::Cgroup::open(target.session.cgroup);
+    if (!cgroup)
+        return is_gone(cgroup.error()) ? Result<>() : std::unexpected(cgroup.error());
+    // Nothing is born while we look. What is stuck in the kernel, so that not all can be frozen, has no children there.
+    const auto frozen = os::Frozen::freeze(*cgroup);
     std::map<pid_t, Fd> held;
     auto first = session::processes_in(target.session.cgroup);
     if (!first && is_gone(first.error()))

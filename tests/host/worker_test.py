@@ -19,6 +19,8 @@ WORKER = "/usr/local/lib/abeyance-test/fake-worker"
 BEFORE = ("frozen", "saved", "committed", "error")  # the session must run on
 AFTER = ("ending", "half")  # the checkpoint must stay
 KINDS = ("suspend", "check", "remove")
+# A process that is another one at each look: it has a child and ends, and so does that
+RESTLESS = r"""/usr/bin/python3 -c 'exec("import os\nwhile 1: os.fork() and os._exit(0)")' &"""
 
 PLAN = ["check sees the shell, not the login", "check tells what runs in another unit"] + [
     f"{point}: {what}" for point in BEFORE for what in ("suspend fails", "her terminal works", "nothing is left")] + [
@@ -118,6 +120,8 @@ def run(host, checks):
                  (grown, result.returncode, store(host), subvolumes(host)))
 
     for point in AFTER:
+        login.terminal.type(f"clear; {RESTLESS}\n")
+        works(login.terminal)
         set_fault(host, point)
         result = abeyctl(host, "suspend", login.id, "--json")
         checks.check(f"{point}: suspend is done", "status 0", said(result), result.returncode == 0)
