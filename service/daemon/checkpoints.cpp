@@ -4,7 +4,6 @@
 #include "daemon/log.h"
 #include "engine/os/date.h"
 #include "store/records.h"
-#include "store/store.h"
 
 #include <algorithm>
 #include <ctime>
@@ -53,15 +52,21 @@ Result<std::vector<DisplacedHome>> displaced_homes() {
     return homes;
 }
 
-Result<std::vector<Checkpoint>> checkpoints() {
-    const store::Store store;
+Result<std::vector<Checkpoint>> checkpoints(const store::Store &store) {
     const auto listed = TRY(store.list());
     for (const auto &error : listed.unreadable)
         log_warning("leaving out of the list: {}", error.message());
     std::vector<Checkpoint> all;
-    for (const auto &one : listed.checkpoints)
-        if (is_shown(one.state))
-            all.push_back(TRY(shown(store, one)));
+    for (const auto &one : listed.checkpoints) {
+        if (!is_shown(one.state))
+            continue;
+        auto found = shown(store, one);
+        if (found)
+            all.push_back(std::move(*found));
+        else if (const auto now = store.find(one.about.id);
+                 now && is_shown(now->state)) // else it was removed meanwhile
+            log_warning("leaving out of the list: {}", found.error().message());
+    }
     return all;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/os/result.h"
+#include "store/store.h"
 
 #include <cstdint>
 #include <string>
@@ -41,8 +42,8 @@ struct DisplacedHome {
 
 // Oldest first.
 Result<std::vector<DisplacedHome>> displaced_homes();
-// Oldest first.
-Result<std::vector<Checkpoint>> checkpoints();
+// Oldest first; without those that cannot be read, or are being removed.
+Result<std::vector<Checkpoint>> checkpoints(const store::Store &store = store::Store());
 // ENOENT: there is none of that id.
 Result<Checkpoint> checkpoint(const std::string &id);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "daemon/battery.h"
+#include "daemon/checkpoints.h"
 #include "daemon/login_ends.h"
 #include "daemon/logins.h"
 #include "daemon/options.h"
@@ -11,8 +12,11 @@
 #include "dbus/names.h"
 #include "engine/os/fd.h"
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <string_view>
+#include <thread>
 
 #include <pty.h>
 
@@ -74,6 +78,37 @@ TEST(Battery, IsToldToBeLowOnce) {
     EXPECT_FALSE(state.on_level(4));
     EXPECT_FALSE(state.on_level(1)) << "charged";
     EXPECT_TRUE(state.on_level(5)) << "the steps before were lost";
+}
+
+TEST(Checkpoints, AreListedWhileOthersAreRemoved) {
+    namespace fs = std::filesystem;
+    std::string root = fs::temp_directory_path() / "abeyance-daemon-XXXXXX";
+    ASSERT_NE(::mkdtemp(root.data()), nullptr);
+    const store::Store store(root);
+    const auto make = [&](const std::string &id) {
+        fs::create_directories(store.images(id));
+        EXPECT_TRUE(write_file(store.directory(id) + "/about.json", store::to_json({.id = id, .uid = 1000})));
+        EXPECT_TRUE(write_file(store.images(id) + "/manifest", "m"));
+    };
+    make("stays");
+    std::atomic<bool> over = false;
+    std::thread remover([&] {
+        while (!over) {
+            make("goes");
+            fs::rename(store.directory("goes"), root + "/.removing-goes");
+            fs::remove_all(root + "/.removing-goes");
+        }
+    });
+    Result<std::vector<Checkpoint>> listed;
+    for (int i = 0; i < 3000; ++i)
+        if (listed = checkpoints(store); !listed)
+            break;
+    over = true;
+    remover.join();
+    fs::remove_all(root);
+    ASSERT_TRUE(listed) << listed.error().message();
+    ASSERT_GE(listed->size(), 1U);
+    EXPECT_EQ(std::ranges::count(*listed, "stays", &Checkpoint::id), 1);
 }
 
 session::Session login(const char *service) {
