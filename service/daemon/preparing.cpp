@@ -5,7 +5,7 @@
 #include "daemon/manager.h"
 #include "daemon/systemd.h"
 #include "dbus/names.h"
-#include "policy/policy.h"
+#include "session/session_policy.h"
 
 #include <algorithm>
 
@@ -19,7 +19,7 @@ constexpr uint64_t accuracy = 10'000;
 constexpr uint64_t longest_delay = 600;
 
 uint64_t application_delay(const Answer<session::Session> &session) {
-    const auto policy = session ? policy_for(*session) : policy::Policy::load_system();
+    const auto policy = session ? session::policy_for(*session) : policy::Policy::load_system();
     return std::min((policy ? policy->service().user_limits : policy::UserLimits()).application_delay, longest_delay);
 }
 

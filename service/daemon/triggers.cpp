@@ -4,6 +4,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "dbus/names.h"
+#include "session/session_policy.h"
 #include "session/user_unit.h"
 
 #include <algorithm>
@@ -179,7 +180,7 @@ std::deque<Triggers::Planned> Triggers::plan(const policy::Policy &policy, polic
     for (auto &one : *all) {
         if (!is_suitable(one))
             continue;
-        const auto own = policy.of(one.uid, one.id, one.service, one.tty);
+        const auto own = session::policy_for(one, policy);
         if (!own)
             log_error("session {} of {} is left as it is: {}", one.id, one.user, own.error().message());
         if (!own || own->service().triggers.*act == policy::Act::nothing)
@@ -278,7 +279,7 @@ void Triggers::on_lock(const std::string &session) {
     const auto found = manager_.logind().session(session);
     if (!found)
         return log_info("lock: {}", found.error().message());
-    const auto policy = policy_for(*found);
+    const auto policy = session::policy_for(*found);
     if (!policy)
         return log_error("lock of session {}: {}", session, policy.error().message());
     const auto act = policy->service().triggers.on_lock;
@@ -346,7 +347,7 @@ void Triggers::look_for_idleness() {
     for (const auto &session : *sessions) {
         if (!is_suitable(session) || session::is_graphical(session))
             continue;
-        const auto own = policy->of(session.uid, session.id, session.service, session.tty);
+        const auto own = session::policy_for(session, *policy);
         if (!own || own->service().triggers.on_idle == policy::Act::nothing)
             continue;
         const auto &rules = own->service().triggers;
