@@ -4,6 +4,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "session/login_list.h"
+#include "session/session_policy.h"
 
 #include <cstdlib>
 #include <string_view>
@@ -84,7 +85,7 @@ void LoginEnds::on_last_login_ended(const std::string &id) {
     }
     if (found->state == "closing")
         return;
-    const auto policy = policy_for(*found);
+    const auto policy = session::policy_for(*found);
     if (!policy)
         return log_error("session {} of {} stays, its login has ended: {}", id, found->user, policy.error().message());
     switch (policy->on_login_end()) {

@@ -8,6 +8,7 @@
 #include "dbus/names.h"
 #include "policy/policy.h"
 #include "session/connection.h"
+#include "session/session_policy.h"
 #include "session/terminal.h"
 #include "session/user_unit.h"
 
@@ -34,6 +35,8 @@ std::unexpected<Refusal> failed(const Error &error) { return refuse(bus::error::
 // Work on the home of a user, which a roll-back must have for itself.
 bool touches_home(job::Kind kind) { return kind == job::Kind::suspend || kind == job::Kind::resume; }
 
+} // namespace
+
 bool excludes(const job::Job &one, const job::Job &other) {
     if (!one.session.empty() && one.session == other.session)
         return true;
@@ -43,12 +46,6 @@ bool excludes(const job::Job &one, const job::Job &other) {
         return true;
     const bool rolls_back = one.kind == job::Kind::resume || other.kind == job::Kind::resume;
     return one.uid == other.uid && rolls_back && touches_home(one.kind) && touches_home(other.kind);
-}
-
-} // namespace
-
-Result<policy::Policy> policy_for(const session::Session &session) {
-    return policy::policy_for(session.uid, session.id, session.service, session.tty);
 }
 
 Answer<session::Session> Manager::find_session(const std::string &id) {
@@ -341,7 +338,7 @@ void Manager::on_login(const session::Session &login) {
             late_terminals_.wait_for(login);
         return;
     }
-    const auto policy = policy_for(login);
+    const auto policy = session::policy_for(login);
     if (!policy)
         return log_error("login of {}: not looking for checkpoints: {}", login.user, policy.error().message());
     const auto all = checkpoints();

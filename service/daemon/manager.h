@@ -20,6 +20,7 @@
 #include "job/job.h"
 #include "session/logind.h"
 
+#include <deque>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -36,11 +37,12 @@ class Manager;
 // Shown on the bus as an object; the others are the work behind one call.
 bool is_public(job::Kind kind);
 
+// Do they work on the same thing?
+bool excludes(const job::Job &one, const job::Job &other);
+
 struct RunningJob;
 // By how long it took so far: microseconds, 0 when nobody can tell.
 uint64_t time_left(const RunningJob &running);
-
-Result<policy::Policy> policy_for(const session::Session &session);
 
 // A job that waits, runs, or has just ended.
 struct RunningJob {
@@ -142,10 +144,6 @@ class Manager {
     Result<> watch(RunningJob &running);
     void announce(RunningJob &running);
     void adopt_jobs();
-    // What a crash of the machine left, and no job is at.
-    void remove_leftovers();
-    // A checkpoint, or a displaced home by the name of its record.
-    void remove_unasked(uid_t uid, const std::string &checkpoint, const std::string &displaced = "");
     // Asks systemd whether the unit still works; ends the job when it does not.
     void look_after(RunningJob &running);
     void finish(RunningJob &running);
@@ -156,6 +154,14 @@ class Manager {
     static int on_systemd_job_removed(sd_bus_message *message, void *userdata, sd_bus_error *error);
     static int on_unit_changed(sd_bus_message *message, void *userdata, sd_bus_error *error);
     static int on_caller_left(sd_bus_track *track, void *userdata);
+
+    // removals.cpp
+    // What a crash of the machine left, and no job is at.
+    void remove_leftovers();
+    // A checkpoint, or a displaced home by the name of its record: when there is room for it, and unless a job of its
+    // own is at it.
+    void remove_unasked(uid_t uid, const std::string &checkpoint, const std::string &displaced = "");
+    void go_on_removing();
 
     // preparing.cpp
     void tell_applications(const RunningJob &running, bool begins) const;
@@ -192,6 +198,7 @@ class Manager {
     LateTerminals late_terminals_;
     Rate rate_;
     std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;
+    std::deque<job::Job> removals_; // that wait
     std::vector<bus::Slot> slots_;
 };
 

@@ -162,25 +162,6 @@ void Manager::adopt_jobs() {
     }
 }
 
-void Manager::remove_leftovers() {
-    const auto left = leftovers();
-    if (!left)
-        return log_error("not looking for leftovers: {}", left.error().message());
-    for (const auto &[id, uid] : *left)
-        remove_unasked(uid, id);
-}
-
-void Manager::remove_unasked(uid_t uid, const std::string &checkpoint, const std::string &displaced) {
-    job::Job job{
-        .kind = job::Kind::remove, .uid = uid, .checkpoint = checkpoint, .displaced = displaced, .automatic = true};
-    if (!admit(0, job))
-        return; // a job of its own is at it
-    const auto started = [&]() -> Answer<> { return start_job(*TRY(make_job(std::move(job), nullptr))); }();
-    if (!started)
-        log_error("{} {} stays on the disk: {}", displaced.empty() ? "checkpoint" : "displaced home",
-                  displaced.empty() ? checkpoint : displaced, started.error().text);
-}
-
 void Manager::look_after(RunningJob &running) {
     const auto state = systemd::unit_state(bus_, running.unit);
     if (!state)
@@ -264,6 +245,7 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     // What it held lives on; the same state twice would be two sessions that write to the same files.
     if (outcome.ok && job.kind == job::Kind::resume)
         remove_unasked(job.uid, job.checkpoint);
+    go_on_removing();
 }
 
 void Manager::tell_that_added(const std::string &id, uid_t owner) const {

@@ -24,6 +24,7 @@ PLAN = [
     "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
     "a section for a large group holds", "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
+    "more than there may be jobs are removed, one after the other",
     "nobody may start jobs without end", "the policy's mistakes are on the bus",
     "never tells nothing at the login", "ask tells at the login what waits", "the daemon never died",
 ]
@@ -258,6 +259,11 @@ def retention(service):
     checks.attempt("prune removes what it told", [kept], lambda: wait_until(
         lambda: [one["id"] for one in service.checkpoints()] == [kept] and sorted(gone) == sorted(mine[1:]) and [kept], "removal", 20))
     checks.check("a pinned one is not removed", (1, "is pinned"), (denied.returncode, "is pinned" if "is pinned" in denied.stderr else denied.stderr))
+    for number in range(70):
+        service.make_checkpoint(f"many-{number}")
+    told = len(json.loads(service.ctl("prune", "--json").stdout))
+    checks.attempt("more than there may be jobs are removed, one after the other", (70, [kept]), lambda: (told, wait_until(
+        lambda: [one["id"] for one in service.checkpoints()] == [kept] and [kept], "removal", 120)))
     service.policy("")
 
     def objects(user):
