@@ -255,6 +255,50 @@ def keep_ended_by_the_program(bench):
     bench.connection.sendall(b"welcome")
 
 
+LISTENER = """
+import socket, sys, time
+listener = socket.create_server(("127.0.0.1", 7001))
+open(sys.argv[1], "w").close()
+time.sleep(1000)
+"""
+
+
+@case
+def port_of_another(bench):
+    """Whoever has the port of a listener by now keeps the connections that still tell their clients the last of it."""
+    with subprocess.Popen([sys.executable, "-c", LISTENER, bench.directory / "ready"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as program:
+        run.wait_until((bench.directory / "ready").exists, "the listener")
+        bench.pid = program.pid
+        bench.suspend()
+        program.returncode = 0  # run.reap() has had its status
+    with socket.create_server(("127.0.0.1", 7001)) as listener:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", 7001))
+            server = listener.accept()[0]
+            server.setblocking(False)
+            sent = 0
+            try:
+                while True:
+                    sent += server.send(b"x" * 4096)
+            except BlockingIOError:
+                server.close()
+            refused = subprocess.run([bench.engine, "restore", "--detach", "--images", bench.images], capture_output=True,
+                                     text=True, timeout=60, check=False)
+            if refused.returncode == 0 or "7001" not in refused.stderr:
+                raise run.Failed(f"the port is taken, and the resume says {refused.returncode}: {refused.stderr!r}")
+            client.settimeout(run.PATIENCE)
+            received = 0
+            while data := client.recv(1 << 20):
+                received += len(data)
+            if received != sent:
+                raise run.Failed(f"the other's client got {received} of {sent} bytes")
+    bench.resume()
+    os.kill(bench.pid, signal.SIGKILL)
+    (bench.directory / "result").write_text("PASS")  # it says nothing by itself
+
+
 @case
 def keep_needs_a_lock(bench):
     bench.rule(["keep", "reconnect"])

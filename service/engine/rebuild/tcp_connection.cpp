@@ -99,6 +99,21 @@ Result<> bind_repaired(const Fd &socket, const InetAddress &local) {
     return {};
 }
 
+// Its process has closed it.
+bool is_leftover(const os::TcpDiag &diag) {
+    return diag.inode == 0 &&
+           (diag.state == TcpState::time_wait || diag.state == TcpState::fin_wait_2 ||
+            diag.state == TcpState::fin_wait_1 || diag.state == TcpState::last_ack || diag.state == TcpState::closing);
+}
+
+// The one between these two.
+Result<> clear_leftover(const InetAddress &local, const InetAddress &remote) {
+    for (const auto &diag : TRY(os::dump_tcp()))
+        if (is_leftover(diag) && diag.local.plain() == local.plain() && diag.remote.plain() == remote.plain())
+            TRY(os::destroy_tcp(diag));
+    return {};
+}
+
 // The socket is in repair mode and bound; it stays in repair mode.
 Result<> establish(const End &end) {
     TRY(make_room(end.socket));
@@ -106,7 +121,7 @@ Result<> establish(const End &end) {
     TRY(set_sequence(end.socket, TCP_RECV_QUEUE, end.receive_sequence - static_cast<uint32_t>(end.unread.size())));
     int failed = ::connect(end.socket.get(), end.remote.get(), end.remote.size());
     if (failed < 0 && errno == EADDRNOTAVAIL) {
-        TRY(clear_leftovers(end.local));
+        TRY(clear_leftover(end.local, end.remote));
         failed = ::connect(end.socket.get(), end.remote.get(), end.remote.size());
     }
     if (failed < 0)
@@ -232,11 +247,17 @@ Result<> join_loopback(const Fd &socket, const InetSocket &saved, const Fd &othe
 } // namespace
 
 Result<> clear_leftovers(const InetAddress &local) {
-    for (const auto &diag : TRY(os::dump_tcp()))
-        if (diag.inode == 0 && diag.local.port() == local.port() &&
-            (diag.state == os::TcpState::time_wait || diag.state == os::TcpState::fin_wait_2 ||
-             diag.state == os::TcpState::fin_wait_1 || diag.state == os::TcpState::last_ack ||
-             diag.state == os::TcpState::closing))
+    const auto connections = TRY(os::dump_tcp());
+    const auto in_the_way = [&local](const os::TcpDiag &diag) {
+        return diag.local.port() == local.port() &&
+               (local.is_any() || diag.local.is_any() || diag.local.plain() == local.plain());
+    };
+    if (std::ranges::any_of(connections, [&](const os::TcpDiag &diag) {
+            return diag.state == TcpState::listening && in_the_way(diag);
+        }))
+        return {};
+    for (const auto &diag : connections)
+        if (is_leftover(diag) && in_the_way(diag))
             TRY(os::destroy_tcp(diag));
     return {};
 }

@@ -12,8 +12,8 @@ namespace abey::rebuild {
 
 class Context;
 
-// What an earlier life of the session has left behind at a local port (TIME_WAIT, orphans that wait for their end) and
-// would keep us from binding to it is ended.
+// What an earlier life of the session has left behind (TIME_WAIT, orphans that wait for their end) and would keep us
+// from binding to this address is ended; not when somebody listens there, whose connections these are.
 Result<> clear_leftovers(const os::InetAddress &local);
 
 // Both ends, with what was unread and what was on its way, and the directions that were shut.
