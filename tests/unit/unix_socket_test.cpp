@@ -225,6 +225,21 @@ TEST_F(UnixSockets, SeqpacketKeepsItsRecords) {
     EXPECT_EQ(receive(fd(b)).text, "") << "end of file";
 }
 
+TEST_F(UnixSockets, EmptyMessagesAreMessages) {
+    capture_and_rebuild([] {
+        make_pair(SOCK_SEQPACKET, a, b);
+        make_pair(SOCK_DGRAM, c, d);
+        for (const int sender : {a, c})
+            for (const auto *text : {"", "one", "", "two", "", ""})
+                send_text(sender, text);
+    });
+    for (const int receiver : {b, d}) {
+        for (const std::string text : {"", "one", "", "two", "", ""})
+            EXPECT_EQ(receive(fd(receiver)).text, text);
+        EXPECT_EQ(receive(fd(receiver)).text, "error: Resource temporarily unavailable");
+    }
+}
+
 TEST_F(UnixSockets, ShutDownAndClosedPeers) {
     capture_and_rebuild([] {
         make_pair(SOCK_STREAM, a, b);

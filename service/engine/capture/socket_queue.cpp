@@ -11,6 +11,7 @@
 #include <optional>
 
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -187,15 +188,17 @@ Result<std::vector<QueuedMessage>> peek_stream(int socket, const PeekOffset &off
 
 Result<std::vector<QueuedMessage>> peek_messages(int socket, int type, const PeekOffset &offset) {
     TRY(offset.set(0));
-    // Once the peer of a seqpacket socket has closed, an empty queue reads like an empty message, without end: there
-    // the number of bytes tells when all have been seen (of a datagram socket it tells only the first message's).
+    // Once the peer of a seqpacket socket has closed, an empty queue reads like an empty message, without end: then the
+    // number of bytes tells when all have been seen (of a datagram socket it tells only the first message's).
+    pollfd ask = {.fd = socket, .events = POLLRDHUP, .revents = 0};
+    const bool ends = type == SOCK_SEQPACKET && ::poll(&ask, 1, 0) == 1;
     int unread = 0;
     if (::ioctl(socket, SIOCINQ, &unread) < 0)
         return fail(errno, "cannot ask how much is unread in the socket");
     std::vector<QueuedMessage> messages;
     // not touched beyond the longest message, so it costs no memory
     const auto buffer = std::make_unique_for_overwrite<char[]>(largest_message);
-    for (size_t seen = 0; type == SOCK_DGRAM || seen < static_cast<size_t>(unread);) {
+    for (size_t seen = 0; !ends || seen < static_cast<size_t>(unread);) {
         auto message = TRY(peek(socket, std::span(buffer.get(), largest_message), true));
         if (!message)
             break;
