@@ -5,6 +5,7 @@
 #include "policy/policy.h"
 #include "session/frontend.h"
 #include "session/pictures.h"
+#include "session/session_policy.h"
 #include "session/user_unit.h"
 #include "store/recorded_home.h"
 #include "worker/questions.h"
@@ -48,14 +49,9 @@ std::string details_of(const Target &target) {
     return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-Result<policy::Policy> policy_for(const Target &target) {
-    const auto &session = target.session;
-    return policy::policy_for(session.uid, session.id, session.service, session.tty);
-}
-
 Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const store::About &about,
                                const store::Store &store) {
-    const auto policy = TRY(policy_for(target));
+    const auto policy = TRY(session::policy_for(target.session));
     auto request = TRY(request_for(target));
     // A user's unit ends with its last process; nobody is logged out.
     const bool unit = session::is_unit_id(job.session);
@@ -114,16 +110,19 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
         outcome.findings.insert(outcome.findings.end(), behind.begin(), behind.end());
     outcome.findings.insert(outcome.findings.end(), ties.begin(), ties.end());
     // The session is suspended; what fails from here on is told, and changes nothing about that.
+    const auto tell = [&outcome](const std::string &what) {
+        if (!what.empty())
+            outcome.message += (outcome.message.empty() ? "" : "; ") + what;
+    };
     if (auto recorded = store.record_figures(job.checkpoint, outcome.figures); !recorded)
-        outcome.message = recorded.error().message();
-    if (!unpictured.empty())
-        outcome.message = unpictured;
+        tell(recorded.error().message());
+    tell(unpictured);
     if (!job.keep_running && !unit)
         if (auto ended = end.wait(); !ended)
-            outcome.message = ended.error().message();
+            tell(ended.error().message());
     if (!job.keep_running)
         if (auto seen = end_seen(target, true); !seen)
-            outcome.message = seen.error().message();
+            tell(seen.error().message());
     return outcome;
 }
 
@@ -155,7 +154,7 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .kept_running = job.keep_running,
                              .trigger = job.trigger,
                              .boot = TRY(store::boot_id())};
-    const auto policy = TRY(policy_for(target));
+    const auto policy = TRY(session::policy_for(target.session));
     const auto &limits = policy.service().user_limits;
     TRY(store.check_room(job.uid, {.checkpoints = limits.checkpoints, .size = limits.size}));
     TRY(store.begin(about));
@@ -192,7 +191,7 @@ Result<job::Outcome> check(const job::Job &job) {
         return measure(job);
     const auto logind = TRY(session::Logind::connect());
     const auto target = TRY(find_target(logind, job));
-    const auto policy = TRY(policy_for(target));
+    const auto policy = TRY(session::policy_for(target.session));
     auto request = TRY(request_for(target));
     const auto home = TRY(home_provider(policy, target.home));
     request.policy = &policy;
