@@ -53,6 +53,7 @@ std::expected<Glob, std::string> Glob::compile(std::string_view pattern) {
         return std::unexpected("a path holds no NUL byte");
 
     Glob glob;
+    glob.pattern_ = pattern;
     for (size_t at = 0; at < pattern.size();) {
         char byte = pattern[at++];
         if (byte == '*' && at < pattern.size() && pattern[at] == '*') {

@@ -20,6 +20,8 @@ class Glob {
     static std::expected<Glob, std::string> compile(std::string_view pattern);
 
     [[nodiscard]] bool matches(std::string_view path) const;
+    // As it was written.
+    [[nodiscard]] const std::string &pattern() const { return pattern_; }
 
   private:
     enum class Op : uint8_t {
@@ -36,6 +38,7 @@ class Glob {
 
     void enter(std::vector<bool> &states, size_t step) const;
 
+    std::string pattern_;
     std::vector<Step> steps_;
 };
 

@@ -67,7 +67,8 @@ Result<Policy> Policy::load_system(const std::string &root) {
             TRY(add_file(path, Trust::root_only, *rules));
     }
     std::string main_file = root + "/etc/abeyance/policy.toml";
-    if (::access(main_file.c_str(), F_OK) == 0 || errno != ENOENT)
+    // A link that leads nowhere is a mistake, not a policy that says nothing
+    if (::faccessat(AT_FDCWD, main_file.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
         TRY(add_file(main_file, Trust::root_only, *rules));
     for (const auto &[name, path] : local)
         TRY(add_file(path, Trust::root_only, *rules));

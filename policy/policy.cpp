@@ -133,6 +133,13 @@ bool Policy::lasts(std::string_view path) const {
     return std::ranges::none_of(rules_->not_lasting, [&](const Glob &glob) { return glob.matches(path); });
 }
 
+std::vector<std::string> Policy::not_lasting() const {
+    std::vector<std::string> patterns;
+    for (const Glob &glob : rules_->not_lasting)
+        patterns.push_back(glob.pattern());
+    return patterns;
+}
+
 std::string Policy::area(std::string_view path) const {
     for (const AreaRule &rule : rules_->areas) {
         if (any_matches(rule.paths, path))

@@ -120,6 +120,8 @@ class Policy {
 
     // Will a file of this name still be there after a reboot? Asked of those whose file system lasts.
     [[nodiscard]] bool lasts(std::string_view path) const;
+    // The patterns of names that do not.
+    [[nodiscard]] std::vector<std::string> not_lasting() const;
 
     // The directory in which copy, relink and reflink keep files of this path: an absolute path, or a plain name, which
     // means: at the top of the subvolume or mount that the file lies in.

@@ -81,6 +81,10 @@ Result<> read_count_or_all(const Reader &reader, const toml::node &value, Rules 
 
 template <auto member> Result<> read_names(const Reader &reader, const toml::node &value, Rules &rules) {
     std::vector<std::string> names;
+    if (is_empty_array(value)) {
+        rules.service.triggers.*member = {};
+        return {};
+    }
     TRY(each(reader, value, [&](const toml::node &entry) -> Result<> {
         auto name = read_string(reader, entry);
         if (!name)
@@ -137,7 +141,7 @@ constexpr std::array<Key<Rules>, 1> not_lasting_keys = {{
     {"paths",
      [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
          rules.not_lasting.clear();
-         if (const auto *array = value.as_array(); array != nullptr && array->empty())
+         if (is_empty_array(value))
              return {}; // every file system that is not in memory lasts
          return each(reader, value,
                      [&](const toml::node &entry) { return read_glob(reader, entry, rules.not_lasting); });
@@ -208,7 +212,7 @@ constexpr std::array<Key<Rules>, 7> home_keys = {{
     {"verify",
      [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
          rules.home_verified.trees.clear();
-         if (const auto *array = value.as_array(); array != nullptr && array->empty())
+         if (is_empty_array(value))
              return {};
          return each(reader, value, [&](const toml::node &entry) { return read_verified_tree(reader, entry, rules); });
      }},

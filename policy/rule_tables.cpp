@@ -298,7 +298,7 @@ constexpr std::array<Key<PinRule>, 2> pin_keys = {{
     {"path", read_paths<PinRule>},
     {"strategies",
      [](const Reader &reader, const toml::node &value, PinRule &rule) -> Result<> {
-         if (const auto *array = value.as_array(); array != nullptr && array->empty())
+         if (is_empty_array(value))
              return {}; // none of these files, whatever later rules say
          return each(reader, value, [&](const toml::node &entry) -> Result<> {
              rule.strategies.push_back(TRY(read_word(reader, entry, pin_words)));

@@ -56,6 +56,11 @@ Result<uint64_t> read_size(const Reader &reader, const toml::node &value) {
         return reader.error(value, "{}", size.error());
     return *size;
 }
+bool is_empty_array(const toml::node &value) {
+    const auto *array = value.as_array();
+    return array != nullptr && array->empty();
+}
+
 Result<> read_glob(const Reader &reader, const toml::node &value, std::vector<Glob> &into) {
     auto glob = Glob::compile(TRY(read_string(reader, value)));
     if (!glob)

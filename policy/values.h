@@ -132,6 +132,9 @@ template <class Words> auto read_word(const Reader &reader, const toml::node &va
     return read();
 }
 
+// Where `each` would ask for at least one: none is meant.
+bool is_empty_array(const toml::node &value);
+
 // A value or an array of values, at least one.
 template <class F> Result<> each(const Reader &reader, const toml::node &value, F &&read) {
     const auto *array = value.as_array();

@@ -90,6 +90,7 @@ Result<int> show(const PolicyCommand &command) {
     const auto &retention = service.retention;
     const auto &users = service.user_limits;
     nlohmann::ordered_json document{
+        {"not-lasting", {{"paths", policy.not_lasting()}}},
         {"limits",
          {{"embed-limit", policy.limits().embed},
           {"embed-total-limit", policy.limits().embed_total},

@@ -489,6 +489,10 @@ TEST_F(PolicyFiles, HasDefaultsWithoutAnyFileButNeedsTheOneThatIsAskedFor) {
     auto missing = Policy::load(root_ + "/missing.toml");
     ASSERT_FALSE(missing);
     EXPECT_NE(missing.error().message().find("missing.toml"), std::string::npos);
+
+    fs::create_directories(root_ + "/etc/abeyance");
+    fs::create_symlink(root_ + "/nowhere", root_ + "/etc/abeyance/policy.toml");
+    EXPECT_FALSE(Policy::load_system(root_));
 }
 
 TEST(Policy, DeprecatedKeysWorkAndAreWarnedOf) {
