@@ -215,11 +215,14 @@ class Joined {
         if (n <= 0)
             return "detached, the terminal was closed";
         pending_ = key_.filter(std::string_view(buffer.data(), static_cast<size_t>(n)));
-        if (key_.detached() || (request_.watch && pending_.contains(interrupt_key)))
-            return "detached";
+        const bool leaves = key_.detached() || (request_.watch && pending_.contains(interrupt_key));
         if (request_.watch)
             pending_.clear();
-        return std::nullopt;
+        if (!leaves)
+            return std::nullopt;
+        // Typed before the key, in one go with it. Where the keeper takes nothing, leaving does not wait for it.
+        TRY(send_pending());
+        return "detached";
     }
 
     Result<> send_pending() {

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -154,6 +155,47 @@ TEST(AttachableSessions, NotThoseWhoseKeeperHasGone) {
     listen_at("8.sock"); // closed at once, as by a kill
     const Fd not_one = listen_at("no-session.sock");
     EXPECT_EQ(attachable_sessions(::getuid(), directory).value(), std::vector<std::string>({"7"}));
+    std::filesystem::remove_all(directory);
+}
+
+// All that comes to `terminal` until there is a bell, with which the title ends.
+void read_title(const Fd &terminal) {
+    for (char c = 0; c != '\a';)
+        ASSERT_EQ(::read(terminal.get(), &c, 1), 1);
+}
+
+TEST(Attach, WhatIsTypedBeforeTheDetachKeyIsSent) {
+    std::string directory = "/tmp/abeyance-attach-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+    sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+    std::ranges::copy(directory + "/7.sock", address.sun_path);
+    const Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(socket.get(), 5), 0);
+    const Fd user(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    ASSERT_EQ(::grantpt(user.get()), 0);
+    ASSERT_EQ(::unlockpt(user.get()), 0);
+    const Fd terminal(::open(::ptsname(user.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    ASSERT_TRUE(terminal);
+
+    std::string typed;
+    std::thread keeper([&] {
+        const Fd client(::accept(socket.get(), nullptr, nullptr));
+        ASSERT_TRUE(receive_packet(client));
+        ASSERT_TRUE(send_packet(client, encode(KeeperMessage(Attached{.terminal = 3}))));
+        read_title(user);
+        constexpr std::string_view keys = "ls\n\x1c\x04";
+        ASSERT_EQ(::write(user.get(), keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+        for (auto packet = receive_packet(client); packet && !packet->empty(); packet = receive_packet(client))
+            if (const auto message = parse_client_message(*packet); message && std::holds_alternative<Input>(*message))
+                typed += std::get<Input>(*message).data;
+    });
+    const auto why =
+        attach({.session = "7", .directory = directory, .input = terminal.get(), .output = terminal.get()});
+    keeper.join();
+    ASSERT_TRUE(why) << why.error().message();
+    EXPECT_EQ(*why, "detached");
+    EXPECT_EQ(typed, "ls\n");
     std::filesystem::remove_all(directory);
 }
 
