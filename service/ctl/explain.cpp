@@ -61,6 +61,8 @@ Result<int> explain(const ExplainCommand &command) {
     for (const auto &file : document["files"])
         if (file.value("strategy", "") != "by name" || !file.value("refused", "").empty())
             print_file(file);
+    if (document.value("truncated", false))
+        fmt::print("... and more, which are not counted here\n");
     fmt::print("{} files are found again by their names; {} are kept, which writes {}.\n", by_name,
                document["files"].size() - by_name - refused, human_size(cost));
     if (refused != 0)

@@ -6,6 +6,7 @@
 #include "snapshot/provider.h"
 #include "store/store.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 
@@ -90,7 +91,9 @@ store::Measured measure(const snapshot::Saved &saved, const store::Measured &bef
 } // namespace
 
 Result<job::Outcome> explain(const job::Job &job, const suspend::Request &request) {
-    const auto explained = TRY(suspend::explain(request));
+    auto explained = TRY(suspend::explain(request));
+    if (explained.size() > file_limit) // what is refused matters most
+        std::ranges::stable_partition(explained, [](const files::Explanation &one) { return !one.refused.empty(); });
     auto list = nlohmann::json::array();
     for (const auto &one : explained)
         if (list.size() < file_limit)

@@ -31,6 +31,7 @@ PLAN = [
     "a session id is validated", "a checkpoint id is validated", "an unknown option is refused", "a wrong type is refused",
     "no such session has a name", "no such checkpoint has a name",
     "a failure is told in JSON, too", "check tells what it found", "check fails when something is refused", "text is fit for a terminal",
+    "explain tells that there are more files than it names",
     "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
     "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left", "the manager tells its version, and that it is busy", "and when it is not any more",
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
@@ -190,6 +191,8 @@ def calls(service, ada):
     result = ctl("check", ada)
     checks.check("check fails when something is refused", 1, result.returncode)
     checks.check("text is fit for a terminal", "vi\\x07", result.stdout.partition("(")[2].partition(")")[0])
+    result = ctl("explain", ada)
+    checks.check("explain tells that there are more files than it names", (0, True), (result.returncode, "and more" in result.stdout))
 
     result = ctl("suspend", ada, "--json", user="ada")
     done = json.loads(result.stdout)

@@ -61,6 +61,10 @@ if kind == "suspend":
          "boot": pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()}))
     (image / "manifest").write_text("stand-in")
     outcome(ok=True, checkpoint=job["checkpoint"], figures={"frozen_time": 1500, "total_time": 2_000_000})
+elif kind == "check" and job["question"] == "explain":
+    outcome(ok=True, answer=json.dumps({"session": job["session"], "truncated": True, "files": [
+        {"pid": 7, "comm": "vi", "path": "/x", "state": "deleted", "size": 3, "on_disk": 3, "strategy": "embed", "rule": "", "cost": 3,
+         "tried": [], "refused": "", "descriptor": 3}]}))
 elif kind == "check":
     outcome(ok=True, findings=[{"pid": 7, "comm": "vi\x07", "object": "descriptor 3 (socket:[1])", "reason": "is a socket",
                                 "advice": "close it", "fatal": job["session"] == pathlib.Path("/run/fatal").read_text()}])
