@@ -4,6 +4,7 @@
 #include "engine/image/digest.h"
 #include "engine/os/parallel.h"
 #include "engine/os/room.h"
+#include "engine/times.h"
 #include "files/identity.h"
 
 #include <algorithm>
@@ -190,10 +191,7 @@ Result<> apply_attributes(const Fd &file, const model::Inode &inode) {
     // a symbolic link has none of its own
     if (!S_ISLNK(inode.mode) && ::chmod(link.c_str(), inode.mode & 07777) != 0)
         return fail(errno, "cannot set the mode {:o}", inode.mode & 07777);
-    struct timespec times[2] = {
-        {.tv_sec = inode.atime.seconds, .tv_nsec = static_cast<long>(inode.atime.nanoseconds)},
-        {.tv_sec = inode.mtime.seconds, .tv_nsec = static_cast<long>(inode.mtime.nanoseconds)},
-    };
+    const timespec times[2] = {engine::to_timespec(inode.atime), engine::to_timespec(inode.mtime)};
     if (::utimensat(AT_FDCWD, link.c_str(), times, 0) != 0)
         return fail(errno, "cannot set the times");
     return {};

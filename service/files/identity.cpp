@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "files/identity.h"
 
+#include "engine/times.h"
 #include "policy/file_system.h"
 
 #include <climits>
@@ -15,10 +16,6 @@
 namespace abey::files {
 
 namespace {
-
-model::Time time_of(const struct timespec &time) {
-    return {.seconds = time.tv_sec, .nanoseconds = static_cast<uint32_t>(time.tv_nsec)};
-}
 
 uint64_t word(const __fsid_t &id) {
     uint64_t value = 0;
@@ -79,9 +76,9 @@ Result<> describe(const Fd &file, model::Inode &inode) {
     inode.links = stat.st_nlink;
     inode.size = static_cast<uint64_t>(stat.st_size);
     inode.rdev = stat.st_rdev;
-    inode.atime = time_of(stat.st_atim);
-    inode.mtime = time_of(stat.st_mtim);
-    inode.ctime = time_of(stat.st_ctim);
+    inode.atime = engine::to_time(stat.st_atim);
+    inode.mtime = engine::to_time(stat.st_mtim);
+    inode.ctime = engine::to_time(stat.st_ctim);
 
     struct statfs fs = {};
     if (::fstatfs(file.get(), &fs) != 0)

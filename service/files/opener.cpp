@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Restore's side: named files by name and identity, kept ones made again.
+#include "engine/times.h"
 #include "files/area.h"
 #include "files/contents.h"
 #include "files/cut.h"
@@ -9,14 +10,13 @@
 #include "files/identity.h"
 #include "files/ledger.h"
 #include "files/remake.h"
+#include "files/whereabouts.h"
 #include "policy/file_system.h"
 #include "policy/policy.h"
 
-#include <algorithm>
 #include <map>
 #include <ranges>
 #include <set>
-#include <span>
 
 #include <sys/statvfs.h>
 
@@ -27,25 +27,18 @@ namespace {
 using model::Naming;
 using model::Strategy;
 
-bool lies_below(const std::string &path, const std::string &directory) {
-    return path == directory ||
-           (path.starts_with(directory) && path.size() > directory.size() && path[directory.size()] == '/');
-}
-
 // Flags that say how a file was found or made, not how it is open.
 constexpr uint32_t finding_flags = O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW;
 
 class Opener final : public engine::FileOpener {
   public:
     Opener(std::string images, std::vector<HomeTranslation> homes, OnChanged on_changed)
-        : images_(std::move(images)), homes_(std::move(homes)), on_changed_(std::move(on_changed)) {}
+        : images_(std::move(images)), whereabouts_(std::move(homes)), on_changed_(std::move(on_changed)) {}
     Opener(const Opener &) = delete;
     Opener &operator=(const Opener &) = delete;
     ~Opener() override { undo(); }
 
-    void enter(model::ObjRef mount_namespace, int root) override {
-        roots_[mount_namespace] = fmt::format("/proc/self/fd/{}/.", root); // not the link itself
-    }
+    void enter(model::ObjRef mount_namespace, int root) override { whereabouts_.enter(mount_namespace, root); }
 
     Result<> recognise(const model::Inode &inode, const Fd &file) override {
         model::Inode saved = inode;
@@ -56,7 +49,7 @@ class Opener final : public engine::FileOpener {
         saved.size = now.size;
         saved.mtime = now.mtime;
         saved.ctime = now.ctime;
-        const Where at = TRY(where(saved, saved.path));
+        const Where at = TRY(whereabouts_.find(saved, saved.path));
         TRY_IN(verify(saved, file, at), "{}", described(inode));
         return {};
     }
@@ -73,7 +66,7 @@ class Opener final : public engine::FileOpener {
     Result<Fd> rename(const model::Inode &inode, Fd opened, uint32_t flags, const std::string &name,
                       bool unlinked) override {
         // Only for what /proc shows. Where it is not possible, the file itself is what counts.
-        const auto at = where(inode, name);
+        const auto at = whereabouts_.find(inode, name);
         const auto found = !at        ? Result<Fd>(std::unexpected(at.error()))
                            : unlinked ? shown_as_unlinked(opened, inode, *at, name)
                                       : open_file(at->full(), O_PATH | O_NOFOLLOW);
@@ -110,7 +103,7 @@ class Opener final : public engine::FileOpener {
                 first = std::move(removed);
         };
         for (const std::string &place : places_) {
-            const HomeTranslation *home = home_of(place);
+            const HomeTranslation *home = whereabouts_.home_of(place);
             bool rolled_back = home != nullptr && home->place == home->home;
             // what lies in a home that was brought back is a copy: the snapshot has its own
             if (!keep_checkpoint || rolled_back)
@@ -123,103 +116,8 @@ class Opener final : public engine::FileOpener {
     }
 
   private:
-    // Where a recorded path is now: `base` exists and is trusted, `path` is below it.
-    struct Where {
-        std::string base, path;
-        bool translated = false;
-        bool stands_in = false; // for a home that is not there yet
-        const HomeTranslation *home = nullptr;
-        [[nodiscard]] std::string below_home() const {
-            const std::string whole = "/" + path;
-            if (home == nullptr || base == home->place)
-                return path;
-            return whole.size() > home->home.size() ? whole.substr(home->home.size() + 1) : "";
-        }
-        [[nodiscard]] std::string full() const {
-            if (path.empty())
-                return base;
-            return base == "/" ? "/" + path : base + "/" + path;
-        }
-    };
-
     static std::string described(const model::Inode &inode) {
         return fmt::format("{} {}", type_name(inode.mode), printable(inode.path));
-    }
-
-    [[nodiscard]] const HomeTranslation *home_of(const std::string &path) const {
-        const HomeTranslation *best = nullptr;
-        for (const HomeTranslation &home : homes_) {
-            if (lies_below(path, home.home) && (best == nullptr || home.home.size() > best->home.size()))
-                best = &home;
-        }
-        return best;
-    }
-
-    // Of a path that belongs to this inode.
-    [[nodiscard]] Result<Where> where(const model::Inode &inode, const std::string &path) const {
-        if (!path.starts_with('/') || path.find('\0') != std::string::npos)
-            return fail(EINVAL, "{} is not an absolute path", printable(path));
-        if (inode.mount_namespace != 0) {
-            const auto root = roots_.find(inode.mount_namespace);
-            if (root == roots_.end())
-                return fail(EBADMSG, "the mount namespace of {} is not there", printable(path));
-            Where there{root->second, path.substr(1)};
-            // the same home is seen there, if it has the same name
-            if (const HomeTranslation *home = home_of(path); home != nullptr && !home->ahead) {
-                there.translated = true;
-                there.home = home;
-            }
-            return there;
-        }
-        if (const HomeTranslation *home = home_of(path)) {
-            size_t skip = home->home.size();
-            while (skip < path.size() && path[skip] == '/')
-                skip++;
-            return Where{home->place, path.substr(skip), true, home->ahead || home->place != home->home, home};
-        }
-        return Where{"/", path.substr(path.find_first_not_of('/') == std::string::npos ? path.size() : 1)};
-    }
-
-    // Did the name lead to this file when the home was copied?
-    static Result<> verify_former(const model::Inode &inode, const Where &where) {
-        const auto former = where.home->former(where.below_home());
-        if (!former)
-            return fail(ESTALE, "not in the copy of the home");
-        model::Inode saved = inode;
-        saved.identity = {.number = inode.identity.number};
-        if (auto reason = difference(saved, *former, Place::translated))
-            return fail(ESTALE, "the copy of the home has another one: {}", *reason);
-        return {};
-    }
-
-    // Is the open file the saved one, in the saved state?
-    static Result<> verify(const model::Inode &inode, const Fd &file, const Where &where) {
-        model::Inode now;
-        now.path = inode.path;
-        TRY(describe(file, now));
-        Place place = Place::same;
-        if (where.translated) {
-            // a mount inside the home is not part of what was brought back; a subvolume in it is
-            Fd base = TRY(open_file(where.home->place, O_PATH | O_DIRECTORY));
-            const bool same = inode.mount_namespace != 0 ? TRY(stat_of(base)).st_dev == now.identity.device
-                                                         : TRY(mount_of(base)) == TRY(mount_of(file));
-            if (same)
-                place = Place::translated;
-            if (place == Place::translated && where.home->former) {
-                TRY(verify_former(inode, where));
-                place = Place::copied;
-            }
-        }
-        if (inode.remade) // by us, nobody else could have changed it
-            return (inode.mode & S_IFMT) == (now.mode & S_IFMT) ? Result<>() : fail(ESTALE, "it is another file now");
-        const auto reason = difference(inode, now, place);
-        if (!reason)
-            return {};
-        const auto other = inode.content.known ? other_contents(inode, file) : std::nullopt;
-        if (inode.content.known && !other)
-            return {};
-        return fail(0, "not the one of the checkpoint: {}{}", *reason,
-                    other ? fmt::format(" ({}); a [[pin]] rule of the policy would have kept a copy", *other) : "");
     }
 
     // The same of a file that was found by its lasting name: the policy may take it as it is.
@@ -254,7 +152,7 @@ class Opener final : public engine::FileOpener {
     // An O_PATH descriptor of the file under that name, verified. O_PATH first, so that a fifo or device which may have
     // taken the name is not opened before it has been recognised.
     [[nodiscard]] Result<Fd> locate(const model::Inode &inode, const std::string &path) const {
-        Where at = TRY(where(inode, path));
+        Where at = TRY(whereabouts_.find(inode, path));
         if (at.stands_in && at.home->former) {
             TRY(verify_former(inode, at));
             return open_file("/dev/null", O_PATH); // nobody looks at it
@@ -300,7 +198,7 @@ class Opener final : public engine::FileOpener {
 
     // The directory, or the nearest one above it, in which a file could be made again.
     [[nodiscard]] Result<Fd> find_parent(const model::Inode &inode) const {
-        Where at = TRY(where(inode, inode.path));
+        Where at = TRY(whereabouts_.find(inode, inode.path));
         Fd directory = TRY(Parent::nearest(
             at.base, at.path, is_kept_by_name(inode) ? Parent::Blocked::refuse : Parent::Blocked::stop_above));
         model::Inode now;
@@ -332,7 +230,7 @@ class Opener final : public engine::FileOpener {
             Fd directory = TRY(open_file(images_ + "/deleted", O_PATH | O_DIRECTORY));
             path = TRY_IN(open_at(directory.get(), blob, O_PATH | O_NOFOLLOW), "embedded contents");
         } else {
-            Where at = TRY(where({}, inode.kept.place));
+            Where at = TRY(whereabouts_.find({}, inode.kept.place));
             KeptFile kept = TRY(find_kept(at.full()));
             path = TRY_IN(open_at(kept.files.get(), kept.name, O_PATH | O_NOFOLLOW), "kept contents");
             if (inode.kept.strategy == Strategy::relink)
@@ -410,7 +308,7 @@ class Opener final : public engine::FileOpener {
 
     void remember(const model::Inode &inode, Fd file) {
         const auto status = stat_of(file);
-        if (!status || inode.mount_namespace != 0 || home_of(inode.path) != nullptr)
+        if (!status || inode.mount_namespace != 0 || whereabouts_.home_of(inode.path) != nullptr)
             return;
         if (located_.size() >= most_located)
             located_.clear();
@@ -421,7 +319,7 @@ class Opener final : public engine::FileOpener {
 
     // Under the name that it had when it was opened.
     Result<Fd> show(const model::Inode &inode, Fd file) {
-        Where at = TRY(where(inode, inode.path));
+        Where at = TRY(whereabouts_.find(inode, inode.path));
         // Only for what /proc shows. Where it is not possible, the file itself is what counts.
         if (auto parent = Parent::open(at.base, at.path, Parent::Blocked::stop_above)) {
             if (auto shown = show_as_deleted(*parent, inode.path, file))
@@ -448,7 +346,7 @@ class Opener final : public engine::FileOpener {
     }
 
     Result<Fd> make_under(const model::Inode &inode, const std::string &path) {
-        Where at = TRY(where(inode, path));
+        Where at = TRY(whereabouts_.find(inode, path));
         Parent parent = TRY(Parent::open(at.base, at.path));
         model::Inode directory;
         TRY(describe(parent.directory(), directory));
@@ -472,7 +370,7 @@ class Opener final : public engine::FileOpener {
     }
 
     Result<Fd> make(const model::Inode &inode) {
-        Where at = TRY(where(inode, inode.path));
+        Where at = TRY(whereabouts_.find(inode, inode.path));
         Parent parent = TRY(Parent::open(at.base, at.path, Parent::Blocked::stop_above));
         if (inode.naming == Naming::tmpfile && S_ISREG(inode.mode)) {
             auto made = make_unnamed(parent, inode, filler(inode));
@@ -481,7 +379,7 @@ class Opener final : public engine::FileOpener {
         }
         if (inode.kept.strategy == Strategy::relink && inode.links > 0) {
             // the inode itself: it has other names, which must go on meaning the same file
-            Where kept_at = TRY(where({}, inode.kept.place));
+            Where kept_at = TRY(whereabouts_.find({}, inode.kept.place));
             KeptFile kept = TRY(find_kept(kept_at.full()));
             Fd file = TRY(open_at(kept.files.get(), kept.name, O_PATH | O_NOFOLLOW));
             TRY(verify(inode, file, kept_at));
@@ -539,13 +437,10 @@ class Opener final : public engine::FileOpener {
 
     // Of directories that were made again, when everything is in them. Of no weight: nobody relies on them.
     void set_times_above() const {
-        const auto spec = [](const model::Time &time) {
-            return timespec{.tv_sec = time.seconds, .tv_nsec = static_cast<long>(time.nanoseconds)};
-        };
         for (const Parent::Made &made : made_directories_) {
             if (!made.as)
                 continue;
-            const timespec times[2] = {spec(made.as->atime), spec(made.as->mtime)};
+            const timespec times[2] = {engine::to_timespec(made.as->atime), engine::to_timespec(made.as->mtime)};
             (void)::utimensat(made.above.get(), made.name.c_str(), times, AT_SYMLINK_NOFOLLOW);
         }
     }
@@ -573,13 +468,12 @@ class Opener final : public engine::FileOpener {
     };
 
     const std::string images_;
-    const std::vector<HomeTranslation> homes_;
+    Whereabouts whereabouts_;
     const OnChanged on_changed_;
     CutFiles cut_{images_};
     std::vector<Flagged> flagged_;
     std::set<model::ObjRef> noted_;
-    std::map<model::ObjRef, Fd> made_;           // O_PATH
-    std::map<model::ObjRef, std::string> roots_; // of mount namespaces
+    std::map<model::ObjRef, Fd> made_; // O_PATH
     // The last few that were found by name: to look for one again takes ten times as long as to see that it is the
     // same.
     struct Located {

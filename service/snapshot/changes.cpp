@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/changes.h"
 
+#include "engine/times.h"
 #include "snapshot/area.h"
 #include "snapshot/inode_search.h"
 #include "snapshot/subvolume.h"
@@ -57,8 +58,7 @@ Result<> list_removed(const Fd &live, const Fd &saved, uint64_t inode, std::vect
                            .mode = status.st_mode,
                            .size_before = static_cast<uint64_t>(status.st_size),
                            .size_now = 0,
-                           .mtime = {.seconds = status.st_mtim.tv_sec,
-                                     .nanoseconds = static_cast<uint32_t>(status.st_mtim.tv_nsec)}});
+                           .mtime = engine::to_time(status.st_mtim)});
     }
     return {};
 }

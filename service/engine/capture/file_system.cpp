@@ -3,6 +3,7 @@
 // What is in a file system of memory that only processes of the tree have mounted.
 #include "engine/capture/mounts.h"
 #include "engine/capture/open_files.h"
+#include "engine/times.h"
 
 #include <array>
 #include <climits>
@@ -17,8 +18,6 @@ namespace {
 
 constexpr size_t most_entries = 1U << 20U;
 constexpr size_t most_xattrs = 64U << 10U;
-
-model::Time time_of(const timespec &time) { return {time.tv_sec, static_cast<uint32_t>(time.tv_nsec)}; }
 
 // Of anything but symbolic links, whose attributes are the kernel's own.
 Result<std::vector<std::pair<model::Bytes, model::Bytes>>> xattrs_of(const Fd &file) {
@@ -76,8 +75,8 @@ struct Walk {
         entry.uid = st.st_uid;
         entry.gid = st.st_gid;
         entry.rdev = st.st_rdev;
-        entry.atime = time_of(st.st_atim);
-        entry.mtime = time_of(st.st_mtim);
+        entry.atime = engine::to_time(st.st_atim);
+        entry.mtime = engine::to_time(st.st_mtim);
         if (st.st_nlink > 1 && !S_ISDIR(st.st_mode)) {
             const auto [other, first] = linked.try_emplace(st.st_ino, into.entries.size());
             if (!first) {

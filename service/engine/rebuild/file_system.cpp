@@ -5,6 +5,7 @@
 #include "engine/rebuild/creating_as.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/mounts.h"
+#include "engine/times.h"
 
 #include <array>
 #include <cerrno>
@@ -59,8 +60,7 @@ Result<> set_attributes(const Fd &top, const model::FileSystemEntry &entry) {
             if (::setxattr(path.c_str(), name.c_str(), value.data(), value.size(), 0) < 0)
                 return fail(errno, "cannot set its extended attribute {}", name);
     }
-    const std::array<timespec, 2> times = {{{entry.atime.seconds, static_cast<long>(entry.atime.nanoseconds)},
-                                            {entry.mtime.seconds, static_cast<long>(entry.mtime.nanoseconds)}}};
+    const std::array<timespec, 2> times = {engine::to_timespec(entry.atime), engine::to_timespec(entry.mtime)};
     if (::utimensat(file.get(), "", times.data(), AT_EMPTY_PATH) < 0)
         return fail(errno, "cannot set its times");
     return {};

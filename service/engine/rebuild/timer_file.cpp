@@ -3,8 +3,7 @@
 // timerfd_create(2)
 #include "engine/os/kernel.h"
 #include "engine/rebuild/kinds.h"
-
-#include <ctime>
+#include "engine/times.h"
 
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
@@ -15,13 +14,10 @@ namespace {
 
 constexpr int64_t second = 1'000'000'000;
 
-timespec to_timespec(const model::Time &time) {
-    return {.tv_sec = time.seconds, .tv_nsec = static_cast<long>(time.nanoseconds)};
-}
-
 // A timer that was set to a time of day still means that time of day; every other goes on with the time it had left.
 itimerspec setting(const model::TimerFile &timer, const model::Clocks &clocks, int &flags) {
-    itimerspec spec = {.it_interval = to_timespec(timer.interval), .it_value = to_timespec(timer.value)};
+    itimerspec spec = {.it_interval = engine::to_timespec(timer.interval),
+                       .it_value = engine::to_timespec(timer.value)};
     flags = 0;
     const bool wall_clock = timer.clock == CLOCK_REALTIME || timer.clock == CLOCK_REALTIME_ALARM;
     if (!wall_clock || (timer.settime_flags & TFD_TIMER_ABSTIME) == 0 || clocks.realtime == 0)
