@@ -37,7 +37,7 @@ struct Job {
     std::string displaced;  // remove: instead, the record of a displaced home (store::DisplacedHome)
     bool keep_running = false;
     std::string pids;          // resume: "same", "namespace", "auto"; empty: the policy's choice
-    std::string on_divergence; // resume: "rollback", "keep", "fail"; empty: the policy's choice
+    std::string on_divergence; // resume: "rollback", "private", "keep", "fail"; empty: the policy's choice
     std::string tty;           // terminal of the user who waits for it ("pts/3"), for a message; may be empty
     std::string login;         // resume: the login session for which it is done; empty: a call did
     bool automatic = false;    // started by a trigger, not by a call

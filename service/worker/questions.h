@@ -12,7 +12,8 @@ namespace abey::worker {
 Result<job::Outcome> explain(const job::Job &job, const suspend::Request &request);
 // What differs in the home from the state that belongs to the checkpoint.
 Result<job::Outcome> diff(const job::Job &job);
-// What the saved homes of all checkpoints of the job's user (root: of everybody) hold alone, and whether they are there.
+// What the saved homes of all checkpoints of the job's user (root: of everybody) hold alone, and whether they are
+// there.
 Result<job::Outcome> measure(const job::Job &job);
 
 } // namespace abey::worker

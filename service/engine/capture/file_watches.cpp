@@ -5,11 +5,10 @@
 #include "engine/capture/file_watches.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
+#include "engine/os/mounts.h"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <cstdio>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -42,39 +41,14 @@ bool matches(const Seen &seen) { return seen.link == "anon_inode:inotify" || see
 
 Result<model::Payload> capture(Context & /*context*/, const Seen & /*seen*/) { return model::FileWatches{}; }
 
-// proc_pid_mountinfo(5): blanks and the like are written as \\ooo.
-std::string unescaped(std::string_view text) {
-    std::string result;
-    for (size_t i = 0; i < text.size(); ++i) {
-        unsigned value = 0;
-        if (text[i] == '\\' && i + 3 < text.size() &&
-            std::from_chars(text.data() + i + 1, text.data() + i + 4, value, 8).ptr == text.data() + i + 4) {
-            result += static_cast<char>(value);
-            i += 3;
-        } else {
-            result += text[i];
-        }
-    }
-    return result;
-}
-
 // The kernel's own dev_t: major << 20 | minor.
 uint64_t kernel_device(unsigned major, unsigned minor) { return uint64_t{major} << 20U | minor; }
 
 Result<> read_mounts(Watches &state) {
     if (std::exchange(state.mounts_read, true))
         return {};
-    const std::string text = TRY(read_file("/proc/self/mountinfo"));
-    size_t at = 0;
-    while (at < text.size()) {
-        const size_t end = std::min(text.find('\n', at), text.size());
-        const std::string line = text.substr(at, end - at);
-        at = end + 1;
-        unsigned major = 0, minor = 0;
-        std::array<char, 4097> root = {}, point = {};
-        if (std::sscanf(line.c_str(), "%*d %*d %u:%u %4096s %4096s", &major, &minor, root.data(), point.data()) == 4)
-            state.mounts.emplace(kernel_device(major, minor), *state.points.insert(unescaped(point.data())).first);
-    }
+    for (const os::MountEntry &mount : TRY(os::own_mounts()))
+        state.mounts.emplace(kernel_device(mount.major, mount.minor), *state.points.insert(mount.point).first);
     return {};
 }
 

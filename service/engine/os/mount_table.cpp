@@ -2,9 +2,9 @@
 #include "engine/os/mount_table.h"
 
 #include "engine/os/fd.h"
+#include "engine/os/mounts.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <sstream>
 
@@ -15,22 +15,6 @@ namespace abey::os {
 namespace {
 
 constexpr size_t most_text = 64U << 20U;
-
-// Spaces, tabs, newlines and backslashes are \ooo.
-std::string without_escapes(std::string_view text) {
-    std::string plain;
-    for (size_t i = 0; i < text.size(); ++i) {
-        int value = 0;
-        if (text[i] == '\\' && i + 3 < text.size() &&
-            std::from_chars(text.data() + i + 1, text.data() + i + 4, value, 8).ptr == text.data() + i + 4) {
-            plain += static_cast<char>(value);
-            i += 3;
-        } else {
-            plain += text[i];
-        }
-    }
-    return plain;
-}
 
 uint64_t attributes_of(std::string_view options) {
     uint64_t attributes = MOUNT_ATTR_STRICTATIME;
@@ -66,8 +50,8 @@ Result<MountLine> parse_line(const std::string &line) {
         return fail(0, "cannot understand this line of /proc/PID/mountinfo: {}", line);
     mount.major = static_cast<unsigned>(std::atoi(device.c_str()));
     mount.minor = static_cast<unsigned>(std::atoi(device.c_str() + device.find(':') + 1));
-    mount.root = without_escapes(root);
-    mount.place = without_escapes(place);
+    mount.root = unescaped_field(root);
+    mount.place = unescaped_field(place);
     mount.attributes = attributes_of(attributes);
     for (std::string word; words >> word && word != "-";) {
         const size_t colon = word.find(':');
@@ -89,10 +73,10 @@ Result<MountLine> parse_line(const std::string &line) {
         parts.push_back(word);
     if (parts.size() < 2)
         return fail(0, "cannot understand this line of /proc/PID/mountinfo: {}", line);
-    mount.type = without_escapes(parts.front());
-    mount.options = without_escapes(parts.back());
+    mount.type = unescaped_field(parts.front());
+    mount.options = unescaped_field(parts.back());
     if (parts.size() > 2)
-        mount.source = without_escapes(parts[1]);
+        mount.source = unescaped_field(parts[1]);
     return mount;
 }
 

@@ -16,27 +16,33 @@ std::string_view next_field(std::string_view &text) {
     return word;
 }
 
-// Space, tab, newline and backslash are written as \040 and so on.
-std::string without_octals(std::string_view text) {
+template <class T> bool number_in(std::string_view word, T &number) {
+    return std::from_chars(word.data(), word.data() + word.size(), number).ec == std::errc();
+}
+
+// "8:1"
+bool device_in(std::string_view word, MountEntry &entry) {
+    const size_t colon = std::min(word.find(':'), word.size());
+    return number_in(word.substr(0, colon), entry.major) &&
+           number_in(word.substr(std::min(colon + 1, word.size())), entry.minor);
+}
+
+} // namespace
+
+std::string unescaped_field(std::string_view field) {
     std::string plain;
-    for (size_t i = 0; i < text.size(); ++i) {
+    for (size_t i = 0; i < field.size(); ++i) {
         unsigned value = 0;
-        if (text[i] == '\\' && text.size() - i > 3 &&
-            std::from_chars(text.data() + i + 1, text.data() + i + 4, value, 8).ptr == text.data() + i + 4) {
+        if (field[i] == '\\' && field.size() - i > 3 &&
+            std::from_chars(field.data() + i + 1, field.data() + i + 4, value, 8).ptr == field.data() + i + 4) {
             plain += static_cast<char>(value);
             i += 3;
         } else {
-            plain += text[i];
+            plain += field[i];
         }
     }
     return plain;
 }
-
-bool number_in(std::string_view word, uint64_t &number) {
-    return std::from_chars(word.data(), word.data() + word.size(), number).ec == std::errc();
-}
-
-} // namespace
 
 std::vector<MountEntry> mounts_in(std::string_view mountinfo) {
     std::vector<MountEntry> all;
@@ -48,15 +54,14 @@ std::vector<MountEntry> mounts_in(std::string_view mountinfo) {
         const size_t separator = line.find(" - ");
         MountEntry entry;
         if (separator == std::string_view::npos || !number_in(next_field(line), entry.id) ||
-            !number_in(next_field(line), entry.parent))
+            !number_in(next_field(line), entry.parent) || !device_in(next_field(line), entry))
             continue;
-        next_field(line);
-        entry.root = without_octals(next_field(line));
-        entry.point = without_octals(next_field(line));
+        entry.root = unescaped_field(next_field(line));
+        entry.point = unescaped_field(next_field(line));
         entry.options = next_field(line);
         line.remove_prefix(line.find("- ") + 2);
         entry.type = next_field(line);
-        entry.source = without_octals(next_field(line));
+        entry.source = unescaped_field(next_field(line));
         all.push_back(std::move(entry));
     }
     return all;

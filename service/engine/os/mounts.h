@@ -13,11 +13,15 @@ namespace abey::os {
 // A line of /proc/PID/mountinfo, proc_pid_mountinfo(5).
 struct MountEntry {
     uint64_t id = 0, parent = 0;
-    std::string root;    // what of its file system is mounted, from the top of that; as it is called now
-    std::string point;   // where, as seen from the root directory of the process
-    std::string options; // "rw,nosuid,..."
+    unsigned major = 0, minor = 0; // of its file system
+    std::string root;              // what of its file system is mounted, from the top of that; as it is called now
+    std::string point;             // where, as seen from the root directory of the process
+    std::string options;           // "rw,nosuid,..."
     std::string type, source;
 };
+
+// A field of such a line: spaces, tabs, newlines and backslashes are written as \040 and so on.
+std::string unescaped_field(std::string_view field);
 
 // Lines that cannot be read are left out.
 std::vector<MountEntry> mounts_in(std::string_view mountinfo);

@@ -119,13 +119,8 @@ Result<std::unique_ptr<Husk>> Family::new_root(const Numbers &numbers, uint64_t 
     const long pid = fork_with_pid(numbers, flags, exit_signal);
     if (pid < 0)
         return fail(errno, "cannot make a process with id {}", numbers.back());
-    auto tracee = os::Tracee::seize(static_cast<int>(pid), husk_options);
-    if (!tracee || !tracee->settle()) {
-        (void)::kill(static_cast<int>(pid), SIGKILL);
-        (void)::waitpid(static_cast<int>(pid), nullptr, __WALL);
-        return fail(errno, "cannot hold the new process {}", numbers.back());
-    }
-    auto husk = std::make_unique<Husk>(shop_, std::move(*tracee), numbers.front());
+    auto tracee = TRY_IN(hold_new(static_cast<int>(pid), husk_options), "the new process {}", numbers.back());
+    auto husk = std::make_unique<Husk>(shop_, std::move(tracee), numbers.front());
     TRY(strip(*husk));
     return husk;
 }

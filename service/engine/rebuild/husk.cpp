@@ -78,6 +78,20 @@ Result<Workshop> Workshop::open(const model::Tree &tree, engine::Footprint &foot
     return shop;
 }
 
+Result<os::Tracee> hold_new(int pid, unsigned long options) {
+    const auto hold = [&]() -> Result<os::Tracee> {
+        auto tracee = TRY(os::Tracee::seize(pid, options));
+        TRY(tracee.settle());
+        return tracee;
+    };
+    auto held = hold();
+    if (!held) {
+        (void)::kill(pid, SIGKILL);
+        (void)::waitpid(pid, nullptr, __WALL);
+    }
+    return held;
+}
+
 Result<> Husk::run(os::Batch &batch, size_t thread, std::vector<os::Tracee> *born) {
     os::Remote::Walk walk;
     walk.pid = own_pid_;

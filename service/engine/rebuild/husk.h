@@ -42,6 +42,9 @@ struct Held {
 inline constexpr unsigned long husk_options =
     PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL;
 
+// Seizes and stops a child that has just been made, and only waits for that. On error it is dead, and reaped.
+Result<os::Tracee> hold_new(int pid, unsigned long options);
+
 // What a task or thread is called in each pid namespace that it is in: in its own first, in the session's last
 // (clone3(2), set_tid).
 using Numbers = std::vector<pid_t>;

@@ -113,15 +113,10 @@ Result<Reaper> Reaper::make(const Workshop &shop, int main_child) {
         return fail(errno, "cannot make a pid namespace");
     if (pid == 0)
         reap_until_alone(main_child, shop.worker_number);
-    auto tracee = os::Tracee::seize(static_cast<int>(pid), reaper_options);
-    if (!tracee || !tracee->settle()) {
-        (void)::kill(static_cast<int>(pid), SIGKILL);
-        (void)::waitpid(static_cast<int>(pid), nullptr, __WALL);
-        return fail(ECHILD, "cannot hold the first process of the new pid namespace");
-    }
+    auto tracee = TRY_IN(hold_new(static_cast<int>(pid), reaper_options), "the first process of the new pid namespace");
     Reaper reaper;
-    reaper.registers_ = TRY(tracee->registers());
-    reaper.husk_ = std::make_unique<Husk>(shop, std::move(*tracee), 1);
+    reaper.registers_ = TRY(tracee.registers());
+    reaper.husk_ = std::make_unique<Husk>(shop, std::move(tracee), 1);
     return reaper;
 }
 
