@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/injection.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
+#include <ranges>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -17,50 +23,62 @@ namespace {
 
 constexpr unsigned long options = PTRACE_O_TRACESYSGOOD;
 
-// A child that computes with floating point and counts, and can be asked how far it is.
+// A child that computes with floating point in each thread and counts, and can be asked how far it is.
 class Computing {
   public:
     struct Shared {
         volatile uint64_t rounds;
         volatile uint64_t wrong;
     };
-    Computing()
-        : shared_(static_cast<Shared *>(
-              ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {
+    explicit Computing(size_t threads = 1)
+        : threads_(threads), shared_(static_cast<Shared *>(
+                                 ::mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {
         pid_ = ::fork();
         if (pid_ == 0) {
-            for (;;) {
-                volatile double sum = 0;
-                double local = 1.0;
-                for (int i = 0; i < 1000; ++i)
-                    local = local * 1.0000001 + 0.5;
-                sum = local;
-                static const double expected = sum;
-                if (sum != expected)
-                    shared_->wrong = shared_->wrong + 1;
-                shared_->rounds = shared_->rounds + 1;
-            }
+            for (size_t other = 1; other < threads; ++other)
+                std::thread(compute, std::ref(shared_[other])).detach();
+            compute(shared_[0]);
         }
     }
     ~Computing() {
         ::kill(pid_, SIGKILL);
         ::waitpid(pid_, nullptr, __WALL);
-        ::munmap(shared_, sizeof(Shared));
+        ::munmap(shared_, size());
     }
     Computing(const Computing &) = delete;
     Computing &operator=(const Computing &) = delete;
     [[nodiscard]] int pid() const { return pid_; }
     // It runs, and computes correctly.
     void expect_alive() const {
-        const uint64_t before = shared_->rounds;
-        for (int i = 0; i < 2000 && shared_->rounds < before + 100; ++i)
+        std::vector<uint64_t> wanted;
+        for (size_t thread = 0; thread < threads_; ++thread)
+            wanted.push_back(shared_[thread].rounds + 100);
+        const auto computes = [&](size_t thread) { return shared_[thread].rounds >= wanted[thread]; };
+        const auto threads = std::views::iota(0UL, threads_);
+        for (int i = 0; i < 5000 && !std::ranges::all_of(threads, computes); ++i)
             ::usleep(1000);
-        EXPECT_GE(shared_->rounds, before + 100);
-        EXPECT_EQ(shared_->wrong, 0U);
+        for (size_t thread = 0; thread < threads_; ++thread) {
+            EXPECT_TRUE(computes(thread)) << "thread " << thread;
+            EXPECT_EQ(shared_[thread].wrong, 0U) << "thread " << thread;
+        }
         EXPECT_EQ(::waitpid(pid_, nullptr, WNOHANG), 0);
     }
 
   private:
+    [[nodiscard]] size_t size() const { return threads_ * sizeof(Shared); }
+    [[noreturn]] static void compute(Shared &shared) {
+        for (;;) {
+            double sum = 1.0;
+            for (int i = 0; i < 1000; ++i)
+                sum = sum * 1.0000001 + 0.5;
+            static const double expected = sum;
+            if (sum != expected)
+                shared.wrong = shared.wrong + 1;
+            shared.rounds = shared.rounds + 1;
+        }
+    }
+
+    size_t threads_;
     Shared *shared_;
     int pid_ = 0;
 };
@@ -77,6 +95,99 @@ Result<> ask_for_pid(int pid, long &answer) {
     TRY(injection.run(task, status.own_tid, batch));
     answer = batch.result(call);
     return injection.leave();
+}
+
+// Each thread of the process tells who it is, several at a time.
+Result<> ask_threads(int pid, std::map<int, long> &answers) {
+    std::vector<Tracee> threads;
+    std::vector<int> tids;
+    for (const auto &entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid)))
+        tids.push_back(std::stoi(entry.path().filename()));
+    std::ranges::sort(tids);
+    for (const int tid : tids) {
+        threads.push_back(TRY(Tracee::seize(tid, options)));
+        TRY(threads.back().settle());
+    }
+    Gadgets gadgets;
+    const auto status = TRY(read_status(pid));
+    const auto mappings = TRY(read_smaps(pid));
+    auto injection = TRY(Injection::enter(threads.front(), status, mappings, gadgets));
+    TRY(injection.make_room(threads.size() - 1));
+    EXPECT_GT(injection.at_a_time(), 1U);
+    for (size_t first = 1; first < threads.size(); first += injection.at_a_time()) {
+        std::vector<Injection::Work> works;
+        for (size_t i = 0; i < injection.at_a_time() && first + i < threads.size(); ++i) {
+            works.push_back({&threads[first + i], threads[first + i].tid(), injection.batch(i)});
+            works.back().batch.must("gettid", SYS_gettid);
+        }
+        TRY(injection.run_all(works));
+        for (const auto &work : works)
+            answers[work.own_tid] = work.batch.result(0);
+    }
+    return injection.leave();
+}
+
+TEST(Injection, ThreadsWorkSeveralAtATime) {
+    const Computing task(12);
+    task.expect_alive();
+    const auto maps = read_file(fmt::format("/proc/{}/maps", task.pid()));
+    std::map<int, long> answers;
+    const auto result = ask_threads(task.pid(), answers);
+    ASSERT_TRUE(result) << result.error().message();
+    EXPECT_EQ(answers.size(), 11U);
+    for (const auto &[tid, answer] : answers)
+        EXPECT_EQ(answer, tid);
+    task.expect_alive();
+    EXPECT_EQ(maps.value(), read_file(fmt::format("/proc/{}/maps", task.pid())).value());
+}
+
+TEST(Injection, ThreadsHealWhenTheTracerIsKilled) {
+    const Computing task(6);
+    task.expect_alive();
+    for (int i = 0; i < 25; ++i) {
+        const int tracer = ::fork();
+        if (tracer == 0) {
+            std::map<int, long> answers;
+            for (;;)
+                (void)ask_threads(task.pid(), answers);
+        }
+        ::usleep(static_cast<useconds_t>(1000 + (i * 137) % 9000));
+        ::kill(tracer, SIGKILL);
+        ::waitpid(tracer, nullptr, 0);
+        ASSERT_EQ(::waitpid(task.pid(), nullptr, WNOHANG), 0) << "killed in round " << i;
+        task.expect_alive();
+    }
+}
+
+// One of them cannot do what it must: the others are not left where they were.
+TEST(Injection, WhenOneThreadFailsAllArePutBack) {
+    const Computing task(4);
+    task.expect_alive();
+    {
+        std::vector<Tracee> threads;
+        threads.push_back(Tracee::seize(task.pid(), options).value());
+        for (const auto &entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", task.pid())))
+            if (const int tid = std::stoi(entry.path().filename()); tid != task.pid())
+                threads.push_back(Tracee::seize(tid, options).value());
+        ASSERT_EQ(threads.size(), 4U);
+        for (Tracee &thread : threads)
+            ASSERT_TRUE(thread.settle());
+        Gadgets gadgets;
+        auto injection =
+            Injection::enter(threads.front(), read_status(task.pid()).value(), read_smaps(task.pid()).value(), gadgets);
+        ASSERT_TRUE(injection) << injection.error().message();
+        ASSERT_TRUE(injection->make_room(3));
+        std::vector<Injection::Work> works;
+        for (size_t i = 0; i < 3; ++i) {
+            works.push_back({&threads[i + 1], threads[i + 1].tid(), injection->batch(i)});
+            works.back().batch.must("cannot close what is not open", SYS_close, i == 0 ? 12345 : 0);
+        }
+        const auto result = injection->run_all(works);
+        ASSERT_FALSE(result);
+        EXPECT_EQ(result.error().message(), "cannot close what is not open: Bad file descriptor");
+        EXPECT_TRUE(injection->leave());
+    }
+    task.expect_alive();
 }
 
 TEST(Injection, CallsAreMadeAndTheTaskGoesOn) {

@@ -252,16 +252,28 @@ Result<> capture_injected(Context &context, Stopped &process, const os::ProcStat
     }
     tell_overruns(context, door, task);
     TRY(tell_keys(context, process.stat, injection, process.threads.front(), status.own_tid, keyrings));
-    for (size_t i = 1; i < process.threads.size(); ++i) {
-        batch.clear();
-        ThreadCalls calls;
-        calls.ask(batch, TRY(witness_for(threads[i])), false);
-        const int own = threads[i].inner_tids.empty() ? threads[i].tid : threads[i].inner_tids.back();
-        TRY(injection.run(process.threads[i], own, batch));
-        calls.answer(batch, threads[i]);
-        if (calls.is_restricted(batch))
-            tell_restricted(context, process.stat);
-        TRY(tell_keys(context, process.stat, injection, process.threads[i], own, calls.keyrings.answer(batch)));
+    TRY(injection.make_room(process.threads.size() - 1));
+    for (size_t first = 1; first < process.threads.size();) {
+        const size_t count = std::min(injection.at_a_time(), process.threads.size() - first);
+        std::vector<os::Injection::Work> works;
+        std::vector<ThreadCalls> calls(count);
+        for (size_t i = 0; i < count; ++i) {
+            const model::Thread &thread = threads[first + i];
+            works.push_back({.thread = &process.threads[first + i],
+                             .own_tid = thread.inner_tids.empty() ? thread.tid : thread.inner_tids.back(),
+                             .batch = injection.batch(i)});
+            calls[i].ask(works[i].batch, TRY(witness_for(thread)), false);
+        }
+        TRY(injection.run_all(works));
+        for (size_t i = 0; i < count; ++i) {
+            const os::Batch &answers = works[i].batch;
+            calls[i].answer(answers, threads[first + i]);
+            if (calls[i].is_restricted(answers))
+                tell_restricted(context, process.stat);
+            TRY(tell_keys(context, process.stat, injection, *works[i].thread, works[i].own_tid,
+                          calls[i].keyrings.answer(answers)));
+        }
+        first += count;
     }
     return injection.leave();
 }

@@ -19,6 +19,9 @@ namespace abey::os {
 namespace {
 
 constexpr size_t region_size = 32 * batch_layout::page;
+// For one thread's questions: a few dozen calls and what they answer
+constexpr size_t place_size = 12 * batch_layout::page;
+constexpr size_t most_at_a_time = 16;
 constexpr size_t largest_text = 64U << 20U;
 
 // In the lowest part of the main stack nothing lives: signal handlers that may run below the frame have room here, and
@@ -227,18 +230,19 @@ Result<> Injection::wait_at_sigreturn() {
     return leader_->set_registers(registers);
 }
 
-// The mask first: while the registers are not the real ones, the frame heals both.
 Result<> Injection::put_back(Tracee &thread, const Self &self) {
     TRY(thread.park());
-    TRY(thread.set_signal_mask(self.mask));
-    TRY(thread.set_registers(self.registers));
-    return {};
+    return set_back(thread, self);
 }
 
-Result<> Injection::run(Tracee &thread, int own_tid, Batch &batch) {
-    const bool is_leader = &thread == leader_;
-    const Self self = is_leader ? leader_self_ : TRY(look(thread));
-    const uint64_t frame_address = remote_.base() + batch_layout::frame_offset;
+// The mask first: while the registers are not the real ones, the frame heals both.
+Result<> Injection::set_back(Tracee &thread, const Self &self) {
+    TRY(thread.set_signal_mask(self.mask));
+    return thread.set_registers(self.registers);
+}
+
+Result<Remote::Walk> Injection::ready(const Tracee &thread, int own_tid, const Remote &place, const Self &self) const {
+    const uint64_t frame_address = place.base() + batch_layout::frame_offset;
     const std::string frame = TRY(make_signal_frame(frame_address, 0, self.registers, self.xstate, self.mask));
     if (frame.size() > batch_layout::frame_size)
         return fail(E2BIG, "extended state of {} bytes is larger than expected", self.xstate.size());
@@ -248,8 +252,15 @@ Result<> Injection::run(Tracee &thread, int own_tid, Batch &batch) {
     walk.tid = own_tid;
     walk.stop_signal = stop_signal_;
     walk.frame = frame_address;
-    if (!is_leader && (bits_of(TRY(thread.pending(false))) & kernel::signal_bit(stop_signal_)) != 0)
+    if (&thread != leader_ && (bits_of(TRY(thread.pending(false))) & kernel::signal_bit(stop_signal_)) != 0)
         return fail(EAGAIN, "thread {} has signal {} pending; try again", thread.tid(), stop_signal_);
+    return walk;
+}
+
+Result<> Injection::run(Tracee &thread, int own_tid, Batch &batch) {
+    const bool is_leader = &thread == leader_;
+    const Self self = is_leader ? leader_self_ : TRY(look(thread));
+    const auto walk = TRY(ready(thread, own_tid, remote_, self));
     auto ran = remote_.run(thread, batch, walk, &deferred_);
     if (!is_leader)
         TRY(put_back(thread, self));
@@ -258,19 +269,84 @@ Result<> Injection::run(Tracee &thread, int own_tid, Batch &batch) {
     return ran;
 }
 
+Result<> Injection::make_room(size_t threads) {
+    threads = std::min(threads, most_at_a_time);
+    if (threads < 2 || !places_.empty())
+        return {};
+    auto calls = batch();
+    const size_t map = calls.may(SYS_mmap, 0, threads * place_size, PROT_READ | PROT_WRITE | PROT_EXEC,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, ~0ULL, 0);
+    TRY(run(*leader_, own_tid_, calls));
+    if (calls.result(map) < 0 && calls.result(map) > -4096)
+        return {};
+    for (size_t i = 0; i < threads; ++i)
+        places_.emplace_back(static_cast<uint64_t>(calls.result(map)) + i * place_size, place_size);
+    for (const Remote &place : places_)
+        TRY(place.write_code(leader_->tid()));
+    return {};
+}
+
+Result<> Injection::run_all(std::span<Work> works) {
+    if (places_.empty()) {
+        for (Work &work : works)
+            TRY(run(*work.thread, work.own_tid, work.batch));
+        return {};
+    }
+    struct Begun {
+        Work *work;
+        const Remote *place;
+        Self self;
+        Remote::Walk walk;
+    };
+    std::vector<Begun> all;
+    Result<> result;
+    const auto note = [&result](const auto &step) {
+        if (!step && result)
+            result = std::unexpected(step.error());
+        return step.has_value();
+    };
+    for (size_t i = 0; i < works.size() && result; ++i) {
+        Work &work = works[i];
+        auto self = look(*work.thread);
+        if (!note(self))
+            break;
+        const auto walk = ready(*work.thread, work.own_tid, places_.at(i), *self);
+        if (!note(walk))
+            break;
+        if (note(places_[i].start(*work.thread, work.batch, *walk)))
+            all.push_back({&work, &places_[i], std::move(*self), *walk});
+        else
+            (void)set_back(*work.thread, *self); // it has not moved
+    }
+    // From here on nobody is left where he is: the places go with leave().
+    std::vector<Begun *> sent;
+    for (Begun &one : all) {
+        (void)note(one.place->finish(*one.work->thread, one.work->batch, one.walk, &deferred_));
+        if (note(one.work->thread->send_to_park()))
+            sent.push_back(&one);
+    }
+    for (Begun *one : sent)
+        if (note(one->work->thread->wait_until_parked()))
+            (void)note(set_back(*one->work->thread, one->self));
+    return result;
+}
+
 Result<> Injection::leave() {
     Tracee &leader = *std::exchange(leader_, nullptr);
     const int pid = leader.tid();
     Result<> result;
-    if (remote_.base() != 0) {
+    const auto unmap = [&](uint64_t base, size_t size) {
         user_regs_struct registers = leader_self_.registers;
         if (scratch_ != 0)
             registers.rsp = scratch_;
-        const auto unmapped =
-            call_at(leader, gadgets_.call, registers, SYS_munmap, {remote_.base(), remote_.size()}, &deferred_);
-        if (!unmapped)
+        const auto unmapped = call_at(leader, gadgets_.call, registers, SYS_munmap, {base, size}, &deferred_);
+        if (!unmapped && result)
             result = std::unexpected(unmapped.error());
-    }
+    };
+    if (!places_.empty())
+        unmap(places_.front().base(), places_.size() * place_size);
+    if (remote_.base() != 0)
+        unmap(remote_.base(), remote_.size());
     if (auto back = put_back(leader, leader_self_); !back)
         return back;
     if (scratch_ != 0)
@@ -282,9 +358,9 @@ Result<> Injection::leave() {
 
 Injection::Injection(Injection &&other) noexcept
     : leader_(std::exchange(other.leader_, nullptr)), leader_self_(std::move(other.leader_self_)),
-      remote_(other.remote_), gadgets_(other.gadgets_), own_pid_(other.own_pid_), own_tid_(other.own_tid_),
-      stop_signal_(other.stop_signal_), scratch_(other.scratch_), scratch_saved_(std::move(other.scratch_saved_)),
-      deferred_(std::move(other.deferred_)) {}
+      remote_(other.remote_), places_(std::move(other.places_)), gadgets_(other.gadgets_), own_pid_(other.own_pid_),
+      own_tid_(other.own_tid_), stop_signal_(other.stop_signal_), scratch_(other.scratch_),
+      scratch_saved_(std::move(other.scratch_saved_)), deferred_(std::move(other.deferred_)) {}
 
 Injection::~Injection() {
     if (leader_ != nullptr)

@@ -8,6 +8,8 @@
 
 #include <map>
 #include <memory>
+#include <span>
+#include <vector>
 
 namespace abey::os {
 
@@ -52,6 +54,21 @@ class Injection {
     [[nodiscard]] Batch batch() const { return remote_.batch(); }
     // The calls are made by `thread`, any stopped thread of the process; it is put back before run() returns.
     Result<> run(Tracee &thread, int own_tid, Batch &batch);
+
+    // The same by several threads at a time, none of them the leader: while one is on its way through the kernel on
+    // another CPU, the next is readied here. The first that fails is told; all are put back.
+    struct Work {
+        Tracee *thread = nullptr;
+        int own_tid = 0;
+        Batch batch;
+    };
+    // More room in the process, for up to this many at a time. Where it cannot be had they work one after another.
+    Result<> make_room(size_t threads);
+    [[nodiscard]] size_t at_a_time() const { return places_.empty() ? 1 : places_.size(); }
+    // For work that is done as number `place` of those at a time.
+    [[nodiscard]] Batch batch(size_t place) const { return places_.empty() ? batch() : places_.at(place).batch(); }
+    Result<> run_all(std::span<Work> works);
+
     // The region is unmapped, the leader put back.
     Result<> leave();
 
@@ -64,11 +81,15 @@ class Injection {
     Injection() = default;
     static Result<Self> look(const Tracee &thread);
     static Result<> put_back(Tracee &thread, const Self &self);
+    static Result<> set_back(Tracee &thread, const Self &self);
+    // What `thread` is then has been written as a frame into `place`.
+    Result<Remote::Walk> ready(const Tracee &thread, int own_tid, const Remote &place, const Self &self) const;
     Result<> wait_at_sigreturn();
 
     Tracee *leader_ = nullptr;
     Self leader_self_;
     Remote remote_;
+    std::vector<Remote> places_; // next to each other
     Gadgets::Found gadgets_;
     int own_pid_ = 0;
     int own_tid_ = 0;

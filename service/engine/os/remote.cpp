@@ -66,6 +66,17 @@ Result<> write_memory(int pid, uint64_t address, std::span<const std::byte> data
     return {};
 }
 
+std::array<iovec, 2> Remote::parts_of(const Batch &batch) {
+    const auto entries = std::as_bytes(std::span(batch.entries_));
+    return {iovec{const_cast<std::byte *>(entries.data()), entries.size()},          // NOLINT: written to by finish()
+            iovec{const_cast<std::byte *>(batch.data_.data()), batch.data_.size()}}; // NOLINT: likewise
+}
+
+std::array<iovec, 2> Remote::places_of(const Batch &batch) {
+    return {at_address(batch.base_ + batch_layout::entries_offset, batch.entries_.size() * sizeof(Batch::Entry)),
+            at_address(batch.data_base(), batch.data_.size())};
+}
+
 Result<> Remote::write_code(int pid) const {
     if (write_memory(pid, base_, batch_layout::code()))
         return {};
@@ -76,6 +87,11 @@ Result<> Remote::write_code(int pid) const {
 
 Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector<int> *deferred,
                      std::vector<Tracee> *born) const {
+    TRY(start(thread, batch, walk));
+    return finish(thread, batch, walk, deferred, born);
+}
+
+Result<> Remote::start(Tracee &thread, const Batch &batch, const Walk &walk) const {
     const size_t entries_bytes = batch.entries_.size() * sizeof(Batch::Entry);
     if (batch.base_ != base_ || entries_bytes > batch_layout::entries_size(size_) ||
         batch.data_base() + batch.data_.size() > base_ + size_)
@@ -84,13 +100,10 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
     if (batch.empty())
         return {};
     const int pid = thread.tid();
-    const auto entries = std::as_writable_bytes(std::span(batch.entries_));
-    const std::array parts = {iovec{entries.data(), entries.size()}, iovec{batch.data_.data(), batch.data_.size()}};
-    const std::array places = {at_address(base_ + batch_layout::entries_offset, entries.size()),
-                               at_address(batch.data_base(), batch.data_.size())};
-    const auto whole = static_cast<ssize_t>(entries.size() + batch.data_.size());
+    const auto parts = parts_of(batch);
+    const auto places = places_of(batch);
     if (const auto n = ::process_vm_writev(pid, parts.data(), parts.size(), places.data(), places.size(), 0);
-        n != whole)
+        n != static_cast<ssize_t>(places[0].iov_len + places[1].iov_len))
         return fail(n < 0 ? errno : EFAULT, "process {}: cannot write calls into its memory at {:#x}", pid, base_);
 
     user_regs_struct registers = TRY(thread.registers());
@@ -110,7 +123,14 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
     // First the registers, then the mask: whenever we are killed, a changed mask is healed by the frame.
     TRY(thread.set_registers(registers));
     TRY(thread.set_signal_mask(~kernel::signal_bit(walk.stop_signal)));
-    TRY(thread.go_on());
+    return thread.go_on();
+}
+
+Result<> Remote::finish(Tracee &thread, Batch &batch, const Walk &walk, std::vector<int> *deferred,
+                        std::vector<Tracee> *born) const {
+    if (batch.empty())
+        return {};
+    const int pid = thread.tid();
     for (;;) {
         const Stop stop = TRY(thread.wait());
         if (stop.gone)
@@ -133,7 +153,10 @@ Result<> Remote::run(Tracee &thread, Batch &batch, const Walk &walk, std::vector
         }
         TRY(thread.go_on());
     }
-    if (const auto n = ::process_vm_readv(pid, parts.data(), parts.size(), places.data(), places.size(), 0); n != whole)
+    const auto parts = parts_of(batch);
+    const auto places = places_of(batch);
+    if (const auto n = ::process_vm_readv(pid, parts.data(), parts.size(), places.data(), places.size(), 0);
+        n != static_cast<ssize_t>(places[0].iov_len + places[1].iov_len))
         return fail(n < 0 ? errno : EFAULT, "process {}: cannot read the results of its calls at {:#x}", pid, base_);
     for (size_t i = 0; i < batch.count(); ++i) {
         const Batch::Entry &entry = batch.entries_[i];

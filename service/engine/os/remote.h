@@ -6,8 +6,11 @@
 #include "engine/os/batch.h"
 #include "engine/os/tracee.h"
 
+#include <array>
 #include <string>
 #include <vector>
+
+#include <sys/uio.h>
 
 namespace abey::os {
 
@@ -40,8 +43,17 @@ class Remote {
     // `deferred`. Tasks that the calls make (clone3) are put into `born`, stopped.
     Result<> run(Tracee &thread, Batch &batch, const Walk &walk, std::vector<int> *deferred = nullptr,
                  std::vector<Tracee> *born = nullptr) const;
+    // run() in two steps: between them the thread is at work, and others can be started. A thread whose start failed
+    // has not moved.
+    Result<> start(Tracee &thread, const Batch &batch, const Walk &walk) const;
+    Result<> finish(Tracee &thread, Batch &batch, const Walk &walk, std::vector<int> *deferred = nullptr,
+                    std::vector<Tracee> *born = nullptr) const;
 
   private:
+    // Calls and data of the batch: here, and in the task.
+    static std::array<iovec, 2> parts_of(const Batch &batch);
+    static std::array<iovec, 2> places_of(const Batch &batch);
+
     uint64_t base_ = 0;
     size_t size_ = 0;
 };

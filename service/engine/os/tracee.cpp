@@ -257,9 +257,17 @@ Result<> Tracee::interrupt() {
 }
 
 Result<> Tracee::park() {
-    const int tid = tid_;
+    TRY(send_to_park());
+    return wait_until_parked();
+}
+
+Result<> Tracee::send_to_park() {
     TRY(interrupt());
-    TRY(go_on());
+    return go_on();
+}
+
+Result<> Tracee::wait_until_parked() {
+    const int tid = tid_;
     const Stop stop = TRY(wait());
     if (stop.gone)
         return fail(ESRCH, "thread {} ended", tid);

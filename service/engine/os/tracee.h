@@ -89,6 +89,9 @@ class Tracee {
     // From wherever the task stands in the kernel to a PTRACE_EVENT_STOP, where set registers take effect as after a
     // signal (interrupted system calls are restarted); no instruction of the task runs. Signals must be blocked.
     Result<> park();
+    // park() in two steps, to have several threads on their way at once.
+    Result<> send_to_park();
+    Result<> wait_until_parked();
 
     // PTRACE_DETACH.
     Result<> detach();
