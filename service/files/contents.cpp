@@ -73,6 +73,39 @@ bool is_left_out(std::string_view name) {
            name == "system.nfs4_acl" || name == "system.ntfs_acl";
 }
 
+// Those of a file that are ours to keep.
+Result<std::vector<std::string>> list_xattrs(const std::string &link) {
+    std::vector<std::string> found;
+    std::string names(xattr_limit, '\0');
+    const ssize_t length = ::listxattr(link.c_str(), names.data(), names.size());
+    if (length < 0) {
+        if (errno == ENOTSUP)
+            return found;
+        return fail(errno, "cannot list the extended attributes");
+    }
+    names.resize(static_cast<size_t>(length));
+    for (size_t at = 0; at < names.size();) {
+        std::string name = names.c_str() + at;
+        at += name.size() + 1;
+        if (!is_left_out(name))
+            found.push_back(std::move(name));
+    }
+    return found;
+}
+
+// What a new file has from its directory (a default ACL, acl(5); btrfs properties) and the saved one had not. Labels
+// are the machine's own.
+Result<> drop_inherited(const std::string &link, const model::Inode &inode) {
+    for (const auto &name : TRY(list_xattrs(link))) {
+        if (name.starts_with("security.") ||
+            std::ranges::any_of(inode.xattrs, [&](const auto &saved) { return saved.first == name; }))
+            continue;
+        if (::removexattr(link.c_str(), name.c_str()) != 0 && errno != ENODATA && name.starts_with("system."))
+            return fail(errno, "cannot take away {}, which it has from its directory", printable(name));
+    }
+    return {};
+}
+
 } // namespace
 
 Result<> clone_contents(const Fd &from, const Fd &to) {
@@ -128,22 +161,10 @@ Result<> check_space(const Fd &directory, uint64_t bytes) { return os::check_roo
 
 Result<std::vector<std::pair<model::Bytes, model::Bytes>>> read_xattrs(const Fd &file) {
     std::vector<std::pair<model::Bytes, model::Bytes>> found;
-    std::string link = magic_link(file);
-    std::string names(xattr_limit, '\0');
-    ssize_t length = ::listxattr(link.c_str(), names.data(), names.size());
-    if (length < 0) {
-        if (errno == ENOTSUP)
-            return found;
-        return fail(errno, "cannot list the extended attributes");
-    }
-    names.resize(static_cast<size_t>(length));
+    const std::string link = magic_link(file);
     size_t total = 0;
     std::string value;
-    for (size_t at = 0; at < names.size();) {
-        std::string name = names.c_str() + at;
-        at += name.size() + 1;
-        if (is_left_out(name))
-            continue;
+    for (auto &name : TRY(list_xattrs(link))) {
         value.resize(xattr_limit);
         ssize_t size = ::getxattr(link.c_str(), name.c_str(), value.data(), value.size());
         if (size < 0 && (errno == ENODATA || errno == ENOTSUP))
@@ -153,7 +174,7 @@ Result<std::vector<std::pair<model::Bytes, model::Bytes>>> read_xattrs(const Fd 
         total += static_cast<size_t>(size);
         if (total > xattrs_limit)
             return fail(E2BIG, "more than {} bytes of extended attributes", xattrs_limit);
-        found.emplace_back(name, value.substr(0, static_cast<size_t>(size)));
+        found.emplace_back(std::move(name), value.substr(0, static_cast<size_t>(size)));
     }
     return found;
 }
@@ -180,6 +201,7 @@ Result<> apply_attributes(const Fd &file, const model::Inode &inode) {
     // chown(2) clears set-user-id and file capabilities, an ACL sets mode bits: hence the order
     if (::chown(link.c_str(), inode.uid, inode.gid) != 0)
         return fail(errno, "cannot give it to {}:{}", inode.uid, inode.gid);
+    TRY(drop_inherited(link, inode));
     for (const auto &[name, value] : inode.xattrs) {
         if (::setxattr(link.c_str(), name.c_str(), value.data(), value.size(), 0) != 0) {
             // labels: the present policy of the machine gives the right one to a new file by itself

@@ -37,7 +37,8 @@ void apply_first_flags(const Fd &file, uint32_t flags) noexcept;
 // `set`: false takes them away, so that a name can be removed. True when there was nothing to do.
 bool apply_last_flags(const Fd &file, uint32_t flags, bool set) noexcept;
 
-// Owner, mode, extended attributes and times as saved, in the order in which none undoes another.
+// Owner, mode, extended attributes and times as saved, in the order in which none undoes another; what the file has
+// from its directory alone goes.
 Result<> apply_attributes(const Fd &file, const model::Inode &inode);
 
 } // namespace abey::files

@@ -3,6 +3,8 @@
 // What has to come right on each file system.
 #include "files_fixture.h"
 
+#include <sys/inotify.h>
+
 using namespace abey;
 using namespace abey::test;
 using model::Naming;
@@ -157,6 +159,38 @@ TEST_P(EachFileSystem, BringsADeletedFileBackFromTheImage) {
     }
 }
 
+TEST_P(EachFileSystem, GivesAFileNothingThatItHasFromItsDirectoryAlone) {
+    NEED_DISK(GetParam());
+    policy::Policy policy = rules("\"embed\"");
+    auto keep = keeper(policy);
+    Fd fd = make_file(home_ + "/data", "data");
+    fs::create_directory(home_ + "/directory");
+    Fd directory = must(open_file(home_ + "/directory", O_RDONLY | O_DIRECTORY));
+    ASSERT_EQ(::fchmod(fd.get(), 0664), 0);
+    ASSERT_EQ(::fchmod(directory.get(), 02775), 0);
+    fs::remove(home_ + "/data");
+    fs::remove(home_ + "/directory");
+    model::Inode inode = identified(*keep, fd);
+    model::Inode below = identified(*keep, directory);
+    must(keep->keep(inode, fd, use));
+    must(keep->keep(below, directory, use));
+    fd.reset();
+    directory.reset();
+
+    const std::string acl = Rich::acl();
+    ASSERT_EQ(::setxattr(home_.c_str(), "system.posix_acl_default", acl.data(), acl.size(), 0), 0);
+    auto restore = opener();
+    Fd again = must(restore->open(inode, O_RDWR));
+    Fd made = must(restore->open(below, O_RDONLY | O_DIRECTORY));
+    char value[256];
+    EXPECT_EQ(::fgetxattr(again.get(), "system.posix_acl_access", value, sizeof value), -1);
+    EXPECT_EQ(::fgetxattr(made.get(), "system.posix_acl_access", value, sizeof value), -1);
+    EXPECT_EQ(::fgetxattr(made.get(), "system.posix_acl_default", value, sizeof value), -1);
+    EXPECT_EQ(must(stat_of(again)).st_mode & 07777, 0664U);
+    EXPECT_EQ(must(stat_of(made)).st_mode & 07777, 02775U);
+    must(restore->finish(false));
+}
+
 TEST_P(EachFileSystem, NeverTouchesWhatHasTheNameNow) {
     NEED_DISK(GetParam());
     policy::Policy policy = rules("\"embed\"");
@@ -170,9 +204,13 @@ TEST_P(EachFileSystem, NeverTouchesWhatHasTheNameNow) {
     must(keep->keep(inode, fd, use));
     fd.reset();
 
+    const Fd watch(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+    ASSERT_GE(::inotify_add_watch(watch.get(), (home_ + "/data").c_str(), IN_ALL_EVENTS), 0);
     auto restore = opener();
     must(restore->check(inode));
     Fd again = must(restore->open(inode, O_RDWR));
+    char event[4096];
+    EXPECT_EQ(::read(watch.get(), event, sizeof event), -1) << "somebody could see something happen to it";
     EXPECT_EQ(contents(again), "old");
     EXPECT_EQ(shown(again), home_ + "/data (deleted)");
     EXPECT_EQ(shown(must(files::reopen(again, O_RDONLY))), home_ + "/data (deleted)");
