@@ -459,12 +459,13 @@ Result<Passing> TreeHome::copy_of(const Saved &saved) const {
         passing.emplace(TRY(Passing::make(area.incoming(), incoming_path())));
     }
     const auto tree = tree_in(passing->path());
+    const CopyProgress progress = [&](int percent) { tell(percent); };
     if (kind_ == TreeKind::nilfs2) {
         const auto number = TRY(snapshot_of(saved));
         const auto mounted = TRY(MountedCheckpoint::mount(home_, number));
-        TRY_IN(copy_tree(mounted.path(), tree), "home {}", home_);
+        TRY_IN(copy_tree(mounted.path(), tree, progress), "home {}", home_);
     } else {
-        TRY_IN(make_tree(kind_, saved.place, tree), "home {}", home_);
+        TRY_IN(make_tree(kind_, saved.place, tree, progress), "home {}", home_);
     }
     TRY(verify(tree, then));
     return std::move(*passing);

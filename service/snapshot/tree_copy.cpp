@@ -50,6 +50,22 @@ Output percents(const CopyProgress &progress) {
     };
 }
 
+// tar(1) tells each `--checkpoint` records by a dot: about one for each percent of that many bytes.
+constexpr uint64_t tar_record = 20 * 512;
+std::string each_dot(uint64_t bytes) {
+    return fmt::format("--checkpoint={}", std::max<uint64_t>(bytes / tar_record / 100, 1));
+}
+
+Output dots(const CopyProgress &progress, uint64_t bytes) {
+    const uint64_t all = std::max<uint64_t>(bytes / tar_record, 1);
+    const uint64_t each = std::max<uint64_t>(all / 100, 1);
+    return [&progress, all, each, count = uint64_t{0}](std::string_view text) mutable {
+        count += static_cast<uint64_t>(std::ranges::count(text, '.'));
+        if (progress)
+            progress(static_cast<int>(std::min<uint64_t>(count * each * 100 / all, 100)));
+    };
+}
+
 // rsync takes size and time of modification for the contents. Another file that has taken the name, or one whose time
 // was set back, has another inode number or another time of change: those are compared byte by byte.
 std::string doubtful(const Manifest &now, const Manifest &before) {
@@ -155,23 +171,40 @@ Result<> begun_at(const std::string &list, const model::Time &time) {
     return write_file(list, text.substr(0, line + 1) + begun + text.substr(nanoseconds));
 }
 
-// The next archive in `place`, of what has changed since the one before. The home looks like `now`.
-Result<> archive_changes(const std::string &home, const Manifest &now, const std::string &place) {
+// What tar will take: each regular file that is not as it was.
+uint64_t changed_bytes(const Manifest &now, const Manifest *before) {
+    uint64_t sum = 0;
+    for (const Entry &entry : now.entries) {
+        const auto *old = before == nullptr ? nullptr : before->find(entry.path);
+        if (S_ISREG(entry.mode) && (old == nullptr || old->mtime != entry.mtime || old->ctime != entry.ctime))
+            sum += entry.blocks * 512;
+    }
+    return sum;
+}
+
+// The next archive in `place`, of what has changed since the one before, when the home looked like `before`; null:
+// there was none. The home looks like `now`.
+Result<> archive_changes(const std::string &home, const Manifest &now, const std::string &place, const Manifest *before,
+                         const CopyProgress &progress) {
     const int number = archives_in(place);
     if (number >= chain_limit)
         return fail(EAGAIN, "{} is changed by others again and again while it is saved", home);
     const auto begun = now.present();
+    const auto bytes = changed_bytes(now, before);
     // 1: a file changed while it was read, which is seen by who compares the lists
     TRY(run({"tar", "--create", "--file=" + archive(place, number), "--listed-incremental=" + place + "/state",
              "--no-check-device", "--format=posix", "--numeric-owner", "--one-file-system", "--sparse", "--acls",
-             "--xattrs", "--xattrs-include=*", "--warning=no-file-ignored", "--directory=" + home, "."},
-            {}, {0, 1}));
+             "--xattrs", "--xattrs-include=*", "--warning=no-file-ignored", "--directory=" + home, each_dot(bytes),
+             "--checkpoint-action=dot", "."},
+            dots(progress, bytes), {0, 1}));
     return begun_at(place + "/state", begun);
 }
 
-Result<> save_by_tar(const std::string &home, const Manifest &now, const std::string &place, const TreeState *last) {
+Result<> save_by_tar(const std::string &home, const Manifest &now, const std::string &place, const TreeState *last,
+                     const CopyProgress &progress) {
+    const bool goes_on = last != nullptr && archives_in(last->place) < longest_chain;
     std::error_code error;
-    if (last != nullptr && archives_in(last->place) < longest_chain) {
+    if (goes_on) {
         // Each state has links to all archives that it needs, so that earlier ones can go.
         const int count = archives_in(last->place);
         for (int number = 0; number < count && !error; ++number)
@@ -181,19 +214,36 @@ Result<> save_by_tar(const std::string &home, const Manifest &now, const std::st
     }
     if (error)
         return fail(error.value(), "cannot go on from the archives in {}", last->place);
-    return archive_changes(home, now, place);
+    return archive_changes(home, now, place, goes_on ? last->manifest : nullptr, progress);
 }
 
-Result<> extract(const std::string &place, const std::string &destination) {
+Result<> extract(const std::string &place, const std::string &destination, const CopyProgress &progress) {
     if (::mkdir(destination.c_str(), 0700) < 0)
         return fail(errno, "cannot make {}", destination);
     const int count = archives_in(place);
     if (count == 0)
         return fail(ENOENT, "{}: the archives are gone", place);
+    const auto size_of = [&place](int number) -> uint64_t {
+        std::error_code error;
+        const auto size = fs::file_size(archive(place, number), error);
+        return error ? 0 : size;
+    };
+    uint64_t all = 0;
     for (int number = 0; number < count; ++number)
+        all += size_of(number);
+    uint64_t before = 0;
+    for (int number = 0; number < count; ++number) {
+        const uint64_t size = size_of(number);
+        const CopyProgress of_all = [&](int percent) {
+            if (progress && all > 0)
+                progress(static_cast<int>((before * 100 + size * static_cast<uint64_t>(percent)) / all));
+        };
         TRY(run({"tar", "--extract", "--file=" + archive(place, number), "--listed-incremental=/dev/null",
                  "--numeric-owner", "--same-owner", "--preserve-permissions", "--acls", "--xattrs",
-                 "--xattrs-include=*", "--directory=" + destination}));
+                 "--xattrs-include=*", "--directory=" + destination, each_dot(size), "--checkpoint-action=dot"},
+                dots(of_all, size)));
+        before += size;
+    }
     return {};
 }
 
@@ -233,7 +283,7 @@ Result<> save_tree(TreeKind kind, const std::string &home, const Manifest &now, 
     case TreeKind::rsync:
         return save_by_rsync(home, now, place, last, progress);
     case TreeKind::tar:
-        return save_by_tar(home, now, place, last);
+        return save_by_tar(home, now, place, last, progress);
     case TreeKind::reflink:
         return save_by_cp(home, place);
     case TreeKind::nilfs2:
@@ -249,7 +299,7 @@ Result<> update_tree(TreeKind kind, const std::string &home, const Manifest &the
     case TreeKind::rsync:
         return update_by_rsync(home, then, now, place);
     case TreeKind::tar:
-        return archive_changes(home, now, place);
+        return archive_changes(home, now, place, &then, {});
     case TreeKind::reflink:
         // The few files that have changed need not share their data.
         return has_program("rsync") ? update_by_rsync(home, then, now, place) : save_by_cp(home, place);
@@ -260,16 +310,17 @@ Result<> update_tree(TreeKind kind, const std::string &home, const Manifest &the
     return {};
 }
 
-Result<> copy_tree(const std::string &source, const std::string &destination) {
+Result<> copy_tree(const std::string &source, const std::string &destination, const CopyProgress &progress) {
     auto arguments = rsync_exactly;
-    arguments.insert(arguments.end(), {"--", source + "/", destination + "/"});
-    return run(std::move(arguments));
+    arguments.insert(arguments.end(), {"--info=progress2", "--", source + "/", destination + "/"});
+    return run(std::move(arguments), percents(progress));
 }
 
-Result<> make_tree(TreeKind kind, const std::string &place, const std::string &destination) {
+Result<> make_tree(TreeKind kind, const std::string &place, const std::string &destination,
+                   const CopyProgress &progress) {
     switch (kind) {
     case TreeKind::tar:
-        return extract(place, destination);
+        return extract(place, destination, progress);
     case TreeKind::rsync:
     case TreeKind::reflink:
         return run({"cp", "-dRT", keep_all, "--reflink=auto", "--sparse=auto", "--", tree_in(place), destination});

@@ -43,10 +43,11 @@ Result<> update_tree(TreeKind kind, const std::string &home, const Manifest &the
 // The tree in a saved state, where there is one: PLACE/tree.
 std::string tree_in(const std::string &place);
 
-// Makes `destination`, which does not exist, from what save_tree() has made.
-Result<> make_tree(TreeKind kind, const std::string &place, const std::string &destination);
+// Makes `destination`, which does not exist, from what save_tree() has made. Of progress only tar tells.
+Result<> make_tree(TreeKind kind, const std::string &place, const std::string &destination,
+                   const CopyProgress &progress);
 
 // The same from a tree that lies elsewhere.
-Result<> copy_tree(const std::string &source, const std::string &destination);
+Result<> copy_tree(const std::string &source, const std::string &destination, const CopyProgress &progress);
 
 } // namespace abey::snapshot

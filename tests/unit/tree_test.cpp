@@ -132,6 +132,29 @@ TEST_P(TreeTest, RollsBackAndKeepsWhatItDisplaces) {
     EXPECT_EQ(status_of(area("snapshots")).st_mode & 07777, 0700U);
 }
 
+TEST_P(TreeTest, TellsHowFarACopyIs) {
+    if (shares_data())
+        GTEST_SKIP() << "copies no data";
+    std::vector<int> percents;
+    provider_->on_progress([&](int percent) { percents.push_back(percent); });
+    constexpr int count = 40;
+    for (int i = 0; i < count; ++i)
+        write(fmt::format("part{}", i), std::string(256U << 10U, static_cast<char>('a' + i % 26)));
+    const auto fits = [&] {
+        EXPECT_GE(percents.size(), 2U);
+        EXPECT_TRUE(std::ranges::is_sorted(percents));
+        EXPECT_TRUE(std::ranges::all_of(percents, [](int percent) { return percent >= 0 && percent <= 100; }));
+        EXPECT_TRUE(!percents.empty() && percents.back() >= 95) << percents.back();
+        percents.clear();
+    };
+    const auto state = saved();
+    fits();
+    write("note", "new");
+    rolled_back(state);
+    if (GetParam().kind == TreeKind::tar)
+        fits();
+}
+
 TEST_P(TreeTest, UndoBringsTheDisplacedHomeBack) {
     const auto state = saved();
     write("note", "new");
