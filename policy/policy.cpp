@@ -140,6 +140,16 @@ std::vector<std::string> Policy::not_lasting() const {
     return patterns;
 }
 
+bool Policy::keeps_unheld(std::string_view path) const {
+    return std::ranges::any_of(rules_->unheld, [&](const Glob &glob) { return glob.matches(path); });
+}
+
+bool Policy::leaves_unheld(std::string_view path) const {
+    return std::ranges::any_of(rules_->left_unheld, [&](const Glob &glob) { return glob.matches(path); });
+}
+
+const UnheldLimits &Policy::unheld_limits() const { return rules_->unheld_limits; }
+
 std::string Policy::area(std::string_view path) const {
     for (const AreaRule &rule : rules_->areas) {
         if (any_matches(rule.paths, path))

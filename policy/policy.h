@@ -73,6 +73,13 @@ struct HomeSnapshots {
     bool operator==(const HomeSnapshots &) const = default;
 };
 
+// What of XDG_RUNTIME_DIR is kept at most although no process of the session holds it.
+struct UnheldLimits {
+    uint64_t size = 16ULL << 20U; // bytes of data
+    uint64_t files = 1000;        // and symbolic links, and directories without any
+    bool operator==(const UnheldLimits &) const = default;
+};
+
 // What becomes at the resume of a file with a lasting name that was written to since the suspend.
 enum class ChangedAction : uint8_t { accept, restore_size, fail };
 
@@ -135,6 +142,13 @@ class Policy {
 
     // May a device of this path be gone after the resume? No, when no rule matches.
     [[nodiscard]] engine::DeviceChoice device(std::string_view path) const;
+
+    // Is a file of this path in XDG_RUNTIME_DIR, which no process of the session holds, to be there after a resume,
+    // too?
+    [[nodiscard]] bool keeps_unheld(std::string_view path) const;
+    // Nor what is below this path: it is not even looked at.
+    [[nodiscard]] bool leaves_unheld(std::string_view path) const;
+    [[nodiscard]] const UnheldLimits &unheld_limits() const;
 
     [[nodiscard]] const Limits &limits() const;
     [[nodiscard]] HomeProvider home_provider() const;

@@ -57,14 +57,18 @@ template <auto section, auto member> Result<> read_amount(const Reader &reader, 
     return {};
 }
 
-template <auto section, auto member> Result<> read_count(const Reader &reader, const toml::node &value, Rules &rules) {
+Result<uint64_t> read_number(const Reader &reader, const toml::node &value) {
     constexpr int64_t most = 10'000;
     const auto *number = value.as_integer();
     if (number == nullptr)
         return reader.error(value, "expected a whole number, found {}", type_name(value));
     if (number->get() < 0 || number->get() > most)
         return reader.error(value, "expected a number between 0 and {}", most);
-    (rules.service.*section).*member = static_cast<uint64_t>(number->get());
+    return static_cast<uint64_t>(number->get());
+}
+
+template <auto section, auto member> Result<> read_count(const Reader &reader, const toml::node &value, Rules &rules) {
+    (rules.service.*section).*member = TRY(read_number(reader, value));
     return {};
 }
 
@@ -137,14 +141,30 @@ constexpr std::array<Key<Rules>, 6> limit_keys = {{
     {"application-delay", read_duration<user_limits, &UserLimits::application_delay>},
 }};
 
+// Patterns that take the place of the former ones; an empty array: none.
+template <auto member> Result<> read_globs(const Reader &reader, const toml::node &value, Rules &rules) {
+    (rules.*member).clear();
+    if (is_empty_array(value))
+        return {};
+    return each(reader, value, [&](const toml::node &entry) { return read_glob(reader, entry, rules.*member); });
+}
+
 constexpr std::array<Key<Rules>, 1> not_lasting_keys = {{
-    {"paths",
+    {"paths", read_globs<&Rules::not_lasting>},
+}};
+
+constexpr std::array<Key<Rules>, 4> runtime_keys = {{
+    {"keep", read_globs<&Rules::unheld>},
+    {"leave", read_globs<&Rules::left_unheld>},
+    {"max-size",
      [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
-         rules.not_lasting.clear();
-         if (is_empty_array(value))
-             return {}; // every file system that is not in memory lasts
-         return each(reader, value,
-                     [&](const toml::node &entry) { return read_glob(reader, entry, rules.not_lasting); });
+         rules.unheld_limits.size = TRY(read_size(reader, value));
+         return {};
+     }},
+    {"max-files",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.unheld_limits.files = TRY(read_number(reader, value));
+         return {};
      }},
 }};
 
@@ -295,6 +315,10 @@ constexpr std::array<Key<Rules>, 16> top_keys = {{
                 Rules &rules) { return read_rule_list(reader, value, "hook", rules.hooks, read_hook_rule); }},
     {"not-lasting", [](const Reader &reader, const toml::node &value,
                        Rules &rules) { return read_section(reader, value, "not-lasting", not_lasting_keys, rules); }},
+    {"runtime-directory",
+     [](const Reader &reader, const toml::node &value, Rules &rules) {
+         return read_section(reader, value, "runtime-directory", runtime_keys, rules);
+     }},
     {"limits", [](const Reader &reader, const toml::node &value,
                   Rules &rules) { return read_section(reader, value, "limits", limit_keys, rules); }},
     {"home", [](const Reader &reader, const toml::node &value,

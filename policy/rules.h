@@ -7,6 +7,7 @@
 #include "policy/glob.h"
 #include "policy/policy.h"
 
+#include <initializer_list>
 #include <memory>
 #include <optional>
 
@@ -69,6 +70,14 @@ enum class SectionKind : uint8_t { user, session };
 
 struct SectionText; // sections.h
 
+// Of patterns that are known to be right.
+inline std::vector<Glob> globs(std::initializer_list<std::string_view> patterns) {
+    std::vector<Glob> all;
+    for (const std::string_view pattern : patterns)
+        all.push_back(Glob::compile(pattern).value());
+    return all;
+}
+
 // One [[user]] or [[session]] table. Lists are of patterns (glob(7)); an empty one matches everything.
 struct Section {
     SectionKind kind = SectionKind::user;
@@ -85,7 +94,13 @@ struct Policy::Rules {
     std::vector<PinRule> pins;        // the same
     std::vector<ChangedRule> changed; // the same
     std::vector<HookRule> hooks;      // all that match count
-    std::vector<Glob> not_lasting = {Glob::compile("/tmp/**").value()};
+    std::vector<Glob> not_lasting = globs({"/tmp/**"});
+    // What belongs to services of the user's own manager (they make it anew) is left
+    std::vector<Glob> unheld = globs({"/run/user/*/**"});
+    std::vector<Glob> left_unheld =
+        globs({"/run/user/*/systemd", "/run/user/*/dbus-1", "/run/user/*/gnupg", "/run/user/*/keyring",
+               "/run/user/*/pulse", "/run/user/*/pipewire-*", "/run/user/*/wayland-*", "/run/user/*/gvfs*"});
+    UnheldLimits unheld_limits;
     Limits limits;
     HomeProvider home_provider = HomeProvider::automatic;
     HomeVerified home_verified;

@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 SYSTEMS = ("btrfs", "ext4", "xfs", "tmpfs", "overlay")
-PROGRAMS = ("deleted_files", "files", "odd_files", "open_ways", "file_watches")
+PROGRAMS = ("deleted_files", "files", "long_paths", "odd_files", "open_ways", "file_watches")
 # What a file's name can have become; tests/scenarios/file_matrix.cpp has each with all holders
 WAYS = {"named": "named, unchanged", "renamed": "renamed after opening", "directory renamed": "its directory was renamed",
         "renamed over": "renamed over: the name belongs to another file", "linked": "own name unlinked, a hard link in another directory",

@@ -98,6 +98,7 @@ Result<int> show(const PolicyCommand &command) {
           {"size-per-user", users.size},
           {"jobs-per-minute", users.jobs_per_minute},
           {"application-delay", duration(users.application_delay)}}},
+        {"runtime-directory", {{"max-size", policy.unheld_limits().size}, {"max-files", policy.unheld_limits().files}}},
         {"home",
          {{"provider", policy.home_provider_name()},
           {"verify", policy.home_verified().trees},

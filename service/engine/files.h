@@ -61,6 +61,10 @@ class FileKeeper {
     // `file` is readable; through it the contents are taken.
     virtual Result<> keep(model::Inode &inode, const Fd &file, const FileUse &use) = 0;
 
+    // A file, directory or symbolic link under a name that does not last, which no process holds: takes down all that
+    // it is made again from. Contents go to the image, whatever its rules say of files that are held.
+    virtual Result<> keep_unheld(model::Inode & /*inode*/, const Fd & /*file*/) { return {}; }
+
     // What keep() has put into dedicated areas is on disk when this returns; embedded contents are synced with the
     // image. To be called once after the last keep() and before the manifest is written; it may take as long as the
     // disk does.
@@ -93,12 +97,19 @@ class FileOpener {
     // path as /proc shows it, mode, owner, times and xattrs as they were. Never opens a file whose identity differs.
     virtual Result<Fd> open(const model::Inode &inode, uint32_t flags) = 0;
 
+    // Before anything is opened: of this inode, which has no name any more, rename() will want this one, too.
+    virtual void expect(const model::Inode & /*inode*/, const std::string & /*name*/) {}
+
     // What open() has returned for these flags, as /proc shows it when it was opened by another of its names, which may
     // be gone since (`unlinked`). Where the name does not lead to this inode any more it is handed back as it is.
     virtual Result<Fd> rename(const model::Inode & /*inode*/, Fd opened, uint32_t /*flags*/,
                               const std::string & /*name*/, bool /*unlinked*/) {
         return opened;
     }
+
+    // What no process holds (Inode::unheld) is there again. Nothing is done when it is on the same file system still,
+    // where its owner may have removed it, or when something has its name.
+    virtual Result<> put_back(const model::Inode & /*inode*/) { return {}; }
 
     // Everything else is ready, nothing runs yet: what changes files that others see, too. The last step that may fail.
     virtual Result<> settle() { return {}; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Capture's side: which files need keeping, by what strategy, and carrying it out.
+#include "files/above.h"
 #include "files/area.h"
 #include "files/contents.h"
 #include "files/files.h"
@@ -17,9 +18,7 @@
 #include <optional>
 #include <random>
 
-#include <linux/openat2.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
 
 namespace abey::files {
 
@@ -30,31 +29,6 @@ using model::Strategy;
 std::string random_id() {
     std::random_device source;
     return fmt::format("engine-{:08x}{:08x}", source(), source());
-}
-
-// The directories above a path, the nearest first. Its text comes from the kernel and has no links in it; whoever puts
-// one there now hides what is above.
-Result<std::vector<model::Above>> above_of(const std::string &path) {
-    std::vector<model::Above> found;
-    const Fd root = TRY(open_file("/", O_PATH | O_DIRECTORY));
-    for (size_t slash = path.rfind('/'); slash != 0 && slash != std::string::npos; slash = path.rfind('/', slash - 1)) {
-        struct open_how how = {};
-        how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-        how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-        const Fd directory(
-            static_cast<int>(::syscall(SYS_openat2, root.get(), path.substr(0, slash).c_str(), &how, sizeof how)));
-        if (!directory)
-            break;
-        model::Inode seen;
-        TRY(describe(directory, seen));
-        found.push_back({.mode = seen.mode & 07777,
-                         .uid = seen.uid,
-                         .gid = seen.gid,
-                         .atime = seen.atime,
-                         .mtime = seen.mtime,
-                         .xattrs = TRY(read_xattrs(directory))});
-    }
-    return found;
 }
 
 class Keeper final : public engine::FileKeeper {
@@ -168,6 +142,21 @@ class Keeper final : public engine::FileKeeper {
         auto tried = std::move(inode.kept.tried);
         inode.kept = {};
         return within(refuse(inode, choice, tried).error(), "{}", use.described());
+    }
+
+    Result<> keep_unheld(model::Inode &inode, const Fd &file) override {
+        inode.unheld = true;
+        inode.kept.rule = "[runtime-directory]";
+        inode.kept.strategy = S_ISREG(inode.mode) ? Strategy::embed : Strategy::empty;
+        // What is root's to give, nobody who could write there was meant to have
+        inode.xattrs = TRY(read_xattrs(file));
+        std::erase_if(inode.xattrs, [](const auto &one) {
+            return one.first.starts_with("security.") || one.first.starts_with("trusted.");
+        });
+        if (S_ISREG(inode.mode))
+            inode.mode &= ~static_cast<uint32_t>(S_ISUID | S_ISGID);
+        inode.above = TRY(above_of(inode.path));
+        return S_ISREG(inode.mode) ? embed(inode, file) : Result<>();
     }
 
     Result<> sync() override {

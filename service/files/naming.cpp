@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "files/naming.h"
 
+#include "engine/os/long_path.h"
 #include "files/area.h"
 #include "files/identity.h"
 #include "policy/file_system.h"
 
+#include <climits>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -151,6 +153,13 @@ std::string find_other_name(const Fd &file, const std::string &path, const Fd &r
 } // namespace
 
 Result<Fd> look_up(const Fd &root, const std::string &path) {
+    if (path.size() >= PATH_MAX) { // in pieces, the first of which leads where links in it say
+        const size_t cut = path.rfind('/', PATH_MAX - 1);
+        if (cut == 0 || cut == std::string::npos)
+            return fail(ENAMETOOLONG, "cannot look up {}", printable(path));
+        return os::open_long(TRY(look_up(root, path.substr(0, cut))).get(), "." + path.substr(cut),
+                             O_PATH | O_NOFOLLOW);
+    }
     struct open_how how = {};
     how.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
     how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;

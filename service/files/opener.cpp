@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Restore's side: named files by name and identity, kept ones made again.
+#include "engine/os/long_path.h"
 #include "engine/times.h"
 #include "files/area.h"
 #include "files/contents.h"
@@ -10,6 +11,7 @@
 #include "files/identity.h"
 #include "files/ledger.h"
 #include "files/remake.h"
+#include "files/unheld.h"
 #include "files/whereabouts.h"
 #include "policy/file_system.h"
 #include "policy/policy.h"
@@ -63,13 +65,22 @@ class Opener final : public engine::FileOpener {
         return TRY_IN(open_one(inode, flags), "{}", described(inode));
     }
 
+    Result<> put_back(const model::Inode &inode) override {
+        TRY_IN(put_back_one(inode), "{}", described(inode));
+        return {};
+    }
+
+    void expect(const model::Inode &inode, const std::string &name) override { further_[inode.id][name]; }
+
     Result<Fd> rename(const model::Inode &inode, Fd opened, uint32_t flags, const std::string &name,
                       bool unlinked) override {
+        if (const Fd *shown = further_name(inode, name); shown != nullptr && unlinked)
+            return TRY_IN(open_again(*shown, inode, flags), "{}", described(inode));
         // Only for what /proc shows. Where it is not possible, the file itself is what counts.
         const auto at = whereabouts_.find(inode, name);
         const auto found = !at        ? Result<Fd>(std::unexpected(at.error()))
                            : unlinked ? shown_as_unlinked(opened, inode, *at, name)
-                                      : open_file(at->full(), O_PATH | O_NOFOLLOW);
+                                      : os::open_long(at->full(), O_PATH | O_NOFOLLOW);
         if (!found)
             return opened;
         const auto there = stat_of(*found);
@@ -95,6 +106,7 @@ class Opener final : public engine::FileOpener {
         Result<> first = cut_.forget();
         flagged_.clear();
         made_.clear();
+        further_.clear();
         located_.clear();
         made_names_.clear();
         made_directories_.clear();
@@ -157,7 +169,7 @@ class Opener final : public engine::FileOpener {
             TRY(verify_former(inode, at));
             return open_file("/dev/null", O_PATH); // nobody looks at it
         }
-        Fd file = TRY(open_file(at.full(), O_PATH | O_NOFOLLOW));
+        Fd file = TRY(os::open_long(at.full(), O_PATH | O_NOFOLLOW));
         TRY(verify_named(inode, file, at));
         return file;
     }
@@ -178,6 +190,8 @@ class Opener final : public engine::FileOpener {
 
     Result<> check_one(const model::Inode &inode) {
         note(inode);
+        if (inode.unheld) // whatever becomes of it, the session does not depend on it
+            return {};
         if (inode.kept.strategy == Strategy::none) {
             TRY(locate(inode, inode.naming == Naming::moved ? inode.other_path : inode.path));
             return {};
@@ -328,6 +342,31 @@ class Opener final : public engine::FileOpener {
         return file;
     }
 
+    // Made with the file, which has no name any more that another could be made from.
+    const Fd *further_name(const model::Inode &inode, const std::string &name) const {
+        const auto names = further_.find(inode.id);
+        if (names == further_.end())
+            return nullptr;
+        const auto found = names->second.find(name);
+        return found != names->second.end() && found->second ? &found->second : nullptr;
+    }
+
+    // Of a file that is being made again under its first name. Where one is not possible the first has to do.
+    void show_further_names(const model::Inode &inode, const Fd &file) {
+        const auto names = further_.find(inode.id);
+        if (names == further_.end())
+            return;
+        for (auto &[name, shown] : names->second) {
+            const auto at = whereabouts_.find(inode, name);
+            const auto parent = at ? Parent::open(at->base, at->path, Parent::Blocked::stop_above)
+                                   : Result<Parent>(std::unexpected(at.error()));
+            if (!parent)
+                continue;
+            if (auto opened = show_as_deleted(*parent, name, file))
+                shown = std::move(*opened);
+        }
+    }
+
     static Result<Fd> shown_as_unlinked(const Fd &opened, const model::Inode &inode, const Where &at,
                                         const std::string &name) {
         if (!S_ISREG(inode.mode))
@@ -358,6 +397,25 @@ class Opener final : public engine::FileOpener {
         return made;
     }
 
+    Result<> put_back_one(const model::Inode &inode) {
+        const Where at = TRY(whereabouts_.find(inode, inode.path));
+        const Fd above = TRY(Parent::nearest(at.base, at.path));
+        const auto made = TRY(made_when(above));
+        if (inode.file_system_made != model::Time() && made == inode.file_system_made)
+            return {};
+        // The image is not to be believed that far: a user's own directory in memory, or nothing
+        const Fd top_directory = TRY(top_of(above));
+        const auto top = TRY(stat_of(top_directory));
+        if (inode.uid == 0 || top.st_uid != inode.uid || !policy::is_volatile(inode.identity.fs_type))
+            return fail(EPERM, "there is no directory of user {} that lasts as long as a login", inode.uid);
+        if (os::open_long(at.full(), O_PATH | O_NOFOLLOW))
+            return {};
+        const auto done = make_under(inode, inode.path);
+        if (!done && done.error().code() != EEXIST) // whoever has made it first
+            return std::unexpected(done.error());
+        return {};
+    }
+
     // A kept file that had another name than its own: that is its other name still, or again. Nothing: another file has
     // it, or it was written to since.
     Result<Fd> open_by_other_name(const model::Inode &inode) {
@@ -385,7 +443,7 @@ class Opener final : public engine::FileOpener {
             TRY(verify(inode, file, kept_at));
             return show_as_deleted(parent, inode.path, file);
         }
-        return make_deleted(parent, inode, filler(inode));
+        return make_deleted(parent, inode, filler(inode), [&](const Fd &file) { show_further_names(inode, file); });
     }
 
     Fill filler(const model::Inode &inode) const {
@@ -474,6 +532,8 @@ class Opener final : public engine::FileOpener {
     std::vector<Flagged> flagged_;
     std::set<model::ObjRef> noted_;
     std::map<model::ObjRef, Fd> made_; // O_PATH
+    // O_PATH: further names of files that have none any more, when they could be shown.
+    std::map<model::ObjRef, std::map<std::string, Fd>> further_;
     // The last few that were found by name: to look for one again takes ten times as long as to see that it is the
     // same.
     struct Located {

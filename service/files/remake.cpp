@@ -186,13 +186,19 @@ Result<std::vector<Parent::Made>> Parent::keep(const std::vector<model::Above> &
     return std::exchange(made_, {});
 }
 
-Result<Fd> make_deleted(const Parent &parent, const model::Inode &inode, const Fill &fill) {
+Result<Fd> make_deleted(const Parent &parent, const model::Inode &inode, const Fill &fill,
+                        const std::function<void(const Fd &file)> &while_named) {
     if (!S_ISREG(inode.mode))
         return where_free(parent, inode.path, [&](const Fd &, const Fd &directory, const std::string &name) {
             return make_deleted_node(directory, name, inode);
         });
-    const auto make = [&](const Fd &, const Fd &directory, const std::string &name) -> Result<Fd> {
+    const auto make = [&](const Fd &linked, const Fd &directory, const std::string &name) -> Result<Fd> {
         Fd made = TRY(open_at(directory.get(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+        if (while_named) {
+            const auto file = open_at(linked.get(), name, O_PATH | O_NOFOLLOW);
+            if (file && is_same_inode(TRY(stat_of(*file)), TRY(stat_of(made))))
+                while_named(*file);
+        }
         TRY(remove_name(directory, name, made, inode.mode, 0));
         return made;
     };

@@ -65,8 +65,10 @@ using Fill = std::function<Result<>(const Fd &file)>;
 // A file without name, which /proc shows as "PATH (deleted)": it is made under its name and unlinked at once, still
 // empty and root's, then filled and given its attributes. When the name is taken, nobody touches what has it: the file
 // is made on a stage (stage.h); where that is not possible as ".NAME.abeyance-XXXXXXXX" in the same directory, and that
-// is what /proc shows. O_PATH, or readable and writable.
-Result<Fd> make_deleted(const Parent &parent, const model::Inode &inode, const Fill &fill);
+// is what /proc shows. O_PATH, or readable and writable. `while_named` gets an O_PATH descriptor of a regular file as
+// long as it can be linked; may be null.
+Result<Fd> make_deleted(const Parent &parent, const model::Inode &inode, const Fill &fill,
+                        const std::function<void(const Fd &file)> &while_named = {});
 // The same by O_TMPFILE: linkat(2) is allowed, as it was before.
 Result<Fd> make_unnamed(const Parent &parent, const model::Inode &inode, const Fill &fill);
 // A file under its name, which appears with contents and attributes complete; EEXIST when something has that name.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "files/stage.h"
 
+#include "engine/os/long_path.h"
 #include "files/identity.h"
 #include "files/remake.h"
 
@@ -39,7 +40,7 @@ Result<Stage> Stage::make(const Fd &directory, const std::string &path) {
         static_cast<int>(::syscall(SYS_open_tree, own.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)));
     if (!tree)
         return fail(errno, "cannot have a mount of {} alone", top);
-    stage.seen_ = TRY(open_at(tree.get(), below, O_PATH | O_DIRECTORY));
+    stage.seen_ = TRY(os::open_long(tree.get(), below, O_PATH | O_DIRECTORY));
     return stage;
 }
 

@@ -187,6 +187,20 @@ Result<bool> held_back(const std::string &lock, const std::string &boot_id) {
     return TRY(engine::this_machine()).boot_id != boot_id || TRY(os::is_locked(lock));
 }
 
+// What no process holds does not keep them from going on: it is told.
+void put_back_unheld(const model::Tree &tree, engine::FileOpener &files, std::string &told) {
+    constexpr size_t most = 3;
+    size_t failed = 0;
+    std::string all;
+    for (const auto &[id, inode] : tree.inodes) {
+        if (!inode.unheld)
+            continue;
+        if (const auto back = files.put_back(inode); !back && ++failed <= most)
+            all += (all.empty() ? "" : "; ") + back.error().message();
+    }
+    told = failed == 0 ? "" : fmt::format("not put back, {} in all: {}", failed, all);
+}
+
 using Tell = std::function<void(const char *phase, int percent)>;
 
 // From nothing to running processes; an error leaves nothing of them.
@@ -224,6 +238,7 @@ Result<> rebuild_tree(image::Outline &outline, const image::Reader &image, engin
     report.figures.forking_time = since(forking);
 
     tell("objects", 40);
+    put_back_unheld(tree, files, report.left_behind);
     TRY(rebuild::fill(context));
 
     tell("adopt", 50);
@@ -298,6 +313,8 @@ Result<Report> run(const Request &request) {
     tell("home", 20);
     HomeBack home(request.home);
     PrivateHome private_home(request.home);
+    if (request.home != nullptr)
+        request.home->on_progress([&](int percent) { tell("home", 20 + percent / 10); });
     if (roll_back && saved && request.on_divergence == OnDivergence::private_home) {
         report.private_home = TRY(private_home.make(*saved));
         homes = {{saved->home, saved->home, {}, former}};
@@ -327,7 +344,7 @@ Result<Report> run(const Request &request) {
     private_home.keep();
     // Everything runs: what is left behind is told, and changes nothing about that.
     if (const auto finished = files->finish(request.keep_checkpoint); !finished)
-        report.left_behind = finished.error().message();
+        report.left_behind += (report.left_behind.empty() ? "" : "; ") + finished.error().message();
     report.figures.pages_restored += outline.footprint.page_bytes() / 4096;
     report.figures.restore_time = since(forking);
     report.figures.total_time = since(begin);

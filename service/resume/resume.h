@@ -29,10 +29,10 @@ struct Request {
     std::string images;
     Pids pids = Pids::automatic;
     OnDivergence on_divergence = OnDivergence::rollback;
-    snapshot::Provider *home = nullptr; // null: the home is left as it is
+    snapshot::Provider *home = nullptr;   // null: the home is left as it is
     std::optional<snapshot::Saved> saved; // its state; else that of which the image tells
-    files::OnChanged on_changed;        // null: a file that was written to since ends the resume
-    bool keep_checkpoint = false;       // it may be restored again: what it keeps beside the image stays
+    files::OnChanged on_changed;          // null: a file that was written to since ends the resume
+    bool keep_checkpoint = false;         // it may be restored again: what it keeps beside the image stays
     std::function<void(const Progress &)> progress;
 };
 
@@ -61,7 +61,7 @@ struct Report {
     std::vector<TerminalMaster> terminals;
     std::string displaced_home; // empty: none
     std::string private_home;   // where the home lies that only this session sees; empty: it sees that of everybody
-    std::string left_behind;    // why kept files could not be removed; empty: they were
+    std::string left_behind;    // why kept files could not be removed, and others not put back; empty: they were
     int reaper = 0;             // with a pid namespace: its pid 1, a child of the caller
 };
 

@@ -17,6 +17,7 @@
 #include "engine/os/late_close.h"
 #include "engine/os/network_lock.h"
 #include "files/files.h"
+#include "files/unheld.h"
 #include "files/write_back.h"
 #include "policy/policy.h"
 #include "snapshot/provider.h"
@@ -98,12 +99,28 @@ void refuse_private_home(const Request &request, capture::Context &context, cons
              .fatal = true});
 }
 
+// What lies in XDG_RUNTIME_DIR without being held. `keeper` null: what would be left out.
+Result<> keep_unheld(const Request &request, capture::Context &context, engine::FileKeeper *keeper) {
+    if (request.runtime_directory.empty())
+        return {};
+    auto left = TRY(files::keep_unheld(*request.policy, request.runtime_directory, context.tree, keeper));
+    if (!left.empty())
+        context.findings.push_back({.pid = 0,
+                                    .comm = "",
+                                    .object = "XDG_RUNTIME_DIR",
+                                    .reason = std::move(left),
+                                    .advice = "",
+                                    .fatal = false});
+    return {};
+}
+
 Result<std::vector<capture::Finding>> look(const Request &request) {
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     model::Tree tree;
     capture::Context context(tree, *files, true);
     ask_policy(context, *request.policy);
     TRY(capture::preflight(context, target_of(request)));
+    TRY(keep_unheld(request, context, nullptr));
     if (const auto processes = capture::list(target_of(request)); processes && !processes->empty())
         refuse_private_home(request, context, processes->front());
     return std::move(context.findings);
@@ -235,6 +252,7 @@ Result<Report> run(const Request &request) {
 
     tell("rescue", 20);
     TRY(capture::rescue_files(context));
+    TRY(keep_unheld(request, context, files.get()));
     os::fault_point("rescued");
 
     tell("snapshot", 30);

@@ -39,6 +39,7 @@ struct Request {
     std::string id;                         // the checkpoint's id, for names in dedicated areas and of snapshots
     const policy::Policy *policy = nullptr; // not null
     snapshot::Provider *home = nullptr;     // null: no home is saved
+    std::string runtime_directory;          // XDG_RUNTIME_DIR; empty: what nobody holds in it is not saved
     std::string info;                       // JSON object about the session, kept in the manifest as it is
     bool keep_running = false;
     std::function<void(const Progress &)> progress; // may be null

@@ -3,6 +3,7 @@
 
 #include "engine/os/cgroup.h"
 #include "engine/os/user.h"
+#include "files/unheld.h"
 #include "session/controllers.h"
 #include "session/frontend.h"
 #include "session/stray.h"
@@ -35,6 +36,7 @@ Result<suspend::Request> request_for(const Target &target) {
     const auto processes = TRY_IN(session::processes_in(target.session.cgroup), "session {}", target.session.id);
     suspend::Request request;
     request.cgroup = target.session.cgroup;
+    request.runtime_directory = files::runtime_directory_of(target.session.uid);
     const auto spare = session::frontend(processes, target.session.leader);
     for (const session::Process &process : processes)
         if (std::ranges::binary_search(spare, process.pid))

@@ -41,10 +41,11 @@ users = "ada"
 """
 EVENTS = ["pre-suspend", "post-suspend", "pre-resume", "post-resume"]
 RUNTIME = "/run/user/5001/own"
-PLAN = ["a failing hook ends the suspend", "and the session runs on", "check tells how the home is saved",
-        "explain tells how a deleted file is kept", "suspend", "diff tells what has changed", "hooks were run", "the user's hook ran as the user", "nothing is left of the session", "the copy is root's alone", "counted on",
+UNHELD = "/run/user/5001/app"
+PLAN = ["a failing hook ends the suspend", "and the session runs on", "check tells how the home is saved", "check tells what of XDG_RUNTIME_DIR is too much",
+        "explain tells how a deleted file is kept", "and by whom, by which rule and at what cost", "suspend", "diff tells what has changed", "hooks were run", "the user's hook ran as the user", "nothing is left of the session", "the copy is root's alone", "counted on",
         "holds what it held", "the home is as it was", "the displaced home is kept", "it runs on in the home that was brought back",
-        "nothing is left on its way", "what it held in XDG_RUNTIME_DIR is there again", "suspended again", "the second copy shares what did not change", "removed, the copy goes"]
+        "nothing is left on its way", "what it held in XDG_RUNTIME_DIR is there again", "and what nobody held", "suspended again", "the second copy shares what did not change", "removed, the copy goes"]
 PLAN_OF_NONE = ["the list is root's alone", "unchanged: resumed", "unchanged: counted on", "unchanged: holds what it held",
                 "changed: diff names it, although size and time are the same", "changed: refused, the file is named", "changed: it waits on",
                 "a file that the session holds was changed: refused with keep, too", "killed while it cuts: not resumed",
@@ -155,6 +156,8 @@ def roll_back(host, checks, kind):
         write_policy(host, provider)
     session = AdasSession(host)
     session.terminal.type(f"(umask 027; mkdir {RUNTIME}; echo of the session >{RUNTIME}/state); chmod 1750 {RUNTIME}; exec 8<>{RUNTIME}/state\n")
+    session.terminal.type(f"(umask 077; mkdir -p {UNHELD}/empty; echo held by nobody >{UNHELD}/state; ln -s state {UNHELD}/link; mkfifo {UNHELD}/fifo;"
+                          f" head -c 100000 /dev/zero >{UNHELD}/zeros); chmod 2751 {UNHELD}; chmod 640 {UNHELD}/state\n")
     session.start_programs()
     host.path(f"{HOME}/large").write_bytes(b"large" * 100_000)
     policies = host.path("etc/abeyance/policy.d")
@@ -167,16 +170,26 @@ def roll_back(host, checks, kind):
         lambda: session.log().counts[-1] > count + 3 and "yes", "the counter's going on", 60))
     (policies / "10-no.toml").unlink()
     (policies / "20-hooks.toml").write_text(HOOKS)
+    (policies / "30-runtime.toml").write_text('[runtime-directory]\nmax-size = "64 KiB"\n')
     hook = host.path(f"{HOME}/hook")
     hook.write_text("#!/bin/sh\necho $ABEYANCE_EVENT $(id -un) $HOME >>/tmp/hooks-of-$(id -un)\n")
     hook.chmod(0o755)
     told = abeyctl(host, "check", session.id)
     checks.check("check tells how the home is saved", f"a line that names {provider}", complaint(told),
                  f"are copied by {provider} before the freeze" in told.stdout)
+    checks.check("check tells what of XDG_RUNTIME_DIR is too much", f"{UNHELD}/zeros", complaint(told),
+                 f"{UNHELD}/zeros of 1: more than max-files or max-size" in " ".join(told.stdout.split()))
     explained = json_of(abeyctl(host, "explain", session.id, "--json")).get("files", [])
     kept = {one["strategy"] for one in explained if one["state"] == "deleted" and one["path"].startswith(HOME)}
     strategy = "reflink" if file_system == "xfs" else "embed"
     checks.check("explain tells how a deleted file is kept", {strategy}, kept)
+    pids = {process.inner for process in session.processes()}
+    complete = [one for one in explained if one["pid"] in pids and one["comm"] and one["rule"] and one["path"] and one["on_disk"] >= 0
+                and (one["cost"] > 0) == (one["strategy"] == "embed" and one["size"] > 0) and ("descriptor" in one) != ("mapping" in one)]
+    kept = [one for one in explained if one["strategy"] != "by name"]
+    checks.check("and by whom, by which rule and at what cost", ["descriptor", "mapping"],
+                 sorted({"mapping" if "mapping" in one else "descriptor" for one in kept}) if set(map(str, kept)) <= set(map(str, complete))
+                 else [one for one in kept if one not in complete])
     report = session.ask(session.counter())
     watched = session.watch()
     result = abeyctl(host, "suspend", session.id, "--json")
@@ -218,6 +231,15 @@ def roll_back(host, checks, kind):
     state = host.path(RUNTIME) / "state"
     found = (state.read_text(), oct(state.parent.stat().st_mode), state.parent.stat().st_uid) if state.exists() else "none"
     checks.check("what it held in XDG_RUNTIME_DIR is there again", ("of the session\n", "0o41750", 5001), found)
+
+    app = host.path(UNHELD)
+    found = "none"
+    if (app / "state").exists():
+        found = ((app / "state").read_text(), oct((app / "state").stat().st_mode), (app / "state").stat().st_uid, os.readlink(app / "link"),
+                 oct(app.stat().st_mode), (app / "empty").is_dir())
+    gone = file_system == "tmpfs" or not ((app / "fifo").exists() or (app / "zeros").exists())
+    checks.check("and what nobody held", ("held by nobody\n", "0o100640", 5001, "state", "0o42751", True, True),
+                 (*found, gone) if found != "none" else found)
 
     result = abeyctl(host, "suspend", session.id, "--keep-running", "--json")
     checks.check("suspended again", "status 0", "status 0" if result.returncode == 0 else complaint(result))

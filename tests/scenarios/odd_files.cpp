@@ -13,11 +13,13 @@ namespace {
 constexpr off_t apparent = 100LL << 30; // bytes
 constexpr size_t data_size = 1U << 20U;
 
-std::string link_of(int fd) {
+std::string link_of(const std::string &link) {
     std::vector<char> text(8192);
-    const ssize_t size = SYS(::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), text.data(), text.size()));
+    const ssize_t size = SYS(::readlink(("/proc/self/" + link).c_str(), text.data(), text.size()));
     return {text.data(), static_cast<size_t>(size)};
 }
+
+std::string link_of(int fd) { return link_of("fd/" + std::to_string(fd)); }
 
 // A file with two open files and a mapping on it, whose name is gone.
 struct Shared {
@@ -96,8 +98,10 @@ int main(int argc, char **argv) {
     const int orphan = SYS(::open(scenario::path("gone/inner/file").c_str(), O_RDWR));
     const int inner = SYS(::open(scenario::path("gone/inner").c_str(), O_RDONLY | O_DIRECTORY));
     SYS(::unlink(scenario::path("gone/inner/file").c_str()));
+    SYS(::chdir(scenario::path("gone/inner").c_str()));
     SYS(::rmdir(scenario::path("gone/inner").c_str()));
     SYS(::rmdir(scenario::path("gone").c_str()));
+    EQUAL(scenario::path("gone/inner") + " (deleted)", link_of("cwd"));
 
     const int sparse = SYS(::open(scenario::path("sparse").c_str(), O_RDWR | O_CREAT, 0600));
     const std::string data(data_size, 's');
@@ -151,6 +155,14 @@ int main(int argc, char **argv) {
     EQUAL("orphan", std::string(text, 6));
     EQUAL(-1, ::openat(inner, "x", O_CREAT | O_RDWR, 0600)); // a directory that is gone takes no names
     EQUAL(ENOENT, errno);
+    EQUAL(scenario::path("gone/inner") + " (deleted)", link_of("cwd"));
+    EQUAL(scenario::path("gone/inner") + " (deleted)", link_of(inner));
+    char where[4096] = {};
+    EQUAL(true, ::getcwd(where, sizeof where) == nullptr);
+    EQUAL(ENOENT, errno);
+    struct stat here = {};
+    SYS(::stat(".", &here));
+    EQUAL(0, here.st_nlink);
     CHECK(::access(scenario::path("gone").c_str(), F_OK) != 0);
 
     SYS(::fstat(sparse, &about));

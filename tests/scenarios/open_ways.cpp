@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <dirent.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 namespace {
@@ -41,6 +42,14 @@ std::string path_of(int fd) {
     char text[4096] = {};
     SYS(::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), text, sizeof text - 1));
     return text;
+}
+
+int mappings_of(const std::string &shown) {
+    std::ifstream in("/proc/self/maps");
+    int count = 0;
+    for (std::string line; std::getline(in, line);)
+        count += line.ends_with(" " + shown) ? 1 : 0;
+    return count;
 }
 
 } // namespace
@@ -89,6 +98,36 @@ int main(int argc, char **argv) {
         by_name_shown.push_back(path_of(fd));
     EQUAL(scenario::path("lost name") + " (deleted)", by_name_shown.back());
 
+    // no name is left of this one; the last belongs to another file by now
+    const std::vector<std::string> gone = {"one of three", "two of three", "taken of three"};
+    std::vector<int> nameless;
+    std::vector<std::string> nameless_shown;
+    scenario::write_file(scenario::path(gone[0]), "no name");
+    for (size_t i = 1; i < gone.size(); ++i)
+        SYS(::link(scenario::path(gone[0]).c_str(), scenario::path(gone[i]).c_str()));
+    for (const std::string &name : gone)
+        nameless.push_back(SYS(::open(scenario::path(name).c_str(), O_RDWR)));
+    for (const std::string &name : gone)
+        SYS(::unlink(scenario::path(name).c_str()));
+    scenario::write_file(scenario::path(gone[2]), "another's");
+    for (size_t i = 0; i < gone.size(); ++i) {
+        nameless_shown.push_back(path_of(nameless[i]));
+        EQUAL(scenario::path(gone[i]) + " (deleted)", nameless_shown.back());
+    }
+    // mapped by two names, without a descriptor
+    std::vector<char *> pages;
+    scenario::write_file(scenario::path("map one"), "mapped");
+    SYS(::link(scenario::path("map one").c_str(), scenario::path("map two").c_str()));
+    for (const char *name : {"map one", "map two"}) {
+        const int fd = SYS(::open(scenario::path(name).c_str(), O_RDWR));
+        pages.push_back(static_cast<char *>(SYS(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0))));
+        SYS(::close(fd));
+    }
+    for (const char *name : {"map one", "map two"}) {
+        SYS(::unlink(scenario::path(name).c_str()));
+        EQUAL(1, mappings_of(scenario::path(name) + " (deleted)"));
+    }
+
     SYS(::mkdir(scenario::path("old").c_str(), 0700));
     const int moved = SYS(::open(scenario::path("old").c_str(), O_PATH | O_DIRECTORY));
     SYS(::rename(scenario::path("old").c_str(), scenario::path("moved").c_str()));
@@ -135,6 +174,28 @@ int main(int argc, char **argv) {
         EQUAL(O_RDWR, ::fcntl(by_name[i], F_GETFL) & O_ACCMODE);
     }
     EQUAL(-1, ::access(scenario::path("lost name").c_str(), F_OK));
+
+    struct stat of_nameless = {};
+    SYS(::fstat(nameless[0], &of_nameless));
+    EQUAL(0, of_nameless.st_nlink);
+    for (size_t i = 0; i < nameless.size(); ++i) {
+        EQUAL(nameless_shown[i], path_of(nameless[i]));
+        struct stat one = {};
+        SYS(::fstat(nameless[i], &one));
+        EQUAL(of_nameless.st_ino, one.st_ino);
+        char text[10] = {};
+        EQUAL(7, ::pread(nameless[i], text, sizeof text, 0));
+        EQUAL("no name", std::string(text));
+    }
+    EQUAL(-1, ::access(scenario::path(gone[0]).c_str(), F_OK));
+    EQUAL(-1, ::access(scenario::path(gone[1]).c_str(), F_OK));
+    EQUAL("another's", scenario::read_file(scenario::path(gone[2])));
+    for (const char *name : {"map one", "map two"}) {
+        EQUAL(1, mappings_of(scenario::path(name) + " (deleted)"));
+        EQUAL(-1, ::access(scenario::path(name).c_str(), F_OK));
+    }
+    pages[0][0] = 'M';
+    EQUAL('M', pages[1][0]);
 
     scenario::write_file(scenario::path("moved/inside"), "");
     EQUAL(0, ::faccessat(moved, "inside", F_OK, 0));

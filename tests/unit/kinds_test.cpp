@@ -371,8 +371,8 @@ TEST_F(Kinds, RefusedByName) {
     }
 }
 
-// Below so many directories that its path cannot be told.
-TEST_F(Kinds, AFileWhosePathIsTooLongIsRefused) {
+// Below so many directories that its path cannot be told, as that of regular files and directories can.
+TEST_F(Kinds, AFifoWhosePathIsTooLongIsRefused) {
     std::string top = std::filesystem::temp_directory_path() / "abeyance-deep-XXXXXX";
     ASSERT_NE(::mkdtemp(top.data()), nullptr);
     Child child([&] {
@@ -382,7 +382,8 @@ TEST_F(Kinds, AFileWhosePathIsTooLongIsRefused) {
             must_call(::mkdir(name.c_str(), 0700), "mkdir");
             must_call(::chdir(name.c_str()), "chdir");
         }
-        put(::open("file", O_RDWR | O_CREAT, 0600), a);
+        must_call(::mkfifo("fifo", 0600), "mkfifo");
+        put(::open("fifo", O_RDWR), a);
         must_call(::chdir("/"), "chdir");
     });
     EXPECT_FALSE(child.failed());

@@ -362,6 +362,13 @@ TEST(Policy, ShippedFileSaysWhatIsBuiltIn) {
     }
     for (std::string_view path : {"/tmp/x", "/var/tmp/x", "/home/ada/x"})
         EXPECT_EQ(shipped->lasts(path), built_in.lasts(path));
+    for (std::string_view path :
+         {"/run/user/1/x", "/run/user/1/systemd", "/run/user/1/dbus-1", "/run/user/1/gnupg", "/run/user/1/keyring",
+          "/run/user/1/pulse", "/run/user/1/pipewire-0", "/run/user/1/wayland-0", "/run/user/1/gvfs", "/run/user"}) {
+        EXPECT_EQ(shipped->keeps_unheld(path), built_in.keeps_unheld(path)) << path;
+        EXPECT_EQ(shipped->leaves_unheld(path), built_in.leaves_unheld(path)) << path;
+    }
+    EXPECT_EQ(shipped->unheld_limits(), built_in.unheld_limits());
     EXPECT_EQ(shipped->limits(), built_in.limits());
     EXPECT_EQ(shipped->area("/x"), built_in.area("/x"));
     EXPECT_EQ(shipped->home_provider(), built_in.home_provider());
@@ -392,6 +399,32 @@ TEST(Policy, KnowsNamesThatDoNotLast) {
     EXPECT_TRUE(none->lasts("/tmp/x"));
     EXPECT_EQ(error_of("[not-lasting]\npaths = [\"tmp\"]"),
               "p.toml:2:10: a pattern is for the whole path, so it begins with \"/\" or \"**\"");
+}
+
+TEST(Policy, KnowsWhatIsKeptOfARuntimeDirectory) {
+    const auto built_in = Policy::defaults();
+    EXPECT_TRUE(built_in.keeps_unheld("/run/user/1000/app/state"));
+    EXPECT_FALSE(built_in.keeps_unheld("/run/user/1000"));
+    EXPECT_FALSE(built_in.keeps_unheld("/run/app"));
+    EXPECT_TRUE(built_in.leaves_unheld("/run/user/1000/systemd"));
+    EXPECT_TRUE(built_in.leaves_unheld("/run/user/1000/pipewire-0"));
+    EXPECT_FALSE(built_in.leaves_unheld("/run/user/1000/app"));
+    auto policy =
+        Policy::parse("[runtime-directory]\nkeep = [\"/run/user/*/app/**\"]\nleave = []\nmax-size = \"1 KiB\"\n"
+                      "max-files = 7",
+                      "p");
+    ASSERT_TRUE(policy) << policy.error().message();
+    EXPECT_TRUE(policy->keeps_unheld("/run/user/1000/app/x"));
+    EXPECT_FALSE(policy->keeps_unheld("/run/user/1000/x"));
+    EXPECT_FALSE(policy->leaves_unheld("/run/user/1000/systemd"));
+    EXPECT_EQ(policy->unheld_limits().size, 1024U);
+    EXPECT_EQ(policy->unheld_limits().files, 7U);
+    auto none = Policy::parse("[runtime-directory]\nkeep = []", "p");
+    ASSERT_TRUE(none) << none.error().message();
+    EXPECT_FALSE(none->keeps_unheld("/run/user/1000/app/x"));
+    EXPECT_EQ(error_of("[runtime-directory]\nkep = []"),
+              "p.toml:2:1: unknown key \"kep\" in [runtime-directory], did you mean \"keep\"?");
+    EXPECT_EQ(error_of("[runtime-directory]\nmax-files = 10001"), "p.toml:2:13: expected a number between 0 and 10000");
 }
 
 TEST(Policy, IsUtf8) {

@@ -5,6 +5,7 @@
 #include "engine/capture/open_files.h"
 #include "engine/capture/shared_memory.h"
 #include "engine/capture/unix_socket.h"
+#include "engine/os/long_path.h"
 
 #include <algorithm>
 #include <array>
@@ -66,10 +67,6 @@ class ProcDescriptors {
     [[nodiscard]] Result<std::string> link(int number) const {
         std::array<char, PATH_MAX> target; // NOLINT(cppcoreguidelines-pro-type-member-init): filled by readlinkat
         const ssize_t size = ::readlinkat(links_.get(), std::to_string(number).c_str(), target.data(), target.size());
-        if (size < 0 && errno == ENAMETOOLONG)
-            return fail(0,
-                        "its path is longer than the 4095 bytes that the kernel tells, so it could not be found again; "
-                        "close it, or give a directory above it a shorter name");
         if (size < 0)
             return fail(errno, "cannot see what it is");
         return std::string(target.data(), static_cast<size_t>(size));
@@ -102,6 +99,15 @@ Finding to_finding(const Seen &seen, std::string object, const Error &error) {
     return finding;
 }
 
+// Of a path that the kernel does not tell.
+Result<std::string> long_path(const Fd &file) {
+    auto path = os::shown_path(file);
+    if (path || path.error().code() != ENAMETOOLONG)
+        return path;
+    return fail(0, "{}, so it could not be found again; close it, or give a directory above it a shorter name",
+                path.error().message());
+}
+
 struct Met {
     Fd file;
     Seen seen;
@@ -117,7 +123,10 @@ Result<> look(Met &met, int pid, const std::string &comm, int pidfd, int number,
     met.seen.number = number;
     met.seen.file = &met.file;
     met.seen.stat = TRY(stat_of(met.file));
-    met.seen.link = TRY(proc.link(number));
+    auto link = proc.link(number);
+    if (!link && link.error().code() == ENAMETOOLONG)
+        link = long_path(met.file);
+    met.seen.link = TRY(std::move(link));
     met.seen.info = TRY(proc.info(number));
     // fdinfo tells the descriptor's close-on-exec flag, too
     met.seen.flags = static_cast<uint32_t>(met.seen.info_number("flags", 8).value_or(0));
@@ -133,16 +142,21 @@ Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, in
                                    : where.place;
     };
     struct statx stat = {};
-    if (::statx(AT_FDCWD, path.c_str(), 0, STATX_INO | STATX_MNT_ID, &stat) < 0)
+    if (::statx(AT_FDCWD, path.c_str(), 0, STATX_TYPE | STATX_INO | STATX_NLINK | STATX_MNT_ID, &stat) < 0)
         return fail(errno, "process {} ({}), {}: cannot look at its file", where.pid, where.comm, what());
     auto apart =
         TRY_IN(apart_from_others(context, where.pid, path), "process {} ({}), {}", where.pid, where.comm, what());
+    if (S_ISREG(stat.stx_mode) && stat.stx_nlink != 1) // it may be mapped by several names
+        apart += read_link(path).value_or("");
     const auto key = std::tuple(
         makedev(stat.stx_dev_major, stat.stx_dev_minor), uint64_t{stat.stx_ino}, static_cast<uint32_t>(flags),
         place_of(context, stat.stx_mnt_id) ? uint64_t{stat.stx_mnt_id} : uint64_t{0}, std::move(apart));
     if (const auto known = opened.find(key); known != opened.end())
         return known->second;
-    const std::string link = TRY_IN(read_link(path), "process {} ({}), {}", where.pid, where.comm, what());
+    auto told = read_link(path);
+    if (!told && told.error().code() == ENAMETOOLONG)
+        told = long_path(TRY_IN(abey::open_file(path, O_PATH), "process {} ({}), {}", where.pid, where.comm, what()));
+    const std::string link = TRY_IN(std::move(told), "process {} ({}), {}", where.pid, where.comm, what());
     const auto file =
         TRY_IN(abey::open_file(path, flags), "process {} ({}), {} ({})", where.pid, where.comm, what(), link);
     Seen seen =

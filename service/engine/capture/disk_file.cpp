@@ -31,12 +31,13 @@ bool matches(const Seen &seen) {
     return has_name && (S_ISREG(seen.stat.st_mode) || S_ISDIR(seen.stat.st_mode) || S_ISLNK(seen.stat.st_mode));
 }
 
-// Of a hard link, or of a file that is seen through two mounts, each open file has its own path. Those of an inode
-// without any name that is left share one.
+// Of a hard link, or of a file that is seen through two mounts, each open file has its own path, also when the name is
+// gone.
 model::Payload disk_file(const Context &context, const Seen &seen, model::ObjRef id) {
     model::DiskFile file{.inode = id};
     const model::Inode &inode = context.tree.inodes.at(id);
-    if (inode.mount_namespace != 0 || (inode.naming != model::Naming::named && inode.naming != model::Naming::moved))
+    const bool has_name = inode.naming == model::Naming::named || inode.naming == model::Naming::moved;
+    if (inode.mount_namespace != 0 || inode.naming == model::Naming::tmpfile || (!has_name && !S_ISREG(inode.mode)))
         return file;
     constexpr std::string_view mark = " (deleted)";
     std::string_view shown = seen.link;
@@ -45,7 +46,7 @@ model::Payload disk_file(const Context &context, const Seen &seen, model::ObjRef
     file.unlinked = shown.ends_with(mark) && shown.size() > mark.size() + 1;
     if (file.unlinked)
         shown.remove_suffix(mark.size());
-    if (file.unlinked && inode.naming == model::Naming::moved && shown == inode.path)
+    if (file.unlinked && inode.naming != model::Naming::named && shown == inode.path)
         file.unlinked = false;
     else
         file.name = shown;

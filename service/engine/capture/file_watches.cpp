@@ -5,6 +5,7 @@
 #include "engine/capture/file_watches.h"
 #include "engine/capture/kinds.h"
 #include "engine/capture/open_files.h"
+#include "engine/os/long_path.h"
 #include "engine/os/mounts.h"
 
 #include <algorithm>
@@ -103,7 +104,7 @@ Result<std::optional<Found>> by_handle(Watches &state, const WatchLine &line) {
         const Fd file(::open_by_handle_at(point->get(), handle, O_PATH | O_CLOEXEC));
         if (!file)
             continue;
-        const std::string path = TRY(read_link(fmt::format("/proc/self/fd/{}", file.get())));
+        const std::string path = TRY(os::shown_path(file));
         if (auto found = TRY(at_path(state, path, line)))
             return found;
     }
@@ -167,7 +168,7 @@ Result<model::ObjRef> inode_of(Context &context, const Seen &holder, const Found
     seen.place = "watched file";
     seen.file = &found.file;
     seen.stat = TRY(stat_of(found.file));
-    seen.link = TRY(read_link(fmt::format("/proc/self/fd/{}", found.file.get())));
+    seen.link = TRY(os::shown_path(found.file));
     seen.flags = O_PATH;
     struct statfs fs = {};
     if (::fstatfs(found.file.get(), &fs) < 0)

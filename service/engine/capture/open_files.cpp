@@ -4,6 +4,7 @@
 #include "engine/capture/kinds.h"
 #include "engine/capture/mounts.h"
 #include "engine/os/kernel.h"
+#include "engine/os/long_path.h"
 #include "engine/os/mount_tree.h"
 #include "engine/os/procfs.h"
 
@@ -333,7 +334,7 @@ Result<Seen> look_at(int pid, const std::string &comm, const Fd &file) {
     seen.comm = comm;
     seen.file = &file;
     seen.stat = TRY(stat_of(file));
-    seen.link = TRY(read_link(fmt::format("/proc/self/fd/{}", file.get())));
+    seen.link = TRY(os::shown_path(file));
     seen.info = TRY(read_file(fmt::format("/proc/self/fdinfo/{}", file.get())));
     seen.flags = static_cast<uint32_t>(::fcntl(file.get(), F_GETFL));
     return seen;

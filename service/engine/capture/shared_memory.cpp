@@ -164,7 +164,12 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
 } // namespace shared_memory
 
 Result<std::string> apart_from_others(Context &context, int pid, const std::string &path) {
-    if (context.state<Namespaces>().by_pid.empty() || !TRY(read_link(path)).starts_with(shared_memory::system_v_prefix))
+    if (context.state<Namespaces>().by_pid.empty())
+        return {};
+    const auto link = read_link(path);
+    if (!link && link.error().code() != ENAMETOOLONG)
+        return std::unexpected(link.error());
+    if (!link || !link->starts_with(shared_memory::system_v_prefix))
         return {};
     const auto handle = shared_memory::handle_at(AT_FDCWD, path, AT_SYMLINK_FOLLOW);
     if (!handle && handle.error().code() != EOPNOTSUPP) // of huge pages, which are refused by name

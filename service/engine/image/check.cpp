@@ -322,6 +322,11 @@ Result<> check_inode(const model::Tree &tree, const model::Inode &inode) {
     for (const auto &directory : inode.above)
         if ((directory.mode & ~07777U) != 0)
             return fail(0, "a directory above it has the mode {:o}; the checkpoint is damaged", directory.mode);
+    const bool made_anew =
+        inode.kept.strategy == (S_ISREG(inode.mode) ? model::Strategy::embed : model::Strategy::empty) &&
+        (S_ISREG(inode.mode) || S_ISDIR(inode.mode) || S_ISLNK(inode.mode));
+    if (inode.unheld && (inode.naming != model::Naming::named || inode.mount_namespace != 0 || !made_anew))
+        return fail(0, "nobody holds it, and it cannot be put back; the checkpoint is damaged");
     TRY(check_path(inode.kept.place));
     const model::Bytes &blob = inode.kept.blob;
     if (blob.find('/') != model::Bytes::npos || blob == ".." || blob == "." || blob.find('\0') != model::Bytes::npos)

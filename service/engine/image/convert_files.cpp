@@ -117,6 +117,8 @@ void put(const model::Inode &from, pb::Inode &to) {
     to.set_target(from.target);
     for (const auto &directory : from.above)
         put(directory, *to.add_above());
+    to.set_unheld(from.unheld);
+    put(from.file_system_made, *to.mutable_file_system_made());
 }
 
 Result<> get(const pb::Inode &from, model::Inode &to) {
@@ -145,7 +147,8 @@ Result<> get(const pb::Inode &from, model::Inode &to) {
     to.target = from.target();
     for (const auto &directory : from.above())
         TRY(get(directory, to.above.emplace_back()));
-    return {};
+    to.unheld = from.unheld();
+    return get(from.file_system_made(), to.file_system_made);
 }
 
 void put(const model::DiskFile &from, pb::DiskFile &to) {

@@ -135,6 +135,7 @@ json to_json(const model::Inode &inode) {
             {"place", inode.kept.place},
             {"blob", inode.kept.blob},
             {"digest", inode.content.digest},
+            {"held", !inode.unheld},
             {"tried", std::move(tried)}};
 }
 

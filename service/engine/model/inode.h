@@ -84,6 +84,8 @@ struct Inode {
     Bytes target;        // of a symbolic link that is to be made again
     // Of a kept file that has a name: the directories above that, from the nearest on.
     std::vector<Above> above;
+    bool unheld = false;   // no process holds it: it is there again under its name, where that is free
+    Time file_system_made; // with unheld: when its file system was made; zero: not known
 };
 
 } // namespace abey::model

@@ -69,9 +69,23 @@ std::string described(const model::Tree &tree, model::ObjRef id) {
     return fmt::format("open file {}", id);
 }
 
+// Of a file without any name each open file shows the one that it was opened by; all are made at once.
+void expect_names(Context &context) {
+    for (const auto &[id, file] : context.tree.open_files) {
+        const auto *disk = std::get_if<model::DiskFile>(&file.payload);
+        if (disk == nullptr || !disk->unlinked || disk->name.empty())
+            continue;
+        const auto inode = context.tree.inodes.find(disk->inode);
+        if (inode != context.tree.inodes.end() && inode->second.naming != model::Naming::named &&
+            inode->second.naming != model::Naming::moved)
+            context.files.expect(inode->second, disk->name);
+    }
+}
+
 } // namespace
 
 Result<> fill(Context &context) {
+    expect_names(context);
     auto &late = context.state<LateFiles>();
     late = late_files(context);
     for (const auto &[id, file] : context.tree.open_files)
