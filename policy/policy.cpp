@@ -19,6 +19,13 @@ bool any_matches(const std::vector<Glob> &paths, std::string_view path) {
     return paths.empty() || std::ranges::any_of(paths, [&](const Glob &glob) { return glob.matches(path); });
 }
 
+std::vector<std::string> patterns_of(const std::vector<Glob> &globs) {
+    std::vector<std::string> patterns;
+    for (const Glob &glob : globs)
+        patterns.push_back(glob.pattern());
+    return patterns;
+}
+
 // Asked when no rule of any file matches, in this order (docs/POLICY.md tells why).
 std::vector<model::Strategy> built_in(const FileFacts &file) {
     using enum model::Strategy;
@@ -133,12 +140,9 @@ bool Policy::lasts(std::string_view path) const {
     return std::ranges::none_of(rules_->not_lasting, [&](const Glob &glob) { return glob.matches(path); });
 }
 
-std::vector<std::string> Policy::not_lasting() const {
-    std::vector<std::string> patterns;
-    for (const Glob &glob : rules_->not_lasting)
-        patterns.push_back(glob.pattern());
-    return patterns;
-}
+std::vector<std::string> Policy::not_lasting() const { return patterns_of(rules_->not_lasting); }
+std::vector<std::string> Policy::unheld() const { return patterns_of(rules_->unheld); }
+std::vector<std::string> Policy::left_unheld() const { return patterns_of(rules_->left_unheld); }
 
 bool Policy::keeps_unheld(std::string_view path) const {
     return std::ranges::any_of(rules_->unheld, [&](const Glob &glob) { return glob.matches(path); });

@@ -148,6 +148,9 @@ class Policy {
     [[nodiscard]] bool keeps_unheld(std::string_view path) const;
     // Nor what is below this path: it is not even looked at.
     [[nodiscard]] bool leaves_unheld(std::string_view path) const;
+    // The patterns that decide it.
+    [[nodiscard]] std::vector<std::string> unheld() const;
+    [[nodiscard]] std::vector<std::string> left_unheld() const;
     [[nodiscard]] const UnheldLimits &unheld_limits() const;
 
     [[nodiscard]] const Limits &limits() const;

@@ -33,7 +33,8 @@ SKIP = 77
 # What is refused by name before a kernel: the version, and the words of the refusal. Such a case is skipped when just that is seen.
 REFUSED_BEFORE = {"ended_leader": ((6, 9), "whose descriptors cannot be had before Linux 6.9")}
 FEW_DESCRIPTORS = {"many_descriptors": 1000}  # programs that run, with the engine, under a limit of open files
-PATIENCE = 60  # seconds for a program to become ready, or to tell its result
+# Seconds for a program to become ready, or to tell its result; more where all is emulated (tests/vm)
+PATIENCE = int(os.environ.get("ABEY_PATIENCE", "60"))
 
 
 class Failed(Exception):
@@ -94,10 +95,10 @@ def wait_until(condition, what):
 
 def engine_run(engine, *arguments):
     try:
-        done = subprocess.run([engine, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False,
+        done = subprocess.run([engine, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE, check=False,
                               stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise Failed(f"{arguments[0]} did not end within 60 s") from None
+        raise Failed(f"{arguments[0]} did not end within {PATIENCE} s") from None
     if done.returncode != 0:
         raise Failed(f"{arguments[0]}: status {done.returncode}: {(done.stderr or done.stdout).strip()}")
 
@@ -282,12 +283,12 @@ def run_outside(mode, program, engine, kind=""):
         done = subprocess.run(
             [*(["prlimit", f"--nofile={few}:{few}"] if few else []), "unshare", "--fork", "--pid", "--mount", "--ipc", "--net", "--mount-proc", "--kill-child", sys.executable, __file__,
              "--inside", mode, program, directory, engine, kind],
-            capture_output=True, text=True, timeout=400, check=False, stdin=subprocess.DEVNULL)
+            capture_output=True, text=True, timeout=PATIENCE * 7, check=False, stdin=subprocess.DEVNULL)
         text = (done.stdout + done.stderr).strip().replace("\n", " / ")
         verdict = {0: "passed", SKIP: "skipped"}.get(done.returncode, "failed")
         return verdict, text or (f"status {done.returncode}" if verdict == "failed" else "")
     except subprocess.TimeoutExpired:
-        return "failed", "did not end within 400 s"
+        return "failed", f"did not end within {PATIENCE * 7} s"
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         remove_cgroups(os.path.basename(directory))

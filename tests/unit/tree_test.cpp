@@ -150,7 +150,7 @@ TEST_P(TreeTest, TellsHowFarACopyIs) {
     const auto state = saved();
     fits();
     write("note", "new");
-    rolled_back(state);
+    EXPECT_NE(rolled_back(state).place, "");
     if (GetParam().kind == TreeKind::tar)
         fits();
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # What runs in the virtual machine, as its first process: CHECKOUT/tests/vm/job.sh BUILD [PART...]. Its words are on the
 # console.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb ABEY_PATIENCE=600
 cd "$(dirname "$(readlink -f "$0")")/../.." || echo b >/proc/sysrq-trigger
 build=$1
 parts=" ${*:2} "

@@ -16,7 +16,7 @@ namespace abey::os {
 namespace {
 
 constexpr size_t longest = PATH_MAX - 1;
-constexpr int deepest = 4096;              // directories above one
+constexpr int most_directories = 4096;     // directories above one
 constexpr size_t maps_limit = 256U << 20U; // of /proc/self/maps
 
 std::unexpected<Error> too_long() {
@@ -94,7 +94,7 @@ Result<std::string> path_upwards(const Fd &directory, const struct stat &status)
     Fd here = TRY(open_at(directory.get(), ".", O_PATH | O_DIRECTORY));
     struct stat own = status;
     std::string path;
-    for (int depth = 0; depth < deepest; ++depth) {
+    for (int depth = 0; depth < most_directories; ++depth) {
         Fd up = TRY(open_at(here.get(), "..", O_PATH | O_DIRECTORY));
         const struct stat above = TRY(stat_of(up));
         if (above.st_dev == own.st_dev && above.st_ino == own.st_ino)
