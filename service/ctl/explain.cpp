@@ -44,16 +44,14 @@ Result<int> explain(const ExplainCommand &command) {
     const auto document = nlohmann::json::parse(TRY(client.explain_session(session)), nullptr, false);
     if (!document.is_object() || !document.contains("files") || !document["files"].is_array())
         return fail(0, "session {}: the answer is not understood", bus::printable(session));
-    size_t by_name = 0;
-    size_t refused = 0;
-    uint64_t cost = 0;
-    for (const auto &file : document["files"]) {
+    for (const auto &file : document["files"])
         if (!file.is_object())
             return fail(0, "session {}: the answer is not understood", bus::printable(session));
-        cost += file.value("cost", uint64_t(0));
-        refused += file.value("refused", "").empty() ? 0 : 1;
-        by_name += file.value("strategy", "") == "by name" && file.value("refused", "").empty() ? 1 : 0;
-    }
+    // Of all, also of those that the answer has no room for
+    const auto count = document.value("count", uint64_t(0));
+    const auto by_name = document.value("by_name", uint64_t(0));
+    const auto refused = document.value("refused", uint64_t(0));
+    const auto cost = document.value("cost", uint64_t(0));
     if (command.json) {
         print_json(document);
         return refused == 0 ? 0 : 1;
@@ -62,9 +60,10 @@ Result<int> explain(const ExplainCommand &command) {
         if (file.value("strategy", "") != "by name" || !file.value("refused", "").empty())
             print_file(file);
     if (document.value("truncated", false))
-        fmt::print("... and more, which are not counted here\n");
+        fmt::print("({} of {} files had room in the answer, those that need something first)\n",
+                   document["files"].size(), count);
     fmt::print("{} files are found again by their names; {} are kept, which writes {}.\n", by_name,
-               document["files"].size() - by_name - refused, human_size(cost));
+               count - by_name - refused, human_size(cost));
     if (refused != 0)
         return fail(0, "session {} cannot be suspended: {} files are refused", bus::printable(session), refused);
     return 0;

@@ -5,6 +5,7 @@
 #include "engine/os/kernel.h"
 #include "engine/os/network_lock.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -38,9 +39,14 @@ bool has_call(long number, long first, long second) {
 Probe machine() {
     utsname name{};
     ::uname(&name);
-    const bool good = std::string_view(name.machine) == "x86_64";
-    return judged("machine", good, Verdict::broken, fmt::format("{}, Linux {}", name.machine, name.release),
-                  "only x86_64 is supported");
+    const std::string_view release = name.release;
+    const unsigned major = leading_number(release);
+    const unsigned minor = leading_number(release.substr(std::min(release.find('.'), release.size() - 1) + 1));
+    const bool known = std::string_view(name.machine) == "x86_64";
+    const bool recent = major > 6 || (major == 6 && minor >= 1);
+    return judged("machine", known && recent, known ? Verdict::lacking : Verdict::broken,
+                  fmt::format("{}, Linux {}", name.machine, release),
+                  known ? "Linux 6.1 is the oldest that this was tried on" : "only x86_64 is supported");
 }
 
 Probe descriptors() {

@@ -289,8 +289,11 @@ void Triggers::on_lock(const std::string &session) {
     std::erase_if(locked_, [&](const auto &one) { return now - one.second >= lock_again; });
     if (!locked_.emplace(session, now).second)
         return log_info("session {} is locked once more", session);
-    if (is_suitable(*found))
-        act_on(*found, act, "lock");
+    if (!is_suitable(*found))
+        return;
+    if (session::is_graphical(*found))
+        return log_info("lock: session {} of {} is left as it is: it is graphical", session, found->user);
+    act_on(*found, act, "lock");
 }
 
 // Nobody waits for us: the machine runs on for minutes, or is put to sleep or down, which has its own trigger.

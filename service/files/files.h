@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Identity of files and the strategies for those which have no name that lasts (design section 5): both sides of
+// Identity of files and the strategies for those which have no name that lasts (docs/POLICY.md): both sides of
 // engine/files.h.
 #pragma once
 

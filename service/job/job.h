@@ -56,7 +56,7 @@ struct Outcome {
     std::string message;                     // one line for people: what is wrong, or what there is to know
     std::string checkpoint;                  // suspend: the new one
     std::string session;                     // resume, run: the new logind session
-    std::map<std::string, uint64_t> figures; // the field's names (design section 9)
+    std::map<std::string, uint64_t> figures; // the field's names, as restore_time
     std::vector<capture::Finding> findings;
     std::string answer; // check: to its question, a JSON document
 };

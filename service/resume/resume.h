@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Resume: a checkpoint becomes running processes. run() is design section 4, in order.
+// Resume: a checkpoint becomes running processes. run() is what docs/ARCHITECTURE.md tells, in order.
 #pragma once
 
 #include "engine/model/tree.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// How the state of the home is kept (design section 6). A provider is made for one home directory.
+// How the state of the home is kept (docs/POLICY.md, [home]). A provider is made for one home directory.
 #pragma once
 
 #include "engine/files.h"

@@ -46,7 +46,7 @@ struct About {
     std::string tty;           // without "/dev/"
     uint64_t created = 0;      // microseconds since 1970
     bool kept_running = false; // the session went on after it
-    std::string trigger;       // what asked for it: "sleep", "shutdown", "lock", "idle", "timer"; empty: a person
+    std::string trigger;       // what asked for it: "sleep", "shutdown", "battery", ..., "timer"; empty: a person
     std::string boot;          // boot id of the machine then: sessions of another boot run no more
 };
 

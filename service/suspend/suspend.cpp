@@ -114,6 +114,17 @@ Result<> keep_unheld(const Request &request, capture::Context &context, engine::
     return {};
 }
 
+Result<> refuse_terminals(const Request &request, const model::Tree &tree) {
+    const auto count = static_cast<size_t>(
+        std::ranges::count_if(tree.terminals, [](const auto &one) { return !one.second.master_inside; }));
+    if (count > request.most_terminals)
+        return fail(ENOTSUP,
+                    "its processes use {} terminals of programs outside, and no more than {} can be served after a "
+                    "resume: end some of them",
+                    count, request.most_terminals);
+    return {};
+}
+
 Result<std::vector<capture::Finding>> look(const Request &request) {
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     model::Tree tree;
@@ -248,6 +259,7 @@ Result<Report> run(const Request &request) {
     context.state<capture::Witnesses>() = {};
     refuse_private_home(request, context, still.processes().front().stat);
     TRY(capture::refuse_fatal(context.findings));
+    TRY(refuse_terminals(request, tree));
     os::fault_point("captured");
 
     tell("rescue", 20);

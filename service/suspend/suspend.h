@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Suspend: running processes become a checkpoint. run() is design section 3, in order.
+// Suspend: running processes become a checkpoint. run() is what docs/ARCHITECTURE.md tells, in order.
 #pragma once
 
 #include "engine/capture/freeze.h"
@@ -24,7 +24,7 @@ class Policy;
 
 namespace abey::suspend {
 
-// One phase of section 3 has begun or moved on. percent is of the whole job, 0 to 100.
+// One phase of that has begun or moved on. percent is of the whole job, 0 to 100.
 struct Progress {
     std::string phase; // "preflight", "home", "freeze", "capture", "rescue", "snapshot", "memory", "commit", "end"
     int percent = 0;
@@ -42,10 +42,11 @@ struct Request {
     std::string runtime_directory;          // XDG_RUNTIME_DIR; empty: what nobody holds in it is not saved
     std::string info;                       // JSON object about the session, kept in the manifest as it is
     bool keep_running = false;
+    size_t most_terminals = SIZE_MAX; // that are held from outside: whoever resumes them can serve no more
     std::function<void(const Progress &)> progress; // may be null
 };
 
-// The field's names (design section 9); microseconds and pages.
+// The field's names; microseconds and pages.
 struct Figures {
     uint64_t freezing_time = 0, frozen_time = 0, memdump_time = 0, memwrite_time = 0;
     uint64_t snapshot_time = 0; // of the home, while all stands still

@@ -92,14 +92,26 @@ store::Measured measure(const snapshot::Saved &saved, const store::Measured &bef
 
 Result<job::Outcome> explain(const job::Job &job, const suspend::Request &request) {
     auto explained = TRY(suspend::explain(request));
-    if (explained.size() > file_limit) // what is refused matters most
-        std::ranges::stable_partition(explained, [](const files::Explanation &one) { return !one.refused.empty(); });
+    // Where not all have room: what needs a decision first
+    const auto by_name = [](const files::Explanation &one) { return one.refused.empty() && one.rule.empty(); };
+    std::ranges::stable_sort(explained, {}, [&](const auto &one) {
+        return !one.refused.empty() ? 0 : by_name(one) ? 2 : 1;
+    });
     auto list = nlohmann::json::array();
-    for (const auto &one : explained)
+    uint64_t cost = 0;
+    for (const auto &one : explained) {
+        cost += one.cost;
         if (list.size() < file_limit)
             list.push_back(to_json(one));
-    const nlohmann::json answer = {
-        {"session", job.session}, {"files", std::move(list)}, {"truncated", explained.size() > file_limit}};
+    }
+    const auto refused = std::ranges::count_if(explained, [](const auto &one) { return !one.refused.empty(); });
+    const nlohmann::json answer = {{"session", job.session},
+                                   {"files", std::move(list)},
+                                   {"truncated", explained.size() > file_limit},
+                                   {"count", explained.size()},
+                                   {"by_name", std::ranges::count_if(explained, by_name)},
+                                   {"refused", refused},
+                                   {"cost", cost}};
     return job::Outcome{.ok = true, .answer = dump(answer)};
 }
 

@@ -7,6 +7,7 @@
 #include "session/controllers.h"
 #include "session/frontend.h"
 #include "session/stray.h"
+#include "session/terminal.h"
 #include "session/user_unit.h"
 
 #include <algorithm>
@@ -37,6 +38,7 @@ Result<suspend::Request> request_for(const Target &target) {
     suspend::Request request;
     request.cgroup = target.session.cgroup;
     request.runtime_directory = files::runtime_directory_of(target.session.uid);
+    request.most_terminals = session::terminal_limit;
     const auto spare = session::frontend(processes, target.session.leader);
     for (const session::Process &process : processes)
         if (std::ranges::binary_search(spare, process.pid))

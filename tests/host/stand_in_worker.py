@@ -62,7 +62,7 @@ if kind == "suspend":
     (image / "manifest").write_text("stand-in")
     outcome(ok=True, checkpoint=job["checkpoint"], figures={"frozen_time": 1500, "total_time": 2_000_000})
 elif kind == "check" and job["question"] == "explain":
-    outcome(ok=True, answer=json.dumps({"session": job["session"], "truncated": True, "files": [
+    outcome(ok=True, answer=json.dumps({"session": job["session"], "truncated": True, "count": 5000, "by_name": 4998, "refused": 0, "cost": 2048, "files": [
         {"pid": 7, "comm": "vi", "path": "/x", "state": "deleted", "size": 3, "on_disk": 3, "strategy": "embed", "rule": "", "cost": 3,
          "tried": [], "refused": "", "descriptor": 3}]}))
 elif kind == "check":

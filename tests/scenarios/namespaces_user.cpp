@@ -140,7 +140,8 @@ int main(int argc, char **argv) {
             SYS(::setresgid(2001, 2002, 2003));
             SYS(::setresuid(1001, 1002, 0));
             __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-            const __user_cap_data_struct data[2] = {{1U << CAP_SYS_PTRACE, 1U << CAP_SETUID | 1U << CAP_SYS_PTRACE, 0}, {0, 0}};
+            const __user_cap_data_struct data[2] = {{1U << CAP_SYS_PTRACE, 1U << CAP_SETUID | 1U << CAP_SYS_PTRACE, 0},
+                                                    {0, 0}};
             SYS(::syscall(SYS_capset, &header, data));
             SYS(::prctl(PR_SET_DUMPABLE, 1));
             const std::string before = seen();

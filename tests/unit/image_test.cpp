@@ -2,6 +2,7 @@
 #include "engine/image/convert.h"
 #include "engine/image/image.h"
 #include "engine/image/inspect.h"
+#include "engine/image/records.h"
 
 #include <csignal>
 #include <filesystem>
@@ -329,6 +330,19 @@ TEST_F(ImageDirectory, MissingEmptyAndForeignAreToldApart) {
     manifest["version"] = 99;
     std::ofstream(fs::path(images_) / "manifest") << manifest;
     EXPECT_NE(refusal().find("version 99"), std::string::npos) << refusal();
+}
+
+// Or else it would be refused when the processes have been ended.
+TEST_F(ImageDirectory, MoreThanIsReadIsNotWritten) {
+    auto writer = Writer::create(images_);
+    ASSERT_TRUE(writer) << writer.error().message();
+    model::Tree tree;
+    tree.terminals[1].output = std::string(records_limit / 8, 'x');
+    for (int i = 0; i < 7; ++i)
+        ASSERT_TRUE(writer->write(tree));
+    const auto refused = writer->write(tree);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), EFBIG);
 }
 
 TEST_F(ImageDirectory, GivenUpOneLeavesNothing) {

@@ -7,6 +7,7 @@
 #include "snapshot/provider.h"
 #include "suspend/suspend.h"
 
+#include <cstdlib>
 #include <linux/io_uring.h>
 
 using namespace abey;
@@ -67,6 +68,28 @@ TEST_F(Suspend, RefusesBeforeTheHomeIsTouched) {
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().message().find("io_uring"), std::string::npos) << refused.error().message();
     EXPECT_TRUE(home_.asked.empty()) << home_.asked.front();
+}
+
+TEST_F(Suspend, RefusesMoreTerminalsThanCanBeServed) {
+    const int master = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    ASSERT_GE(master, 0);
+    ASSERT_EQ(::unlockpt(master), 0);
+    const std::string slave = ::ptsname(master);
+    Child child([&slave] { put(::open(slave.c_str(), O_RDWR | O_NOCTTY), 10); });
+    request_.pid = child.pid();
+    request_.home = nullptr;
+    request_.most_terminals = 0;
+    const auto refused = suspend::run(request_);
+    ASSERT_FALSE(refused);
+    EXPECT_TRUE(refused.error().message().starts_with("its processes use 1 terminals of programs outside"))
+        << refused.error().message();
+    EXPECT_EQ(::kill(child.pid(), 0), 0);
+    EXPECT_FALSE(std::filesystem::exists(request_.images));
+    request_.most_terminals = 1;
+    request_.keep_running = true;
+    const auto done = suspend::run(request_);
+    EXPECT_TRUE(done) << done.error().message();
+    ::close(master);
 }
 
 TEST_F(Suspend, ThatCannotSaveTheHomeLetsTheProcessesLive) {

@@ -15,7 +15,6 @@ namespace {
 
 constexpr int a = 10, b = 11, c = 12;
 
-
 // A master of the test's own, unlocked.
 Fd make_master() {
     Fd master = must(open_file("/dev/ptmx", O_RDWR | O_NOCTTY));

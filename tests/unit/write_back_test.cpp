@@ -27,9 +27,9 @@ bool waits(const Fd &file) {
                                [](const fiemap_extent &extent) { return extent.fe_flags & FIEMAP_EXTENT_DELALLOC; });
 }
 
-// A page's write-back ends before btrfs has entered it into the file's tree, which a worker of the kernel does soon after
-// (end_bbio_data_write and btrfs_finish_ordered_io in fs/btrfs); the kernel itself writes after 30 s (proc_sys_vm(5),
-// dirty_expire_centisecs).
+// A page's write-back ends before btrfs has entered it into the file's tree, which a worker of the kernel does soon
+// after (end_bbio_data_write and btrfs_finish_ordered_io in fs/btrfs); the kernel itself writes after 30 s
+// (proc_sys_vm(5), dirty_expire_centisecs).
 bool settles(const Fd &file) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
     while (waits(file)) {

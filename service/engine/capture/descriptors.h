@@ -32,7 +32,7 @@ Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std:
 // without consuming anything.
 Result<> complete(Context &context);
 
-// Carries out what the strategies planned for files without a lasting name (design section 3, step 6).
+// Carries out what the strategies planned for files without a lasting name (docs/ARCHITECTURE.md, Suspend 5).
 Result<> rescue_files(Context &context);
 
 } // namespace abey::capture

@@ -2,6 +2,7 @@
 #include "engine/image/image.h"
 
 #include "engine/image/convert.h"
+#include "engine/image/records.h"
 
 #include <cerrno>
 #include <cstdio>
@@ -19,7 +20,6 @@ using nlohmann::json;
 
 constexpr const char *format_name = "abeyance-image";
 constexpr const char *pages_name = "pages-1";
-constexpr size_t metadata_limit = 1U << 30U;
 constexpr size_t manifest_limit = 64U << 20U;
 constexpr size_t most_files = 1000000;
 constexpr std::string_view damaged = "the checkpoint is damaged and cannot be resumed; use another one";
@@ -130,6 +130,12 @@ Result<> Writer::Metadata::open(const Fd &directory, const std::string &name) {
 
 Result<> Writer::Metadata::append(std::string_view bytes) {
     constexpr size_t enough = 1U << 16U;
+    size_ += bytes.size();
+    if (size_ > records_limit)
+        return fail(EFBIG,
+                    "\"{}\" would be larger than the {} bytes that are read at a restore: let the programs read what "
+                    "waits in their sockets, pipes and queues, or end some of them",
+                    name_, records_limit);
     unwritten_ += bytes;
     return unwritten_.size() < enough ? Result<>() : flush();
 }
@@ -289,8 +295,8 @@ Result<> Reader::check_kept(const model::Tree &tree) const {
 }
 
 Result<model::Tree> Reader::tree() const {
-    const std::string tasks = TRY_IN(read_file_at(handle_.get(), "tasks", metadata_limit), "{}", directory_);
-    const std::string objects = TRY_IN(read_file_at(handle_.get(), "objects", metadata_limit), "{}", directory_);
+    const std::string tasks = TRY_IN(read_file_at(handle_.get(), "tasks", records_limit), "{}", directory_);
+    const std::string objects = TRY_IN(read_file_at(handle_.get(), "objects", records_limit), "{}", directory_);
     const uint64_t pages_size = TRY(size_of_pages());
     auto tree = TRY_IN(decode(tasks, objects, pages_size), "{}", directory_);
     TRY(check_kept(tree));

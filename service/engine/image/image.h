@@ -63,6 +63,7 @@ class Writer {
         std::string name_;
         Fd file_;
         std::string unwritten_;
+        uint64_t size_ = 0; // with what is not written yet
     };
     Metadata tasks_, objects_;
     std::map<std::string, std::vector<Digest>> digests_;

@@ -12,10 +12,8 @@ namespace {
 using google::protobuf::internal::WireFormatLite;
 namespace io = google::protobuf::io;
 
-constexpr uint64_t size_limit = 1U << 30U;
-
 Result<> read_records(io::ZeroCopyInputStream &stream, uint64_t file_size, const char *name, const EachRecord &each) {
-    if (file_size > size_limit)
+    if (file_size > records_limit)
         return fail(EFBIG, "{} has {} bytes", name, file_size);
     const auto damaged = [&] { return fail(0, "\"{}\" cannot be read; the checkpoint is damaged", name); };
     io::CodedInputStream input(&stream);
@@ -51,7 +49,7 @@ Result<> read_records(io::ZeroCopyInputStream &stream, uint64_t file_size, const
 } // namespace
 
 Result<> for_each_record(std::string_view file, const char *name, const EachRecord &each) {
-    if (file.size() > size_limit)
+    if (file.size() > records_limit)
         return fail(EFBIG, "{} has {} bytes", name, file.size());
     io::ArrayInputStream stream(file.data(), static_cast<int>(file.size()));
     return read_records(stream, file.size(), name, each);

@@ -14,6 +14,9 @@
 
 namespace abey::image {
 
+// Of a file of records ("tasks", "objects"): writing more fails, and more is not read.
+inline constexpr uint64_t records_limit = 1U << 30U; // bytes
+
 // Where a record's bytes are in their file.
 struct Extent {
     uint64_t offset = 0;

@@ -28,7 +28,7 @@ enum class Naming : uint8_t {
     tmpfile,  // link count 0, made by O_TMPFILE
 };
 
-// How the contents are kept (design section 5). `none`: they are not, the file is found again by name and identity.
+// How the contents are kept (docs/POLICY.md). `none`: they are not, the file is found again by name and identity.
 // `pin`: it is to be found by its name, and what is kept stands in for it when another file has the name by then.
 enum class Strategy : uint8_t { none, embed, copy, relink, reflink, empty, fail, pin };
 

@@ -311,7 +311,8 @@ Result<> let_connections_go(Context &context) {
         const model::InetSocket &socket = *TRY(find(context.tree.inet_sockets, payload->socket));
         const Fd fd(::fcntl(TRY(context.open_file(id)), F_DUPFD_CLOEXEC, 0));
         TRY_IN(let_go(fd, socket), "{}", inet_socket::described(socket));
-        TRY_IN(engine::apply_settings(fd, socket.settings, engine::Moment::at_end), "{}", inet_socket::described(socket));
+        TRY_IN(engine::apply_settings(fd, socket.settings, engine::Moment::at_end), "{}",
+               inet_socket::described(socket));
     }
     return {};
 }

@@ -2,6 +2,7 @@
 #include "session/keeper/worker.h"
 
 #include "session/keeper/message.h"
+#include "session/terminal.h"
 
 #include <algorithm>
 #include <array>
@@ -24,7 +25,6 @@ using nlohmann::json;
 
 // The roots of a session are few; a packet must go through a unix socket at once.
 constexpr size_t report_limit = 128U << 10U;
-constexpr size_t terminal_limit = 256;
 
 // What the caller waits for while the worker works.
 struct Line {
