@@ -11,7 +11,7 @@ import signal
 import time
 
 from host import HostError
-from observe import Log, Process, cgroup_processes, home_tree
+from observe import Log, cgroup_processes, home_tree
 from terminal import Terminal
 
 HERE = pathlib.Path(__file__).resolve().parent

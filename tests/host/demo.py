@@ -10,7 +10,6 @@ line is `demo: N of N checks passed, suspend S s (frozen F ms), resume R s`; exi
 
 import argparse
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import time
 from adas_session import (HOME, LOG, PROGRAMS, PROMISE, SWAP, UNSAVED, AdasSession, abeyctl, complaint, descriptors_of,
                           json_of, restored_session, sessions_of, still_alive, wait_until)
 from checks import Checks, StepFailed, first_line, frame
-from host import Host, HostError, install
+from host import Host, HostError
 from observe import Log, file_digest, tree_difference
 from terminal import Terminal, TerminalError
 

@@ -12,7 +12,7 @@ import termios
 import xml.etree.ElementTree
 
 from adas_session import sessions_of, wait_until
-from checks import StepFailed, first_line
+from checks import first_line
 from service_test import CHECKPOINT, MANAGER, Service, main_of, session_of
 from terminal import Terminal
 
