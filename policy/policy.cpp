@@ -21,6 +21,7 @@ bool any_matches(const std::vector<Glob> &paths, std::string_view path) {
 
 std::vector<std::string> patterns_of(const std::vector<Glob> &globs) {
     std::vector<std::string> patterns;
+    patterns.reserve(globs.size());
     for (const Glob &glob : globs)
         patterns.push_back(glob.pattern());
     return patterns;

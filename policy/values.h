@@ -76,7 +76,7 @@ template <class T> struct Key {
     std::string_view name;
     Result<> (*read)(const Reader &reader, const toml::node &value, T &into);
     // Of a key that has been given another name: that one. It still works, with a warning.
-    std::string_view now = {};
+    std::string_view now;
 };
 
 // Of a key that is none of these.

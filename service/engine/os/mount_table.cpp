@@ -63,7 +63,6 @@ Result<MountLine> parse_line(const std::string &line) {
         else if (word == "unbindable")
             mount.unbindable = true;
     }
-    std::string type, source;
     // an empty source is shown as nothing at all
     std::string rest;
     std::getline(words, rest);
