@@ -9,7 +9,6 @@ noticed anything. A refusal must be one line on stderr with a status that is not
 the scenarios do.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -18,13 +17,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
+import cases
 import refusals  # noqa: F401 (adds cases)
 import refusals_in_namespaces  # noqa: F401
 import run
-from bench import CASES, Bench, case
+from bench import Bench
+from cases import case
 
 
 @case
@@ -156,7 +156,7 @@ def killed_at(bench, point):
 
 
 for name in ("frozen", "captured", "rescued", "memory"):
-    CASES["killed_when_" + name] = lambda bench, point=name: killed_at(bench, point)
+    cases.CASES["killed_when_" + name] = lambda bench, point=name: killed_at(bench, point)
 
 
 def session_of(stat):
@@ -261,58 +261,5 @@ def memory_of_the_engine(bench):
         raise run.Failed(f"peak memory: expected at most 65536 KiB, found {usage.ru_maxrss} KiB")
 
 
-def inside(name, directory, build):
-    bench = Bench(directory, pathlib.Path(build))
-    try:
-        CASES[name](bench)
-        bench.farewell()
-        return 0
-    except run.Skipped as reason:
-        print(reason)
-        return run.SKIP
-    except (run.Failed, OSError, subprocess.SubprocessError) as reason:
-        print(" / ".join(str(reason).splitlines()))
-        return 1
-
-
-def outside(name, build):
-    directory = tempfile.mkdtemp(prefix="abey-bad-input-")
-    os.chmod(directory, 0o777)
-    space = ["unshare", "--fork", "--pid", "--mount", "--ipc", "--mount-proc", "--kill-child"]
-    if name == "kernel_thread":
-        space = []
-    try:
-        done = subprocess.run([*space, sys.executable, __file__, "--inside", name, directory, str(build)],
-                              capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL)
-        text = (done.stdout + done.stderr).strip().replace("\n", " / ")
-        verdict = {0: "passed", run.SKIP: "skipped"}.get(done.returncode, "failed")
-        return verdict, text or (f"status {done.returncode}" if verdict == "failed" else "")
-    except subprocess.TimeoutExpired:
-        return "failed", "did not end within 240 s"
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def main():
-    if sys.argv[1:2] == ["--inside"]:
-        return inside(*sys.argv[2:5])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", required=True)
-    parser.add_argument("--tap", action="store_true")
-    parser.add_argument("names", nargs="*")
-    options = parser.parse_args()
-    build = pathlib.Path(options.build).resolve()
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    if os.geteuid() != 0:
-        print("bad_input.py: checkpoint and restore need root", file=sys.stderr)
-        return 1
-    for name in options.names or CASES:
-        verdict, reason = outside(name, build)
-        counts[verdict] += 1
-        run.tell(options.tap, counts, name, verdict, reason)
-    run.closing(options.tap, counts)
-    return 0 if counts["failed"] == 0 and counts["passed"] > 0 else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cases.main(__file__, __doc__, Bench, lambda name: () if name == "kernel_thread" else cases.NAMESPACES))

@@ -10,13 +10,6 @@ import time
 
 import run
 
-CASES = {}
-
-
-def case(function):
-    CASES[function.__name__] = function
-    return function
-
 
 class Bench:
     """One case: its directory, the engine, and the victim."""

@@ -7,7 +7,6 @@
 The program (outside_peer.cpp) is connected to us. Runs in namespaces of its own, as the scenarios do.
 """
 
-import argparse
 import os
 import pathlib
 import re
@@ -17,23 +16,18 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 
+import cases
 import run
-
-CASES = {}
-
-
-def case(function):
-    CASES[function.__name__] = function
-    return function
+from cases import case
 
 
 class Bench:
     """One case: the program, connected to us, and the engine."""
 
     def __init__(self, directory, build):
+        run.raise_loopback()
         self.directory = pathlib.Path(directory)
         self.engine = str(build / "service/ctl/engine/abey-engine")
         self.program = str(build / "tests/scenarios/scenario-outside_peer")
@@ -414,53 +408,5 @@ def address_taken(bench):
     bench.tell_and_wait()
 
 
-def inside(name, directory, build):
-    run.raise_loopback()
-    bench = Bench(directory, pathlib.Path(build))
-    try:
-        CASES[name](bench)
-        bench.farewell()
-        return 0
-    except (run.Failed, OSError, subprocess.SubprocessError) as reason:
-        print(" / ".join(str(reason).splitlines()))
-        return 1
-
-
-def outside(name, build):
-    directory = tempfile.mkdtemp(prefix="abey-outside-")
-    os.chmod(directory, 0o777)
-    try:
-        done = subprocess.run(["unshare", "--fork", "--pid", "--mount", "--ipc", "--net", "--mount-proc", "--kill-child",
-                               sys.executable, __file__, "--inside", name, directory, str(build)],
-                              capture_output=True, text=True, timeout=240, check=False, stdin=subprocess.DEVNULL)
-        text = (done.stdout + done.stderr).strip().replace("\n", " / ")
-        return ("passed", text) if done.returncode == 0 else ("failed", text or f"status {done.returncode}")
-    except subprocess.TimeoutExpired:
-        return "failed", "did not end within 240 s"
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def main():
-    if sys.argv[1:2] == ["--inside"]:
-        return inside(*sys.argv[2:5])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", required=True)
-    parser.add_argument("--tap", action="store_true")
-    parser.add_argument("names", nargs="*")
-    options = parser.parse_args()
-    build = pathlib.Path(options.build).resolve()
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    if os.geteuid() != 0:
-        print("outside.py: checkpoint and restore need root", file=sys.stderr)
-        return 1
-    for name in options.names or CASES:
-        verdict, reason = outside(name, build)
-        counts[verdict] += 1
-        run.tell(options.tap, counts, name, verdict, reason)
-    run.closing(options.tap, counts)
-    return 0 if counts["failed"] == 0 and counts["passed"] > 0 else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cases.main(__file__, __doc__, Bench, lambda _: (*cases.NAMESPACES, "--net")))

@@ -9,7 +9,8 @@ import signal
 import subprocess
 
 import run
-from bench import after_calls, case
+from bench import after_calls
+from cases import case
 
 
 @case

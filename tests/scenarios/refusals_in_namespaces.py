@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import run
-from bench import after_calls, case
+from bench import after_calls
+from cases import case
 
 
 def refused_in_namespace(bench, before, *says):
