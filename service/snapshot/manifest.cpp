@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/manifest.h"
 
+#include "engine/times.h"
 #include "snapshot/subvolume.h"
 
 #include <algorithm>
@@ -48,8 +49,8 @@ Entry entry_of(std::string path, const struct stat &status) {
             .size = static_cast<uint64_t>(status.st_size),
             .rdev = status.st_rdev,
             .blocks = static_cast<uint64_t>(status.st_blocks),
-            .mtime = {.seconds = status.st_mtim.tv_sec, .nanoseconds = static_cast<uint32_t>(status.st_mtim.tv_nsec)},
-            .ctime = {.seconds = status.st_ctim.tv_sec, .nanoseconds = static_cast<uint32_t>(status.st_ctim.tv_nsec)}};
+            .mtime = engine::to_time(status.st_mtim),
+            .ctime = engine::to_time(status.st_ctim)};
 }
 
 class Walk {
@@ -232,7 +233,9 @@ model::Time Manifest::present() const {
     ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
     const bool whole_seconds =
         std::ranges::all_of(entries, [](const Entry &entry) { return entry.ctime.nanoseconds == 0; });
-    return {.seconds = now.tv_sec, .nanoseconds = whole_seconds ? 0 : static_cast<uint32_t>(now.tv_nsec)};
+    if (whole_seconds)
+        now.tv_nsec = 0;
+    return engine::to_time(now);
 }
 
 std::vector<Change> differences(const Manifest &before, const Manifest &now, Match match, size_t limit) {
