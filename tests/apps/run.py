@@ -281,7 +281,7 @@ def main():
     if os.geteuid() != 0:
         print("run.py: checkpoint and restore need root", file=sys.stderr)
         return 1
-    engine = str(pathlib.Path(options.build).resolve() / "service/ctl/engine/abey-engine")
+    engine = str(pathlib.Path(options.build).resolve() / "abey-engine")
     names = options.names or list(APPS)
     results = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

@@ -16,7 +16,7 @@ class Bench:
 
     def __init__(self, directory, build):
         self.directory = pathlib.Path(directory)
-        self.engine = str(build / "service/ctl/engine/abey-engine")
+        self.engine = str(build / "abey-engine")
         self.program = str(build / "tests/scenarios/scenario-victim")
         self.images = self.directory / "images"
         self.pid = 0

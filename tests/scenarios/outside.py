@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, directory, build):
         run.raise_loopback()
         self.directory = pathlib.Path(directory)
-        self.engine = str(build / "service/ctl/engine/abey-engine")
+        self.engine = str(build / "abey-engine")
         self.program = str(build / "tests/scenarios/scenario-outside_peer")
         self.images = self.directory / "images"
         self.policy = self.directory / "policy.toml"

@@ -184,7 +184,7 @@ def fail_at(stage, engine, pid, directory):
 
 def compare(mode, program, directory, build):
     """Yields what differs."""
-    engine = str(build / "service/ctl/engine/abey-engine")
+    engine = str(build / "abey-engine")
     pid = run.start(build / "tests/scenarios" / f"scenario-{program}", directory)
     run.reap()
     before = settled()

@@ -380,7 +380,7 @@ def main():
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     build = pathlib.Path(options.build).resolve()
-    engine = str(build / "service/ctl/engine/abey-engine")
+    engine = str(build / "abey-engine")
     names = options.names or sorted(path.stem for path in HERE.glob("*.cpp") if path.stem not in ("busy", "outside_peer", "victim"))
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     if os.geteuid() != 0:

@@ -53,7 +53,7 @@ def kill_all():
 
 
 def fire(directory, build, rounds, seconds):
-    engine = str(build / "service/ctl/engine/abey-engine")
+    engine = str(build / "abey-engine")
     images = directory / "images"
     pid = run.start(build / "tests/scenarios/scenario-busy", directory)
     chance = random.Random(3)

@@ -37,7 +37,7 @@ def peak(bench_run, command):
 def measure(build, directory, count):
     directory.mkdir()
     (directory / "counts").write_text(f"{count} {FILES}\n")
-    engine = build / "service/ctl/engine/abey-engine"
+    engine = build / "abey-engine"
     bench_run = build / "tests/bench/bench-run"
     pid = run.start(str(build / "tests/scenarios/scenario-many_descriptors"), directory)
     taken = peak(bench_run, [engine, "checkpoint", "--pid", pid, "--images", directory / "images"])
