@@ -36,7 +36,7 @@ Result<std::set<std::string>> living_sessions() {
             living.insert(*id);
         std::free(*id);
     }
-    std::free(ids);
+    std::free(static_cast<void *>(ids));
     return living;
 }
 

@@ -49,7 +49,7 @@ class LoginEnds {
     };
 
     void look();
-    void on_last_login_ended(const std::string &session);
+    void on_last_login_ended(const std::string &id);
     static int on_change(sd_event_source *source, int descriptor, uint32_t events, void *userdata);
 
     sd_bus *bus_;

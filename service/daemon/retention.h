@@ -18,7 +18,7 @@ struct Pruned {
     std::string id; // of the checkpoint, or where the displaced home is
     uint32_t uid = 0;
     std::string reason;         // for people: "older than 30 days"
-    std::string displaced = {}; // name of its record; empty: a checkpoint
+    std::string displaced; // name of its record; empty: a checkpoint
 };
 
 // `checkpoints` are all of the store's, oldest first, also those of users who are not asked about: free space is

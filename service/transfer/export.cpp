@@ -56,10 +56,10 @@ Result<> write_stream(Writer &stream, const store::Store &store, const store::Ch
     const auto manifest = TRY(read_file(images + "/manifest", manifest_limit));
     TRY(stream.record("manifest", manifest));
     for (const auto &[name, size] : image.files()) {
-        const auto file = TRY(open_file(images + "/" + name, O_RDONLY | O_NOFOLLOW));
+        const auto file = TRY(open_file(fmt::format("{}/{}", images, name), O_RDONLY | O_NOFOLLOW));
         TRY_IN(stream.file("file", file, size), "{}", name);
     }
-    if (home) {
+    if (home && checkpoint.home) {
         const auto list = TRY(snapshot::list_of(*checkpoint.home));
         TRY(stream.record("list", list.text()));
         TRY_IN(write_home(stream, home->path()), "home {}", checkpoint.home->home);

@@ -277,7 +277,7 @@ Result<Imported> import_checkpoint(const store::Store &store, const Fd &in, cons
         return imported;
     // What is no zstd gives an empty stream: it knows better. One that is killed for our sake knows nothing.
     pipe.read.reset();
-    if (auto unpacked = unpacker.wait(); !unpacked && unpacked.error().message().find("zstd: ") == 0)
+    if (auto unpacked = unpacker.wait(); !unpacked && unpacked.error().message().starts_with("zstd: "))
         return within(std::move(unpacked).error(), "this is no whole stream of `abeyctl export`");
     return imported;
 }
