@@ -17,7 +17,7 @@ namespace abey::daemon {
 struct Pruned {
     std::string id; // of the checkpoint, or where the displaced home is
     uint32_t uid = 0;
-    std::string reason;         // for people: "older than 30 days"
+    std::string reason;    // for people: "older than 30 days"
     std::string displaced; // name of its record; empty: a checkpoint
 };
 
