@@ -3,10 +3,12 @@
 // What the engine asks of whoever knows about the identity of files and about policies (files/ implements both sides).
 #pragma once
 
+#include "engine/image/digest.h"
 #include "engine/model/inode.h"
 #include "engine/os/fd.h"
 
 #include <functional>
+#include <map>
 #include <optional>
 
 namespace abey::engine {
@@ -64,6 +66,10 @@ class FileKeeper {
     // A file, directory or symbolic link under a name that does not last, which no process holds: takes down all that
     // it is made again from. Contents go to the image, whatever its rules say of files that are held.
     virtual Result<> keep_unheld(model::Inode & /*inode*/, const Fd & /*file*/) { return {}; }
+
+    // Of embedded contents, as far as they were taken with the copy: by the file's name in the image.
+    using Digests = std::map<std::string, std::vector<image::Digest>>;
+    [[nodiscard]] virtual Digests digests() const { return {}; }
 
     // What keep() has put into dedicated areas is on disk when this returns; embedded contents are synced with the
     // image. To be called once after the last keep() and before the manifest is written; it may take as long as the

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "files/contents.h"
 
-#include "engine/image/digest.h"
 #include "engine/os/parallel.h"
 #include "engine/os/room.h"
 #include "engine/times.h"
@@ -21,6 +20,22 @@ namespace {
 
 constexpr size_t xattr_limit = 64U << 10U;
 constexpr size_t xattrs_limit = 1U << 20U;
+
+struct Stretch {
+    uint64_t data = 0, hole = 0; // where it begins, and where its end is
+};
+
+// The first data from `at` on; both are `end` when there is none before that. A file system that knows no holes is all
+// data (lseek(2)).
+Stretch next_data(const Fd &file, uint64_t at, uint64_t end) {
+    const off64_t data = ::lseek(file.get(), static_cast<off64_t>(at), SEEK_DATA);
+    if (data < 0 && errno != ENXIO)
+        return {.data = at, .hole = end};
+    if (data < 0 || static_cast<uint64_t>(data) >= end)
+        return {.data = end, .hole = end};
+    const off64_t hole = ::lseek(file.get(), data, SEEK_HOLE);
+    return {.data = static_cast<uint64_t>(data), .hole = hole < 0 ? end : std::min(end, static_cast<uint64_t>(hole))};
+}
 
 // Block by block with several threads: reading and writing take about the same time.
 Result<> copy_blocks(const Fd &from, const Fd &to, uint64_t start, uint64_t end) {
@@ -121,25 +136,49 @@ Result<> copy_contents(const Fd &from, const Fd &to, uint64_t size) {
     if (static_cast<uint64_t>(stat.st_size) < size)
         return fail(EIO, "it became shorter while it was copied");
     for (uint64_t at = 0; at < size;) {
-        off64_t data = ::lseek(from.get(), static_cast<off64_t>(at), SEEK_DATA);
-        if (data < 0 && errno == ENXIO)
-            break; // a hole to the end
-        uint64_t start = at;
-        uint64_t end = size; // a file system that knows no holes is all data
-        if (data >= 0) {
-            start = static_cast<uint64_t>(data);
-            off64_t hole = ::lseek(from.get(), data, SEEK_HOLE);
-            if (hole >= 0)
-                end = std::min(size, static_cast<uint64_t>(hole));
-        }
-        if (start >= size)
-            break;
-        TRY(copy_stretch(from, to, start, end));
-        at = end;
+        const auto [data, hole] = next_data(from, at, size);
+        if (data < hole)
+            TRY(copy_stretch(from, to, data, hole));
+        at = hole;
     }
     if (::ftruncate(to.get(), static_cast<off_t>(size)) != 0)
         return fail(errno, "cannot set the size {}", size);
     return {};
+}
+
+bool copies_itself(const Fd &from, const Fd &to) {
+    off64_t in = 0;
+    off64_t out = 0;
+    return ::copy_file_range(from.get(), &in, to.get(), &out, 0, 0) == 0 || errno != EXDEV;
+}
+
+Result<std::vector<image::Digest>> copy_and_digest(const Fd &from, const Fd &to, uint64_t size) {
+    if (static_cast<uint64_t>(TRY(stat_of(from)).st_size) < size)
+        return fail(EIO, "it became shorter while it was copied");
+    std::vector<image::Digest> digests((size + image::block_size - 1) / image::block_size);
+    const auto copy_block = [&](size_t block, std::span<std::byte> buffer) -> Result<> {
+        const uint64_t start = block * image::block_size;
+        const auto part = buffer.first(std::min<uint64_t>(image::block_size, size - start));
+        const uint64_t end = start + part.size();
+        if (part.size() == image::block_size && next_data(from, start, end).data == end) {
+            digests[block] = image::digest_of_hole();
+            return {};
+        }
+        for (uint64_t at = start; at < end;) {
+            const auto [data, hole] = next_data(from, at, end);
+            std::ranges::fill(part.subspan(at - start, data - at), std::byte{});
+            const auto stretch = part.subspan(data - start, hole - data);
+            TRY_IN(read_at(from, stretch, data), "cannot read the contents");
+            TRY_IN(write_at(to, stretch, data), "cannot write the contents");
+            at = hole;
+        }
+        digests[block] = image::digest(part);
+        return {};
+    };
+    TRY(os::in_parallel(digests.size(), std::min<uint64_t>(image::block_size, size), copy_block));
+    if (::ftruncate(to.get(), static_cast<off_t>(size)) != 0)
+        return fail(errno, "cannot set the size {}", size);
+    return digests;
 }
 
 Result<> fill_contents(const Fd &from, const Fd &to, uint64_t size) {

@@ -3,6 +3,7 @@
 // What is in a file, and what is written on it: moving both from one inode to another.
 #pragma once
 
+#include "engine/image/digest.h"
 #include "engine/model/inode.h"
 #include "engine/os/fd.h"
 
@@ -15,6 +16,11 @@ Result<> clone_contents(const Fd &from, const Fd &to);
 // Copies `size` bytes of data and holes into `to`, an empty regular file. Both need descriptors of their own: positions
 // move. It is an error when `from` has fewer bytes.
 Result<> copy_contents(const Fd &from, const Fd &to, uint64_t size);
+
+// The same, read once for the copy and the digests of its blocks. Only between file systems that the kernel does not
+// copy between by itself (copy_file_range(2)), or share data of, see copies_itself().
+Result<std::vector<image::Digest>> copy_and_digest(const Fd &from, const Fd &to, uint64_t size);
+bool copies_itself(const Fd &from, const Fd &to);
 
 // The first that works; for restore, where either will do.
 Result<> fill_contents(const Fd &from, const Fd &to, uint64_t size);

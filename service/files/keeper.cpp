@@ -159,6 +159,8 @@ class Keeper final : public engine::FileKeeper {
         return S_ISREG(inode.mode) ? embed(inode, file) : Result<>();
     }
 
+    [[nodiscard]] Digests digests() const override { return digests_; }
+
     Result<> sync() override {
         for (const Placed &placed : placed_) {
             Fd file = TRY(open_at(placed.area->files.get(), placed.name, O_RDONLY | O_NOFOLLOW | O_NOATIME));
@@ -195,6 +197,7 @@ class Keeper final : public engine::FileKeeper {
             ::rmdir((images_ + "/deleted").c_str());
         }
         blob_count_ = 0;
+        digests_.clear();
         embedded_ = 0;
     }
 
@@ -430,13 +433,20 @@ class Keeper final : public engine::FileKeeper {
         return {};
     }
 
+    Result<> fill_blob(const std::string &name, const Fd &from, const Fd &to, uint64_t size) {
+        if (copies_itself(from, to))
+            return copy_contents(from, to, size);
+        digests_["deleted/" + name] = TRY(copy_and_digest(from, to, size));
+        return {};
+    }
+
     Result<> embed(model::Inode &inode, const Fd &file) {
         TRY(open_deleted());
         Fd from = TRY(reopen(file, O_RDONLY | O_NONBLOCK | O_NOATIME));
         std::string name = fmt::format("{}", blob_count_ + 1);
         Fd to = TRY(open_at(deleted_.get(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
         blob_count_++; // from here on discard() removes it
-        if (auto copied = copy_contents(from, to, inode.size); !copied) {
+        if (auto copied = fill_blob(name, from, to, inode.size); !copied) {
             ::unlinkat(deleted_.get(), name.c_str(), 0);
             return copied;
         }
@@ -454,6 +464,7 @@ class Keeper final : public engine::FileKeeper {
     Fingerprints fingerprints_;
     Fd deleted_; // IMAGES/deleted
     uint64_t blob_count_ = 0;
+    Digests digests_;
     uint64_t embedded_ = 0; // bytes
     struct Plan {           // what is to be embedded or copied
         bool embedded = false;

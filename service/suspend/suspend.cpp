@@ -265,6 +265,8 @@ Result<Report> run(const Request &request) {
     tell("rescue", 20);
     TRY(capture::rescue_files(context));
     TRY(keep_unheld(request, context, files.get()));
+    for (auto &[name, blocks] : files->digests())
+        image.add_digests(name, std::move(blocks));
     os::fault_point("rescued");
 
     tell("snapshot", 30);

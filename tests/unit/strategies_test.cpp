@@ -102,6 +102,26 @@ TEST_F(Files, ReflinkTakesFilesThatAreNotCopiedOnWrite) {
     EXPECT_EQ(contents(must(opener()->open(inode, O_RDONLY))), std::string(100'000, 'n'));
 }
 
+TEST_F(Files, EmbeddedContentsAreDigestedWithTheCopy) {
+    NEED_DISK("btrfs");
+    Fd fd = Rich::make(home_ + "/sparse");
+    must(write_at(fd, std::as_bytes(std::span("over the end of a block", 23)), image::block_size - 10));
+    fs::remove(home_ + "/sparse");
+    policy::Policy policy = rules("\"embed\"");
+    auto keep = keeper(policy);
+    model::Inode inode = identified(*keep, fd);
+    must(keep->keep(inode, fd, use));
+    const auto digests = keep->digests();
+    const std::string blob = "deleted/" + inode.kept.blob;
+    ASSERT_TRUE(digests.contains(blob));
+    Fd copy = must(open_file(images_ + "/" + blob, O_RDONLY));
+    EXPECT_EQ(digests.at(blob), must(image::digest_blocks(copy, inode.size)));
+    EXPECT_EQ(contents(copy), contents(fd));
+    EXPECT_LT(static_cast<size_t>(must(stat_of(copy)).st_blocks) * 512, Rich::hole / 2) << "the holes were filled";
+    keep->discard();
+    EXPECT_TRUE(keep->digests().empty());
+}
+
 TEST_F(Files, KeepsAMappingWithoutDescriptor) {
     NEED_DISK("btrfs");
     std::string path = home_ + "/mapped";

@@ -28,6 +28,11 @@ Digest digest(std::span<const std::byte> data) {
     return {hash.low64, hash.high64};
 }
 
+Digest digest_of_hole() {
+    static const Digest of_zeros = digest(std::vector<std::byte>(block_size));
+    return of_zeros;
+}
+
 Digest combine(std::span<const Digest> blocks) {
     std::vector<XXH128_canonical_t> canonical(blocks.size());
     for (size_t i = 0; i < blocks.size(); ++i)
@@ -42,20 +47,18 @@ Result<std::vector<Digest>> digest_blocks(const Fd &file, uint64_t size) {
     std::vector<Digest> digests(count);
     // behind the end is no hole: that the file is too short shall be found by reading
     const bool whole = static_cast<uint64_t>(TRY(stat_of(file)).st_size) >= size;
-    auto done = os::in_parallel(count, block_size, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
+    const auto digest_block = [&](size_t block, std::span<std::byte> buffer) -> Result<> {
         const uint64_t offset = block * block_size;
         const auto data = buffer.first(std::min<uint64_t>(block_size, size - offset));
         if (whole && data.size() == block_size && is_hole(file, offset, block_size)) {
-            static const Digest of_zeros = digest(std::vector<std::byte>(block_size));
-            digests[block] = of_zeros;
+            digests[block] = digest_of_hole();
             return {};
         }
         TRY(read_at(file, data, offset));
         digests[block] = digest(data);
         return {};
-    });
-    if (!done)
-        return std::unexpected(std::move(done).error());
+    };
+    TRY(os::in_parallel(count, std::min<uint64_t>(block_size, size), digest_block));
     return digests;
 }
 

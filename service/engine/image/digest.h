@@ -22,6 +22,8 @@ struct Digest {
 };
 
 Digest digest(std::span<const std::byte> data);
+// Of a whole block of zeros, as a hole reads.
+Digest digest_of_hole();
 // Of block digests, in order.
 Digest combine(std::span<const Digest> blocks);
 std::string to_hex(const Digest &digest);

@@ -242,15 +242,14 @@ Result<> PageWriter::fill(std::span<std::byte> block, uint64_t offset) const {
 Result<std::vector<Digest>> PageWriter::write(const Fd &pages) const {
     const size_t count = (size_ + block_size - 1) / block_size;
     std::vector<Digest> digests(count);
-    auto done = os::in_parallel(count, block_size, [&](size_t block, std::span<std::byte> buffer) -> Result<> {
+    const auto write_block = [&](size_t block, std::span<std::byte> buffer) -> Result<> {
         const uint64_t offset = block * block_size;
         const auto data = buffer.first(std::min<uint64_t>(block_size, size_ - offset));
         TRY(fill(data, offset));
         digests[block] = digest(data);
         return write_at(pages, data, offset);
-    });
-    if (!done)
-        return std::unexpected(std::move(done).error());
+    };
+    TRY(os::in_parallel(count, std::min<uint64_t>(block_size, size_), write_block));
     return digests;
 }
 

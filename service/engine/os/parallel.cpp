@@ -39,8 +39,9 @@ Result<> in_parallel(size_t count, size_t buffer_size,
             }
         }
     };
-    const size_t wanted =
-        std::min({count, most_threads, static_cast<size_t>(std::max(1U, std::thread::hardware_concurrency()))});
+    size_t wanted = std::min(count, most_threads);
+    if (wanted > 1) // the library reads a file of /sys to tell
+        wanted = std::min(wanted, static_cast<size_t>(std::max(1U, std::thread::hardware_concurrency())));
     std::vector<std::jthread> helpers;
     for (size_t i = 1; i < wanted; ++i) {
         try {
