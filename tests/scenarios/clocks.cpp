@@ -2,8 +2,9 @@
 // The monotonic clocks never go back, by system call and through the vDSO.
 #include "scenario.h"
 
+#include <ctime>
+
 #include <sys/syscall.h>
-#include <time.h>
 
 namespace {
 

@@ -36,8 +36,12 @@ size_t in_common(pid_t one, pid_t other, const char *base, size_t count) {
         return frame != 0 && frame == frame_at(std::to_string(other), address);
     };
     size_t found = 0;
-    for (size_t i = 0; i < count; ++i) // a page may be moved just between the two looks
-        found += same(base + i * page) || same(base + i * page) ? 1 : 0;
+    for (size_t i = 0; i < count; ++i) {
+        bool is_same = same(base + i * page);
+        if (!is_same) // it may have been moved just between the two looks
+            is_same = same(base + i * page);
+        found += is_same ? 1 : 0;
+    }
     return found;
 }
 

@@ -79,7 +79,7 @@ void in_endless_epoll() { in_epoll(-1); }
 void in_epoll_with_an_end() { in_epoll(3600 * 1000); }
 
 struct Case {
-    void (*call)();
+    void (*call)() = nullptr;
     bool ends_by_byte = false;
     pid_t pid = 0;
 };

@@ -12,7 +12,7 @@ constexpr std::size_t page = 4096;
 
 // /proc/self/smaps, read without a single allocation: the heap would grow from looking at it.
 struct Layout {
-    char text[512 * 1024];
+    char text[512 * 1024] = {};
     std::size_t size = 0;
     void read() {
         const int fd = SYS(::open("/proc/self/smaps", O_RDONLY | O_CLOEXEC));
@@ -58,10 +58,11 @@ std::vector<std::string> areas(const Layout &layout) {
         if (const auto name = head.find("/dev/zero (deleted)"); name != std::string::npos)
             rest = head.substr(space, 5) + " " + head.substr(name) + " " + flags; // its inode number is nobody's choice
         if (begin == last_end && rest == last_rest && rest.find(" 00000000 00:00 0 ") != std::string::npos) {
-            const std::string first = all.back().substr(0, all.back().find('-'));
-            all.back() = first + "-" + end + rest;
+            all.back().resize(all.back().find('-') + 1);
+            all.back().append(end).append(rest);
         } else {
-            all.push_back(begin + "-" + end + rest);
+            all.push_back(begin);
+            all.back().append("-").append(end).append(rest);
         }
         last_end = end;
         last_rest = rest;

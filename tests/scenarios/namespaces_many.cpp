@@ -73,7 +73,7 @@ int main(int argc, char **argv) {
             named(i);
         hear();
     }
-    const pid_t first = static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, 0));
+    const auto first = static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, 0));
     if (first == 0)
         first_process();
     hear();

@@ -120,7 +120,7 @@ void first(const Pipe &ready, const Pipe &go, const Pipe &inner_go, const std::s
         ::_exit(0);
     }
     leader_ready.wait();
-    const pid_t inner = static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, 0));
+    const auto inner = static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, nullptr, nullptr, nullptr, 0));
     if (inner == 0) {
         innermost(inner_ready, inner_go);
         ::_exit(0);

@@ -94,6 +94,7 @@ int main(int argc, char **argv) {
     for (const char *name : {"first name", "second name", "third name", "lost name"})
         by_name.push_back(SYS(::open(scenario::path(name).c_str(), O_RDWR)));
     SYS(::unlink(scenario::path("lost name").c_str()));
+    by_name_shown.reserve(by_name.size());
     for (const int fd : by_name)
         by_name_shown.push_back(path_of(fd));
     EQUAL(scenario::path("lost name") + " (deleted)", by_name_shown.back());
@@ -105,6 +106,7 @@ int main(int argc, char **argv) {
     scenario::write_file(scenario::path(gone[0]), "no name");
     for (size_t i = 1; i < gone.size(); ++i)
         SYS(::link(scenario::path(gone[0]).c_str(), scenario::path(gone[i]).c_str()));
+    nameless.reserve(gone.size());
     for (const std::string &name : gone)
         nameless.push_back(SYS(::open(scenario::path(name).c_str(), O_RDWR)));
     for (const std::string &name : gone)

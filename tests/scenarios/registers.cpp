@@ -3,6 +3,8 @@
 #include "scenario.h"
 
 #include <cstdint>
+#include <numbers>
+
 #include <pthread.h>
 
 namespace {
@@ -65,7 +67,7 @@ int main(int argc, char **argv) {
             before.ymm[i][j] = 0x9e3779b97f4a7c15ULL * static_cast<unsigned>(i * 4 + j + 1);
     for (int i = 0; i < 8; ++i)
         before.general[i] = 0xc2b2ae3d27d4eb4fULL * static_cast<unsigned>(i + 1);
-    before.x87[0] = 3.14159265358979323846L;
+    before.x87[0] = std::numbers::pi_v<long double>;
     before.x87[1] = -1.0L / 3;
     pthread_t thread = {};
     EQUAL(0, pthread_create(&thread, nullptr, run, nullptr));

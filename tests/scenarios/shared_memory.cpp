@@ -7,7 +7,8 @@
 
 int main(int argc, char **argv) {
     scenario::begin(argc, argv);
-    constexpr std::size_t size = 256 * 1024;
+    constexpr std::size_t size = std::size_t{256} * 1024;
+    constexpr std::size_t memory_size = std::size_t{3} * 4096;
     auto *shared = static_cast<std::atomic<int> *>(
         SYS(::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
     auto *copied =
@@ -16,10 +17,11 @@ int main(int argc, char **argv) {
     copied[40000] = 2;
     shared[1000] = 77;
     const int memory = SYS(::memfd_create("scenario-memory", MFD_ALLOW_SEALING | MFD_CLOEXEC));
-    SYS(::ftruncate(memory, 3 * 4096));
+    SYS(::ftruncate(memory, memory_size));
     EQUAL(5, ::pwrite(memory, "hello", 5, 4096));
     EQUAL(100, SYS(::lseek(memory, 100, SEEK_SET)));
-    auto *mapped = static_cast<char *>(SYS(::mmap(nullptr, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)));
+    auto *mapped =
+        static_cast<char *>(SYS(::mmap(nullptr, memory_size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)));
     SYS(::fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
     const pid_t child = scenario::fork_child();
     if (child == 0) {

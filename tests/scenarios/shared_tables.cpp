@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
     }
     std::array<pid_t, 3> children = {};
     const std::string list = scenario::read_file("/proc/self/task/" + std::to_string(::getpid()) + "/children");
-    EQUAL(3, std::sscanf(list.c_str(), "%d %d %d", &children[0], &children[1], &children[2]));
+    EQUAL(3, std::sscanf(list.c_str(), "%d %d %d", children.data(), &children[1], &children[2]));
     scenario::ready();
     scenario::wait();
     EQUAL(one, here());

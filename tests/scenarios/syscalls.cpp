@@ -114,7 +114,7 @@ int main(int argc, char **argv) {
     epoll_event event = {EPOLLIN, {.u32 = 77}};
     SYS(::epoll_ctl(epoll, EPOLL_CTL_ADD, epoll_ends[0], &event));
     semaphores = SYS(::semget(IPC_PRIVATE, 1, 0600));
-    for (const short change : {1, -1}) { // whoever has not touched it does not use it
+    for (const short change : {short{1}, short{-1}}) { // whoever has not touched it does not use it
         sembuf touch = {0, change, 0};
         SYS(::semop(semaphores, &touch, 1));
     }

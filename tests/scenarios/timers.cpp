@@ -2,8 +2,9 @@
 // Interval timers and POSIX timers keep their ids, intervals, what was left of their time and how often they ran over.
 #include "scenario.h"
 
+#include <ctime>
+
 #include <sys/time.h>
-#include <time.h>
 
 namespace {
 

@@ -46,11 +46,12 @@ long process_behind(int fd) {
 
 struct Address {
     sockaddr_un address = {};
-    socklen_t size = 0;
-    explicit Address(const std::string &name) {
+    socklen_t size;
+    explicit Address(const std::string &name)
+        : size(static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() +
+                                      (name.starts_with('\0') ? 0 : 1))) {
         address.sun_family = AF_UNIX;
         name.copy(address.sun_path, sizeof address.sun_path);
-        size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (name.starts_with('\0') ? 0 : 1));
     }
     [[nodiscard]] const sockaddr *get() const { return reinterpret_cast<const sockaddr *>(&address); }
 };
