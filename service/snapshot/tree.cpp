@@ -4,14 +4,13 @@
 #include "engine/os/room.h"
 #include "snapshot/nilfs2.h"
 #include "snapshot/received.h"
+#include "snapshot/tree_exchange.h"
 #include "snapshot/tree_states.h"
 
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
 
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/statvfs.h>
 
 namespace abey::snapshot {
@@ -20,8 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int attempts = 3; // to copy a home that others are changing
-// Of a home in incoming/ that is exchanged in several steps.
-constexpr std::string_view away_prefix = "away_";
 
 // A path in one line of a message.
 std::string printable(std::string_view bytes) {
@@ -42,13 +39,11 @@ std::string list_of(const std::vector<Change> &changes) {
     return text + (changes.size() > differences_shown ? ", ..." : "");
 }
 
-std::string number_of(const struct stat &status) { return fmt::format("{}", status.st_ino); }
-
 class TreeHome final : public Provider {
   public:
     TreeHome(TreeKind kind, std::string home, StepDone step_done)
         : kind_(kind), home_(std::move(home)), parent_(fs::path(home_).parent_path().string()),
-          name_(fs::path(home_).filename().string()), step_done_(std::move(step_done)) {}
+          name_(fs::path(home_).filename().string()), exchange_(home_, step_done), step_done_(std::move(step_done)) {}
 
     Result<> prepare() override;
     Result<Saved> save(const std::string &id) override;
@@ -84,12 +79,7 @@ class TreeHome final : public Provider {
     [[nodiscard]] Result<> check_room(const Fd &home, const Wanted &wanted) const;
     [[nodiscard]] Result<> verify(const std::string &tree, const Manifest &wanted) const;
     [[nodiscard]] Result<Manifest> manifest_of(const Saved &saved) const;
-    [[nodiscard]] Result<> clean(const Area &area) const;
     [[nodiscard]] Result<Passing> copy_of(const Saved &saved) const;
-    [[nodiscard]] Result<> retire(const Area &area, const std::string &incoming) const;
-    [[nodiscard]] Result<> exchange(const Area &area, const std::string &incoming) const;
-    [[nodiscard]] std::string incoming_path() const { return area_path() + "/incoming"; }
-    [[nodiscard]] std::string area_path() const { return fs::path(states_path(parent_)).parent_path().string(); }
     void done(std::string_view step) const {
         if (step_done_)
             step_done_(step);
@@ -97,6 +87,7 @@ class TreeHome final : public Provider {
 
     TreeKind kind_;
     std::string home_, parent_, name_;
+    HomeExchange exchange_;
     StepDone step_done_;
     std::optional<Passing> passing_; // after prepare()
     std::optional<Manifest> copied_; // what the copy in it is one of
@@ -185,8 +176,8 @@ Result<> TreeHome::prepare() {
     {
         const auto area = TRY(Area::open(parent_, tree_area));
         TRY(sweep(area.snapshots(), states_path(parent_)));
-        TRY(sweep(area.incoming(), incoming_path()));
-        TRY_IN(clean(area), "{}", area_path());
+        TRY(sweep(area.incoming(), exchange_.incoming_path()));
+        TRY(exchange_.clean(area));
         passing_.emplace(TRY(Passing::make(area.snapshots(), states_path(parent_))));
     }
     if (kind_ == TreeKind::nilfs2) {
@@ -391,72 +382,15 @@ Result<> TreeHome::check(const Saved &saved) {
                              .files = then.entries.size()});
 }
 
-Result<> TreeHome::exchange(const Area &area, const std::string &incoming) const {
-    if (::renameat2(area.parent().get(), name_.c_str(), area.incoming().get(), incoming.c_str(), RENAME_EXCHANGE) == 0)
-        return {};
-    if (errno != EINVAL)
-        return fail(errno, "cannot exchange home {} with the other state of it", home_);
-    // The file system cannot do it in one step (nilfs2). Whoever comes after a kill in between gives the home back.
-    const auto away = std::string(away_prefix) + incoming.substr(incoming.find('_') + 1);
-    TRY_IN(move_to(area.parent(), name_, area.incoming(), away), "home {}", home_);
-    done("home away");
-    if (auto moved = move_to(area.incoming(), incoming, area.parent(), name_); !moved) {
-        (void)move_to(area.incoming(), away, area.parent(), name_); // if not now, then at the next look for it
-        return within(std::move(moved).error(), "home {}", home_);
-    }
-    done("other in place");
-    if (auto moved = move_to(area.incoming(), away, area.incoming(), incoming); !moved) {
-        if (move_to(area.parent(), name_, area.incoming(), incoming))
-            (void)move_to(area.incoming(), away, area.parent(), name_);
-        return within(std::move(moved).error(), "home {}", home_);
-    }
-    return {};
-}
-
-// A copy of ours in incoming/, which may have been the home for a while: goes, or to displaced/ when somebody has
-// changed files in it. Its name ends in the id of the state that it is a copy of.
-Result<> TreeHome::retire(const Area &area, const std::string &incoming) const {
-    const auto path = incoming_path() + "/" + incoming;
-    const auto copy = TRY(open_directory(area.incoming().get(), incoming));
-    const auto now = TRY(Manifest::of(copy, path));
-    for (const auto &id : TRY(names_in(area.snapshots()))) {
-        if (!incoming.ends_with("-" + id))
-            continue;
-        const auto place = TRY(open_directory(area.snapshots().get(), id));
-        const auto brought = Manifest::read(place, "brought");
-        if (brought && differences(*brought, now, Match::files, 1).empty())
-            return remove_tree(path);
-    }
-    TRY(area.displace(incoming));
-    return {};
-}
-
-// Finishes or takes back what a killed roll-back has left.
-Result<> TreeHome::clean(const Area &area) const {
-    for (const auto &name : TRY(names_in(area.incoming()))) {
-        if (name.starts_with("new-"))
-            continue; // somebody's, or swept
-        const auto separator = name.find('_');
-        if (separator == std::string::npos || separator == 0)
-            return fail(EEXIST, "{}/{} is not ours: move it away", incoming_path(), name);
-        const auto found = TRY(open_directory(area.incoming().get(), name));
-        if (number_of(TRY(stat_of(found))) == name.substr(0, separator))
-            TRY_IN(retire(area, name), "left by a roll-back that was killed");
-        else
-            TRY(area.displace(name));
-    }
-    return {};
-}
-
 // A further copy of the saved state, in incoming/: PATH/tree.
 Result<Passing> TreeHome::copy_of(const Saved &saved) const {
     const auto then = TRY(manifest_of(saved));
     std::optional<Passing> passing;
     {
         const auto area = TRY(Area::open(parent_, tree_area));
-        TRY(sweep(area.incoming(), incoming_path()));
-        TRY_IN(clean(area), "{}", area_path());
-        passing.emplace(TRY(Passing::make(area.incoming(), incoming_path())));
+        TRY(sweep(area.incoming(), exchange_.incoming_path()));
+        TRY(exchange_.clean(area));
+        passing.emplace(TRY(Passing::make(area.incoming(), exchange_.incoming_path())));
     }
     const auto tree = tree_in(passing->path());
     const CopyProgress progress = [&](int percent) { tell(percent); };
@@ -511,23 +445,23 @@ Result<Displaced> TreeHome::roll_back(const Saved &saved) {
     auto exchanged = tell_displacing(
         {.home = home_, .place = displaced_trees_path(parent_) + "/" + area.displaced_name(incoming), .state = state});
     if (exchanged)
-        exchanged = exchange(area, incoming);
+        exchanged = exchange_.exchange(area, incoming);
     if (!exchanged) {
-        (void)remove_tree(incoming_path() + "/" + incoming); // if not now, then at the next call
+        (void)remove_tree(exchange_.incoming_path() + "/" + incoming); // if not now, then at the next call
         return std::unexpected(exchanged.error());
     }
     done("exchanged");
     const auto displaced = area.displace(incoming);
     if (!displaced) {
-        if (exchange(area, incoming)) // only then it is the copy that lies there
-            (void)remove_tree(incoming_path() + "/" + incoming);
+        if (exchange_.exchange(area, incoming)) // only then it is the copy that lies there
+            (void)remove_tree(exchange_.incoming_path() + "/" + incoming);
         return std::unexpected(displaced.error());
     }
     done("displaced");
     if (::syncfs(copy.get()) < 0) {
         const int error = errno;
-        if (move_to(area.displaced(), *displaced, area.incoming(), incoming) && exchange(area, incoming))
-            (void)remove_tree(incoming_path() + "/" + incoming);
+        if (move_to(area.displaced(), *displaced, area.incoming(), incoming) && exchange_.exchange(area, incoming))
+            (void)remove_tree(exchange_.incoming_path() + "/" + incoming);
         return fail(error, "cannot write the exchange of home {} to disk", home_);
     }
     return Displaced{.home = home_, .place = displaced_trees_path(parent_) + "/" + *displaced, .state = state};
@@ -540,7 +474,7 @@ Result<> TreeHome::undo(const Displaced &displaced) {
         return fail(EINVAL, "{} is not a displaced state of home {}", displaced.place, home_);
     TRY(live());
     const auto area = TRY(Area::open(parent_, tree_area));
-    TRY_IN(clean(area), "{}", area_path());
+    TRY(exchange_.clean(area));
     const auto home = TRY(live());
     const auto number = number_of(TRY(stat_of(home)));
     if (number == displaced.state)
@@ -550,14 +484,14 @@ Result<> TreeHome::undo(const Displaced &displaced) {
     const auto incoming = Area::incoming_name(number, name);
     TRY(move_to(area.displaced(), name, area.incoming(), incoming));
     done("undo named");
-    if (const auto exchanged = exchange(area, incoming); !exchanged) {
+    if (const auto exchanged = exchange_.exchange(area, incoming); !exchanged) {
         (void)move_to(area.incoming(), incoming, area.displaced(), name); // if not now, then at the next call
         return std::unexpected(exchanged.error());
     }
     done("undo exchanged");
     if (::syncfs(home.get()) < 0)
         return fail(errno, "cannot write the exchange of home {} to disk", home_);
-    return retire(area, incoming);
+    return exchange_.retire(area, incoming);
 }
 
 Result<std::string> TreeHome::foretell() {
@@ -593,39 +527,6 @@ Result<> discard_tree(const std::string &home, const std::string &id) {
     const auto area = TRY(Area::open(parent, tree_area));
     TRY(sweep(area.snapshots(), states_path(parent)));
     return remove_state(states_path(parent) + "/" + id);
-}
-
-Result<> give_back_home(const std::string &home) {
-    const auto parent = fs::path(home).parent_path().string();
-    const auto name = fs::path(home).filename().string();
-    std::error_code error;
-    const auto missing = [&] { return fs::symlink_status(home, error).type() == fs::file_type::not_found; };
-    if (!home.starts_with('/') || !missing() || !fs::exists(states_path(parent), error))
-        return {};
-    const auto area = TRY(Area::open(parent, tree_area)); // waits for an exchange under way
-    if (!missing())
-        return {};
-    // NAME-YYYYMMDD-hhmmss-ID
-    constexpr std::string_view stamp = "00000000-000000-";
-    const auto prefix = fmt::format("{}{}-", away_prefix, name);
-    for (const auto &found : TRY(names_in(area.incoming()))) {
-        if (!found.starts_with(prefix) || found.size() <= prefix.size() + stamp.size())
-            continue;
-        const auto rest = std::string_view(found).substr(prefix.size(), stamp.size());
-        if (std::ranges::equal(rest, stamp,
-                               [](char c, char wanted) { return wanted == '0' ? c >= '0' && c <= '9' : c == wanted; }))
-            return move_to(area.incoming(), found, area.parent(), name);
-    }
-    return {};
-}
-
-bool can_reflink(const std::string &home) {
-    const auto parent = fs::path(home).parent_path().string();
-    // Two files without names on the file system of the home.
-    const auto one = open_file(home, O_TMPFILE | O_RDWR, 0600);
-    const auto other = open_file(parent, O_TMPFILE | O_RDWR, 0600);
-    constexpr std::string_view data = "abeyance";
-    return one && other && write_all(*one, data) && ::ioctl(other->get(), FICLONE, one->get()) == 0;
 }
 
 } // namespace abey::snapshot

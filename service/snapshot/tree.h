@@ -26,7 +26,4 @@ std::unique_ptr<Provider> make_tree_provider(TreeKind kind, std::string home, St
 // Removes what a tree provider has saved under this id beside this home; nothing there is no error.
 Result<> discard_tree(const std::string &home, const std::string &id);
 
-// Can files beside the home share data with those in it? Tries, and leaves nothing behind.
-bool can_reflink(const std::string &home);
-
 } // namespace abey::snapshot

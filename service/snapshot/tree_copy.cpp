@@ -10,6 +10,9 @@
 #include <filesystem>
 #include <set>
 
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
 namespace abey::snapshot {
 namespace {
 
@@ -329,6 +332,15 @@ Result<> make_tree(TreeKind kind, const std::string &place, const std::string &d
         break;
     }
     return fail(ENOTSUP, "no state of the home was kept that it could be brought back to");
+}
+
+bool can_reflink(const std::string &home) {
+    const auto parent = fs::path(home).parent_path().string();
+    // Two files without names on the file system of the home.
+    const auto one = open_file(home, O_TMPFILE | O_RDWR, 0600);
+    const auto other = open_file(parent, O_TMPFILE | O_RDWR, 0600);
+    constexpr std::string_view data = "abeyance";
+    return one && other && write_all(*one, data) && ::ioctl(other->get(), FICLONE, one->get()) == 0;
 }
 
 } // namespace abey::snapshot

@@ -50,4 +50,7 @@ Result<> make_tree(TreeKind kind, const std::string &place, const std::string &d
 // The same from a tree that lies elsewhere.
 Result<> copy_tree(const std::string &source, const std::string &destination, const CopyProgress &progress);
 
+// Can files beside the home share data with those in it? Tries, and leaves nothing behind.
+bool can_reflink(const std::string &home);
+
 } // namespace abey::snapshot
