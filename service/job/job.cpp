@@ -34,6 +34,9 @@ std::string outcome_file(uint32_t number, const std::string &directory) {
 std::string session_file(uint32_t number, const std::string &directory) {
     return fmt::format("{}/{}.session", directory, number);
 }
+std::string place_file(uint32_t number, const std::string &directory) {
+    return fmt::format("{}/{}.place", directory, number);
+}
 
 // A member that must have the right type when it is there.
 template <class T> T member(const nlohmann::json &object, const char *name) {
@@ -236,6 +239,7 @@ void forget(uint32_t number, const std::string &directory) noexcept {
     ::unlink(job_file(number, directory).c_str());
     ::unlink(outcome_file(number, directory).c_str());
     ::unlink(session_file(number, directory).c_str());
+    ::unlink(place_file(number, directory).c_str());
 }
 
 Result<Job> load(uint32_t number, const std::string &directory) {
@@ -253,6 +257,24 @@ Result<> note_session(uint32_t number, const std::string &session, const std::st
 
 Result<std::string> noted_session(uint32_t number, const std::string &directory) {
     return read_own_file(session_file(number, directory));
+}
+
+Result<> note_place(uint32_t number, const Place &place, const std::string &directory) {
+    return replace_file(place_file(number, directory), dump({{"cgroup", place.cgroup}, {"leader", place.leader}}));
+}
+
+Result<Place> noted_place(uint32_t number, const std::string &directory) {
+    const auto path = place_file(number, directory);
+    const auto text = TRY(read_own_file(path));
+    try {
+        const auto json = nlohmann::json::parse(text);
+        Place place{.cgroup = text_member(json, "cgroup"), .leader = member<int>(json, "leader")};
+        if (!place.cgroup.starts_with('/'))
+            return fail(EINVAL, "{}: names no directory", path);
+        return place;
+    } catch (const nlohmann::json::exception &error) {
+        return fail(EINVAL, "{}: {}", path, error.what());
+    }
 }
 
 std::string invocation() {

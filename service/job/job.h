@@ -96,6 +96,16 @@ Result<> note_session(uint32_t number, const std::string &session, const std::st
 // ENOENT: it was never opened.
 Result<std::string> noted_session(uint32_t number, const std::string &directory = jobs_directory);
 
+// Where the processes of a suspend's session are, noted before they are brought to a standstill: whoever clears up
+// after a killed worker finds them, whether or not somebody who knows of sessions answers then.
+struct Place {
+    std::string cgroup; // absolute directory
+    int leader = 0;     // of the login; 0: none
+};
+Result<> note_place(uint32_t number, const Place &place, const std::string &directory = jobs_directory);
+// ENOENT: they never stood still.
+Result<Place> noted_place(uint32_t number, const std::string &directory = jobs_directory);
+
 // systemd's id of this run of the unit, which ExecStopPost= has as well, and no other run ever had (systemd.exec(5),
 // $INVOCATION_ID). Empty: not started by systemd.
 std::string invocation();

@@ -148,6 +148,17 @@ Result<std::vector<Session>> user_units(const std::function<bool(const std::stri
     return all;
 }
 
+std::string usual_cgroup(const std::string &session, uid_t uid) {
+    if (is_unit_id(session)) {
+        const auto unit = user_unit(session);
+        return unit ? unit->cgroup : "";
+    }
+    const auto mounts = read_file("/proc/self/mountinfo");
+    if (!mounts || session.empty() || session.find('/') != std::string::npos)
+        return "";
+    return cgroup_directory(*mounts, fmt::format("/user.slice/user-{}.slice/session-{}.scope", uid, session));
+}
+
 std::string unit_of(pid_t pid) {
     const auto group = os::cgroup_of(pid);
     const auto begin = group.find("/user@");

@@ -39,4 +39,8 @@ Result<std::vector<Session>> user_units(const std::function<bool(const std::stri
 // The unit that a process is in; empty: none, or a session.
 std::string unit_of(pid_t pid);
 
+// Where systemd has a session, or such a unit, for whoever cannot ask logind: absolute, and perhaps not there. Empty:
+// nothing is known.
+std::string usual_cgroup(const std::string &session, uid_t uid);
+
 } // namespace abey::session

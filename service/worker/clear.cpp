@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <csignal>
 #include <map>
+#include <optional>
 
 #include <sys/syscall.h>
 
@@ -21,6 +22,21 @@ namespace {
 
 // systemd removes the group of a session as soon as nothing runs in it.
 bool is_gone(const Error &error) { return error.code() == ENOENT || error.code() == ENODEV; }
+
+// What the worker has noted before anything stood still. One of an earlier version has not: then the session is where
+// logind says; and if nobody answers, where systemd puts sessions, with nobody known whom to spare.
+struct Whereabouts {
+    std::string cgroup;
+    std::optional<pid_t> leader;
+};
+Whereabouts whereabouts_of(const job::Job &job) {
+    if (auto noted = job::noted_place(job.number))
+        return {std::move(noted->cgroup), noted->leader};
+    if (const auto logind = session::Logind::connect())
+        if (auto target = find_target(*logind, job))
+            return {std::move(target->session.cgroup), target->session.leader};
+    return {session::usual_cgroup(job.session, job.uid), {}};
+}
 
 // A worker killed between freezing and thawing leaves all of the session standing. Its tasks are no longer traced.
 Result<> thaw(const std::string &cgroup) {
@@ -31,24 +47,24 @@ Result<> thaw(const std::string &cgroup) {
 }
 
 // The worker had begun to end the session, so it is suspended: the rest is ended too.
-Result<> finish_ending(const Target &target) {
-    const auto cgroup = os::Cgroup::open(target.session.cgroup);
+Result<> finish_ending(const std::string &path, pid_t leader) {
+    const auto cgroup = os::Cgroup::open(path);
     if (!cgroup)
         return is_gone(cgroup.error()) ? Result<>() : std::unexpected(cgroup.error());
     // Nothing is born while we look. What is stuck in the kernel, so that not all can be frozen, has no children there.
     const auto frozen = os::Frozen::freeze(*cgroup);
     std::map<pid_t, Fd> held;
-    auto first = session::processes_in(target.session.cgroup);
+    auto first = session::processes_in(path);
     if (!first && is_gone(first.error()))
         return {};
     for (const auto &process : TRY(std::move(first)))
         held[process.pid] = Fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
     // Looked at again: an id that was used anew before it was held is killed only if it is the session's, too.
-    auto second = session::processes_in(target.session.cgroup);
+    auto second = session::processes_in(path);
     if (!second && is_gone(second.error()))
         return {};
     const auto processes = TRY(std::move(second));
-    const auto spare = session::frontend(processes, target.session.leader);
+    const auto spare = session::frontend(processes, leader);
     for (const auto &process : processes) {
         if (std::ranges::find(spare, process.pid) != spare.end())
             continue;
@@ -70,17 +86,16 @@ Result<> let_go_of_service(const job::Job &job, bool has_ended) {
 }
 
 Result<> clear_suspend(const job::Job &job) {
-    const auto logind = TRY(session::Logind::connect());
-    const auto target = find_target(logind, job); // an error: the session is gone
-    if (target)
-        TRY(thaw(target->session.cgroup));
+    const auto where = whereabouts_of(job);
+    if (!where.cgroup.empty())
+        TRY(thaw(where.cgroup));
 
     const store::Store store;
     const auto checkpoint = store.find(job.checkpoint);
     const bool durable = checkpoint && checkpoint->state == store::State::waiting;
     if (durable && is_marked_ending(job.number)) {
-        if (target && !job.keep_running)
-            TRY(finish_ending(*target));
+        if (where.leader && !job.keep_running)
+            TRY(finish_ending(where.cgroup, *where.leader));
         job::Outcome outcome{.ok = true, .checkpoint = job.checkpoint};
         if (auto let_go = let_go_of_service(job, true); !let_go)
             outcome.message = let_go.error().message(); // the session is suspended all the same

@@ -88,6 +88,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     if (!unit)
         TRY(end.prepare());
     TRY(prepare_mark(job.number));
+    TRY(job::note_place(job.number, {.cgroup = target.session.cgroup, .leader = target.session.leader}));
     const auto behind = TRY(left_behind(target));
     const auto ties = TRY(ties_of(target));
     for (const auto &tie : ties)

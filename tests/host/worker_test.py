@@ -4,6 +4,7 @@
 when the worker is killed. The engine is a stand-in (fake_suspend.cpp) that ends processes without keeping them."""
 
 import argparse
+import itertools
 import json
 import pathlib
 import shutil
@@ -19,14 +20,18 @@ WORKER = "/usr/local/lib/abeyance-test/fake-worker"
 BEFORE = ("frozen", "saved", "committed", "error")  # the session must run on
 AFTER = ("ending", "half")  # the checkpoint must stay
 KINDS = ("suspend", "check", "remove")
+# Who clears up finds neither the bus nor logind; and not even what an earlier version's worker did not note
+DEAF = {"nobody answers": "exec", "nobody answers, nothing noted": "rm /run/abeyance/jobs/%i.place && exec"}
 # A process that is another one at each look: it has a child and ends, and so does that
 RESTLESS = r"""/usr/bin/python3 -c 'exec("import os\nwhile 1: os.fork() and os._exit(0)")' &"""
 
 PLAN = ["check sees the shell, not the login", "check tells what runs in another unit"] + [
     f"{point}: {what}" for point in BEFORE for what in ("suspend fails", "her terminal works", "nothing is left")] + [
+    f"{how}: {what}" for how in DEAF for what in ("suspend fails", "her terminal works", "nothing is left")] + [
     "keep-running: a checkpoint is made", "keep-running: her terminal works", "a checkpoint in use is not removed",
     "removal takes the snapshot along"] + [
-    f"{point}: {what}" for point in AFTER for what in ("suspend is done", "the session is gone", "the checkpoint is there")] + [
+    f"{point}: {what}" for point in (*AFTER, "half, nobody answers")
+    for what in ("suspend is done", "the session is gone", "the checkpoint is there")] + [
     "suspend is done", "logind has let go of the session", "the login has ended", "the snapshot is there",
     "show knows the session", "a power failure leaves nothing half made"]
 
@@ -54,9 +59,19 @@ def set_fault(host, point):
     path.write_text(f"ABEY_FAULT={point}\n") if point else path.unlink(missing_ok=True)
 
 
-def works(terminal):
-    terminal.type("clear; echo $((6 * 7))\n")
-    wait_until(lambda: "\n42" in "\n" + terminal.text(), "an answer of the shell", 10)
+def set_deaf(host, how):
+    path = host.path("etc/systemd/system/abeyance-suspend@.service.d/zdeaf.conf")
+    path.unlink(missing_ok=True)
+    if how:
+        path.write_text("[Service]\nExecStopPost=\nExecStopPost=/bin/sh -c '" + DEAF[how] +
+                        f" env DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/nobody {WORKER} clear %i'\n")
+    host.run(["systemctl", "daemon-reload"], check=True)
+
+
+def works(terminal, numbers=itertools.count(1000)):
+    number = next(numbers)  # one that the screen does not show yet
+    terminal.type(f"clear; echo $(({number} * 7))\n")
+    wait_until(lambda: f"\n{number * 7}" in "\n" + terminal.text(), "an answer of the shell", 10)
     return "works"
 
 
@@ -105,6 +120,14 @@ def run(host, checks):
         checks.check(f"{point}: suspend fails", "status 1", said(result), result.returncode == 1)
         checks.attempt(f"{point}: her terminal works", "works", lambda: works(login.terminal))
         checks.check(f"{point}: nothing is left", ([], volumes), (store(host), subvolumes(host)))
+    set_fault(host, "frozen")
+    for how in DEAF:
+        set_deaf(host, how)
+        result = abeyctl(host, "suspend", login.id)
+        checks.check(f"{how}: suspend fails", "status 1", said(result), result.returncode == 1)
+        checks.attempt(f"{how}: her terminal works", "works", lambda: works(login.terminal))
+        checks.check(f"{how}: nothing is left", ([], volumes), (store(host), subvolumes(host)))
+    set_deaf(host, None)
     set_fault(host, None)
 
     result = abeyctl(host, "suspend", login.id, "--keep-running", "--json")
@@ -119,10 +142,11 @@ def run(host, checks):
     checks.check("removal takes the snapshot along", (1, 0, [], volumes),
                  (grown, result.returncode, store(host), subvolumes(host)))
 
-    for point in AFTER:
+    for point in (*AFTER, "half, nobody answers"):
         login.terminal.type(f"clear; {RESTLESS}\n")
         works(login.terminal)
-        set_fault(host, point)
+        set_fault(host, point.split(",")[0])
+        set_deaf(host, "nobody answers" if "," in point else None)
         result = abeyctl(host, "suspend", login.id, "--json")
         checks.check(f"{point}: suspend is done", "status 0", said(result), result.returncode == 0)
         checks.attempt(f"{point}: the session is gone", True,
@@ -131,6 +155,7 @@ def run(host, checks):
         login.terminal.close()
         remove_all(host)
         login = Login(host)
+    set_deaf(host, None)
     set_fault(host, None)
 
     result = abeyctl(host, "suspend", login.id, "--json")

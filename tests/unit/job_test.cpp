@@ -70,6 +70,11 @@ TEST_F(JobFiles, ComeBackAsWritten) {
     EXPECT_EQ(read->findings.at(0).comm, "vi\xef\xbf\xbd");
     EXPECT_FALSE(read->findings.at(0).fatal);
 
+    EXPECT_EQ(noted_place(7, directory_).error().code(), ENOENT);
+    ASSERT_TRUE(note_place(7, {.cgroup = "/sys/fs/cgroup/a.slice/session-c3.scope", .leader = 12}, directory_));
+    EXPECT_EQ(noted_place(7, directory_).value().cgroup, "/sys/fs/cgroup/a.slice/session-c3.scope");
+    EXPECT_EQ(noted_place(7, directory_).value().leader, 12);
+
     forget(7, directory_);
     EXPECT_TRUE(std::filesystem::is_empty(directory_));
 }
@@ -83,6 +88,15 @@ TEST_F(JobFiles, AreRefusedWhenForeign) {
     EXPECT_EQ(load(9, directory_).error().code(), EPERM);
     std::filesystem::create_symlink("9.json", directory_ + "/10.json");
     EXPECT_FALSE(load(10, directory_));
+}
+
+TEST_F(JobFiles, NameNoPlaceThatIsNone) {
+    for (const auto *text : {"", "[]", "{}", R"({"cgroup":"","leader":1})", R"({"cgroup":"a/b","leader":1})",
+                             R"({"cgroup":"/a","leader":"1"})"}) {
+        ASSERT_TRUE(write_file(directory_ + "/7.place", text));
+        std::filesystem::permissions(directory_ + "/7.place", std::filesystem::perms(0600));
+        EXPECT_EQ(noted_place(7, directory_).error().code(), EINVAL) << text;
+    }
 }
 
 TEST_F(JobFiles, AreNumberedOnAndOn) {
