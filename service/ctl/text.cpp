@@ -4,7 +4,6 @@
 #include "engine/os/date.h"
 
 #include <algorithm>
-#include <array>
 #include <ctime>
 
 #include <fmt/format.h>
@@ -28,19 +27,6 @@ size_t width_of(std::string_view text) {
 }
 
 } // namespace
-
-std::string human_size(uint64_t bytes) {
-    constexpr std::array units{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    constexpr double step = 1024;
-    if (bytes < 1024)
-        return fmt::format("{} B", bytes);
-    auto value = static_cast<double>(bytes) / step;
-    size_t unit = 0;
-    // 1023.95 would be shown as 1024.0
-    for (; value >= step - 0.05 && unit + 1 < units.size(); unit++)
-        value /= step;
-    return fmt::format("{:.1f} {}", value, units[unit]);
-}
 
 std::string human_duration(uint64_t microseconds) {
     const auto value = static_cast<double>(microseconds);

@@ -3,6 +3,8 @@
 // Numbers and tables for people. Pure.
 #pragma once
 
+#include "engine/os/human_size.h"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -10,8 +12,7 @@
 
 namespace abey::ctl {
 
-// "512 B", "1.4 GiB"
-std::string human_size(uint64_t bytes);
+using os::human_size;
 // "350 us", "12.3 ms", "1.50 s", "2 min 5 s"
 std::string human_duration(uint64_t microseconds);
 // "Mon 2026-11-23 10:04:40", local time

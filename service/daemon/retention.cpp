@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "daemon/retention.h"
 
+#include "engine/os/human_size.h"
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -54,7 +56,7 @@ std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const poli
     }
     for (const auto &one : checkpoints)
         if (const auto least = of(one).min_free; free < least && is_insurance(one))
-            drop(one, fmt::format("less than {} MiB are free", least >> 20U));
+            drop(one, fmt::format("less than {} are free", os::human_size(least)));
     return pruned;
 }
 

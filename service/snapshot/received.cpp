@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/received.h"
 
+#include "engine/os/human_size.h"
 #include "snapshot/nilfs2.h"
 #include "snapshot/tree_copy.h"
 #include "snapshot/tree_states.h"
@@ -28,8 +29,8 @@ Result<> check_room(const Fd &home, const std::string &path, const Manifest &lis
             return fail(EINVAL, "the list of the home is not credible");
     const uint64_t free = static_cast<uint64_t>(status.f_bfree) * status.f_frsize;
     if (wanted > free)
-        return fail(ENOSPC, "the saved home takes about {} MiB, and the file system of {} has {} MiB left: make room",
-                    wanted >> 20U, path, free >> 20U);
+        return fail(ENOSPC, "the saved home takes about {}, and the file system of {} has {} left: make room",
+                    os::human_size(wanted), path, os::human_size(free));
     return {};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "snapshot/tree.h"
 
+#include "engine/os/human_size.h"
 #include "engine/os/room.h"
 #include "snapshot/nilfs2.h"
 #include "snapshot/received.h"
@@ -140,9 +141,9 @@ Result<> TreeHome::check_room(const Fd &home, const Wanted &wanted) const {
     const auto quota = os::room_of_user(home, TRY(stat_of(home)).st_uid);
     if (const auto fits = os::check_room(quota, wanted.charged); !fits)
         return fail(fits.error().code(),
-                    "a copy of home {} by {} has about {} MiB of the user's own, and {} has {} MiB left: raise it, or "
+                    "a copy of home {} by {} has about {} of the user's own, and {} has {} left: raise it, or "
                     "choose [home] provider = \"none\" in the policy",
-                    home_, name_of(kind_), wanted.charged >> 20U, quota.bound, quota.bytes >> 20U);
+                    home_, name_of(kind_), os::human_size(wanted.charged), quota.bound, os::human_size(quota.bytes));
     if (wanted.files > quota.files)
         return fail(EDQUOT,
                     "a copy of home {} by {} takes {} files, and {} has {} left: raise it, or choose [home] provider = "
@@ -150,9 +151,9 @@ Result<> TreeHome::check_room(const Fd &home, const Wanted &wanted) const {
                     home_, name_of(kind_), wanted.files, quota.bound, quota.files);
     if (const auto fits = os::check_room(room, wanted.bytes); !fits)
         return fail(fits.error().code(),
-                    "a copy of home {} by {} takes about {} MiB, and {} has {} MiB left: make room, or choose [home] "
+                    "a copy of home {} by {} takes about {}, and {} has {} left: make room, or choose [home] "
                     "provider = \"none\" in the policy",
-                    home_, name_of(kind_), wanted.bytes >> 20U, room.bound, room.bytes >> 20U);
+                    home_, name_of(kind_), os::human_size(wanted.bytes), room.bound, os::human_size(room.bytes));
     return {};
 }
 
@@ -505,11 +506,10 @@ Result<std::string> TreeHome::foretell() {
     const auto now = TRY(looked_at(home));
     const std::chrono::duration<double> walk = std::chrono::steady_clock::now() - begin;
     const bool found = last_state(states_path(parent_), name_, name_of(kind_)).has_value();
-    return fmt::format(
-        "home {}: {} files, {} MiB, are copied by {} before the freeze{}; while the session stands still "
-        "they are only looked through again (about {:.1f} s), and what has changed in between is copied",
-        home_, now.entries.size(), now.bytes() >> 20U, name_of(kind_),
-        found ? ", as far as they have changed since the last time" : "", 3 * walk.count());
+    return fmt::format("home {}: {} files, {}, are copied by {} before the freeze{}; while the session stands still "
+                       "they are only looked through again (about {:.1f} s), and what has changed in between is copied",
+                       home_, now.entries.size(), os::human_size(now.bytes()), name_of(kind_),
+                       found ? ", as far as they have changed since the last time" : "", 3 * walk.count());
 }
 
 } // namespace

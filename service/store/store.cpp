@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "store/store.h"
 
+#include "engine/os/human_size.h"
 #include "store/records.h"
 
 #include <algorithm>
@@ -108,7 +109,7 @@ Result<uint64_t> Store::free_space() const {
 
 Result<> Store::check_room(uint32_t uid, const Quota &quota) const {
     if (TRY(free_space()) < kept_free)
-        return fail(ENOSPC, "less than {} MiB are free for checkpoints in {}", kept_free >> 20U, root_);
+        return fail(ENOSPC, "less than {} are free for checkpoints in {}", os::human_size(kept_free), root_);
     const auto listed = TRY(list());
     size_t own = 0;
     uint64_t size = 0;
@@ -121,8 +122,8 @@ Result<> Store::check_room(uint32_t uid, const Quota &quota) const {
     if (own >= quota.checkpoints)
         return fail(EDQUOT, "{} checkpoints of this user wait already: resume or remove one (abeyctl list)", own);
     if (size >= quota.size)
-        return fail(EDQUOT, "the checkpoints of this user take {} MiB already: resume or remove one (abeyctl list)",
-                    size >> 20U);
+        return fail(EDQUOT, "the checkpoints of this user take {} already: resume or remove one (abeyctl list)",
+                    os::human_size(size));
     return {};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/image/image.h"
 #include "engine/machine.h"
+#include "engine/os/human_size.h"
 #include "engine/os/user.h"
 #include "snapshot/received.h"
 #include "store/records.h"
@@ -86,7 +87,7 @@ class Import {
     // Text of a record whose beginning was read.
     Result<std::string> text_of(const Record &record, size_t limit) {
         if (record.size > limit)
-            return fail(EFBIG, "{} MiB of \"{}\" are more than a checkpoint has", record.size >> 20U, record.name);
+            return fail(EFBIG, "{} of \"{}\" are more than a checkpoint has", os::human_size(record.size), record.name);
         std::string text;
         TRY(stream_.pass(record.size, [&](std::string_view piece) -> Result<> {
             text += piece;
@@ -137,8 +138,8 @@ class Import {
         }
         const auto free = TRY(store_.free_space());
         if (free < store::kept_free || all_ > free - store::kept_free)
-            return fail(ENOSPC, "it takes up to {} MiB, and the store has {} MiB left: make room", all_ >> 20U,
-                        free >> 20U);
+            return fail(ENOSPC, "it takes up to {}, and the store has {} left: make room", os::human_size(all_),
+                        os::human_size(free));
         return {};
     }
 

@@ -254,6 +254,11 @@ TEST_F(StoreTest, LimitsWhatAUsersTake) {
     ASSERT_FALSE(store().check_room(1000, quota));
     EXPECT_EQ(store().check_room(1000, quota).error().code(), EDQUOT);
     EXPECT_TRUE(store().check_room(1001, quota));
+    const auto most = store().check_room(1000, {.checkpoints = 3, .size = 1});
+    EXPECT_NE(most.error().message().find("take 1.0 MiB already"), std::string::npos) << most.error().message();
+    fs::remove(store().images("a") + "/pages");
+    const auto less = store().check_room(1000, {.checkpoints = 3, .size = 1});
+    EXPECT_NE(less.error().message().find(" KiB already"), std::string::npos) << less.error().message();
 }
 
 TEST_F(StoreTest, PinsStayUntilTheyAreTakenOut) {
