@@ -8,6 +8,7 @@
 
 #include <csignal>
 
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
@@ -24,9 +25,15 @@ Result<int> import_command(const ImportCommand &command) {
         return fail(0, "standard input is a terminal: name a file, or pipe a stream of `abeyctl export` here");
     const auto in =
         command.input.empty() ? Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)) : TRY(open_file(command.input, O_RDONLY));
+    sigset_t stopping;
+    ::sigemptyset(&stopping);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+        ::sigaddset(&stopping, signal);
+    ::sigprocmask(SIG_BLOCK, &stopping, nullptr);
+    const Fd stop(::signalfd(-1, &stopping, SFD_CLOEXEC));
     const auto done = [&] {
         StreamProgress progress("import");
-        return transfer::import_checkpoint(store::Store(), in, progress.callback());
+        return transfer::import_checkpoint(store::Store(), in, progress.callback(), stop);
     }();
     if (!done)
         return std::unexpected(done.error());

@@ -109,6 +109,18 @@ Readable::~Readable() {
         (void)provider_->drop_copy(copy_);
 }
 
+Result<> check_no_state(const std::string &home, const std::string &id) {
+    TRY(checked_id(id));
+    std::error_code error;
+    const auto parent = fs::canonical(home, error).parent_path().string();
+    if (error)
+        return fail(error.value(), "home {}", home);
+    for (const auto &place : {Area::snapshots_path(parent) + "/" + id, states_path(parent) + "/" + id})
+        if (fs::exists(fs::symlink_status(place, error)))
+            return fail(EEXIST, "a state of the home from checkpoint {} lies in {} already", id, place);
+    return {};
+}
+
 Result<Received> Received::begin(const std::string &home, const Manifest &list) {
     const auto provider = TRY(make_provider("auto", home)); // tells what a home must be like
     std::error_code error;
@@ -142,7 +154,6 @@ std::string Received::tree() const { return tree_in(passing_.path()); }
 
 Result<Saved> Received::finish(const std::string &id, const Manifest &list, const std::string &list_file) {
     TRY(checked_id(id));
-    const auto parent = fs::path(home_).parent_path().string();
     const auto made = TRY(open_directory(passing_.fd().get(), tree_name));
     const auto found = TRY(Manifest::of(made, tree()));
     const auto wrong = differences(list, found, Match::copy, differences_shown);
@@ -151,10 +162,15 @@ Result<Saved> Received::finish(const std::string &id, const Manifest &list, cons
                     wrong.front().path);
     if (::syncfs(made.get()) < 0)
         return fail(errno, "cannot write {} to disk", tree());
-    if (subvolume_) {
-        const auto home = TRY(open_directory(AT_FDCWD, home_));
-        const auto area = TRY(Area::open(parent));
-        TRY_IN(make_snapshot(made, area.snapshots(), id, true), "home {}", home_);
+    return subvolume_ ? finish_snapshot(made, id, list_file) : finish_copy(id, list);
+}
+
+Result<Saved> Received::finish_snapshot(const Fd &made, const std::string &id, const std::string &list_file) {
+    const auto parent = fs::path(home_).parent_path().string();
+    const auto home = TRY(open_directory(AT_FDCWD, home_));
+    const auto area = TRY(Area::open(parent));
+    TRY_IN(make_snapshot(made, area.snapshots(), id, true), "home {}", home_);
+    auto saved = [&]() -> Result<Saved> {
         const auto place = Area::snapshots_path(parent) + "/" + id;
         const auto opened = TRY(open_directory(area.snapshots().get(), id));
         const auto snapshot = TRY(subvolume_of(opened, place));
@@ -168,20 +184,31 @@ Result<Saved> Received::finish(const std::string &id, const Manifest &list, cons
                      .snapshot = snapshot.uuid,
                      .generation = 0,
                      .list = list_file};
-    }
+    }();
+    if (!saved)
+        (void)delete_subvolume(area.snapshots(), id);
+    return saved;
+}
+
+Result<Saved> Received::finish_copy(const std::string &id, const Manifest &list) {
     const auto *const kind = "reflink"; // a tree; the data is shared with the home where that is possible
+    const auto parent = fs::path(home_).parent_path().string();
     TRY(write_file(passing_.path() + "/home", fs::path(home_).filename().string()));
     TRY(write_file(passing_.path() + "/kind", kind));
     TRY(list.write(passing_.fd(), "manifest"));
     const auto area = TRY(Area::open(parent, tree_area));
     TRY(passing_.become(id));
-    if (::fsync(area.snapshots().get()) < 0)
-        return fail(errno, "cannot write {} to disk", states_path(parent));
+    const auto place = states_path(parent) + "/" + id;
+    if (::fsync(area.snapshots().get()) < 0) {
+        const int code = errno;
+        (void)remove_state(place);
+        return fail(code, "cannot write {} to disk", states_path(parent));
+    }
     return Saved{.provider = kind,
                  .home = home_,
                  .filesystem = "",
                  .source = "",
-                 .place = states_path(parent) + "/" + id,
+                 .place = place,
                  .snapshot = "",
                  .generation = 0,
                  .list = ""};

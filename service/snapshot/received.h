@@ -37,6 +37,10 @@ class Readable {
     std::string path_, copy_; // copy_: goes afterwards
 };
 
+// EEXIST: a state of this checkpoint lies beside the home already, as when another system on this machine has the same
+// homes. What is found there later is that of the import then.
+Result<> check_no_state(const std::string &home, const std::string &id);
+
 // A state that arrives, for the home of a user of this machine. What is not finished is gone with this object, or is
 // swept by the next one who works there.
 class Received {
@@ -52,10 +56,13 @@ class Received {
     // An empty directory of root's, within others of root's alone.
     [[nodiscard]] std::string tree() const;
     // It is filled: compares it with the list, and makes it the saved state `id` of the home. `list_file` holds the
-    // list, and stays as long as the checkpoint.
+    // list, and stays as long as the checkpoint. On error there is no such state.
     Result<Saved> finish(const std::string &id, const Manifest &list, const std::string &list_file);
 
   private:
+    Result<Saved> finish_snapshot(const Fd &made, const std::string &id, const std::string &list_file);
+    Result<Saved> finish_copy(const std::string &id, const Manifest &list);
+
     Received(std::string home, bool subvolume, Passing passing)
         : home_(std::move(home)), subvolume_(subvolume), passing_(std::move(passing)) {}
 

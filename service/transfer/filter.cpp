@@ -60,7 +60,11 @@ Result<Filter> Filter::start(const std::vector<std::string> &arguments, const Fd
     ::sigemptyset(&defaults);
     ::sigaddset(&defaults, SIGPIPE);
     ::posix_spawnattr_setsigdefault(&attributes, &defaults);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    // Nor may they be deaf to what we wait for in another way.
+    sigset_t blocked;
+    ::sigemptyset(&blocked);
+    ::posix_spawnattr_setsigmask(&attributes, &blocked);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     const int code =
         ::posix_spawn(&filter.child_, path.c_str(), &actions, &attributes, pointers.data(), environment.data());
     ::posix_spawnattr_destroy(&attributes);

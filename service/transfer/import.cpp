@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <optional>
 #include <set>
 
 namespace abey::transfer {
@@ -48,6 +47,30 @@ Result<> check_user(const store::About &about) {
     return {};
 }
 
+// What never became a checkpoint, or does not stay one: first of all it is none any more. What cannot be removed now,
+// or is not because we are killed, is by abeyd when it starts next.
+Result<> take_back(const store::Store &store, const std::string &id) {
+    const auto checkpoint = TRY(store.find(id));
+    TRY(store.begin_removal(id));
+    if (checkpoint.home) {
+        const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
+        TRY(provider->remove(*checkpoint.home));
+    } else if (!checkpoint.about.home.empty()) {
+        TRY(snapshot::discard_saved(checkpoint.about.home, id));
+    }
+    return store.remove(id);
+}
+
+// An import of the same checkpoint that was killed, and that nobody is at any more.
+Result<> clear_half_made(const store::Store &store, const std::string &id) {
+    const auto found = store.find(id);
+    // What a suspend has left has an image, and more than this to be cleared up.
+    if (!found || found->state != store::State::incomplete || ::access(store.images(id).c_str(), F_OK) == 0)
+        return {};
+    const auto held = store.hold(id);
+    return held ? take_back(store, id) : std::unexpected(held.error());
+}
+
 class Import {
   public:
     Import(const store::Store &store, Reader &stream, const Progress &progress, const uint64_t &done)
@@ -55,12 +78,8 @@ class Import {
     Import(const Import &) = delete;
     Import &operator=(const Import &) = delete;
     ~Import() {
-        if (!begun_ || kept_)
-            return;
-        if (saved_)
-            if (const auto provider = snapshot::make_provider(saved_->provider, saved_->home))
-                (void)(*provider)->remove(*saved_);
-        (void)store_.remove(header_.about.id);
+        if (begun_ && !kept_)
+            (void)take_back(store_, header_.about.id);
     }
 
     Result<Imported> run() {
@@ -69,6 +88,9 @@ class Import {
         header_ = TRY(header_from(about));
         TRY(check_user(header_.about));
         const auto &id = header_.about.id;
+        TRY_IN(clear_half_made(store_, id), "what an earlier import has left");
+        if (header_.has_home && !store_.find(id))
+            TRY(snapshot::check_no_state(header_.about.home, id));
         TRY_IN(store_.begin(header_.about), "this machine has it already");
         begun_ = true;
         const auto held = TRY(store_.hold(id));
@@ -191,8 +213,7 @@ class Import {
         all_ += list.bytes();
         auto received = TRY(snapshot::Received::begin(header_.about.home, list));
         TRY(unpack(received.tree(), most_of(list)));
-        saved_ = TRY(received.finish(header_.about.id, list, path));
-        return store_.record_home(header_.about.id, *saved_);
+        return store_.record_home(header_.about.id, TRY(received.finish(header_.about.id, list, path)));
     }
 
     // tar(1) as root, of what somebody else has packed, into an empty directory of root's alone. It takes no names with
@@ -238,6 +259,7 @@ class Import {
             TRY(store_.record_figures(about.id, header_.figures));
         if (!pictures_.empty())
             TRY(store_.record_pictures(about.id, pictures_));
+        TRY(stream_.go_on());
         // From here on it is a checkpoint.
         const auto images = store_.images(about.id);
         if (::rename(arriving().c_str(), images.c_str()) < 0)
@@ -260,21 +282,21 @@ class Import {
     const uint64_t &done_;
     Header header_;
     std::map<uint32_t, std::string> pictures_;
-    std::optional<snapshot::Saved> saved_;
     uint64_t all_ = 0; // bytes, as far as is known
     bool begun_ = false, kept_ = false;
 };
 
 } // namespace
 
-Result<Imported> import_checkpoint(const store::Store &store, const Fd &in, const Progress &progress) {
+Result<Imported> import_checkpoint(const store::Store &store, const Fd &in, const Progress &progress, const Fd &stop) {
     auto pipe = TRY(make_pipe());
     auto unpacker = TRY(Filter::start({"zstd", "-q", "-d", "-c"}, in, pipe.write));
     pipe.write.reset();
     uint64_t done = 0;
-    Reader stream(pipe.read, [&](uint64_t bytes) { done += bytes; });
+    Reader stream(
+        pipe.read, [&](uint64_t bytes) { done += bytes; }, stop);
     auto imported = Import(store, stream, progress, done).run();
-    if (imported)
+    if (imported || imported.error().code() == ECANCELED)
         return imported;
     // What is no zstd gives an empty stream: it knows better. One that is killed for our sake knows nothing.
     pipe.read.reset();

@@ -2,7 +2,10 @@
 #include "transfer/stream.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+
+#include <poll.h>
 
 namespace abey::transfer {
 namespace {
@@ -69,13 +72,30 @@ Result<> Reader::begin() {
         first += piece;
         return {};
     });
+    if (!taken && taken.error().code() == ECANCELED)
+        return taken;
     if (!taken || first != first_line)
         return fail(EINVAL, "{}, or one of another version", broken);
     return {};
 }
 
+Result<> Reader::wait(bool for_more) const {
+    // poll(2) passes over a descriptor of -1
+    std::array<pollfd, 2> ready = {{{for_more ? in_.get() : -1, POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+    int found = 0;
+    do
+        found = ::poll(ready.data(), ready.size(), for_more ? -1 : 0);
+    while (found < 0 && errno == EINTR);
+    if (found < 0)
+        return fail(errno, "cannot wait for the stream");
+    if (ready.back().revents != 0)
+        return fail(ECANCELED, "it was stopped, and nothing of it is kept");
+    return {};
+}
+
 Result<std::string_view> Reader::some(size_t most) {
     if (at_ == buffer_.size()) {
+        TRY(wait(true));
         buffer_.resize(piece_size);
         ssize_t got = 0;
         do

@@ -58,7 +58,8 @@ struct Record {
 
 class Reader {
   public:
-    Reader(const Fd &in, Passed passed) : in_(in), passed_(std::move(passed)) {}
+    // Both descriptors outlive it. It reads no further when `stop`, which may be none, is readable.
+    Reader(const Fd &in, Passed passed, const Fd &stop) : in_(in), stop_(stop), passed_(std::move(passed)) {}
 
     Result<> begin();
     // The header of the next record; what it holds has to be read before the next but one. `end` is checked, and
@@ -68,13 +69,18 @@ class Reader {
     Result<std::string> record(std::string_view name, size_t limit);
     // `size` bytes of the present record, handed on in pieces.
     Result<> pass(uint64_t size, const std::function<Result<>(std::string_view piece)> &taker);
+    // ECANCELED: it is to stop.
+    [[nodiscard]] Result<> go_on() const { return wait(false); }
 
   private:
+    // For something to read.
+    [[nodiscard]] Result<> wait(bool for_more) const;
     // Bytes that are there, at most `most`; empty at the end of the stream.
     Result<std::string_view> some(size_t most);
     Result<std::string> line();
 
     const Fd &in_;
+    const Fd &stop_;
     Passed passed_;
     Running digest_;
     std::string buffer_;

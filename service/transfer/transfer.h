@@ -27,7 +27,10 @@ struct Imported {
 };
 
 // Makes a checkpoint of what export_checkpoint() wrote. Checked beforehand: versions, machine, user and home, room; on
-// the way: names, sizes, order; afterwards: checksums, and the home compared with its list. On error nothing remains.
-Result<Imported> import_checkpoint(const store::Store &store, const Fd &in, const Progress &progress);
+// the way: names, sizes, order; afterwards: checksums, and the home compared with its list. On error nothing remains;
+// what a killed one has left goes with the next of the same checkpoint, or at abeyd's next start. ECANCELED: `stop` had
+// become readable.
+Result<Imported> import_checkpoint(const store::Store &store, const Fd &in, const Progress &progress,
+                                   const Fd &stop = Fd());
 
 } // namespace abey::transfer

@@ -20,6 +20,7 @@ from terminal import TerminalError
 STREAM = "var/tmp/ada.abey"
 PARTS = ("pid", "threads", "scratch", "mapped", "state")
 PLAN = ["a user may not export", "export", "the stream is root's alone", "it still waits there", "a user may not import",
+        "killed when the home was there", "not listed then", "told to stop when the home was there",
         "not compressed at all: refused", "cut short: refused", "damaged: refused", "another user's id: refused", "nothing is left of what was refused",
         "import", "its user is told on the bus", "others are not", "a user may not announce one", "it waits", "a second time: refused", "resumed at the next login", "counted on", "holds what it held",
         "the home is as it was", "the displaced home is kept", "vim shows what was never saved", "suspended again there", "removed, the home's state goes"]
@@ -81,6 +82,18 @@ def refusals(host, checks, stream):
     result = abeyctl(host, "import", f"/{STREAM}", user="ada")
     checks.check("a user may not import", "only root", complaint(result), result.returncode == 1 and "only root" in result.stderr)
     before = traces(host)
+    # At the last moment: when tar has unpacked all
+    tar = host.path("usr/bin/tar")
+    tar.rename(tar.with_name("tar.real"))
+    for name, signal, status in (("killed when the home was there", "KILL", -9), ("told to stop when the home was there", "TERM", 1)):
+        tar.write_text(f'#!/bin/sh\n/usr/bin/tar.real "$@" && kill -{signal} $PPID\n')
+        tar.chmod(0o755)
+        result = abeyctl(host, "import", f"/{STREAM}")
+        checks.check(name, status, f"{result.returncode}: {complaint(result)}", result.returncode == status and traces(host) != before if signal == "KILL"
+                     else result.returncode == status and "it was stopped" in result.stderr and traces(host) == before)
+        if signal == "KILL":
+            checks.check("not listed then", [], json_of(abeyctl(host, "list", "--json"))["list"])
+    tar.with_name("tar.real").rename(tar)
     refused("not compressed at all: refused", b"a" * 10000, "no whole stream")
     refused("cut short: refused", stream[:len(stream) // 2], "no whole stream")
     plain = subprocess.run(["zstd", "-dc"], input=stream, capture_output=True, check=True).stdout

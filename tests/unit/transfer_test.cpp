@@ -13,6 +13,7 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/eventfd.h>
 
 namespace abey::transfer {
 namespace {
@@ -152,6 +153,38 @@ TEST_F(TransferTest, EveryTruncationIsRefused) {
     ASSERT_TRUE(write_file(root_ + "/half", whole.substr(0, whole.size() / 2)));
     EXPECT_NE(refusal(root_ + "/half").find("whole stream"), std::string::npos);
     EXPECT_NE(refusal_of(plain + "x").find("follows its end"), std::string::npos);
+}
+
+TEST_F(TransferTest, WhatAKilledOneHasLeftGoes) {
+    make();
+    send();
+    ASSERT_TRUE(there_.begin({.id = "one", .uid = 0, .user = "root", .session = "3", .created = 7}));
+    fs::create_directories(root_ + "/there/one/image.new/deleted");
+    {
+        const auto held = there_.hold("one");
+        EXPECT_EQ(take(stream()).error().code(), EBUSY) << "it is not killed, but at work";
+        EXPECT_TRUE(fs::exists(root_ + "/there/one/image.new"));
+    }
+    const auto taken = take(stream());
+    ASSERT_TRUE(taken) << taken.error().message();
+    EXPECT_EQ(there_.find("one").value().state, store::State::waiting);
+    fs::remove(there_.images("one") + "/manifest");
+    EXPECT_EQ(take(stream()).error().code(), EEXIST) << "a suspend's is not for us to clear up";
+}
+
+TEST_F(TransferTest, StopsWhenItIsTold) {
+    make();
+    send();
+    const auto in = open_file(stream(), O_RDONLY);
+    const Fd stop(::eventfd(1, EFD_CLOEXEC));
+    const auto taken = import_checkpoint(there_, *in, {}, stop);
+    ASSERT_FALSE(taken);
+    EXPECT_EQ(taken.error().code(), ECANCELED);
+    EXPECT_TRUE(fs::is_empty(root_ + "/there"));
+    // also while nothing comes
+    const auto pipe = make_pipe();
+    ASSERT_TRUE(pipe);
+    EXPECT_EQ(import_checkpoint(there_, pipe->read, {}, stop).error().code(), ECANCELED);
 }
 
 TEST_F(TransferTest, DamageIsRefused) {
