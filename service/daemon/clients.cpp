@@ -4,9 +4,6 @@
 #include "dbus/names.h"
 
 namespace abey::daemon {
-namespace {
-constexpr size_t client_limit = 256;
-}
 
 Result<uid_t> sender_uid(sd_bus_message *message) {
     sd_bus_creds *raw = nullptr;
@@ -28,8 +25,8 @@ Result<> Clients::start() {
 
 void Clients::remember(sd_bus_message *message, uid_t uid) {
     const char *sender = ::sd_bus_message_get_sender(message);
-    if (sender != nullptr && uids_.size() < client_limit)
-        uids_.emplace(sender, uid);
+    if (sender != nullptr)
+        list_.add(sender, uid);
 }
 
 void Clients::send(const char *member, uid_t owner, const std::function<int(sd_bus_message *)> &append) const {
@@ -38,7 +35,7 @@ void Clients::send(const char *member, uid_t owner, const std::function<int(sd_b
 
 void Clients::send_from(const std::string &path, const char *interface, const char *member, uid_t owner,
                         const std::function<int(sd_bus_message *)> &append) const {
-    for (const auto &[name, uid] : uids_) {
+    for (const auto &[name, uid] : list_) {
         if (uid != 0 && uid != owner)
             continue;
         sd_bus_message *raw = nullptr;
@@ -56,7 +53,7 @@ int Clients::on_name_owner_changed(sd_bus_message *message, void *userdata, sd_b
     const char *before = nullptr;
     const char *after = nullptr;
     if (::sd_bus_message_read(message, "sss", &name, &before, &after) >= 0 && *after == '\0')
-        static_cast<Clients *>(userdata)->uids_.erase(name);
+        static_cast<Clients *>(userdata)->list_.remove(name);
     return 0;
 }
 

@@ -4,11 +4,11 @@
 // so they are sent one by one to those who may know, never to the whole bus.
 #pragma once
 
+#include "daemon/client_list.h"
 #include "dbus/bus.h"
 #include "engine/os/result.h"
 
 #include <functional>
-#include <map>
 #include <string>
 
 #include <sys/types.h>
@@ -26,8 +26,8 @@ class Clients {
     ~Clients() = default;
 
     Result<> start();
-    // Remembers who sent this message until they leave the bus. Beyond the limit nobody new is remembered: such a
-    // client gets answers, but no signals.
+    // Remembers who sent this message until they leave the bus. One for whom there is no place gets answers, but no
+    // signals.
     void remember(sd_bus_message *message, uid_t uid);
 
     // Sends a signal of the Manager to root's clients and to those of `owner`; `append` writes its arguments.
@@ -41,7 +41,7 @@ class Clients {
 
     sd_bus *bus_;
     bus::Slot left_;
-    std::map<std::string, uid_t> uids_; // by unique name
+    ClientList list_;
 };
 
 } // namespace abey::daemon

@@ -14,6 +14,7 @@ from terminal import Terminal
 
 PLAN = ["both are checkpointed at once", "no more checkpoints than the policy allows", "ada may still have hers", "no more bytes than the policy allows",
         "when nobody knows how many jobs he may start, he may start none", "no more jobs at a time than a user may have", "ada's job is taken meanwhile", "one job for each session: the others are told",
+        "more clients than he may have are no others'",
         "no more inhibitors than a user may have", "ada gets one", "a name of a megabyte is refused", "a message of a hundred megabytes is none of ours",
         "a path for a session is refused", "a forged answer of logind's does nothing", "jobs of others are not shown",
         "a link in the home leads root nowhere", "nor does a link to another's home", "a directory that is his is not trusted with more than his own",
@@ -111,6 +112,19 @@ except dbus.DBusException as error:
     print(len(held), error.get_dbus_name(), flush=True)
 sys.stdin.read()
 """
+# As many as the bus allows a user (dbus-daemon(1), max_connections_per_user), but for some that are needed
+LISTENS = """
+import dbus, sys
+held = []
+try:
+    for _ in range(int(sys.argv[1])):
+        held.append(dbus.SystemBus(private=True))
+        held[-1].get_object('org.abeyance1', '/org/abeyance1', introspect=False).Subscribe(dbus_interface='org.abeyance1.Manager')
+except dbus.DBusException as error:
+    print(error, file=sys.stderr)
+print(len(held), flush=True)
+sys.stdin.read()
+"""
 # The bus takes messages of 128 MiB at the most (dbus-daemon(1)), and hangs up on whoever sends more.
 SHOUTS = """
 import dbus, sys
@@ -122,6 +136,20 @@ try:
 except dbus.DBusException as error:
     print(error.get_dbus_name(), len(str(error)))
 """
+
+
+def clients(host, checks, ada):
+    """Whoever is not listened to by the service waits for the end of a job for ever."""
+    listeners = [subprocess.Popen(host.command(["/usr/bin/python3", "-c", LISTENS, "230"], user=user), stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True, preexec_fn=host.enter) for user in ("bob", "nobody")]
+    counts = [int(one.stdout.readline() or 0) for one in listeners]
+    checks.attempt("more clients than he may have are no others'", "many; her job ends", lambda: (
+        (counts, (result := abeyctl(host, "suspend", ada, "--keep-running", "--json", user="ada", timeout=30)).returncode),
+        min(counts) > 128 and sum(counts) > 256 and result.returncode == 0))
+    for one in listeners:
+        one.stdin.close()
+        one.wait(20)
+    clear(host)
 
 
 def words(host, checks, ada):
@@ -194,6 +222,7 @@ def run(host, checks):
         amounts(host, checks, ada, bob)
         unknown(host, checks, bob)
         jobs(host, checks, ada)
+        clients(host, checks, ada)
         words(host, checks, ada)
         traps(host, checks, his, bob)
     checks.check("the daemon never died", "0", host.run(["systemctl", "show", "--property=NRestarts", "--value", "abeyd"]).stdout.strip())

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "daemon/battery.h"
 #include "daemon/checkpoints.h"
+#include "daemon/client_list.h"
 #include "daemon/login_ends.h"
 #include "daemon/logins.h"
 #include "daemon/options.h"
@@ -229,6 +230,31 @@ TEST(Rate, RefillsEvenlyForEachUser) {
     EXPECT_FALSE(rate.take(1000, 6, 12 * second));
     EXPECT_TRUE(rate.take(1000, 6, 200 * second));
     EXPECT_FALSE(rate.take(1002, 0, second));
+}
+
+TEST(Clients, HaveNoPlacesOfOtherUsers) {
+    ClientList list;
+    const auto add = [&list](uid_t uid, size_t number) { return list.add(fmt::format(":{}.{}", uid, number), uid); };
+    for (size_t i = 0; i < ClientList::user_limit; i++)
+        EXPECT_TRUE(add(1000, i)) << i;
+    EXPECT_FALSE(add(1000, ClientList::user_limit));
+    EXPECT_TRUE(add(1000, 0)) << "it is known already";
+    EXPECT_TRUE(add(1001, 0));
+    list.remove(":1000.0");
+    list.remove(":1000.0");
+    EXPECT_TRUE(add(1000, ClientList::user_limit));
+    EXPECT_FALSE(add(1000, 0));
+
+    constexpr auto users = ClientList::limit / ClientList::user_limit;
+    for (uid_t user = 2000; user < 2000 + users; user++)
+        for (size_t i = 0; i < ClientList::user_limit; i++)
+            add(user, i);
+    EXPECT_EQ(static_cast<size_t>(std::ranges::distance(list)), ClientList::limit);
+    EXPECT_FALSE(add(1002, 0));
+    for (size_t i = 0; i < 2 * ClientList::limit; i++)
+        EXPECT_TRUE(add(0, i)) << "root's always have one";
+    list.remove(":1001.0");
+    EXPECT_TRUE(add(1002, 0));
 }
 
 constexpr uint64_t day = 86400ULL * 1'000'000;
