@@ -39,7 +39,8 @@ Result<int> diff(const DiffCommand &command) {
     else
         fmt::print("{}", table.text());
     if (document.value("truncated", false))
-        fmt::print("... and more\n");
+        fmt::print("... and {}{} more.\n", document.value("more_uncounted", false) ? "at least " : "",
+                   document.value("more", uint64_t(1)));
     return 0;
 }
 

@@ -60,8 +60,8 @@ Result<int> explain(const ExplainCommand &command) {
         if (file.value("strategy", "") != "by name" || !file.value("refused", "").empty())
             print_file(file);
     if (document.value("truncated", false))
-        fmt::print("({} of {} files had room in the answer, those that need something first)\n",
-                   document["files"].size(), count);
+        fmt::print("... and {} more: {} of {} files had room in the answer, those that need something first.\n",
+                   count - document["files"].size(), document["files"].size(), count);
     fmt::print("{} files are found again by their names; {} are kept, which writes {}.\n", by_name,
                count - by_name - refused, human_size(cost));
     if (refused != 0)

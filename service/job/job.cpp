@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <span>
 
 #include <nlohmann/json.hpp>
 
@@ -17,6 +18,8 @@ namespace {
 constexpr size_t file_limit = 4U << 20U;
 constexpr size_t text_limit = 4096;
 constexpr size_t finding_limit = 10'000;
+constexpr size_t findings_size_limit = answer_limit;         // bytes, as written
+constexpr size_t findings_beside_answer_limit = 512U << 10U; // the same
 
 struct Named {
     Kind kind;
@@ -51,9 +54,51 @@ std::string text_member(const nlohmann::json &object, const char *name) {
     return text;
 }
 
+std::string shortened(const std::string &text) { return text.substr(0, text_limit); }
+
+nlohmann::json json_of(const capture::Finding &finding) {
+    return {{"pid", finding.pid},
+            {"comm", shortened(finding.comm)},
+            {"object", shortened(finding.object)},
+            {"reason", shortened(finding.reason)},
+            {"advice", shortened(finding.advice)},
+            {"fatal", finding.fatal}};
+}
+
 // Comms and paths are bytes; what is no UTF-8 is shown as U+FFFD.
 std::string dump(const nlohmann::json &json) {
     return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+nlohmann::json json_of(std::vector<capture::Finding> findings, size_t most) {
+    std::vector<nlohmann::json> all;
+    size_t size = 0;
+    const auto add_while_room = [&] {
+        all.clear();
+        size = 0;
+        for (const auto &finding : findings) {
+            auto one = json_of(finding);
+            size += dump(one).size();
+            if (size > most || all.size() + 1 == finding_limit)
+                return false;
+            all.push_back(std::move(one));
+        }
+        return true;
+    };
+    if (!add_while_room()) {
+        std::ranges::stable_partition(findings, &capture::Finding::fatal);
+        (void)add_while_room();
+        const auto left = std::span(findings).subspan(all.size());
+        const auto fatal = std::ranges::count_if(left, &capture::Finding::fatal);
+        all.push_back(
+            json_of(capture::Finding{.pid = left.front().pid,
+                                     .comm = left.front().comm,
+                                     .object = left.front().object,
+                                     .reason = fmt::format("and {} more like these have no room here", left.size()),
+                                     .advice = "mend some of the others first",
+                                     .fatal = fatal > 0}));
+    }
+    return all;
 }
 
 Result<> replace_file(const std::string &path, std::string_view data) {
@@ -145,20 +190,13 @@ Result<Job> job_from_json(std::string_view text) {
 }
 
 std::string to_json(const Outcome &outcome) {
-    auto findings = nlohmann::json::array();
-    for (const auto &finding : outcome.findings)
-        findings.push_back({{"pid", finding.pid},
-                            {"comm", finding.comm},
-                            {"object", finding.object},
-                            {"reason", finding.reason},
-                            {"advice", finding.advice},
-                            {"fatal", finding.fatal}});
     return dump({{"ok", outcome.ok},
-                 {"message", outcome.message},
+                 {"message", shortened(outcome.message)},
                  {"checkpoint", outcome.checkpoint},
                  {"session", outcome.session},
                  {"figures", outcome.figures},
-                 {"findings", std::move(findings)},
+                 {"findings", json_of(outcome.findings,
+                                      outcome.answer.empty() ? findings_size_limit : findings_beside_answer_limit)},
                  {"answer", outcome.answer}});
 }
 

@@ -23,6 +23,9 @@ inline constexpr const char *jobs_directory = "/run/abeyance/jobs";
 inline constexpr size_t command_size_limit = 256U << 10U;
 inline constexpr size_t command_count_limit = 2048;
 
+// Of the answer to a question: bytes that it takes in the result, where it is a text within JSON. More cannot be read.
+inline constexpr size_t answer_limit = 3U << 20U;
+
 enum class Kind : uint8_t { suspend, resume, check, remove, run };
 
 std::string_view name_of(Kind kind);
@@ -66,6 +69,8 @@ std::string unit_of(const Job &job);
 
 std::string to_json(const Job &job);
 Result<Job> job_from_json(std::string_view text);
+// However much there is to tell, it can be read back: texts are cut, and of findings those that have no room are
+// counted, the fatal ones last.
 std::string to_json(const Outcome &outcome);
 Result<Outcome> outcome_from_json(std::string_view text);
 

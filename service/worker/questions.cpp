@@ -5,10 +5,12 @@
 #include "policy/policy.h"
 #include "snapshot/provider.h"
 #include "store/store.h"
+#include "worker/listing.h"
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdint>
 
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
@@ -17,13 +19,8 @@
 namespace abey::worker {
 namespace {
 
-// An answer must fit into the result of a job.
 constexpr size_t file_limit = 4000;
 constexpr size_t change_limit = 5000;
-
-std::string dump(const nlohmann::json &json) {
-    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
 
 std::string_view type_of(uint32_t mode) {
     switch (mode & S_IFMT) {
@@ -97,22 +94,19 @@ Result<job::Outcome> explain(const job::Job &job, const suspend::Request &reques
     std::ranges::stable_sort(explained, {}, [&](const auto &one) {
         return !one.refused.empty() ? 0 : by_name(one) ? 2 : 1;
     });
-    auto list = nlohmann::json::array();
+    Listing list(file_limit);
     uint64_t cost = 0;
     for (const auto &one : explained) {
         cost += one.cost;
-        if (list.size() < file_limit)
-            list.push_back(to_json(one));
+        list.add([&one] { return to_json(one); });
     }
     const auto refused = std::ranges::count_if(explained, [](const auto &one) { return !one.refused.empty(); });
-    const nlohmann::json answer = {{"session", job.session},
-                                   {"files", std::move(list)},
-                                   {"truncated", explained.size() > file_limit},
-                                   {"count", explained.size()},
-                                   {"by_name", std::ranges::count_if(explained, by_name)},
-                                   {"refused", refused},
-                                   {"cost", cost}};
-    return job::Outcome{.ok = true, .answer = dump(answer)};
+    const nlohmann::json answer = {
+        {"session", job.session},       {"files", list.take()},
+        {"truncated", list.more() > 0}, {"more", list.more()},
+        {"count", explained.size()},    {"by_name", std::ranges::count_if(explained, by_name)},
+        {"refused", refused},           {"cost", cost}};
+    return job::Outcome{.ok = true, .answer = to_text(answer)};
 }
 
 Result<job::Outcome> diff(const job::Job &job) {
@@ -121,24 +115,22 @@ Result<job::Outcome> diff(const job::Job &job) {
     if (!checkpoint.home)
         return fail(0, "checkpoint {}: no home was saved with it", job.checkpoint);
     const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));
-    auto changes = TRY_IN(provider->changes(*checkpoint.home, change_limit + 1), "checkpoint {}", job.checkpoint);
-    const bool truncated = changes.size() > change_limit;
-    if (truncated)
-        changes.resize(change_limit);
-    auto list = nlohmann::json::array();
+    const auto changes = TRY_IN(provider->changes(*checkpoint.home, change_limit + 1), "checkpoint {}", job.checkpoint);
+    Listing list(change_limit);
     for (const auto &one : changes)
-        list.push_back({{"change", name_of(one.kind)},
-                        {"path", one.path.empty() ? "." : bus::printable(one.path)},
-                        {"type", type_of(one.mode)},
-                        {"size_before", one.size_before},
-                        {"size_now", one.size_now},
-                        {"mtime", one.mtime.seconds}});
+        list.add([&one]() -> nlohmann::json {
+            return {{"change", name_of(one.kind)}, {"path", one.path.empty() ? "." : bus::printable(one.path)},
+                    {"type", type_of(one.mode)},   {"size_before", one.size_before},
+                    {"size_now", one.size_now},    {"mtime", one.mtime.seconds}};
+        });
     const nlohmann::json answer = {{"checkpoint", job.checkpoint},
                                    {"home", checkpoint.home->home},
                                    {"provider", checkpoint.home->provider},
-                                   {"changes", std::move(list)},
-                                   {"truncated", truncated}};
-    return job::Outcome{.ok = true, .answer = dump(answer)};
+                                   {"changes", list.take()},
+                                   {"truncated", list.more() > 0},
+                                   {"more", list.more()},
+                                   {"more_uncounted", changes.size() > change_limit}};
+    return job::Outcome{.ok = true, .answer = to_text(answer)};
 }
 
 Result<job::Outcome> measure(const job::Job &job) {
@@ -146,7 +138,7 @@ Result<job::Outcome> measure(const job::Job &job) {
     const auto until = std::chrono::steady_clock::now() + allowed;
     const store::Store store;
     (void)store.sweep_displaced_homes(); // the daemon cannot look into homes
-    auto list = nlohmann::json::array();
+    Listing list(SIZE_MAX);
     for (const auto &one : TRY(store.list()).checkpoints) {
         if ((job.uid != 0 && one.about.uid != job.uid) || one.state != store::State::waiting || !one.home)
             continue;
@@ -154,11 +146,11 @@ Result<job::Outcome> measure(const job::Job &job) {
         nlohmann::json entry = {{"id", one.about.id}, {"problem", bus::printable(measured.problem)}};
         if (measured.exclusive)
             entry["exclusive"] = *measured.exclusive;
-        list.push_back(std::move(entry));
+        list.add([&entry] { return std::move(entry); });
         (void)store.record_measured(one.about.id, measured); // it may be gone by now
     }
-    const nlohmann::json answer = {{"checkpoints", std::move(list)}};
-    return job::Outcome{.ok = true, .answer = dump(answer)};
+    const nlohmann::json answer = {{"checkpoints", list.take()}};
+    return job::Outcome{.ok = true, .answer = to_text(answer)};
 }
 
 } // namespace abey::worker

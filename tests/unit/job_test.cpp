@@ -2,6 +2,7 @@
 #include "job/job.h"
 
 #include "engine/os/fd.h"
+#include "worker/listing.h"
 
 #include <filesystem>
 #include <limits>
@@ -77,6 +78,60 @@ TEST_F(JobFiles, ComeBackAsWritten) {
 
     forget(7, directory_);
     EXPECT_TRUE(std::filesystem::is_empty(directory_));
+}
+
+TEST_F(JobFiles, AreReadBackHoweverMuchIsTold) {
+    const auto back = [this](const Outcome &outcome) {
+        EXPECT_TRUE(store_outcome(7, outcome, directory_));
+        auto read = load_outcome(7, directory_);
+        EXPECT_TRUE(read) << read.error().message();
+        return read ? *read : Outcome();
+    };
+    const std::string much(5U << 20U, 'm');
+    EXPECT_TRUE(back({.ok = true, .message = much}).message.starts_with("mmm"));
+    Outcome outcome{.ok = true};
+    for (int i = 1; i <= 10'000; i++)
+        outcome.findings.push_back({.pid = i, .comm = "a", .object = "o", .reason = "r", .advice = "", .fatal = false});
+    EXPECT_EQ(back(outcome).findings.size(), 10'000U) << "all of these have room";
+    outcome.findings.push_back({.pid = 77777, .comm = "b", .object = "o", .reason = "r", .advice = "", .fatal = true});
+    auto findings = back(outcome).findings;
+    ASSERT_EQ(findings.size(), 10'000U);
+    EXPECT_EQ(findings.front().pid, 77777) << "what is fatal comes first where not all have room";
+    EXPECT_EQ(findings.at(1).pid, 1);
+    EXPECT_EQ(findings.back().reason, "and 2 more like these have no room here");
+    EXPECT_FALSE(findings.back().fatal);
+    outcome.findings.resize(5000);
+    for (auto &one : outcome.findings) {
+        one.reason = std::string(10'000, '\xff'); // becomes longer when it is written
+        one.fatal = true;
+    }
+    findings = back(outcome).findings;
+    ASSERT_GT(findings.size(), 100U);
+    EXPECT_EQ(findings.back().reason, fmt::format("and {} more like these have no room here", 5001 - findings.size()));
+    EXPECT_TRUE(findings.back().fatal);
+}
+
+TEST_F(JobFiles, HaveRoomForEveryAnswer) {
+    const std::string longest = std::string(2000, '"') + std::string(2000, '\xff') + "\\xfe\\xfe";
+    worker::Listing list(4000);
+    for (int i = 0; i < 5000; i++)
+        list.add([&]() -> nlohmann::json { return {{"path", longest}, {"number", i}}; });
+    const auto more = list.more();
+    auto taken = list.take();
+    EXPECT_EQ(taken.size() + more, 5000U);
+    ASSERT_GT(taken.size(), 100U);
+    EXPECT_EQ(taken.back()["number"], taken.size() - 1);
+    const auto answer = worker::to_text({{"files", std::move(taken)}});
+    ASSERT_TRUE(store_outcome(7, {.ok = true, .answer = answer}, directory_));
+    const auto read = load_outcome(7, directory_);
+    ASSERT_TRUE(read) << read.error().message();
+    EXPECT_EQ(read->answer, answer);
+
+    worker::Listing few(3);
+    for (int i = 0; i < 5; i++)
+        few.add([&] { return nlohmann::json(i); });
+    EXPECT_EQ(few.more(), 2U);
+    EXPECT_EQ(few.take().size(), 3U);
 }
 
 TEST_F(JobFiles, AreRefusedWhenForeign) {
