@@ -4,11 +4,25 @@
 #include "ctl/job_watch.h"
 #include "ctl/output.h"
 #include "dbus/names.h"
+#include "session/frontend.h"
 #include "session/logind.h"
 
 #include <nlohmann/json.hpp>
 
 namespace abey::ctl {
+namespace {
+
+// Why nobody could checkpoint such a session, which is nobody's failure then; empty: it is tried.
+std::string why_skipped(const session::Session &session) {
+    if (session::is_graphical(session))
+        return fmt::format("it is graphical ({})", session.type);
+    const auto processes = session::processes_in(session.cgroup);
+    if (processes && processes->size() == session::frontend(*processes, session.leader).size())
+        return "nothing runs in it but the login itself";
+    return "";
+}
+
+} // namespace
 
 // For timers: all sessions of a user, one after the other. One that cannot be checkpointed does not keep the others
 // from it.
@@ -22,6 +36,14 @@ Result<int> checkpoint(const CheckpointCommand &command) {
     auto document = nlohmann::json::array();
     int status = 0;
     for (const auto &session : sessions) {
+        if (const auto skipped = why_skipped(session); !skipped.empty()) {
+            if (command.json)
+                document.push_back(
+                    {{"session", session.id}, {"ok", true}, {"checkpoint", ""}, {"error", ""}, {"skipped", skipped}});
+            else
+                fmt::print("Session {} is left as it is: {}.\n", session.id, skipped);
+            continue;
+        }
         auto client = TRY(Client::connect());
         const auto end = run_job(client, "checkpoint", false, [&] {
             return client.suspend_session(session.id, {{"keep-running", ""}, {"trigger", "timer"}});
@@ -33,7 +55,8 @@ Result<int> checkpoint(const CheckpointCommand &command) {
             document.push_back({{"session", session.id},
                                 {"ok", problem.empty()},
                                 {"checkpoint", end ? end->checkpoint : ""},
-                                {"error", problem}});
+                                {"error", problem},
+                                {"skipped", ""}});
         else if (problem.empty())
             fmt::print("Session {}: checkpoint {}.\n", session.id, end->checkpoint);
         else

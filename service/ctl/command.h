@@ -106,7 +106,7 @@ struct CheckpointCommand {
     std::string user; // name or id
     bool json = false;
 };
-// 1: some session could not be checkpointed.
+// 1: some session that could be checkpointed was not.
 Result<int> checkpoint(const CheckpointCommand &command);
 
 struct PinCommand {

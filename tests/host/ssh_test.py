@@ -8,12 +8,13 @@ import sys
 from adas_session import abeyctl, json_of, sessions_of, wait_until
 from checks import StepFailed
 from service_test import main_of
+from session_test import GraphicalSession
 from terminal import Terminal
 
 SSH = ["ssh", "-o", "StrictHostKeyChecking=no", "ada@127.0.0.1"]
 UNSAVED = "This line is not saved."
 
-PLAN = ["sshd is not part of the session", "it is suspended", "the connection ends", "logind has let go of the session",
+PLAN = ["sshd is not part of the session", "a checkpoint of all her sessions is one of those that have one", "for a timer, too", "it is suspended", "the connection ends", "logind has let go of the session",
         "a command without a terminal brings nothing back", "a login over ssh brings it back", "its terminal is told",
         "attach shows the editor", "what was not saved is there"]
 
@@ -35,6 +36,28 @@ def checkpoints(host):
     return {entry["id"]: entry["state"] for entry in json_of(abeyctl(host, "list", "--json"))["list"]}
 
 
+def all_of_hers(host, checks, session):
+    """A desktop, and a connection with nothing but tunnels, are no failure of an hourly checkpoint."""
+    tunnel = subprocess.Popen(host.command(SSH[:1] + ["-N"] + SSH[1:]), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, preexec_fn=host.enter)
+    try:
+        with GraphicalSession(host) as desktop:
+            idle = wait_until(lambda: set(sessions_of(host)) - {session, desktop.id}, "the session of the tunnels").pop()
+            result = abeyctl(host, "checkpoint", "ada", "--json")
+            found = {one["session"]: (one["ok"], one["checkpoint"] in checkpoints(host), one.get("skipped"), one["error"])
+                     for one in json_of(result)["list"]}
+            wanted = {session: (True, True, "", ""), desktop.id: (True, False, "it is graphical (x11)", ""),
+                      idle: (True, False, "nothing runs in it but the login itself", "")}
+            checks.check("a checkpoint of all her sessions is one of those that have one", (0, wanted), (result.returncode, found))
+            result = host.run(["systemctl", "start", "abeyance-checkpoint@ada.service"])
+            checks.check("for a timer, too", (0, 2), (result.returncode, len(checkpoints(host))))
+    finally:
+        tunnel.terminate()
+        tunnel.wait(20)
+    for name in checkpoints(host):
+        abeyctl(host, "remove", name)
+
+
 def run(host, checks):
     prepare(host)
     terminal, session = connect(host)
@@ -44,6 +67,7 @@ def run(host, checks):
     terminal.wait_for(UNSAVED)
     findings = json_of(abeyctl(host, "check", session, "--json"))["findings"]
     checks.check("sshd is not part of the session", [], [one["comm"] for one in findings if "sshd" in one["comm"]])
+    all_of_hers(host, checks, session)
     result = abeyctl(host, "suspend", session)
     checks.check("it is suspended", "status 0", result.stderr or "status 0", result.returncode == 0)
     terminal.wait_for("Connection to 127.0.0.1 closed")
