@@ -36,6 +36,18 @@ void print_file(const nlohmann::json &file) {
         fmt::print("    not       {}: {}\n", tried.value("strategy", ""), tried.value("reason", ""));
 }
 
+// What nobody holds there.
+void print_runtime_directory(const nlohmann::json &directory) {
+    if (!directory.is_object())
+        return;
+    const auto files = directory.value("files", uint64_t(0));
+    if (files != 0)
+        fmt::print("{}: of what nobody holds there {} files are kept, {} ({}).\n", directory.value("path", ""), files,
+                   human_size(directory.value("bytes", uint64_t(0))), directory.value("rule", ""));
+    if (const auto left = directory.value("left_out", ""); !left.empty())
+        fmt::print("{}.\n", left);
+}
+
 } // namespace
 
 Result<int> explain(const ExplainCommand &command) {
@@ -64,6 +76,7 @@ Result<int> explain(const ExplainCommand &command) {
                    count - document["files"].size(), document["files"].size(), count);
     fmt::print("{} files are found again by their names; {} are kept, which writes {}.\n", by_name,
                count - by_name - refused, human_size(cost));
+    print_runtime_directory(document.value("runtime_directory", nlohmann::json()));
     if (refused != 0)
         return fail(0, "session {} cannot be suspended: {} files are refused", bus::printable(session), refused);
     return 0;

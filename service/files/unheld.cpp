@@ -80,6 +80,8 @@ class UnheldWalk {
         return {};
     }
 
+    [[nodiscard]] uint64_t files() const { return files_; }
+    [[nodiscard]] uint64_t bytes() const { return bytes_; }
     [[nodiscard]] std::string left_out(const std::string &directory) const {
         std::string text;
         const auto add = [&](const Left &left, std::string_view why) {
@@ -207,13 +209,13 @@ Result<model::Time> made_when(const Fd &directory) {
     return model::Time{.seconds = status.stx_btime.tv_sec, .nanoseconds = status.stx_btime.tv_nsec};
 }
 
-Result<std::string> keep_unheld(const policy::Policy &policy, const std::string &directory, model::Tree &tree,
-                                engine::FileKeeper *keeper) {
+Result<Unheld> keep_unheld(const policy::Policy &policy, const std::string &directory, model::Tree &tree,
+                           engine::FileKeeper *keeper) {
     UnheldWalk walk(policy, tree, keeper);
     auto done = walk.begin(directory);
     if (!done && done.error().code() != ENOENT)
         return within(std::move(done).error(), "{}", printable(directory));
-    return walk.left_out(directory);
+    return Unheld{.files = walk.files(), .bytes = walk.bytes(), .left_out = walk.left_out(directory)};
 }
 
 } // namespace abey::files

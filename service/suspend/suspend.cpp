@@ -103,7 +103,7 @@ void refuse_private_home(const Request &request, capture::Context &context, cons
 Result<> keep_unheld(const Request &request, capture::Context &context, engine::FileKeeper *keeper) {
     if (request.runtime_directory.empty())
         return {};
-    auto left = TRY(files::keep_unheld(*request.policy, request.runtime_directory, context.tree, keeper));
+    auto left = TRY(files::keep_unheld(*request.policy, request.runtime_directory, context.tree, keeper)).left_out;
     if (!left.empty())
         context.findings.push_back({.pid = 0,
                                     .comm = "",
@@ -330,14 +330,16 @@ Result<Report> run(const Request &request) {
     return report;
 }
 
-Result<std::vector<files::Explanation>> explain(const Request &request) {
-    std::vector<files::Explanation> all;
+Result<Explained> explain(const Request &request) {
+    Explained all;
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running,
-                                          [&all](const files::Explanation &one) { all.push_back(one); });
+                                          [&all](const files::Explanation &one) { all.files.push_back(one); });
     model::Tree tree;
     capture::Context context(tree, *files, true);
     ask_policy(context, *request.policy);
     TRY(capture::preflight(context, target_of(request)));
+    if (!request.runtime_directory.empty())
+        all.unheld = TRY(files::keep_unheld(*request.policy, request.runtime_directory, tree, nullptr));
     return all;
 }
 

@@ -7,6 +7,7 @@
 #include "engine/capture/kind.h"
 #include "engine/os/result.h"
 #include "files/files.h"
+#include "files/unheld.h"
 
 #include <functional>
 #include <map>
@@ -81,7 +82,12 @@ Result<Report> run(const Request &request);
 // Preflight alone: what would be refused, what would change. Touches nothing.
 Result<std::vector<capture::Finding>> check(const Request &request);
 
-// Preflight for the sake of the files alone: how each that the processes hold comes back. Touches nothing.
-Result<std::vector<files::Explanation>> explain(const Request &request);
+// Preflight for the sake of the files alone: how each that the processes hold comes back, and what else of the runtime
+// directory. Touches nothing.
+struct Explained {
+    std::vector<files::Explanation> files;
+    files::Unheld unheld;
+};
+Result<Explained> explain(const Request &request);
 
 } // namespace abey::suspend

@@ -21,6 +21,7 @@ namespace {
 
 constexpr size_t file_limit = 4000;
 constexpr size_t change_limit = 5000;
+constexpr size_t line_limit = 4096;
 
 std::string_view type_of(uint32_t mode) {
     switch (mode & S_IFMT) {
@@ -88,7 +89,7 @@ store::Measured measure(const snapshot::Saved &saved, const store::Measured &bef
 } // namespace
 
 Result<job::Outcome> explain(const job::Job &job, const suspend::Request &request) {
-    auto explained = TRY(suspend::explain(request));
+    auto [explained, unheld] = TRY(suspend::explain(request));
     // Where not all have room: what needs a decision first
     const auto by_name = [](const files::Explanation &one) { return one.refused.empty() && one.rule.empty(); };
     std::ranges::stable_sort(explained, {}, [&](const auto &one) {
@@ -101,11 +102,20 @@ Result<job::Outcome> explain(const job::Job &job, const suspend::Request &reques
         list.add([&one] { return to_json(one); });
     }
     const auto refused = std::ranges::count_if(explained, [](const auto &one) { return !one.refused.empty(); });
-    const nlohmann::json answer = {
-        {"session", job.session},       {"files", list.take()},
-        {"truncated", list.more() > 0}, {"more", list.more()},
-        {"count", explained.size()},    {"by_name", std::ranges::count_if(explained, by_name)},
-        {"refused", refused},           {"cost", cost}};
+    const nlohmann::json directory = {{"path", bus::printable(request.runtime_directory)},
+                                      {"files", unheld.files},
+                                      {"bytes", unheld.bytes},
+                                      {"rule", "[runtime-directory]"},
+                                      {"left_out", bus::printable(unheld.left_out.substr(0, line_limit))}};
+    const nlohmann::json answer = {{"session", job.session},
+                                   {"files", list.take()},
+                                   {"truncated", list.more() > 0},
+                                   {"more", list.more()},
+                                   {"count", explained.size()},
+                                   {"by_name", std::ranges::count_if(explained, by_name)},
+                                   {"refused", refused},
+                                   {"cost", cost},
+                                   {"runtime_directory", directory}};
     return job::Outcome{.ok = true, .answer = to_text(answer)};
 }
 

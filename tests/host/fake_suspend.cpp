@@ -59,7 +59,7 @@ Result<Report> run(const Request &request) {
     return report;
 }
 
-Result<std::vector<files::Explanation>> explain(const Request & /*request*/) { return {}; }
+Result<Explained> explain(const Request & /*request*/) { return {}; }
 
 Result<std::vector<capture::Finding>> check(const Request &request) {
     std::vector<capture::Finding> findings;

@@ -43,7 +43,7 @@ EVENTS = ["pre-suspend", "post-suspend", "pre-resume", "post-resume"]
 RUNTIME = "/run/user/5001/own"
 UNHELD = "/run/user/5001/app"
 PLAN = ["a failing hook ends the suspend", "and the session runs on", "check tells how the home is saved", "check tells what of XDG_RUNTIME_DIR is too much",
-        "explain tells how a deleted file is kept", "and by whom, by which rule and at what cost", "suspend", "diff tells what has changed", "hooks were run", "the user's hook ran as the user", "nothing is left of the session", "the copy is root's alone", "counted on",
+        "explain tells how a deleted file is kept", "and what of XDG_RUNTIME_DIR nobody holds", "also in words", "and by whom, by which rule and at what cost", "suspend", "diff tells what has changed", "hooks were run", "the user's hook ran as the user", "nothing is left of the session", "the copy is root's alone", "counted on",
         "holds what it held", "the home is as it was", "the displaced home is kept", "it runs on in the home that was brought back",
         "nothing is left on its way", "what it held in XDG_RUNTIME_DIR is there again", "and what nobody held", "suspended again", "the second copy shares what did not change", "removed, the copy goes"]
 PLAN_OF_NONE = ["the list is root's alone", "unchanged: resumed", "unchanged: counted on", "unchanged: holds what it held",
@@ -179,7 +179,15 @@ def roll_back(host, checks, kind):
                  f"are copied by {provider} before the freeze" in told.stdout)
     checks.check("check tells what of XDG_RUNTIME_DIR is too much", f"{UNHELD}/zeros", complaint(told),
                  f"{UNHELD}/zeros of 1: more than max-files or max-size" in " ".join(told.stdout.split()))
-    explained = json_of(abeyctl(host, "explain", session.id, "--json")).get("files", [])
+    answer = json_of(abeyctl(host, "explain", session.id, "--json"))
+    directory = answer.get("runtime_directory", {})
+    checks.check("and what of XDG_RUNTIME_DIR nobody holds", "its state, link and empty, not its zeros", directory,
+                 directory.get("path") == "/run/user/5001" and 3 <= directory["files"] < 10 and 10 < directory["bytes"] < 100000
+                 and directory["rule"] == "[runtime-directory]" and f"{UNHELD}/zeros of 1" in directory["left_out"])
+    told = abeyctl(host, "explain", session.id).stdout
+    wanted = f"/run/user/5001: of what nobody holds there {directory.get('files')} files are kept, "
+    checks.check("also in words", wanted, [line for line in told.splitlines() if "/run/user" in line], wanted in told)
+    explained = answer.get("files", [])
     kept = {one["strategy"] for one in explained if one["state"] == "deleted" and one["path"].startswith(HOME)}
     strategy = "reflink" if file_system == "xfs" else "embed"
     checks.check("explain tells how a deleted file is kept", {strategy}, kept)

@@ -92,10 +92,12 @@ TEST_F(UnheldFiles, AreThereAgainWhenTheirFileSystemWasMadeAnew) {
     const Fd held = must(open_file(home_ + "/held", O_RDONLY));
     const auto inode = identified(*keep, held);
     tree.inodes.emplace(tree.next_id(), inode);
-    EXPECT_NE(must(files::keep_unheld(policy, home_, tree, nullptr)).find("not the user's own"), std::string::npos);
+    EXPECT_NE(must(files::keep_unheld(policy, home_, tree, nullptr)).left_out.find("not the user's own"),
+              std::string::npos);
     EXPECT_EQ(names(tree), std::set<std::string>{"held"}) << "it was only to be told";
     const auto told = must(files::keep_unheld(policy, home_, tree, keep.get()));
-    EXPECT_EQ(told, fmt::format("not kept of what lies in {0}: {0}/roots of 1: not the user's own", home_));
+    EXPECT_EQ(told.files, 3U);
+    EXPECT_EQ(told.left_out, fmt::format("not kept of what lies in {0}: {0}/roots of 1: not the user's own", home_));
     EXPECT_EQ(names(tree), (std::set<std::string>{"app/link", "app/state", "empty", "held"}));
     tree.inodes.erase(1);
     must(keep->sync());
@@ -146,8 +148,10 @@ TEST_F(UnheldFiles, AreToldWhenTheyAreTooMany) {
         const auto policy = policy_with(limits);
         auto keep = keeper(policy);
         model::Tree tree;
-        const auto left = must(files::keep_unheld(policy, home_, tree, keep.get()));
+        const auto [count, bytes, left] = must(files::keep_unheld(policy, home_, tree, keep.get()));
         EXPECT_EQ(names(tree), wanted);
+        EXPECT_EQ(count, wanted.size());
+        EXPECT_EQ(bytes >= 8192, wanted.contains("a")) << bytes;
         EXPECT_EQ(left.empty(), told.empty());
         EXPECT_NE(left.find(told), std::string::npos) << left;
         keep->discard();
@@ -157,7 +161,7 @@ TEST_F(UnheldFiles, AreToldWhenTheyAreTooMany) {
     kept("max-size = 4096", {"b", "c"}, home_ + "/a of 1: more than max-files or max-size");
     kept("max-files = 0", {}, home_ + "/a of 3 in all");
     model::Tree none;
-    EXPECT_EQ(must(files::keep_unheld(policy::Policy::defaults(), "/run/user/none", none, nullptr)), "");
+    EXPECT_EQ(must(files::keep_unheld(policy::Policy::defaults(), "/run/user/none", none, nullptr)).left_out, "");
 }
 
 TEST_F(UnheldFiles, AreNeverPutWhereNoUserHasADirectoryInMemory) {
