@@ -405,9 +405,14 @@ Result<std::string> Btrfs::copy_out(const Saved &saved) {
     TRY_IN(area.clean(), "{}", parent_);
     const auto snapshot = TRY(opened(saved));
     const auto id = id_of(saved);
-    const auto name = fmt::format("{}-private-{}-{}", name_, timestamp(), id);
+    const auto wanted = fmt::format("{}-private-{}-{}", name_, timestamp(), id);
+    const auto name = area.displaced_name(Area::incoming_name("", wanted));
+    const auto place = Area::displaced_path(parent_) + "/" + name;
+    TRY(tell_copying(place));
+    done("copy announced");
     TRY_IN(copy_all(snapshot, area.displaced(), name, saved.nested), "home {}", home_);
-    return Area::displaced_path(parent_) + "/" + name;
+    done("copied out");
+    return place;
 }
 
 Result<> Btrfs::drop_copy(const std::string &place) {

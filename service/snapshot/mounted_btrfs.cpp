@@ -98,7 +98,10 @@ class MountedBtrfs final : public Provider {
     Result<Displaced> roll_back(const Saved &saved) override;
     Result<> undo(const Displaced &displaced) override;
     Result<std::string> copy_out(const Saved &saved) override {
-        const auto place = TRY(inside([&](Provider &home) { return home.copy_out(inner(saved)); }));
+        const auto place = TRY(inside([&](Provider &home) {
+            home.on_copying([this](const std::string &at) { return tell_copying(with_prefix(at, area_, shown_)); });
+            return home.copy_out(inner(saved));
+        }));
         TRY(show());
         return with_prefix(place, area_, shown_);
     }

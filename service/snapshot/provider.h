@@ -47,6 +47,9 @@ struct Displaced {
 // Told of what is about to be put aside, before the home is another one.
 using Displacing = std::function<Result<>(const Displaced &displaced)>;
 
+// Told of where a copy of the saved state is about to be made.
+using Copying = std::function<Result<>(const std::string &place)>;
+
 // How far the present call is, 0 to 100.
 using CopyProgress = std::function<void(int percent)>;
 
@@ -107,10 +110,16 @@ class Provider {
     // Whoever has noted what roll_back() tells can undo() it after a kill, however far it had come. An error ends it,
     // with nothing exchanged yet.
     void on_displacing(Displacing displacing) { displacing_ = std::move(displacing); }
+    // Whoever has noted what copy_out() tells can drop_copy() after a kill, however far it had come. An error ends it,
+    // with nothing at that place yet.
+    void on_copying(Copying copying) { copying_ = std::move(copying); }
 
   protected:
     [[nodiscard]] Result<> tell_displacing(const Displaced &displaced) const {
         return displacing_ ? displacing_(displaced) : Result<>();
+    }
+    [[nodiscard]] Result<> tell_copying(const std::string &place) const {
+        return copying_ ? copying_(place) : Result<>();
     }
     void tell(int percent) const {
         if (progress_)
@@ -118,6 +127,7 @@ class Provider {
     }
     CopyProgress progress_;
     Displacing displacing_;
+    Copying copying_;
 };
 
 // Of a checkpoint or a displaced home, before it becomes part of a path. "new-" begins the names of what is being made.

@@ -408,18 +408,33 @@ Result<Passing> TreeHome::copy_of(const Saved &saved) const {
 
 Result<std::string> TreeHome::copy_out(const Saved &saved) {
     TRY(check(saved));
+    const auto wanted = fmt::format("{}-private-{}-{}", name_, timestamp(), fs::path(saved.place).filename().string());
+    std::string name;
+    {
+        const auto area = TRY(Area::open(parent_, tree_area));
+        name = area.displaced_name(Area::incoming_name("", wanted));
+    }
+    const auto place = displaced_trees_path(parent_) + "/" + name;
+    TRY(tell_copying(place));
+    done("copy announced");
     const auto passing = TRY(copy_of(saved));
+    done("copy ready");
     const auto area = TRY(Area::open(parent_, tree_area));
-    const auto name = fmt::format("{}-private-{}-{}", name_, timestamp(), fs::path(saved.place).filename().string());
     TRY(move_to(passing.fd(), "tree", area.displaced(), name));
-    return displaced_trees_path(parent_) + "/" + name;
+    done("copied out");
+    return place;
 }
 
+// It may have been killed while it was on its way.
 Result<> TreeHome::drop_copy(const std::string &place) {
     const auto name = fs::path(place).filename().string();
     TRY(checked_id(name));
     if (place != displaced_trees_path(parent_) + "/" + name)
         return fail(EINVAL, "{} is not a copy of home {}", place, home_);
+    {
+        const auto area = TRY(Area::open(parent_, tree_area));
+        TRY(sweep(area.incoming(), exchange_.incoming_path()));
+    }
     return remove_tree(place);
 }
 

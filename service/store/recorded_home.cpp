@@ -44,10 +44,40 @@ Result<> RecordedHome::undo(const snapshot::Displaced &displaced) {
     return store_.forget_displaced(id_);
 }
 
+Result<std::string> RecordedHome::copy_out(const snapshot::Saved &saved) {
+    std::string announced;
+    provider_->on_copying([&](const std::string &place) -> Result<> {
+        TRY(store_.record_private_home(id_, {.place = place, .attempt = attempt_}));
+        announced = place;
+        return {};
+    });
+    auto place = provider_->copy_out(saved);
+    provider_->on_copying({});
+    if (!place && !announced.empty())
+        (void)drop_copy(announced); // if not now, then by whoever comes next and finds the record
+    return place;
+}
+
+Result<> RecordedHome::drop_copy(const std::string &place) {
+    TRY(provider_->drop_copy(place));
+    return store_.forget_private_home(id_);
+}
+
+Result<> drop_private_home(const Store &store, const Checkpoint &checkpoint) {
+    if (!checkpoint.private_home || !checkpoint.home || checkpoint.state != State::waiting)
+        return {};
+    const auto &home = *checkpoint.home;
+    const auto provider = TRY(snapshot::make_provider(home.provider, home.home));
+    TRY_IN(provider->drop_copy(checkpoint.private_home->place), "checkpoint {}", checkpoint.about.id);
+    return store.forget_private_home(checkpoint.about.id);
+}
+
 Result<> bring_home_back(const Store &store, const std::string &id, const std::string &attempt) {
     const auto checkpoint = TRY(store.find(id));
     if (checkpoint.home)
         TRY_IN(snapshot::give_back_home(checkpoint.home->home), "checkpoint {}", id);
+    if (checkpoint.private_home && !attempt.empty() && checkpoint.private_home->attempt == attempt)
+        TRY(drop_private_home(store, checkpoint));
     if (!checkpoint.displaced || !checkpoint.home || checkpoint.state == State::resumed || attempt.empty() ||
         checkpoint.displaced_by != attempt)
         return {};
@@ -60,6 +90,7 @@ Result<std::string> settle_home(const Store &store, const Checkpoint &checkpoint
     const auto &id = checkpoint.about.id;
     if (checkpoint.home)
         TRY_IN(snapshot::give_back_home(checkpoint.home->home), "checkpoint {}", id);
+    TRY(drop_private_home(store, checkpoint));
     if (!checkpoint.displaced || !checkpoint.home || checkpoint.state != State::waiting)
         return "";
     const auto provider = TRY(snapshot::make_provider(checkpoint.home->provider, checkpoint.home->home));

@@ -13,8 +13,9 @@
 
 namespace abey::store {
 
-// A provider that writes into the checkpoint what it has saved, as soon as it has, and what it displaces, before it
-// does: when its worker is killed, somebody else can still remove the snapshot, or bring the home back.
+// A provider that writes into the checkpoint what it has saved, as soon as it has, and what it displaces or copies out,
+// before it does: when its worker is killed, somebody else can still remove the snapshot, bring the home back, or
+// remove the copy.
 class RecordedHome : public snapshot::Provider {
   public:
     // `attempt` names the resume that displaces: see Store::record_displaced().
@@ -29,8 +30,8 @@ class RecordedHome : public snapshot::Provider {
     Result<> check(const snapshot::Saved &saved) override { return provider_->check(saved); }
     Result<snapshot::Displaced> roll_back(const snapshot::Saved &saved) override;
     Result<> undo(const snapshot::Displaced &displaced) override;
-    Result<std::string> copy_out(const snapshot::Saved &saved) override { return provider_->copy_out(saved); }
-    Result<> drop_copy(const std::string &place) override { return provider_->drop_copy(place); }
+    Result<std::string> copy_out(const snapshot::Saved &saved) override;
+    Result<> drop_copy(const std::string &place) override;
     Result<std::vector<snapshot::Change>> changes(const snapshot::Saved &saved, size_t limit) override {
         return provider_->changes(saved, limit);
     }
@@ -54,11 +55,14 @@ class RecordedHome : public snapshot::Provider {
 
 // After a resume whose worker was killed: a home that it had displaced is the home again. Nothing to do, or what is
 // recorded is another attempt's: no error, and nothing is touched. A session that was resumed has its home: that one
-// stays, whatever happened afterwards.
+// stays, whatever happened afterwards, and so does its copy of its own.
 Result<> bring_home_back(const Store &store, const std::string &id, const std::string &attempt);
 
 // The same after a power loss, when nobody knows how long ago it was: only a home in which nothing has been changed
 // since is exchanged again. What there is to be told of it, or nothing.
 Result<std::string> settle_home(const Store &store, const Checkpoint &checkpoint);
+
+// Removes the copy of the home that a resume had begun to make for its session, which never ran.
+Result<> drop_private_home(const Store &store, const Checkpoint &checkpoint);
 
 } // namespace abey::store

@@ -158,6 +158,16 @@ Result<DisplacedBy> displaced_from_json(std::string_view text) {
     });
 }
 
+std::string to_json(const PrivateHome &home) {
+    return dump({{"place", bytes_of(home.place)}, {"attempt", home.attempt}});
+}
+
+Result<PrivateHome> private_home_from_json(std::string_view text) {
+    return parsed(text, [](const nlohmann::json &json) {
+        return PrivateHome{.place = text_of(json.at("place")), .attempt = json.at("attempt").get<std::string>()};
+    });
+}
+
 std::string to_json(const DisplacedHome &displaced) {
     const auto &home = displaced.home;
     return dump({{"uid", displaced.uid},

@@ -54,6 +54,8 @@ struct DisplacedBy {
 };
 std::string to_json(const DisplacedBy &displaced);
 Result<DisplacedBy> displaced_from_json(std::string_view text);
+std::string to_json(const PrivateHome &home);
+Result<PrivateHome> private_home_from_json(std::string_view text);
 std::string to_json(const DisplacedHome &displaced);
 Result<DisplacedHome> displaced_home_from_json(std::string_view text);
 inline constexpr size_t pictures_limit = 32U << 20U; // bytes of that record

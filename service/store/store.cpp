@@ -40,6 +40,14 @@ Result<> write_record(const std::string &directory, const char *name, std::strin
     return sync_directory(directory);
 }
 
+// None is no error.
+Result<> remove_record(const std::string &directory, const char *name) {
+    const auto path = directory + "/" + name;
+    if (::unlink(path.c_str()) < 0 && errno != ENOENT)
+        return fail(errno, "cannot remove {}", path);
+    return sync_directory(directory);
+}
+
 // Nothing when there is no such record.
 template <class T>
 Result<std::optional<T>> read_record(const std::string &path, Result<T> (*parse)(std::string_view text)) {
@@ -180,10 +188,17 @@ Result<> Store::record_displaced(const std::string &id, const snapshot::Displace
 
 Result<> Store::forget_displaced(const std::string &id) const {
     TRY(checked_id(id));
-    const auto path = directory(id) + "/displaced.json";
-    if (::unlink(path.c_str()) < 0 && errno != ENOENT)
-        return fail(errno, "cannot remove {}", path);
-    return sync_directory(directory(id));
+    return remove_record(directory(id), "displaced.json");
+}
+
+Result<> Store::record_private_home(const std::string &id, const PrivateHome &home) const {
+    TRY(checked_id(id));
+    return write_record(directory(id), "private.json", to_json(home));
+}
+
+Result<> Store::forget_private_home(const std::string &id) const {
+    TRY(checked_id(id));
+    return remove_record(directory(id), "private.json");
 }
 
 Result<std::vector<DisplacedHome>> Store::displaced_homes() const {
@@ -295,6 +310,7 @@ Result<Checkpoint> Store::find(const std::string &id) const {
         checkpoint.displaced = std::move(displaced->home);
         checkpoint.displaced_by = std::move(displaced->attempt);
     }
+    checkpoint.private_home = TRY(read_record(place + "/private.json", private_home_from_json));
     using Figures = std::map<std::string, uint64_t>;
     checkpoint.figures = TRY(read_record(place + "/report.json", figures_from_json)).value_or(Figures());
     // Half written by a power loss: as if it were not there

@@ -5,6 +5,7 @@
 //   ID/home.json       the snapshot of the home, as soon as there is one
 //   ID/image/          the engine's image; its manifest is written last of all
 //   ID/displaced.json  where a resume has put the home that it displaced
+//   ID/private.json    where a resume that has not ended makes a copy of the saved home for its session alone
 //   ID/report.json     the figures of the suspend; may be missing
 //   ID/pictures.json   what its terminals showed at last; may be missing
 //   ID/measured.json   what was last found out about its home; may be missing
@@ -64,12 +65,19 @@ struct Measured {
     std::string problem;               // why the home could not be brought back; empty: nothing is known against it
 };
 
+// A copy of the saved home that only the session is to see. Once that runs it is its user's, and we know it no more.
+struct PrivateHome {
+    std::string place;   // absolute
+    std::string attempt; // that makes it
+};
+
 struct Checkpoint {
     About about;
     State state = State::incomplete;
     std::optional<snapshot::Saved> home;
     std::optional<snapshot::Displaced> displaced;
-    std::string displaced_by;                // the attempt
+    std::string displaced_by; // the attempt
+    std::optional<PrivateHome> private_home;
     std::map<std::string, uint64_t> figures; // of the suspend
     Measured measured;
     bool pinned = false;
@@ -121,6 +129,9 @@ class Store {
     [[nodiscard]] Result<> record_displaced(const std::string &id, const snapshot::Displaced &displaced,
                                             const std::string &attempt) const;
     [[nodiscard]] Result<> forget_displaced(const std::string &id) const;
+    // Before it is made; and when it has been taken away again.
+    [[nodiscard]] Result<> record_private_home(const std::string &id, const PrivateHome &home) const;
+    [[nodiscard]] Result<> forget_private_home(const std::string &id) const;
     // Those of all resumes, oldest first, as recorded: who cannot look into homes must know them, too.
     [[nodiscard]] Result<std::vector<DisplacedHome>> displaced_homes() const;
     // Forgets those that somebody has removed or moved.

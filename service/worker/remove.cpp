@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "files/files.h"
 #include "snapshot/provider.h"
+#include "store/recorded_home.h"
 #include "store/records.h"
 #include "store/store.h"
 #include "worker/worker.h"
@@ -40,8 +41,9 @@ Result<job::Outcome> remove(const job::Job &job) {
     const store::Store store;
     const auto held = TRY(store.hold(job.checkpoint));
     const auto checkpoint = TRY(store.find(job.checkpoint));
-    // First, because from here on it cannot be resumed any more. If we are killed, the daemon has it removed at its
-    // next start.
+    TRY(store::drop_private_home(store, checkpoint));
+    // First of what counts, because from here on it cannot be resumed any more. If we are killed, the daemon has it
+    // removed at its next start.
     TRY(store.begin_removal(job.checkpoint));
     std::string left;
     if (checkpoint.home) {

@@ -17,7 +17,7 @@ from terminal import Terminal, TerminalError
 PLAN = ["fail: refused", "fail: it waits on", "keep: refused, all changed files are named",
         "keep: the power fails when one of two files is cut", "keep: at the next boot both are as they were",
         "keep: resumed as [[changed]] says", "keep: counted on",
-        "keep: the live home stayed", "checkpointed, it runs on", "suspended once more", "private: resumed", "private: counted on in its own home",
+        "keep: the live home stayed", "checkpointed, it runs on", "suspended once more", "private: of one that is killed no copy stays", "private: resumed", "private: counted on in its own home",
         "private: everybody else has the live home", "private: where it lies is told", "private: it cannot be suspended again",
         "private: the copy outlives the session", "the older of two checkpoints is resumed", "another login's files go on in what was displaced",
         "that login finds the home by its name", "it cannot be resumed twice", "it goes on from the older moment",
@@ -50,13 +50,17 @@ def ok(result):
     return "status 0" if result.returncode == 0 else complaint(result)
 
 
+def set_fault(host, point):
+    path = host.path("run/systemd/system/abeyance-resume@.service.d/fault.conf")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"[Service]\nEnvironment=ABEY_FAULT={point}\n")
+    host.run(["systemctl", "daemon-reload"], check=True)
+
+
 def cut_half_way(host, checks, home, checkpoint):
     """The power fails when one of two files is cut: nobody can clear up before the next boot."""
     before = {name: (home / name).read_bytes() for name in (LOG, SWAP)}
-    folder = host.path("run/systemd/system/abeyance-resume@.service.d")
-    folder.mkdir(parents=True)
-    (folder / "fault.conf").write_text("[Service]\nEnvironment=ABEY_FAULT=stop:cut\n")
-    host.run(["systemctl", "daemon-reload"], check=True)
+    set_fault(host, "stop:cut")
     host.run(["busctl", "call", "org.abeyance1", "/org/abeyance1", "org.abeyance1.Manager", "ResumeCheckpoint", "sa{sv}",
               checkpoint, "1", "on-divergence", "s", "keep"], check=True)
 
@@ -132,6 +136,11 @@ def diverge(host, checks):
     count = log_of(home).counts[-1]
     (home / "later.txt").write_text("while it was away\n")
 
+    set_fault(host, "released")
+    result = resume(newer, "private")
+    checks.check("private: of one that is killed no copy stays", (True, []), (
+        "killed" in result.stderr, [entry.name for entry in host.path("/home/.abeyance/displaced").iterdir()]))
+    set_fault(host, "")
     result = resume(newer, "private")
     checks.check("private: resumed", "status 0", ok(result))
     private, process = runs_on([], count, seen_by)

@@ -9,8 +9,10 @@
 #include "snapshot/tree.h"
 #include "worker/worker.h"
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <functional>
 
 #include <btrfsutil.h>
 #include <gtest/gtest.h>
@@ -55,6 +57,9 @@ class RecordedHomeTest : public testing::TestWithParam<const char *> {
     void note(const std::string &text) const { ASSERT_TRUE(write_file(home_ + "/note", text)); }
     [[nodiscard]] std::string note() const { return read_file(home_ + "/note").value_or("(none)"); }
     void roll_back_killed_after(std::string_view step) const {
+        killed_after(step, [this](RecordedHome &home) { (void)home.roll_back(saved_); });
+    }
+    void killed_after(std::string_view step, const std::function<void(RecordedHome &home)> &work) const {
         const auto child = ::fork();
         ASSERT_GE(child, 0);
         if (child == 0) {
@@ -62,12 +67,32 @@ class RecordedHomeTest : public testing::TestWithParam<const char *> {
                 if (done == step)
                     ::kill(::getpid(), SIGKILL);
             });
-            (void)home->roll_back(saved_);
+            work(*home);
             ::_exit(0);
         }
         int status = 0;
         ASSERT_EQ(::waitpid(child, &status, 0), child);
         ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "there is no step " << step;
+    }
+    // There must be none before.
+    void copy_out_killed_after(std::string_view step) const {
+        killed_after(step, [this](RecordedHome &home) { (void)home.copy_out(saved_); });
+        EXPECT_EQ(copies().empty(), step == "copy announced") << step;
+    }
+    // Whole ones, and such as are on their way.
+    [[nodiscard]] std::vector<std::string> copies() const {
+        std::vector<std::string> names;
+        for (const auto *area : {"/.abeyance/", "/.abeyance-homes/"})
+            for (const auto *part : {"displaced", "incoming"})
+                if (const auto place = disk_->path() + area + part; fs::exists(place))
+                    for (const auto &entry : fs::directory_iterator(place))
+                        names.push_back(entry.path().string());
+        return names;
+    }
+    [[nodiscard]] static std::vector<std::string> copy_steps() {
+        if (is_btrfs())
+            return {"copy announced", "copied out"};
+        return {"copy announced", "copy ready", "copied out"};
     }
     static constexpr std::array steps = {"copy made", "copy named", "exchanged", "displaced"};
 
@@ -112,6 +137,47 @@ TEST_P(RecordedHomeTest, IsNotExchangedWhenThatCannotBeWrittenDown) {
     EXPECT_EQ(read_file(displaced->place + "/note").value_or("(none)"), "new");
     EXPECT_EQ(store_.find("one").value().displaced.value_or(snapshot::Displaced()).place, displaced->place);
     EXPECT_EQ(store_.displaced_homes().value().size(), 1U);
+}
+
+TEST_P(RecordedHomeTest, IsNotCopiedForASessionThatNeverRuns) {
+    for (const auto &step : copy_steps()) {
+        copy_out_killed_after(step);
+        EXPECT_TRUE(bring_home_back(store_, "one", "another attempt"));
+        EXPECT_EQ(store_.find("one").value().private_home.has_value(), true) << "it is not that one's to remove";
+        const auto back = bring_home_back(store_, "one", "attempt");
+        EXPECT_TRUE(back) << step << ": " << back.error().message();
+        EXPECT_EQ(copies(), std::vector<std::string>()) << step;
+        EXPECT_FALSE(store_.find("one").value().private_home) << step;
+
+        copy_out_killed_after(step);
+        const auto settled = worker::settle(store_);
+        ASSERT_TRUE(settled && settled->errors.empty()) << step;
+        EXPECT_EQ(copies(), std::vector<std::string>()) << step << ", and then a boot";
+    }
+    const auto home = recorded({});
+    const auto copy = home->copy_out(saved_);
+    ASSERT_TRUE(copy) << copy.error().message();
+    EXPECT_EQ(store_.find("one").value().private_home.value_or(PrivateHome()).place, *copy);
+    EXPECT_TRUE(home->drop_copy(*copy));
+    EXPECT_FALSE(store_.find("one").value().private_home);
+    EXPECT_EQ(copies(), std::vector<std::string>());
+}
+
+TEST_P(RecordedHomeTest, IsTheSessionsOwnOnceItRuns) {
+    copy_out_killed_after("copied out");
+    ASSERT_TRUE(store_.mark_resumed("one"));
+    EXPECT_TRUE(bring_home_back(store_, "one", "attempt"));
+    EXPECT_TRUE(drop_private_home(store_, store_.find("one").value()));
+    const auto left = copies();
+    EXPECT_EQ(std::ranges::count_if(
+                  left, [](const auto &one) { return one.find("displaced/ada-private-") != std::string::npos; }),
+              1);
+}
+
+TEST_P(RecordedHomeTest, IsNotCopiedWhenThatCannotBeWrittenDown) {
+    fs::rename(store_.directory("one"), disk_->base() + "/aside");
+    EXPECT_FALSE(recorded({})->copy_out(saved_));
+    EXPECT_EQ(copies(), std::vector<std::string>());
 }
 
 INSTANTIATE_TEST_SUITE_P(On, RecordedHomeTest, testing::Values("btrfs", "rsync"),
