@@ -67,12 +67,13 @@ Result<> read_owner(const Reader &reader, const toml::node &value, FileRule &rul
         return {};
     }
     std::string name(TRY(read_string(reader, value)));
-    const auto user = os::find_user(name);
+    const auto found = os::find_user(name);
+    if (!found)
+        return reader.error(value, "{}", found.error().message());
+    const auto &user = *found;
     if (!user)
-        return reader.error(value, "{}", user.error().message());
-    if (!*user)
         return reader.error(value, "there is no user {} (a number is taken, too)", in_quotes(name));
-    rule.owners.push_back((*user)->uid);
+    rule.owners.push_back(user->uid);
     return {};
 }
 

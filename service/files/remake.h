@@ -42,7 +42,7 @@ class Parent {
     struct Made {
         Fd above;
         std::string name;
-        std::optional<model::Above> as = {}; // what it was like, where that is known
+        std::optional<model::Above> as; // what it was like, where that is known
     };
     // The made directories stay, each as `above` tells (from the nearest on), or as its owner's alone; returned, so
     // that they can be removed yet, last first.

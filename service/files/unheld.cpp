@@ -109,7 +109,7 @@ class UnheldWalk {
     Result<bool> enter(const Fd &directory, const std::string &path, unsigned depth) {
         bool any = false;
         for (const std::string &name : TRY_IN(names_in(directory, left_), "{}", printable(path))) {
-            const std::string below = path + "/" + name;
+            const auto below = fmt::format("{}/{}", path, name);
             if (policy_.leaves_unheld(below))
                 continue;
             const auto entry = open_entry_or_link(directory, name);

@@ -250,8 +250,7 @@ Result<std::string> Btrfs::remove(const Saved &saved) {
     const auto directory = open_directory(AT_FDCWD, saved.place);
     const bool taken = directory ? !is_subvolume(*directory) || !mine(TRY(subvolume_of(*directory, saved.place)))
                                  : directory.error().code() != ENOENT;
-    const auto left =
-        fmt::format("{} is not the snapshot that checkpoint {} made, and was left alone", saved.place, id);
+    auto left = fmt::format("{} is not the snapshot that checkpoint {} made, and was left alone", saved.place, id);
     if (taken && !elsewhere)
         return left;
     const auto removed = area.remove_snapshot(parent_, id, mine);

@@ -45,7 +45,7 @@ class Counter {
                 continue; // or another subvolume
             if (S_ISDIR(status.st_mode))
                 for (const auto &name : TRY(names_in(*file, ~size_t{0})))
-                    waiting.push_back(one.empty() ? name : one + "/" + name);
+                    waiting.push_back(one.empty() ? name : fmt::format("{}/{}", one, name));
             if (S_ISREG(status.st_mode))
                 TRY(count(*file));
         }
@@ -59,7 +59,7 @@ class Counter {
         std::vector<uint64_t> buffer((sizeof(fiemap) + extents_at_once * sizeof(fiemap_extent)) / sizeof(uint64_t) + 1);
         auto *map = reinterpret_cast<fiemap *>(buffer.data());
         for (uint64_t start = 0;;) {
-            *map = fiemap{};
+            std::ranges::fill(buffer, 0);
             map->fm_start = start;
             map->fm_length = FIEMAP_MAX_OFFSET - start;
             map->fm_extent_count = extents_at_once;

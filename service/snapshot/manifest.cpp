@@ -230,7 +230,7 @@ uint64_t Manifest::bytes() const {
 
 model::Time Manifest::present() const {
     struct timespec now {};
-    ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    (void)::clock_gettime(CLOCK_REALTIME_COARSE, &now);
     const bool whole_seconds =
         std::ranges::all_of(entries, [](const Entry &entry) { return entry.ctime.nanoseconds == 0; });
     if (whole_seconds)

@@ -307,6 +307,8 @@ Result<Displaced> MountedBtrfs::roll_back(const Saved &saved) {
 // Where the kernel cannot mount beneath a mount (before Linux 6.5), that of the displaced home lies beneath ours, which
 // is mounted on its root: nothing of that can be renamed (EBUSY). Without ours it is what people see again.
 Result<> MountedBtrfs::uncover(const std::string &state) {
+    if (!top_)
+        return fail(EINVAL, "home {}: the top level of its file system is not mounted", home_);
     const auto mount = TRY(mount_at(home_));
     for (const auto &beneath : TRY(os::own_mounts())) {
         if (beneath.id != mount.parent || beneath.point != home_ || beneath.type != "btrfs")

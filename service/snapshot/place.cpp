@@ -176,7 +176,7 @@ Result<Spot> numbered_spot(const SnapshotPlace &place, const std::string &id, co
 // The directory of a snapshot that lies as snapper's do.
 std::optional<fs::path> numbered(const std::string &path) {
     const fs::path snapshot = path;
-    const auto number = snapshot.parent_path();
+    auto number = snapshot.parent_path();
     const auto digits = number.filename().string();
     if (snapshot.filename() == snapper_name && number.parent_path().filename() == snapper_directory &&
         !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos)
@@ -285,9 +285,10 @@ std::optional<bool> is_spot_of(const std::string &path, const std::string &id) {
 }
 
 Result<> drop_spot(const std::string &path, const std::string &id) {
-    if (!is_spot_of(path, id).value_or(false))
+    const auto found = numbered(path);
+    if (!found || !is_spot_of(path, id).value_or(false))
         return {};
-    const auto number = *numbered(path);
+    const auto &number = *found;
     for (const auto *name : {snapper_info, "info.xml.new"})
         if (::unlink((number / name).c_str()) < 0 && errno != ENOENT)
             return fail(errno, "cannot remove {}/{}", number.string(), name);

@@ -13,11 +13,6 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 
-// The kernel's header and the C library's do not go together in one file.
-#define OPEN_TREE_CLONE 1
-#define OPEN_TREE_CLOEXEC O_CLOEXEC
-#define MOVE_MOUNT_F_EMPTY_PATH 0x00000004
-
 namespace abey::snapshot {
 namespace {
 

@@ -73,9 +73,9 @@ class TreeHome final : public Provider {
     };
     [[nodiscard]] Result<Fd> live() const;
     [[nodiscard]] Result<Fd> live_on_nilfs2() const;
-    [[nodiscard]] Result<> keep_snapshot() const;
+    [[nodiscard]] static Result<> keep_snapshot(const Passing &passing);
     [[nodiscard]] Result<uint64_t> snapshot_of(const Saved &saved) const;
-    [[nodiscard]] Result<Saved> named(const Fd &home, const std::string &id);
+    [[nodiscard]] Result<Saved> named(const Fd &home, const std::string &id, Passing &passing);
     [[nodiscard]] Result<Manifest> looked_at(const Fd &home) const;
     [[nodiscard]] Result<> check_room(const Fd &home, const Wanted &wanted) const;
     [[nodiscard]] Result<> verify(const std::string &tree, const Manifest &wanted) const;
@@ -224,8 +224,8 @@ Result<Saved> TreeHome::save(const std::string &id) {
     const auto home = TRY(live());
     const auto &place = passing_->path();
     if (kind_ == TreeKind::nilfs2) {
-        TRY_IN(keep_snapshot(), "home {}", home_);
-        return named(home, id);
+        TRY_IN(keep_snapshot(*passing_), "home {}", home_);
+        return named(home, id, *passing_);
     }
     auto now = TRY(looked_at(home));
     for (int attempt = 1;; ++attempt) {
@@ -249,28 +249,28 @@ Result<Saved> TreeHome::save(const std::string &id) {
     if (kind_ != TreeKind::tar)
         TRY(verify(tree_in(place), now));
     TRY(now.write(passing_->fd(), "manifest"));
-    return named(home, id);
+    return named(home, id, *passing_);
 }
 
 // The number is on disk before the snapshot is one, so that whoever comes after a kill finds it.
-Result<> TreeHome::keep_snapshot() const {
-    const auto number = TRY(write_checkpoint(passing_->fd()));
-    TRY(write_file(passing_->path() + "/checkpoint", fmt::format("{}", number)));
-    if (::syncfs(passing_->fd().get()) < 0)
-        return fail(errno, "cannot write {} to disk", passing_->path());
-    return keep_checkpoint(passing_->fd(), number);
+Result<> TreeHome::keep_snapshot(const Passing &passing) {
+    const auto number = TRY(write_checkpoint(passing.fd()));
+    TRY(write_file(passing.path() + "/checkpoint", fmt::format("{}", number)));
+    if (::syncfs(passing.fd().get()) < 0)
+        return fail(errno, "cannot write {} to disk", passing.path());
+    return keep_checkpoint(passing.fd(), number);
 }
 
-// What was saved in passing_ gets its lasting name.
-Result<Saved> TreeHome::named(const Fd &home, const std::string &id) {
+// What was saved in it gets its lasting name.
+Result<Saved> TreeHome::named(const Fd &home, const std::string &id, Passing &passing) {
     done("copied");
-    const auto place = passing_->path();
+    const auto place = passing.path();
     TRY(write_file(place + "/home", name_));
     TRY(write_file(place + "/kind", name_of(kind_)));
-    if (::syncfs(passing_->fd().get()) < 0)
+    if (::syncfs(passing.fd().get()) < 0)
         return fail(errno, "cannot write {} to disk", place);
     const auto area = TRY(Area::open(parent_, tree_area));
-    TRY(passing_->become(id));
+    TRY(passing.become(id));
     passing_.reset();
     if (::fsync(area.snapshots().get()) < 0)
         return fail(errno, "cannot write {} to disk", states_path(parent_));

@@ -54,7 +54,7 @@ Output percents(const CopyProgress &progress) {
 }
 
 // tar(1) tells each `--checkpoint` records by a dot: about one for each percent of that many bytes.
-constexpr uint64_t tar_record = 20 * 512;
+constexpr uint64_t tar_record = uint64_t{20} * 512;
 std::string each_dot(uint64_t bytes) {
     return fmt::format("--checkpoint={}", std::max<uint64_t>(bytes / tar_record / 100, 1));
 }
