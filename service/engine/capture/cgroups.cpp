@@ -40,12 +40,12 @@ Result<model::Cgroup> capture_cgroup(const std::string &base, const std::string 
     cgroup.threaded = without_end(TRY(read_file(directory + "/cgroup.type"))) == "threaded";
     cgroup.controllers = without_end(TRY(read_file(directory + "/cgroup.subtree_control")));
     for (const std::string &name : TRY(os::files_in(directory))) {
-        if (model::is_action_in_cgroup(name) || ::stat((directory + "/" + name).c_str(), &stat) < 0 ||
-            (stat.st_mode & S_IWUSR) == 0)
+        const auto path = fmt::format("{}/{}", directory, name);
+        if (model::is_action_in_cgroup(name) || ::stat(path.c_str(), &stat) < 0 || (stat.st_mode & S_IWUSR) == 0)
             continue;
         model::CgroupFile file = {name, stat.st_mode & 07777U, stat.st_uid, stat.st_gid, {}};
         if (!model::is_delegated_in_cgroup(name) && (stat.st_mode & S_IRUSR) != 0)
-            file.value = without_end(read_file(directory + "/" + name, largest_setting).value_or(""));
+            file.value = without_end(read_file(path, largest_setting).value_or(""));
         cgroup.files.push_back(std::move(file));
     }
     return cgroup;

@@ -47,11 +47,14 @@ struct Walk {
     const os::ProcStat &stat;
     model::FileSystem &into;
     const Fd &top;
-    const std::string base;              // what of the file system `top` is
-    std::map<ino_t, size_t> linked = {}; // entries with several names
+    const std::string base;         // what of the file system `top` is
+    std::map<ino_t, size_t> linked; // entries with several names
 
     Result<> contents(const Fd &file, model::FileSystemEntry &entry) {
-        const std::string shown = "/" + *os::below("/" + entry.path, base.empty() ? "/" : "/" + base);
+        const auto below = os::below("/" + entry.path, base.empty() ? "/" : "/" + base);
+        if (!below)
+            return fail(0, "/{} is not below /{} of the same file system", entry.path, base);
+        const std::string shown = "/" + *below;
         model::Inode inode = TRY(context.files.identify(file, shown, top, true));
         inode.path = "/" + entry.path;
         inode.naming = model::Naming::named;
@@ -115,7 +118,7 @@ struct Walk {
                 continue;
             if (!file)
                 return std::unexpected(file.error());
-            TRY(one(*file, path.empty() ? name : path + "/" + name));
+            TRY(one(*file, path.empty() ? name : fmt::format("{}/{}", path, name)));
         }
         return {};
     }

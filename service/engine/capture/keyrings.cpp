@@ -73,6 +73,7 @@ Result<> tell_keys(Context &context, const os::ProcStat &stat, os::Injection &in
         const auto own = parse(text_at(batch, description, batch.result(described)));
         const size_t all = static_cast<size_t>(std::max(0L, batch.result(listed))) / sizeof(int32_t);
         std::vector<int32_t> keys;
+        keys.reserve(std::min(all, most_listed));
         for (size_t i = 0; i < std::min(all, most_listed); ++i)
             keys.push_back(batch.output<int32_t>(ids + i * sizeof(int32_t)));
         batch.clear();

@@ -56,7 +56,7 @@ Result<std::vector<Fd>> look_at_sources(const os::MountTable &session, const std
         std::vector<size_t> indexes;
         for (const size_t one : wanted) {
             const auto same = std::ranges::find_if(own, [&](const os::MountLine &line) {
-                const size_t index = static_cast<size_t>(&line - own.data());
+                const auto index = static_cast<size_t>(&line - own.data());
                 return line.place == session[one].place && line.same_file_system(session[one]) &&
                        os::level_of(own, index) == os::level_of(session, one);
             });
@@ -180,14 +180,15 @@ Result<> look_into_mounts(Context &context, const os::ProcStat &stat, const Name
     std::vector<std::optional<size_t>> sources;
     std::vector<size_t> wanted;
     for (const os::MountLine &line : table) {
-        sources.push_back(source_of(all.session, line));
+        const auto source = source_of(all.session, line);
+        sources.push_back(source);
         if (line.root.ends_with(gone_mark))
             return fail(0,
                         "{} is of a directory or file that has been deleted since, which cannot be restored yet; "
                         "unmount it",
                         Look::described(line));
-        if (sources.back())
-            wanted.push_back(*sources.back());
+        if (source)
+            wanted.push_back(*source);
     }
     std::ranges::sort(wanted);
     wanted.erase(std::ranges::unique(wanted).begin(), wanted.end());
@@ -217,7 +218,10 @@ Result<> look_into_mounts(Context &context, const os::ProcStat &stat, const Name
             const os::MountLine &there = all.session[*source];
             mount.source_place = there.place;
             mount.source_level = os::level_of(all.session, *source);
-            mount.source_path = *os::below(line.root, there.root);
+            auto below = os::below(line.root, there.root);
+            if (!below)
+                return fail(0, "{} is not of what the session has at {}", Look::described(line), there.place);
+            mount.source_path = std::move(*below);
             const auto at = static_cast<size_t>(std::ranges::lower_bound(wanted, *source) - wanted.begin());
             const auto file = os::look_below(roots.at(at), mount.source_path);
             if (!file)

@@ -134,7 +134,7 @@ void Sleepers::look_ahead(int pid) {
     unsigned call = 0;
     std::array<uint64_t, 3> arguments = {};
     if (!text ||
-        std::sscanf(text->c_str(), "%u 0x%lx 0x%lx 0x%lx", &call, &arguments[0], &arguments[1], &arguments[2]) != 4)
+        std::sscanf(text->c_str(), "%u 0x%lx 0x%lx 0x%lx", &call, arguments.data(), &arguments[1], &arguments[2]) != 4)
         return;
     const bool sleeps = call == SYS_nanosleep || call == SYS_clock_nanosleep || call == SYS_restart_syscall;
     const bool polls = call == SYS_poll && static_cast<int32_t>(arguments[2]) >= second / millisecond;

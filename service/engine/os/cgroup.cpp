@@ -77,7 +77,7 @@ Result<> add_below(const std::string &top, const std::string &below, int depth, 
     if (!names)
         return {}; // it has just been removed
     for (const std::string &name : *names) {
-        CgroupBelow one = {below.empty() ? name : below + "/" + name, false};
+        CgroupBelow one = {below.empty() ? name : fmt::format("{}/{}", below, name), false};
         one.threaded = read_file(top + "/" + one.path + "/cgroup.type").value_or("").starts_with("threaded");
         all.push_back(one);
         TRY(add_below(top, one.path, depth + 1, all));

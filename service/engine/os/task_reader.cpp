@@ -38,7 +38,9 @@ bpf_insn store_word(uint8_t to, int16_t offset, uint8_t from) {
 }
 bpf_insn move_register(uint8_t to, uint8_t from) { return instruction(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0); }
 bpf_insn move_number(uint8_t to, int32_t value) { return instruction(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value); }
-bpf_insn add_number(uint8_t to, int32_t value) { return instruction(BPF_ALU64 | BPF_ADD | BPF_K, to, 0, 0, value); }
+bpf_insn add_number(uint8_t to, int32_t value) {
+    return instruction(BPF_ALU64 | BPF_ADD | BPF_K, to, 0, 0, value); // NOLINT(misc-redundant-expression): two zeros
+}
 bpf_insn call_helper(int32_t function) { return instruction(BPF_JMP | BPF_CALL, 0, 0, 0, function); }
 
 // While it runs: r7 is the task, r8 an address of its kernel stack, r9 the iterator's output.

@@ -15,7 +15,7 @@ Result<> fill(Context &context);
 
 // The worker's descriptor of an open file that a task takes for its table; a late one is made. Each descriptor of each
 // table is taken once.
-Result<int> take(Context &context, model::ObjRef file);
+Result<int> take(Context &context, model::ObjRef id);
 // When the tasks have what they took: closes what no other table needs.
 void taken(Context &context);
 
