@@ -150,6 +150,7 @@ class CutFiles : public ChangedFiles {
             ::setenv("ABEY_FAULT", "cut", 1);
             const auto restore = opener_with(ChangedAction::restore_size);
             std::vector<Fd> files;
+            files.reserve(tree_.inodes.size());
             for (const auto &[id, inode] : tree_.inodes)
                 files.push_back(must(restore->open(inode, O_RDWR)));
             (void)restore->settle();

@@ -292,7 +292,7 @@ TEST(Retention, KeepsTheYoungestOfEachUser) {
 
 TEST(Retention, GoesByAge) {
     const std::vector<Checkpoint> all{kept("a", 30), kept("s", 30, false), kept("b", 29)};
-    policy::Retention rules{.checkpoints = 10, .max_age = 30 * 86400, .min_free = 0};
+    policy::Retention rules{.checkpoints = 10, .max_age = uint64_t{30} * 86400, .min_free = 0};
     EXPECT_EQ(ids(to_prune(all, rules, 100 * day, 0)), "a");
     rules.suspended_max_age = 86400;
     EXPECT_EQ(ids(to_prune(all, rules, 100 * day, 0)), "as");
@@ -303,15 +303,15 @@ TEST(Retention, GoesByAge) {
 }
 
 TEST(Retention, KeepsDisplacedHomesUnlessToldOtherwise) {
-    const auto put_aside = [](std::string place, uint64_t days, uint32_t uid = 1000) {
+    const auto put_aside = [](const std::string &place, uint64_t days, uint32_t uid = 1000) {
         return DisplacedHome{.name = "r" + place, .uid = uid, .place = place, .created = (100 - days) * day};
     };
     std::vector<DisplacedHome> homes{put_aside("a", 40), put_aside("b", 30), put_aside("x", 20, 1001),
                                      put_aside("c", 10)};
     EXPECT_EQ(ids(to_prune(homes, {}, 100 * day)), "");
     EXPECT_EQ(ids(to_prune(homes, {.displaced = 1}, 100 * day)), "ab");
-    EXPECT_EQ(ids(to_prune(homes, {.displaced_max_age = 30 * 86400}, 100 * day)), "ab");
-    EXPECT_EQ(ids(to_prune(homes, {.displaced_max_age = 31 * 86400}, 100 * day)), "a");
+    EXPECT_EQ(ids(to_prune(homes, {.displaced_max_age = uint64_t{30} * 86400}, 100 * day)), "ab");
+    EXPECT_EQ(ids(to_prune(homes, {.displaced_max_age = uint64_t{31} * 86400}, 100 * day)), "a");
     EXPECT_EQ(to_prune(homes, {.displaced = 0}, 100 * day).front().displaced, "ra");
     EXPECT_EQ(ids(to_prune(homes, {}, 100 * day, {{1001, {.displaced = 0}}})), "x");
     homes[3].needed = true;

@@ -65,7 +65,7 @@ class ExclusiveTest : public testing::Test {
     }
     // Its second column: bytes that nobody shares.
     static uint64_t counted_by_du(const Saved &saved) {
-        const auto output = "/mnt/du-output";
+        const auto *const output = "/mnt/du-output";
         EXPECT_TRUE(test::run({"sh", "-c", "btrfs filesystem du -s --raw " + saved.place + " >" + output}));
         const auto text = read_file(output).value_or("");
         uint64_t total = 0;
