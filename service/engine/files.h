@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <string_view>
 
 namespace abey::engine {
 
@@ -52,8 +53,8 @@ class FileKeeper {
     virtual Result<model::Strategy> plan(const model::Inode &inode, const Fd &file, const FileUse &use) = 0;
 
     // Before the processes stand still: takes down what is in the files that a process has mapped, so that
-    // fingerprint() need not read them then. A hint.
-    virtual void look_ahead(int /*pid*/) {}
+    // fingerprint() need not read them then. `maps`: its /proc/PID/maps. A hint.
+    virtual void look_ahead(int /*pid*/, std::string_view /*maps*/) {}
 
     // Of a file that is found again by its name: fills inode.content, as far as that can be done by reading `file`,
     // whose open flags are as its holder has them.

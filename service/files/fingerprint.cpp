@@ -2,14 +2,12 @@
 #include "files/fingerprint.h"
 
 #include "engine/image/digest.h"
-#include "engine/os/procfs.h"
 #include "files/identity.h"
 #include "policy/file_system.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <set>
 #include <string_view>
 
 #include <elf.h>
@@ -118,25 +116,21 @@ model::Content Fingerprints::of(const Fd &file) {
     return known.content;
 }
 
-void Fingerprints::look_ahead(int pid) {
-    const auto maps = os::read_proc(pid, "maps");
-    if (!maps)
-        return;
-    std::set<std::string, std::less<>> seen; // device and inode number
-    for (std::string_view rest = *maps; !rest.empty();) {
-        const auto line = rest.substr(0, rest.find('\n'));
-        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+void Fingerprints::look_ahead(int pid, std::string_view maps) {
+    while (!maps.empty()) {
+        const auto line = maps.substr(0, maps.find('\n'));
+        maps.remove_prefix(std::min(line.size() + 1, maps.size()));
         // "START-END rw-p OFFSET DEVICE INODE   PATH" (proc_pid_maps(5))
         const auto range = line.substr(0, line.find(' '));
         const auto path = line.find('/');
         if (path == std::string_view::npos || line.ends_with(" (deleted)") || line.size() < range.size() + 6)
             continue;
         const auto permissions = line.substr(range.size() + 1, 4);
-        const auto file = line.substr(range.size() + 6, path - range.size() - 6);
+        const auto file = line.substr(range.size() + 6);
         const auto at = file.find(' '); // behind the offset
         if (permissions.substr(1, 1) == "w" && permissions.ends_with('s'))
             continue;
-        if (at == std::string_view::npos || !seen.emplace(file.substr(at)).second)
+        if (at == std::string_view::npos || !looked_at_.emplace(file.substr(at)).second)
             continue;
         const auto link = fmt::format("/proc/{}/map_files/{}", pid, range);
         const auto found = open_file(link, O_PATH); // a device would notice more than this

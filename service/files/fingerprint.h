@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 
 namespace abey::files {
 
@@ -29,8 +31,9 @@ class Fingerprints {
     // `file` is read by pread(2): its position stays. Content::known is false when it could not be read, or changed
     // meanwhile.
     model::Content of(const Fd &file);
-    // All files that a process has mapped, as the lines of /proc/PID/maps tell. What cannot be looked at is left out.
-    void look_ahead(int pid);
+    // All files that a process has mapped, as its /proc/PID/maps tells; each once, also of several processes. What
+    // cannot be looked at is left out.
+    void look_ahead(int pid, std::string_view maps);
 
   private:
     struct Known {
@@ -39,6 +42,7 @@ class Fingerprints {
         model::Content content;
     };
     std::map<std::pair<dev_t, ino_t>, Known> known_;
+    std::set<std::string, std::less<>> looked_at_; // device, inode number and path in a line of maps
 };
 
 // Why the open file has not the contents of the saved one; nothing when it has, and belongs to the same user. Asks

@@ -38,7 +38,7 @@ class Keeper final : public engine::FileKeeper {
         : policy_(policy), images_(std::move(images)), id_(id.empty() ? random_id() : std::move(id)),
           keep_running_(keep_running), explain_(std::move(explain)), pins_(std::move(pins)) {}
 
-    void look_ahead(int pid) override { fingerprints_.look_ahead(pid); }
+    void look_ahead(int pid, std::string_view maps) override { fingerprints_.look_ahead(pid, maps); }
 
     void fingerprint(model::Inode &inode, const Fd &file, const engine::FileUse &use) override {
         if (!use.writable && S_ISREG(inode.mode) && inode.naming == model::Naming::named)

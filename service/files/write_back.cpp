@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "files/write_back.h"
 
-#include "engine/os/procfs.h"
 #include "files/identity.h"
 
 #include <algorithm>
@@ -43,16 +42,14 @@ void write_back_file(int directory, const char *link) {
 
 } // namespace
 
-void write_back(int pid) {
+void write_back(int pid, std::string_view maps) {
     const std::string process = "/proc/" + std::to_string(pid);
     const std::unique_ptr<DIR, int (*)(DIR *)> stream(::opendir((process + "/fd").c_str()), ::closedir);
     while (const dirent *entry = stream ? ::readdir(stream.get()) : nullptr)
         write_back_file(::dirfd(stream.get()), entry->d_name);
-    const auto mappings = os::read_proc(pid, "maps");
-    std::string_view rest = mappings ? std::string_view(*mappings) : std::string_view();
-    while (!rest.empty()) {
-        const std::string_view line = rest.substr(0, rest.find('\n'));
-        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    while (!maps.empty()) {
+        const std::string_view line = maps.substr(0, maps.find('\n'));
+        maps.remove_prefix(std::min(line.size() + 1, maps.size()));
         const size_t range = line.find(' ');
         if (line.ends_with(nameless) && line.substr(range).substr(0, 5).ends_with('s'))
             write_back_file(AT_FDCWD, (process + "/map_files/" + std::string(line.substr(0, range))).c_str());

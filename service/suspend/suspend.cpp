@@ -16,6 +16,7 @@
 #include "engine/os/fault_point.h"
 #include "engine/os/late_close.h"
 #include "engine/os/network_lock.h"
+#include "engine/os/procfs.h"
 #include "files/files.h"
 #include "files/unheld.h"
 #include "files/write_back.h"
@@ -224,8 +225,9 @@ Result<Report> run(const Request &request) {
     capture::Witnesses witnesses;
     capture::Sleepers sleepers;
     for (const os::ProcStat &process : TRY(capture::list(target_of(request)))) {
-        files::write_back(process.door);
-        files->look_ahead(process.door);
+        const std::string maps = os::read_proc(process.door, "maps").value_or("");
+        files::write_back(process.door, maps);
+        files->look_ahead(process.door, maps);
         sleepers.look_ahead(process.door);
         if (const auto status = os::read_status(process.door)) // takes its time, which they need not stand still for
             (void)witnesses.for_task(process.door, status->uids[0], status->gids[0]);
@@ -235,7 +237,7 @@ Result<Report> run(const Request &request) {
 
     capture::Waits waits; // as late as can be: they end
     for (const os::ProcStat &process : TRY(capture::list(target_of(request))))
-        waits.look_ahead(process.door);
+        waits.look_ahead(process);
 
     tell("freeze", 5);
     const auto frozen = Clock::now();

@@ -103,4 +103,51 @@ TEST(CommonPages, AreWrittenOnceAndStayCommon) {
     ::munmap(memory, count * page);
 }
 
+// A look takes in several mappings at once.
+TEST(CommonPages, OfMappingsNearEachOther) {
+    auto *memory =
+        static_cast<char *>(::mmap(nullptr, count * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(memory, MAP_FAILED);
+    ::madvise(memory, count * page, MADV_NOHUGEPAGE);
+    for (uint64_t i = 0; i < count; ++i)
+        std::memset(memory + i * page, static_cast<int>('a' + i % 26), page);
+    constexpr uint64_t hole = 16, hidden = 20, shared = 32, rest = 40;
+    ASSERT_EQ(::munmap(memory + hole * page, (hidden - hole) * page), 0);
+    ASSERT_EQ(::mprotect(memory + hidden * page, (shared - hidden) * page, PROT_NONE), 0);
+    ASSERT_NE(::mmap(memory + shared * page, (rest - shared) * page, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+              MAP_FAILED);
+    std::memset(memory + shared * page, 's', (rest - shared) * page);
+    const Child first([] {});
+    const Child second([&] { std::memset(memory + own_page * page, 'W', page); });
+    ASSERT_GT(first.pid(), 0);
+    ASSERT_GT(second.pid(), 0);
+
+    const auto address = reinterpret_cast<uint64_t>(memory);
+    model::AddressSpace one;
+    for (const auto &[from, to] : {std::pair(uint64_t{0}, hole), {hidden, shared}, {shared, rest}, {rest, count}})
+        one.mappings.push_back({.start = address + from * page, .end = address + to * page});
+    one.mappings[2].shared = true;
+    model::AddressSpace other = one;
+    const Fd file(::memfd_create("pages", 0));
+    PageWriter writer(true);
+    ASSERT_TRUE(writer.plan(first.pid(), one));
+    ASSERT_TRUE(writer.plan(second.pid(), other));
+    ASSERT_TRUE(writer.write(file));
+    constexpr uint64_t saved = hole + (shared - hidden) + (count - rest);
+    EXPECT_EQ(writer.figures().written, saved + 1);
+    ASSERT_EQ(one.pages.size(), 3U);
+    ASSERT_EQ(other.pages.size(), 5U);
+    EXPECT_EQ(other.pages[1].address, address + own_page * page);
+    for (const size_t i : {1UL, 2UL}) {
+        EXPECT_EQ(other.pages[i + 2].address, one.pages[i].address);
+        EXPECT_EQ(other.pages[i + 2].length, one.pages[i].length);
+        EXPECT_EQ(other.pages[i + 2].offset, one.pages[i].offset);
+    }
+    std::array<char, page> bytes = {};
+    ASSERT_TRUE(read_at(file, std::as_writable_bytes(std::span(bytes)), one.pages[1].offset));
+    EXPECT_EQ(bytes[17], 'a' + static_cast<char>(hidden));
+    ::munmap(memory, count * page);
+}
+
 } // namespace abey::image

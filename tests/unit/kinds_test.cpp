@@ -469,7 +469,8 @@ TEST_F(Kinds, FilesToRescueAreReadableFromTheirBeginning) {
     KeepingFiles files;
     capture::Context context(tree_, files, false);
     table_ = must(capture::capture_descriptors(context, child.pid(), "test", child.pidfd().get()));
-    const auto mapped = must(capture::capture_mapped_file(context, child.pid(), "test", start, start + size, true));
+    const auto mapped =
+        must(capture::capture_mapped_file(context, child.pid(), "test", {.start = start, .end = start + size}, true));
     must(capture::rescue_files(context));
     EXPECT_EQ(files.contents, (std::vector<std::string>{"written", "mapped"})) << "each inode once";
     ASSERT_EQ(files.uses.size(), 2U);

@@ -116,7 +116,8 @@ void rescue_and_rebuild(const test::Disk &disk, const std::string &strategies) {
     capture::Context capture(tree, *keeper, false);
     capture.is_inside = [&](int one) { return one == pid; };
     auto table = must(capture::capture_descriptors(capture, pid, "child", pidfd.get()));
-    auto mapping = must(capture::capture_mapped_file(capture, pid, "child", address, address + mapped_size, true));
+    auto mapping = must(
+        capture::capture_mapped_file(capture, pid, "child", {.start = address, .end = address + mapped_size}, true));
     must(capture::complete(capture));
     must(capture::rescue_files(capture));
     must(keeper->sync());

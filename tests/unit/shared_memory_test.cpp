@@ -63,8 +63,11 @@ TEST_F(Kinds, AnonymousSharedMapping) {
     });
     ASSERT_FALSE(child.failed());
     capture::Context context(tree_, files_, false);
-    const auto id = must(capture::capture_mapped_file(context, child.pid(), "test", start, start + size, true));
-    EXPECT_EQ(must(capture::capture_mapped_file(context, child.pid(), "test", start, start + size, true)), id);
+    const auto id =
+        must(capture::capture_mapped_file(context, child.pid(), "test", {.start = start, .end = start + size}, true));
+    EXPECT_EQ(
+        must(capture::capture_mapped_file(context, child.pid(), "test", {.start = start, .end = start + size}, true)),
+        id);
     const auto &open_file = tree_.open_files.at(id);
     ASSERT_TRUE(std::holds_alternative<model::SharedMemoryFile>(open_file.payload));
     const auto memory = std::get<model::SharedMemoryFile>(open_file.payload).memory;
@@ -91,7 +94,8 @@ TEST_F(Kinds, SystemVSharedMemory) {
     });
     ASSERT_FALSE(child.failed());
     capture::Context context(tree_, files_, false);
-    const auto id = must(capture::capture_mapped_file(context, child.pid(), "test", start, start + size, true));
+    const auto id =
+        must(capture::capture_mapped_file(context, child.pid(), "test", {.start = start, .end = start + size}, true));
     EXPECT_TRUE(std::holds_alternative<model::SharedMemoryFile>(tree_.open_files.at(id).payload));
     EXPECT_TRUE(context.findings.empty());
     const auto &memory = tree_.shared_memory.begin()->second;

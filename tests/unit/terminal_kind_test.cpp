@@ -59,7 +59,7 @@ TEST_F(Terminals, MasterOutsideGoesToTheKeeper) {
         ASSERT_FALSE(child.failed());
         capture::Context context(tree_, files_, false);
         table_ = must(capture::capture_descriptors(context, child.pid(), "test", child.pidfd().get()));
-        terminal = must(capture::controlling_terminal(context, child.pid(), "test"));
+        terminal = must(capture::controlling_terminal(context, must(os::read_stat(child.pid()))));
         must(capture::complete(context));
         EXPECT_TRUE(context.findings.empty());
         EXPECT_EQ(tree_.terminals.size(), 1U) << "/dev/tty is the same terminal";

@@ -52,7 +52,7 @@ TEST_F(Files, NamelessOnesAreWrittenBackBeforeTheFreeze) {
         fs::remove(home_ + "/file");
         if (!waits(file))
             continue;
-        files::write_back(::getpid());
+        files::write_back(::getpid(), must(read_file("/proc/self/maps")));
         left_alone = waits(named);
         EXPECT_TRUE(settles(file));
     }
@@ -71,7 +71,7 @@ TEST_F(Files, NamelessMappingsAreWrittenBackBeforeTheFreeze) {
     const std::string link = fmt::format("/proc/self/map_files/{:x}-{:x}", reinterpret_cast<uintptr_t>(memory),
                                          reinterpret_cast<uintptr_t>(memory) + 8192);
     ASSERT_TRUE(waits(must(open_file(link, O_RDONLY))));
-    files::write_back(::getpid());
+    files::write_back(::getpid(), must(read_file("/proc/self/maps")));
     EXPECT_TRUE(settles(must(open_file(link, O_RDONLY))));
     ::munmap(memory, 8192);
 }

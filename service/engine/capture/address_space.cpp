@@ -75,7 +75,7 @@ Result<> capture_address_space(Context &context, const Stopped &process, const s
             mapping.kind = model::MappingKind::file;
             // VM_MAYWRITE of a shared mapping tells that its file was opened for writing
             const bool writable = mapping.shared && seen.has_flag("mw");
-            mapping.file = TRY(capture_mapped_file(context, stat.door, stat.comm, seen.start, seen.end, writable));
+            mapping.file = TRY(capture_mapped_file(context, stat.door, stat.comm, seen, writable));
         }
         space.mappings.push_back(std::move(mapping));
     }

@@ -44,9 +44,11 @@ void check_apart(Context &context, const os::ProcStat &stat) {
         context.findings.push_back(
             {stat.pid, stat.comm, std::move(object), std::move(reason), "end this process before the suspend", true});
     };
-    if (auto reason = lost_confinement(label_of(stat.door), context.state<Own>().label); !reason.empty())
+    // who has none himself runs on a kernel without such a module
+    const std::string &own = context.state<Own>().label;
+    if (auto reason = own.empty() ? "" : lost_confinement(label_of(stat.door), own); !reason.empty())
         refuse("security label", std::move(reason));
-    const auto threads = os::threads_of(stat.pid);
+    const auto threads = os::threads_of(stat);
     if (!threads)
         return;
     if (std::ranges::any_of(*threads, shares_cores))
@@ -59,7 +61,7 @@ void check_apart(Context &context, const os::ProcStat &stat) {
                                     .advice = "set it again then",
                                     .fatal = false});
     for (const int thread : *threads) {
-        if (thread == stat.pid && stat.leader_ended())
+        if (thread == stat.door || thread == stat.pid) // itself, or one that has ended
             continue;
         // unshare(2); a comparison that fails is that of a thread which has just ended
         if (::syscall(SYS_kcmp, stat.door, thread, KCMP_FILES, 0, 0) > 0)

@@ -186,11 +186,12 @@ Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::
         TRY(raise_descriptor_limit()); // the worker holds some open files of the session all the time
         tables.limit_raised = true;
     }
-    if (const auto known = tables.by_pid.find(pid); known != tables.by_pid.end()) {
-        // "neither before nor after" is also what a failing call looks like
-        if (::syscall(SYS_kcmp, pid, known->first, KCMP_FILES, 0, 0) == 0)
+    const auto known = tables.by_pid.lower_bound(pid);
+    if (known != tables.by_pid.end()) {
+        const long same = ::syscall(SYS_kcmp, pid, known->first, KCMP_FILES, 0, 0);
+        if (same == 0)
             return known->second;
-        if (!context.preflight)
+        if (same < 0 && !context.preflight)
             return fail(errno, "process {} ({}): cannot compare its descriptor table by kcmp(2)", pid, comm);
     }
     model::DescriptorTable table;
@@ -218,20 +219,32 @@ Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::
     table.id = context.tree.next_id();
     const model::ObjRef id = table.id;
     context.tree.descriptor_tables.emplace(id, std::move(table));
-    tables.by_pid.emplace(pid, id);
+    tables.by_pid.emplace_hint(known, pid, id);
     return id;
 }
 
-Result<model::ObjRef> capture_mapped_file(Context &context, int pid, const std::string &comm, uint64_t start,
-                                          uint64_t end, bool writable) {
+Result<model::ObjRef> capture_mapped_file(Context &context, int pid, const std::string &comm,
+                                          const os::ProcMapping &mapping, bool writable) {
+    // A file system on a block device has one device number, and the mapping's line tells it: what was met with the
+    // same inode number and path is this file. Others (major 0) have more than the line tells, such as subvolumes, and
+    // one path leads to several mounts where processes have mount namespaces of their own.
+    const bool told = mapping.major != 0 && context.state<Namespaces>().by_pid.empty();
+    auto &known = context.state<Inodes>().mapped;
+    auto key = std::tuple(makedev(mapping.major, mapping.minor), mapping.inode, writable, mapping.name);
+    if (const auto same = known.find(key); told && same != known.end())
+        return same->second;
     Seen where;
     where.pid = pid;
     where.comm = comm;
-    where.mapping_start = start;
-    where.mapping_end = end;
+    where.mapping_start = mapping.start;
+    where.mapping_end = mapping.end;
     where.writable_mapping = writable;
-    return opened_by_us(context, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, start, end),
-                        (writable ? O_RDWR : O_RDONLY) | O_NOCTTY | O_NONBLOCK, std::move(where));
+    const auto id =
+        TRY(opened_by_us(context, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, mapping.start, mapping.end),
+                         (writable ? O_RDWR : O_RDONLY) | O_NOCTTY | O_NONBLOCK, std::move(where)));
+    if (told && id != 0)
+        known.emplace(std::move(key), id);
+    return id;
 }
 
 Result<model::ObjRef> capture_link(Context &context, int pid, const std::string &comm, const std::string &name,

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/capture/kind.h"
+#include "engine/os/procfs.h"
 
 namespace abey::capture {
 
@@ -16,8 +17,8 @@ Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::
 // The file behind a mapping, from /proc/PID/map_files/START-END (which needs no descriptor and no name). `writable`:
 // stores can reach the file (shared, may be written), so it is opened O_RDWR; otherwise O_RDONLY. One OpenFile for each
 // inode and access mode. Memory without file system (memfd, shared anonymous, System V) is recognised.
-Result<model::ObjRef> capture_mapped_file(Context &context, int pid, const std::string &comm, uint64_t start,
-                                          uint64_t end, bool writable);
+Result<model::ObjRef> capture_mapped_file(Context &context, int pid, const std::string &comm,
+                                          const os::ProcMapping &mapping, bool writable);
 
 // What /proc/PID/cwd, root or exe lead to, opened with `flags` (O_PATH for directories; O_RDONLY for exe, because
 // PR_SET_MM_MAP takes no O_PATH descriptor). One OpenFile for each inode and flags.
@@ -26,7 +27,7 @@ Result<model::ObjRef> capture_link(Context &context, int pid, const std::string 
 
 // The terminal that controls a process (tty_nr of /proc/PID/stat); 0 when it has none, an error when it cannot be made
 // again (virtual consoles, serial lines). To be called for every task: it also tells session and foreground group.
-Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std::string &comm);
+Result<model::ObjRef> controlling_terminal(Context &context, const os::ProcStat &stat);
 
 // When all tasks have been seen: files in flight in sockets are added, references between objects resolved, queues read
 // without consuming anything.

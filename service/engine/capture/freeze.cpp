@@ -92,10 +92,18 @@ Result<std::optional<os::Tracee>> seize(const Stopped &process, int tid) {
     }
 }
 
-// Seizes whatever of the process is not seized yet; true when something new was found.
-Result<bool> hold(Stopped &process, std::set<int> &held) {
+// Of all its threads that are held.
+Result<std::vector<int>> children_of(const Stopped &process) {
+    std::vector<int> tids;
+    for (const os::Tracee &thread : process.threads)
+        tids.push_back(thread.tid());
+    return or_none(os::children_of(process.pid, tids));
+}
+
+// Seizes whatever of the process, which has these threads, is not seized yet; true when something new was found.
+Result<bool> hold(Stopped &process, Result<std::vector<int>> tids, std::set<int> &held) {
     bool grew = false;
-    for (const int tid : TRY(or_none(os::threads_of(process.pid)))) {
+    for (const int tid : TRY(std::move(tids))) {
         if (held.contains(tid))
             continue;
         auto tracee = TRY(seize(process, tid));
@@ -220,7 +228,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
         process.stat = *stat;
         process.cgroup = cgroup;
         if (!stat->zombie())
-            TRY(hold(process, held));
+            TRY(hold(process, or_none(os::threads_of(*stat)), held));
         all.processes_.push_back(std::move(process));
         return true;
     };
@@ -232,7 +240,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
             TRY(take(pid, below));
         // cgroup.procs does not list zombies; as children they still belong to the tree
         for (size_t i = 0; i < all.processes_.size(); ++i)
-            for (const int child : TRY(os::children_of(all.processes_[i].pid)))
+            for (const int child : TRY(children_of(all.processes_[i])))
                 if (auto stat = os::read_stat(child); stat && stat->zombie())
                     TRY(take(child, ""));
         all.base_cgroup_ = cgroup.path();
@@ -263,12 +271,14 @@ Result<StandStill> StandStill::try_once(const Target &target) {
                             target.pid);
             grew = TRY(settle_all(all.processes_, held, settled));
             TRY(drop_gone(all.processes_, known));
+            const size_t stand = all.processes_.size();
             for (size_t i = 0; i < all.processes_.size(); ++i) {
-                if (!all.processes_[i].stat.zombie()) {
-                    grew |= TRY(hold(all.processes_[i], held));
-                    grew |= all.processes_[i].threads.empty(); // on its way to its end: it is a zombie in a moment
-                }
-                for (const int child : TRY(or_none(os::children_of(all.processes_[i].pid))))
+                Stopped &process = all.processes_[i];
+                if (i < stand && !process.stat.zombie())
+                    grew |= TRY(hold(process, or_none(os::threads_of(process.pid)), held));
+                if (!process.stat.zombie())
+                    grew |= process.threads.empty(); // on its way to its end: it is a zombie in a moment
+                for (const int child : TRY(children_of(process)))
                     grew |= TRY(take(child, ""));
             }
         }
@@ -372,10 +382,11 @@ Result<std::vector<os::ProcStat>> list(const Target &target) {
         if (const auto root = os::read_stat(target.pid); target.pid <= 0 || !root)
             return fail(ESRCH, "there is no process {}", target.pid);
         TRY(take(target.pid));
-        for (size_t i = 0; i < processes.size(); ++i)
-            if (const auto children = os::children_of(processes[i].pid))
-                for (const int child : *children)
-                    TRY(take(child));
+        for (size_t i = 0; i < processes.size(); ++i) {
+            const auto tids = os::threads_of(processes[i].stat).value_or(std::vector<int>());
+            for (const int child : os::children_of(processes[i].pid, tids).value_or(std::vector<int>()))
+                TRY(take(child));
+        }
     }
     sort_by_descent(processes);
     std::vector<os::ProcStat> stats;

@@ -284,7 +284,7 @@ Result<model::ObjRef> capture_one(Context &context, const os::ProcStat &stat, st
 // unshare(2) and setns(2) are for a thread; but users, pids and clocks are those of a process with several.
 Result<> check_threads(Context &context, const os::ProcStat &stat) {
     constexpr std::array names = {"cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "uts"};
-    const auto threads = os::threads_of(stat.pid);
+    const auto threads = os::threads_of(stat);
     if (!threads || threads->size() < 2)
         return {};
     std::array<ino_t, names.size()> of_process = {};
@@ -354,7 +354,7 @@ Result<> capture_namespaces(Context &context, const os::ProcStat &stat) {
             refuse("one for its children alone cannot be restored");
             continue;
         }
-        if (name == "user" && os::threads_of(stat.pid).value_or(std::vector<int>()).size() > 1)
+        if (name == "user" && os::threads_of(stat).value_or(std::vector<int>()).size() > 1)
             refuse("a program with several threads in a user namespace of its own cannot be restored yet");
         const auto known = all.by_link.find(link);
         Result<model::ObjRef> id = 0U;

@@ -150,9 +150,9 @@ bool OpenFiles::has_room() {
     return others_.size() < *room_;
 }
 
-Result<std::unique_ptr<OpenFiles::Entry>> OpenFiles::get(model::ObjRef id) const {
+Result<Fd> OpenFiles::file(model::ObjRef id) const {
     if (const auto ours = held_.find(id); ours != held_.end())
-        return std::make_unique<Entry>(TRY(duplicate(ours->second->file)), ours->second->seen);
+        return duplicate(ours->second->file);
     const auto [pid, number] = of_tasks_.at(id);
     // of a process whose first thread has ended it is another thread's; before Linux 6.9 there are none of those here
     Fd task(static_cast<int>(::syscall(SYS_pidfd_open, pid, kernel::pidfd_thread)));
@@ -161,11 +161,19 @@ Result<std::unique_ptr<OpenFiles::Entry>> OpenFiles::get(model::ObjRef id) const
     Fd file(task ? static_cast<int>(::syscall(SYS_pidfd_getfd, task.get(), number, 0)) : -1);
     if (!file)
         return fail(errno, "process {}, descriptor {}: cannot get hold of it again", pid, number);
+    return file;
+}
+
+Result<std::unique_ptr<OpenFiles::Entry>> OpenFiles::get(model::ObjRef id) const {
+    Fd own = TRY(file(id));
+    if (const auto ours = held_.find(id); ours != held_.end())
+        return std::make_unique<Entry>(std::move(own), ours->second->seen);
+    const auto [pid, number] = of_tasks_.at(id);
     std::string comm = os::read_proc(pid, "comm").value_or("?");
     comm.resize(std::min(comm.find('\n'), comm.size()));
-    Seen seen = TRY(look_at(pid, comm, file));
+    Seen seen = TRY(look_at(pid, comm, own));
     seen.number = number;
-    return std::make_unique<Entry>(std::move(file), std::move(seen));
+    return std::make_unique<Entry>(std::move(own), std::move(seen));
 }
 
 Result<> OpenFiles::add(model::ObjRef id, const Seen &seen, Place place, bool hold) {

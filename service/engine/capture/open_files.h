@@ -58,6 +58,8 @@ class OpenFiles {
     [[nodiscard]] const Entry &held(model::ObjRef id) const { return *held_.at(id); }
     // Any other, got from its task again. In preflight that may have closed it meanwhile: EBADF.
     [[nodiscard]] Result<std::unique_ptr<Entry>> get(model::ObjRef id) const;
+    // Without a look at what it is.
+    [[nodiscard]] Result<Fd> file(model::ObjRef id) const;
 
     // `place`: what look_for() has told; others may have been added since.
     Result<> add(model::ObjRef id, const Seen &seen, Place place, bool hold);
@@ -98,6 +100,8 @@ struct Inodes {
     std::vector<Keep> keep; // those which rescue_files() has to look after
     // By us: inode, flags for open(2), mount, what apart_from_others() says.
     std::map<std::tuple<uint64_t, uint64_t, uint32_t, uint64_t, std::string>, model::ObjRef> opened;
+    // Likewise by what the line of a mapping tells: device, inode, writable, path.
+    std::map<std::tuple<uint64_t, uint64_t, bool, std::string>, model::ObjRef> mapped;
     int root_pid = 0;
     Fd root; // of root_pid
 };

@@ -135,8 +135,17 @@ struct Ends {
     model::ObjRef reader = 0, writer = 0;
 };
 
+Result<bool> is_empty(Context &context, model::ObjRef id) {
+    const Fd end = TRY(context.state<OpenFiles>().file(id));
+    int unread = 0;
+    return ::ioctl(end.get(), FIONREAD, &unread) == 0 && unread == 0;
+}
+
 Result<> complete_one(Context &context, const Ends &ends, model::Pipe &pipe) {
     const model::ObjRef id = ends.reader != 0 ? ends.reader : ends.writer;
+    const bool whole = ends.reader != 0 && ends.writer != 0;
+    if (whole && (context.preflight || TRY(is_empty(context, id)))) // most pipes are
+        return {};
     const auto some = context.state<OpenFiles>().get(id);
     if (!some && context.preflight)
         return {}; // closed meanwhile
@@ -144,8 +153,7 @@ Result<> complete_one(Context &context, const Ends &ends, model::Pipe &pipe) {
         return std::unexpected(some.error());
     const auto &[file, seen] = **some;
     // A fifo has a name: whoever is outside can open it again. An end of an unnamed pipe outside is lost for good.
-    const bool outside =
-        pipe.inode == 0 && (ends.reader == 0 || ends.writer == 0) && other_end_open(file, ends.reader != 0);
+    const bool outside = pipe.inode == 0 && !whole && other_end_open(file, ends.reader != 0);
     if (outside)
         context.findings.push_back(
             {.pid = seen.pid,

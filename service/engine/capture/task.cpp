@@ -77,9 +77,11 @@ Result<model::Scheduling> scheduling_of(int tid) {
     return own;
 }
 
-Result<model::Thread> capture_thread(Context &context, os::Tracee &tracee, int pid, const os::ProcStatus &status,
-                                     const std::vector<os::ProcMapping> &mappings, const OwnIds &ids) {
+Result<model::Thread> capture_thread(Context &context, os::Tracee &tracee, const os::ProcStat &stat,
+                                     const os::ProcStatus &status, const std::vector<os::ProcMapping> &mappings,
+                                     const OwnIds &ids) {
     model::Thread thread;
+    const int pid = stat.door;
     if (const auto rseq = tracee.rseq()) { // not there before Linux 5.13: then the task has none that we could know of
         thread.rseq = {rseq->address, rseq->size, rseq->signature, rseq->flags};
         TRY(os::abort_critical_section(tracee, pid, *rseq));
@@ -92,9 +94,13 @@ Result<model::Thread> capture_thread(Context &context, os::Tracee &tracee, int p
                     tid);
     thread.tid = ids.of_session(status.all_tids);
     thread.inner_tids = ids.inner(status.all_tids);
-    thread.comm = TRY(os::read_proc(pid, fmt::format("task/{}/comm", tid)));
-    if (!thread.comm.empty() && thread.comm.back() == '\n')
-        thread.comm.pop_back();
+    if (tid == stat.pid) {
+        thread.comm = stat.comm;
+    } else {
+        thread.comm = TRY(os::read_proc(pid, fmt::format("task/{}/comm", tid)));
+        if (!thread.comm.empty() && thread.comm.back() == '\n')
+            thread.comm.pop_back();
+    }
     TRY(continue_wait(context, tracee, status, mappings));
     const user_regs_struct registers = TRY(tracee.registers());
     thread.registers.assign(reinterpret_cast<const char *>(&registers), sizeof registers);
@@ -185,7 +191,7 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
         has_named = read_file("/proc/self/cgroup").value_or("").find(":name=") != std::string::npos;
     for (os::Tracee &tracee : process.threads) {
         const os::ProcStatus own = tracee.tid() == door ? status : TRY(os::read_status(door, tracee.tid()));
-        task.threads.push_back(TRY(capture_thread(context, tracee, door, own, mappings, ids)));
+        task.threads.push_back(TRY(capture_thread(context, tracee, stat, own, mappings, ids)));
         capture_sleep(context, tracee.tid(), task.threads.back());
         task.threads.back().cgroup = cgroup_of_thread(context, tracee.tid());
         if (*has_named)
@@ -214,11 +220,15 @@ Result<model::Task> capture_task(Context &context, Stopped &process, const os::P
 Result<> capture_fs(Context &context, int pid, const std::string &comm, const os::ProcStatus &status,
                     model::Task &task) {
     auto &known = context.state<FsContexts>().by_pid;
-    if (const auto same = known.find(pid); same != known.end()) {
-        if (::syscall(SYS_kcmp, pid, same->first, KCMP_FS, 0, 0) != 0)
+    const auto place = known.lower_bound(pid);
+    if (place != known.end()) {
+        const long same = ::syscall(SYS_kcmp, pid, place->first, KCMP_FS, 0, 0);
+        if (same < 0)
             return fail(errno, "process {} ({}): cannot compare its working directory by kcmp(2)", pid, comm);
-        task.fs = same->second;
-        return {};
+        if (same == 0) {
+            task.fs = place->second;
+            return {};
+        }
     }
     model::FsContext fs;
     fs.umask = status.umask;
@@ -231,18 +241,19 @@ Result<> capture_fs(Context &context, int pid, const std::string &comm, const os
                     pid, comm);
     const auto &mounts = context.state<MountNamespaces>();
     const auto own_mounts = mounts.by_pid.find(pid);
-    const Fd usual = own_mounts == mounts.by_pid.end() ? TRY(abey::open_file("/", O_PATH | O_DIRECTORY))
-                                                       : TRY(duplicate(mounts.own.at(own_mounts->second).root));
-    const auto theirs = TRY_IN(abey::open_file(fmt::format("/proc/{}/root", pid), O_PATH | O_DIRECTORY),
-                               "process {} ({}): cannot look at its root directory", pid, comm);
-    const auto usual_status = TRY(stat_of(usual));
-    const auto status_of_root = TRY(stat_of(theirs));
-    if (usual_status.st_dev != status_of_root.st_dev || usual_status.st_ino != status_of_root.st_ino)
+    struct stat usual = {};
+    struct stat theirs = {};
+    const int looked = own_mounts == mounts.by_pid.end()
+                           ? ::stat("/", &usual)
+                           : ::fstat(mounts.own.at(own_mounts->second).root.get(), &usual);
+    if (looked < 0 || ::stat(fmt::format("/proc/{}/root", pid).c_str(), &theirs) < 0)
+        return fail(errno, "process {} ({}): cannot look at its root directory", pid, comm);
+    if (usual.st_dev != theirs.st_dev || usual.st_ino != theirs.st_ino)
         fs.root = TRY(capture_link(context, pid, comm, "root", O_PATH));
     fs.id = context.tree.next_id();
     task.fs = fs.id;
     context.tree.fs_contexts[fs.id] = fs;
-    known.emplace(pid, fs.id);
+    known.emplace_hint(place, pid, fs.id);
     return {};
 }
 

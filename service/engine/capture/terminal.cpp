@@ -233,10 +233,11 @@ Result<> look_at_all(Context &context) {
 } // namespace
 } // namespace terminal
 
-Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std::string &comm) {
-    const auto stat = TRY(os::read_stat(pid));
+Result<model::ObjRef> controlling_terminal(Context &context, const os::ProcStat &stat) {
     if (stat.terminal == 0)
         return 0;
+    const int pid = stat.pid;
+    const std::string &comm = stat.comm;
     const auto code = static_cast<unsigned int>(stat.terminal);
     const dev_t device = makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
     if (!terminal::is_pts(device)) {
@@ -256,10 +257,10 @@ Result<model::ObjRef> controlling_terminal(Context &context, int pid, const std:
     auto &terminals = context.state<terminal::Terminals>();
     if (!terminals.by_index.contains(index)) {
         // no task has it open: look at it by its name
-        const std::string path = fmt::format("/proc/{}/root/dev/pts/{}", pid, index);
+        const std::string path = fmt::format("/proc/{}/root/dev/pts/{}", stat.door, index);
         const auto end = TRY_IN(abey::open_file(path, O_RDWR | O_NOCTTY | O_NONBLOCK),
                                 "process {} ({}), controlling terminal /dev/pts/{}", pid, comm, index);
-        const Seen seen = TRY(look_at(pid, comm, end));
+        const Seen seen = TRY(look_at(stat.door, comm, end));
         TRY_IN(terminal::know(context, index, end, false, seen), "process {} ({}), controlling terminal /dev/pts/{}",
                pid, comm, index);
     }

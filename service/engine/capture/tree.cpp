@@ -47,7 +47,7 @@ Result<> capture_process(Context &context, Stopped &process, const OwnIds &ids, 
         TRY(capture_address_space(context, process, mappings, task));
         TRY(capture_fs(context, door, comm, status, task));
         task.descriptors = TRY(capture_descriptors(context, door, comm, pidfd.get()));
-        task.terminal = TRY(controlling_terminal(context, door, comm));
+        task.terminal = TRY(controlling_terminal(context, process.stat));
         TRY(capture_injected(context, process, status, mappings, gadgets, ids, task));
     }
     if (context.captured)
@@ -74,15 +74,14 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
         return {};
     if (const auto table = capture_descriptors(context, stat.door, stat.comm, pidfd->get()); !table)
         note("descriptors", table.error());
-    if (const auto terminal = controlling_terminal(context, stat.door, stat.comm); !terminal)
+    if (const auto terminal = controlling_terminal(context, stat); !terminal)
         note("controlling terminal", terminal.error());
     for (const os::ProcMapping &mapping : *mappings) {
         if ((mapping.inode == 0 && !mapping.name.starts_with("/SYSV")) || is_request_ring(mapping) ||
             mapping.name.starts_with("socket:") || refused_by_link(mapping.name) != nullptr || mapping.has_flag("ht"))
             continue;
         const bool writable = mapping.has_flag("sh") && mapping.has_flag("mw");
-        if (const auto file = capture_mapped_file(context, stat.door, stat.comm, mapping.start, mapping.end, writable);
-            !file)
+        if (const auto file = capture_mapped_file(context, stat.door, stat.comm, mapping, writable); !file)
             note(fmt::format("mapping {:x}-{:x} ({})", mapping.start, mapping.end, mapping.name), file.error());
     }
     return {};

@@ -108,9 +108,9 @@ bool shorten(int tid, user_regs_struct &registers, WaitLimit known, uint64_t lef
 
 } // namespace
 
-void Waits::look_ahead(int pid) {
-    for (const int tid : os::threads_of(pid).value_or(std::vector<int>())) {
-        const auto text = os::read_proc(pid, fmt::format("task/{}/syscall", tid));
+void Waits::look_ahead(const os::ProcStat &process) {
+    for (const int tid : os::threads_of(process).value_or(std::vector<int>())) {
+        const auto text = os::read_proc(process.door, fmt::format("task/{}/syscall", tid));
         WaitCall call;
         auto &a = call.arguments;
         if (!text || std::sscanf(text->c_str(), "%lu 0x%lx 0x%lx 0x%lx 0x%lx", &call.number, &a[0], &a[1], &a[2],
@@ -122,9 +122,9 @@ void Waits::look_ahead(int pid) {
             ends = os::WaitEnds::open();
         if (!*ends)
             return;
-        const auto before = os::read_status(pid, tid);
+        const auto before = os::read_status(process.door, tid);
         const auto end = (*ends)->of(tid);
-        const auto after = os::read_status(pid, tid);
+        const auto after = os::read_status(process.door, tid);
         if (before && after && before->waits == after->waits && end && *end)
             by_tid[tid] = {**end, after->waits};
     }

@@ -18,7 +18,7 @@ struct Waits {
         uint64_t switches = 0; // how often the thread had left the processor to wait (os::ProcStatus)
     };
     // Looks at all threads of a process.
-    void look_ahead(int pid);
+    void look_ahead(const os::ProcStat &process);
     std::optional<Result<os::WaitEnds>> ends;
     std::map<int, Seen> by_tid;
     uint64_t stops = 1; // how often a thread leaves the processor because of us: with a frozen cgroup twice

@@ -5,8 +5,8 @@
 #include "engine/os/parallel.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
+#include <iterator>
 #include <map>
 
 namespace abey::image {
@@ -14,6 +14,8 @@ namespace abey::image {
 namespace {
 
 constexpr uint64_t most_compared = block_size / 2;
+// Bytes; less is compared sooner than a thread is made that could help.
+constexpr uint64_t worth_threads = 4 * block_size;
 
 // Bit 63 present, 62 swapped, 56 mapped by nobody else (told of present pages only); 0 to 54 the frame, or type and
 // place of the swap.
@@ -25,6 +27,7 @@ uint64_t frame_of(uint64_t entry) {
     return alone || frame == 0 ? 0 : frame | (entry & swapped);
 }
 
+// By /proc/PID/mem: process_vm_readv(2) would give the task copies of its own of pages that it shares (FOLL_PIN).
 bool equal(const Fd &one, const Fd &other, const CommonPages::Stored &stored, std::span<std::byte> buffer) {
     const auto here = buffer.first(stored.length);
     const auto there = buffer.subspan(most_compared, stored.length);
@@ -36,46 +39,70 @@ Result<Fd> memory_of(int pid) { return open_file(fmt::format("/proc/{}/mem", pid
 
 } // namespace
 
+CommonPages::CommonPages() : buffer_(2 * most_compared, os::read_write, os::ones_own) {}
+
 Result<std::vector<CommonPages::Stored>> CommonPages::find(int pid, const Fd &pagemap,
                                                            const std::vector<std::pair<uint64_t, uint64_t>> &ranges) {
     mapped_by_others_.clear();
     std::vector<Stored> candidates;
+    const auto look = [&](uint64_t at, uint64_t entry) {
+        const uint64_t frame = frame_of(entry);
+        if (frame == 0)
+            return;
+        mapped_by_others_.push_back({at, frame});
+        const auto known = places_.find(frame);
+        if (known == places_.end() || known->second.address != at)
+            return;
+        const Place &place = known->second;
+        if (!candidates.empty()) {
+            Stored &last = candidates.back();
+            if (last.pid == place.pid && last.address + last.length == at &&
+                last.offset + last.length == place.offset && last.length < most_compared) {
+                last.length += page;
+                return;
+            }
+        }
+        candidates.push_back({at, page, place.offset, place.pid});
+    };
     std::vector<uint64_t> entries(4096);
-    for (const auto &[start, end] : ranges)
-        for (uint64_t at = start; at < end;) {
-            const size_t count = std::min<uint64_t>(entries.size(), (end - at) / page);
+    for (auto range = ranges.begin(); range != ranges.end();) {
+        // ranges near each other by one call
+        constexpr uint64_t near = 1U << 20U;
+        auto last = range;
+        while (std::next(last) != ranges.end() && std::next(last)->first - last->second <= near)
+            ++last;
+        for (uint64_t at = range->first; at < last->second;) {
+            const size_t count = std::min<uint64_t>(entries.size(), (last->second - at) / page);
             TRY(read_at(pagemap, std::as_writable_bytes(std::span(entries).first(count)),
                         at / page * sizeof(uint64_t)));
             for (size_t i = 0; i < count; ++i, at += page) {
-                const uint64_t frame = frame_of(entries[i]);
-                if (frame == 0)
-                    continue;
-                mapped_by_others_.push_back({at, frame});
-                const auto known = places_.find(frame);
-                if (known == places_.end() || known->second.address != at)
-                    continue;
-                const Place &place = known->second;
-                if (!candidates.empty()) {
-                    Stored &last = candidates.back();
-                    if (last.pid == place.pid && last.address + last.length == at &&
-                        last.offset + last.length == place.offset && last.length < most_compared) {
-                        last.length += page;
-                        continue;
-                    }
-                }
-                candidates.push_back({at, page, place.offset, place.pid});
+                while (at >= range->second)
+                    ++range;
+                if (at >= range->first)
+                    look(at, entries[i]);
             }
         }
+        range = std::next(last);
+    }
     const Fd own = TRY(memory_of(pid));
     std::map<int, Fd> others;
-    for (const Stored &candidate : candidates)
+    uint64_t length = 0;
+    for (const Stored &candidate : candidates) {
+        length += candidate.length;
         if (!others.contains(candidate.pid))
             others.emplace(candidate.pid, TRY(memory_of(candidate.pid)));
+    }
     std::vector<char> same(candidates.size(), 0); // not bool: written by several threads
-    TRY(os::in_parallel(candidates.size(), 2 * most_compared, [&](size_t i, std::span<std::byte> buffer) -> Result<> {
+    const auto compare = [&](size_t i, std::span<std::byte> buffer) -> Result<> {
         same[i] = equal(own, others.at(candidates[i].pid), candidates[i], buffer) ? 1 : 0;
         return {};
-    }));
+    };
+    if (length >= worth_threads || buffer_.bytes().empty()) {
+        TRY(os::in_parallel(candidates.size(), 2 * most_compared, compare));
+    } else {
+        for (size_t i = 0; i < candidates.size(); ++i)
+            TRY(compare(i, buffer_.bytes()));
+    }
     std::vector<Stored> found;
     for (size_t i = 0; i < candidates.size(); ++i)
         if (same[i] != 0)

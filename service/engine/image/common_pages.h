@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/os/fd.h"
+#include "engine/os/mapped.h"
 
 #include <cstdint>
 #include <unordered_map>
@@ -20,6 +21,7 @@ inline constexpr uint64_t page = 4096; // bytes
 // are told to CAP_SYS_ADMIN only, without it nothing is found). The tasks stand still.
 class CommonPages {
   public:
+    CommonPages();
     // A stretch of a task's pages that is in the image already.
     struct Stored {
         uint64_t address = 0;
@@ -49,6 +51,7 @@ class CommonPages {
         uint64_t offset;
         int pid;
     };
+    os::Mapped buffer_;                  // of comparisons
     std::vector<Page> mapped_by_others_; // of the task that find() was asked about last, by address
     std::unordered_map<uint64_t, Place> places_;
 };

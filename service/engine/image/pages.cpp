@@ -36,6 +36,31 @@ void append(std::vector<model::PageRun> &runs, uint64_t address, uint64_t length
     runs.push_back({address, length, offset});
 }
 
+bool has_private_pages(const model::Mapping &mapping) {
+    const bool can_differ = mapping.kind == model::MappingKind::anonymous || mapping.kind == model::MappingKind::file;
+    // Droppable memory (MAP_DROPPABLE, mmap(2)) holds what must not be seen twice, such as the state of random numbers:
+    // its owner is prepared to find it empty.
+    const bool droppable = std::ranges::find(mapping.vm_flags, "dp") != mapping.vm_flags.end();
+    return !mapping.shared && can_differ && !droppable;
+}
+
+// Where to look for them: mappings near each other, with nothing but such between them, at once, since a look takes
+// longer than what it finds.
+Ranges private_stretches(const model::AddressSpace &space) {
+    constexpr uint64_t near = 4U << 20U;
+    Ranges stretches;
+    bool goes_on = false;
+    for (const model::Mapping &mapping : space.mappings) {
+        const bool wanted = has_private_pages(mapping);
+        if (wanted && goes_on && mapping.start - stretches.back().second <= near)
+            stretches.back().second = mapping.end;
+        else if (wanted)
+            stretches.emplace_back(mapping.start, mapping.end);
+        goes_on = wanted;
+    }
+    return stretches;
+}
+
 // `guard`: 0 when the kernel does not know guard pages as a category.
 Result<> scan_by_ioctl(const Fd &pagemap, uint64_t start, uint64_t end, uint64_t guard, Ranges &ranges,
                        std::vector<model::PageRun> &guards) {
@@ -113,23 +138,15 @@ void PageWriter::add(Piece piece, std::vector<model::PageRun> &runs) {
 Result<> PageWriter::plan(int pid, model::AddressSpace &space) {
     const Fd pagemap = TRY(open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY));
     Ranges ranges;
-    for (const model::Mapping &mapping : space.mappings) {
-        figures_.scanned += (mapping.end - mapping.start) / page;
-        const bool can_differ =
-            mapping.kind == model::MappingKind::anonymous || mapping.kind == model::MappingKind::file;
-        // Droppable memory (MAP_DROPPABLE, mmap(2)) holds what must not be seen twice, such as the state of random
-        // numbers: its owner is prepared to find it empty.
-        const bool droppable = std::ranges::find(mapping.vm_flags, "dp") != mapping.vm_flags.end();
-        if (mapping.shared || !can_differ || droppable)
-            continue;
-        auto scanned = scan_by_ioctl(pagemap, mapping.start, mapping.end, guard_, ranges, space.guards);
+    for (const auto &[start, end] : private_stretches(space)) {
+        auto scanned = scan_by_ioctl(pagemap, start, end, guard_, ranges, space.guards);
         if (!scanned && scanned.error().code() == EINVAL && guard_ != 0) {
             guard_ = 0;
-            scanned = scan_by_ioctl(pagemap, mapping.start, mapping.end, guard_, ranges, space.guards);
+            scanned = scan_by_ioctl(pagemap, start, end, guard_, ranges, space.guards);
         }
         if (!scanned && (scanned.error().code() == ENOTTY || scanned.error().code() == EINVAL))
-            scanned = scan_by_reading(pagemap, mapping.start, mapping.end, ranges);
-        TRY_IN(std::move(scanned), "process {}, mapping {:x}-{:x}", pid, mapping.start, mapping.end);
+            scanned = scan_by_reading(pagemap, start, end, ranges);
+        TRY_IN(std::move(scanned), "process {}, memory {:x}-{:x}", pid, start, end);
     }
     const uint64_t before = figures_.written;
     const auto stored =
@@ -152,8 +169,10 @@ Result<> PageWriter::plan(int pid, model::AddressSpace &space) {
                 at += length;
             }
         }
-    for (const model::Mapping &mapping : space.mappings)
+    for (const model::Mapping &mapping : space.mappings) {
+        figures_.scanned += (mapping.end - mapping.start) / page;
         figures_.skipped += (mapping.end - mapping.start) / page;
+    }
     figures_.skipped -= figures_.written - before;
     return {};
 }

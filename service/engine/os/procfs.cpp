@@ -373,10 +373,13 @@ Result<std::vector<ProcTimer>> parse_timers(std::string_view text) {
 }
 
 Result<std::vector<int>> threads_of(int pid) { return numbers_in(fmt::format("/proc/{}/task", pid)); }
+Result<std::vector<int>> threads_of(const ProcStat &stat) {
+    return stat.threads == 1 ? std::vector{stat.pid} : threads_of(stat.pid);
+}
 
-Result<std::vector<int>> children_of(int pid) {
+Result<std::vector<int>> children_of(int pid, const std::vector<int> &tids) {
     std::vector<int> children;
-    for (const int tid : TRY(threads_of(pid))) {
+    for (const int tid : tids) {
         const auto text = read_file(fmt::format("/proc/{}/task/{}/children", pid, tid), proc_limit);
         if (!text && (text.error().code() == ENOENT || text.error().code() == ESRCH))
             continue; // the thread has just ended

@@ -107,9 +107,11 @@ struct ProcTimer {
 };
 Result<std::vector<ProcTimer>> parse_timers(std::string_view text);
 
-// Thread ids of a process, ascending; children of all its threads.
+// Thread ids of a process, ascending. Who has just read its stat needs no list when that tells of a single one.
 Result<std::vector<int>> threads_of(int pid);
-Result<std::vector<int>> children_of(int pid);
+Result<std::vector<int>> threads_of(const ProcStat &stat);
+// `tids`: all threads of the process; the children of a process belong to one each (CONFIG_PROC_CHILDREN).
+Result<std::vector<int>> children_of(int pid, const std::vector<int> &tids);
 
 // A whole /proc file; ENOENT and ESRCH both mean that the process has gone.
 Result<std::string> read_proc(int pid, std::string_view name);
