@@ -11,13 +11,10 @@
 #include "transfer/transfer.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
 
 namespace abey::transfer {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr uint64_t tar_entry_cost = 64U << 10U; // header, names, extended attributes: more than that is refused
 

@@ -28,9 +28,14 @@ int synced(long number, int fd) {
 } // namespace
 
 // In the C library's place.
-extern "C" int fsync(int fd) { return synced(SYS_fsync, fd); }
-extern "C" int fdatasync(int fd) { return synced(SYS_fdatasync, fd); }
-extern "C" int renameat(int from, const char *old_name, int to, const char *new_name) noexcept {
+extern "C" {
+int own_fsync(int fd) asm("fsync");
+int own_fdatasync(int fd) asm("fdatasync");
+int own_renameat(int from, const char *old_name, int to, const char *new_name) asm("renameat");
+}
+int own_fsync(int fd) { return synced(SYS_fsync, fd); }
+int own_fdatasync(int fd) { return synced(SYS_fdatasync, fd); }
+int own_renameat(int from, const char *old_name, int to, const char *new_name) {
     log_of_calls.emplace_back(std::string("rename to ") + new_name);
     return static_cast<int>(::syscall(SYS_renameat, from, old_name, to, new_name));
 }

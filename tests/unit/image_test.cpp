@@ -54,13 +54,17 @@ model::Tree full_tree() {
     inode.xattrs = {{"user.a", std::string("b\0c", 3)}};
     inode.kept = {model::Strategy::embed, "policy.toml:3", "1", "", {{model::Strategy::reflink, "not possible here"}}};
     const auto open_file = [&](model::ObjRef id, model::Payload payload) {
-        tree.open_files[id] = {
-            id, 2, 77, {1, 10, 29, 0, 0}, {{model::FileLock::Kind::ofd, true, 0, 5, 9}}, std::move(payload)};
+        tree.open_files[id] = {id,
+                               2,
+                               77,
+                               {1, 10, 29, 0, 0},
+                               {{.kind = model::FileLock::Kind::ofd, .write = true, .start = 5, .end = 9}},
+                               std::move(payload)};
     };
     tree.pipes[2] = {2, 99, 65536, std::string("a\0b", 3), 0};
     tree.unix_sockets[3].id = 3;
     tree.unix_sockets[3].peer = 3;
-    tree.unix_sockets[3].queue = {{"data", {10}, "\0abstract", 1, 2, 3}};
+    tree.unix_sockets[3].queue = {{"data", {10}, std::string("\0abstract", 9), 1, 2, 3}};
     tree.shared_memory[4].id = 4;
     tree.shared_memory[4].size = page + 1;
     tree.shared_memory[4].pages = {{0, 2 * page, page}};

@@ -56,6 +56,7 @@ class InTask : public Kinds {
             for (const auto &[from, to] : places)
                 ::dup2(from, to);
             std::vector<int> keep;
+            keep.reserve(places.size());
             for (const auto &[from, to] : places)
                 keep.push_back(to);
             for (int number = 0; number < 1000; ++number)

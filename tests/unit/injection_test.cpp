@@ -32,8 +32,8 @@ class Computing {
     };
     explicit Computing(size_t threads = 1)
         : threads_(threads), shared_(static_cast<Shared *>(
-                                 ::mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {
-        pid_ = ::fork();
+                                 ::mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))),
+          pid_(::fork()) {
         if (pid_ == 0) {
             for (size_t other = 1; other < threads; ++other)
                 std::thread(compute, std::ref(shared_[other])).detach();
@@ -51,6 +51,7 @@ class Computing {
     // It runs, and computes correctly.
     void expect_alive() const {
         std::vector<uint64_t> wanted;
+        wanted.reserve(threads_);
         for (size_t thread = 0; thread < threads_; ++thread)
             wanted.push_back(shared_[thread].rounds + 100);
         const auto computes = [&](size_t thread) { return shared_[thread].rounds >= wanted[thread]; };

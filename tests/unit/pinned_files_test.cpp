@@ -58,7 +58,7 @@ class PinnedFiles : public Files {
         (void)make_file(path_ + ".new", "version 2");
         ASSERT_EQ(::rename((path_ + ".new").c_str(), path_.c_str()), 0);
     }
-    [[nodiscard]] std::string best() const { return GetParam() == "ext4" ? "\"reflink\", \"copy\"" : "\"reflink\""; }
+    [[nodiscard]] static std::string best() { return GetParam() == "ext4" ? "\"reflink\", \"copy\"" : "\"reflink\""; }
 
     const std::string contents_ = std::string(10'000, 'v') + "1";
     std::string path_;

@@ -10,7 +10,6 @@
 #include <gtest/gtest.h>
 #include <linux/magic.h>
 
-using abey::Error;
 using abey::Result;
 using abey::model::Strategy;
 using namespace abey::policy;
@@ -435,7 +434,7 @@ TEST(Policy, IsUtf8) {
 }
 
 TEST(Policy, TakesAnyInput) {
-    for (std::string text :
+    for (const std::string &text :
          {std::string("\0\xff\xfe", 3), std::string(5000, '['), std::string("\"\\uD800\" = 1"),
           "x = " + std::string(3000, '['), std::string("[[file]]\n\xc3 = 1"), std::string("[[file]]\n\"a\\nb\" = 1")}) {
         auto policy = Policy::parse(text, "p");
