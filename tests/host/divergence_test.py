@@ -12,6 +12,7 @@ from adas_session import HOME, LOG, SWAP, AdasSession, abeyctl, complaint, json_
 from checks import Checks, StepFailed, first_line
 from host import Host, HostError
 from observe import Log, cgroup_processes
+from session_test import RESUME, set_fault
 from terminal import Terminal, TerminalError
 
 PLAN = ["fail: refused", "fail: it waits on", "keep: refused, all changed files are named",
@@ -50,17 +51,10 @@ def ok(result):
     return "status 0" if result.returncode == 0 else complaint(result)
 
 
-def set_fault(host, point):
-    path = host.path("run/systemd/system/abeyance-resume@.service.d/fault.conf")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"[Service]\nEnvironment=ABEY_FAULT={point}\n")
-    host.run(["systemctl", "daemon-reload"], check=True)
-
-
 def cut_half_way(host, checks, home, checkpoint):
     """The power fails when one of two files is cut: nobody can clear up before the next boot."""
     before = {name: (home / name).read_bytes() for name in (LOG, SWAP)}
-    set_fault(host, "stop:cut")
+    set_fault(host, "stop:cut", RESUME)
     host.run(["busctl", "call", "org.abeyance1", "/org/abeyance1", "org.abeyance1.Manager", "ResumeCheckpoint", "sa{sv}",
               checkpoint, "1", "on-divergence", "s", "keep"], check=True)
 
@@ -136,11 +130,11 @@ def diverge(host, checks):
     count = log_of(home).counts[-1]
     (home / "later.txt").write_text("while it was away\n")
 
-    set_fault(host, "released")
+    set_fault(host, "released", RESUME)
     result = resume(newer, "private")
     checks.check("private: of one that is killed no copy stays", (True, []), (
         "killed" in result.stderr, [entry.name for entry in host.path("/home/.abeyance/displaced").iterdir()]))
-    set_fault(host, "")
+    set_fault(host, "", RESUME)
     result = resume(newer, "private")
     checks.check("private: resumed", "status 0", ok(result))
     private, process = runs_on([], count, seen_by)

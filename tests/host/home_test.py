@@ -18,11 +18,10 @@ from checks import Checks, StepFailed, first_line
 from divergence_test import counter_in
 from host import Host, HostError
 from observe import Log
-from session_test import resume_by_login, set_fault
+from session_test import RESUME, resume_by_login, set_fault
 from terminal import TerminalError
 
 AREA = "/home/.abeyance-homes"
-RESUME = "abeyance-resume@.service"
 # of each test: the file system, the provider, whether the policy names it
 KINDS = {"ext4": ("ext4", "rsync", False), "xfs": ("xfs", "reflink", False), "ext4-tar": ("ext4", "tar", True),
          "tmpfs-rsync": ("tmpfs", "rsync", False), "tmpfs-tar": ("tmpfs", "tar", True),

@@ -25,6 +25,7 @@ from terminal import Terminal, TerminalError
 FAULTS = ("frozen", "captured", "memory")
 CANCELS = ("frozen", "captured", "rescued", "memory")
 WORKER = "abeyance-suspend@.service"
+RESUME = "abeyance-resume@.service"
 
 
 def set_fault(host, point, worker=WORKER):
