@@ -20,7 +20,7 @@ class StoreTest : public testing::Test {
         std::string pattern = fs::temp_directory_path() / "abeyance-store-XXXXXX";
         root_ = ::mkdtemp(pattern.data());
     }
-    ~StoreTest() override { fs::remove_all(root_); }
+    void TearDown() override { fs::remove_all(root_); }
 
     // What the engine does when it commits.
     void commit(const std::string &id) {

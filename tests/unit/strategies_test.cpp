@@ -42,7 +42,6 @@ TEST_F(Files, PlansForSeveralFilesMustFitTogether) {
     NEED_DISK("ext4");
     const auto lacks = [&](const policy::Policy &policy, const std::string &what) {
         auto keep = keeper(policy);
-        std::string refused;
         std::vector<std::pair<model::Inode, Fd>> held;
         for (const char *name : {"/one", "/two", "/three"}) {
             Fd fd = make_file(home_ + name, std::string(300'000, 'x'));

@@ -57,7 +57,7 @@ class TransferTest : public testing::Test {
         fs::create_directory(root_ + "/here");
         fs::create_directory(root_ + "/there");
     }
-    ~TransferTest() override { fs::remove_all(root_); }
+    void TearDown() override { fs::remove_all(root_); }
 
     void make(const std::string &vdso = "") {
         ASSERT_TRUE(here_.begin({.id = "one", .uid = 0, .user = "root", .session = "3", .created = 7}));

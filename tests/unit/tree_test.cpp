@@ -104,7 +104,7 @@ class TreeTest : public testing::TestWithParam<Way> {
         ASSERT_EQ(::waitpid(child, &status, 0), child);
         ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "there is no step " << step;
     }
-    [[nodiscard]] bool shares_data() const {
+    [[nodiscard]] static bool shares_data() {
         return GetParam().kind == TreeKind::reflink || GetParam().kind == TreeKind::nilfs2;
     }
 

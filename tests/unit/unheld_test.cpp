@@ -144,7 +144,7 @@ TEST_F(UnheldFiles, AreToldWhenTheyAreTooMany) {
     make("a", std::string(8192, 'a'), 0600);
     make("b", "b", 0600);
     make("c", "c", 0600);
-    const auto kept = [&](const std::string &limits, std::set<std::string> wanted, const std::string &told) {
+    const auto kept = [&](const std::string &limits, const std::set<std::string> &wanted, const std::string &told) {
         const auto policy = policy_with(limits);
         auto keep = keeper(policy);
         model::Tree tree;
@@ -172,7 +172,7 @@ TEST_F(UnheldFiles, AreNeverPutWhereNoUserHasADirectoryInMemory) {
     auto keep = keeper(policy);
     model::Tree tree;
     must(files::keep_unheld(policy, home_, tree, keep.get()));
-    const auto refused = [&](model::Inode inode) {
+    const auto refused = [&](const model::Inode &inode) {
         const auto back = opener()->put_back(inode);
         EXPECT_FALSE(back) << inode.path;
     };

@@ -64,10 +64,10 @@ TEST(UnixDiag, ParsesAttributes) {
 TEST(UnixDiag, SeesTheEndAndErrors) {
     UnixDiags diags;
     Bytes end;
-    append(end, int{0});
+    append(end, 0);
     EXPECT_TRUE(parse(message(end, NLMSG_DONE), diags).value());
     Bytes error;
-    append(error, int{-EPERM});
+    append(error, -EPERM);
     const auto refused = parse(message(error, NLMSG_ERROR), diags);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code(), EPERM);

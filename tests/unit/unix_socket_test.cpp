@@ -25,11 +25,12 @@ void make_pair(int type, int first, int second) {
 
 struct Address {
     sockaddr_un address = {};
-    socklen_t size = 0;
-    explicit Address(const std::string &name) {
+    socklen_t size;
+    explicit Address(const std::string &name)
+        : size(static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() +
+                                      (name.starts_with('\0') ? 0 : 1))) {
         address.sun_family = AF_UNIX;
         name.copy(address.sun_path, sizeof address.sun_path);
-        size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (name.starts_with('\0') ? 0 : 1));
     }
     [[nodiscard]] const sockaddr *get() const { return reinterpret_cast<const sockaddr *>(&address); }
 };
@@ -43,8 +44,8 @@ void connect_to(int fd, const std::string &name) {
     must_call(::connect(fd, address.get(), address.size), "connect");
 }
 
-void send_text(int fd, std::string_view text, const std::vector<int> &rights = {}) {
-    iovec part = {.iov_base = const_cast<char *>(text.data()), .iov_len = text.size()};
+void send_text(int fd, std::string text, const std::vector<int> &rights = {}) {
+    iovec part = {.iov_base = text.data(), .iov_len = text.size()};
     msghdr header = {};
     header.msg_iov = &part;
     header.msg_iovlen = 1;
@@ -101,6 +102,9 @@ Received receive(int fd, size_t size = 4096) {
     return result;
 }
 
+// As programs write it: the kernel counts the NUL at the end of a path.
+std::string plain(const std::string &name) { return name.starts_with('\0') ? name : name.substr(0, name.find('\0')); }
+
 std::string name_of(int fd, bool peer = false) {
     sockaddr_un address = {};
     socklen_t size = sizeof address;
@@ -109,8 +113,7 @@ std::string name_of(int fd, bool peer = false) {
         return "error: " + std::string(std::strerror(errno));
     if (size <= offsetof(sockaddr_un, sun_path))
         return "";
-    std::string name(address.sun_path, size - offsetof(sockaddr_un, sun_path));
-    return name.starts_with('\0') ? name : std::string(name.c_str());
+    return plain(std::string(address.sun_path, size - offsetof(sockaddr_un, sun_path)));
 }
 
 class UnixSockets : public Kinds {};
@@ -429,7 +432,7 @@ TEST_F(UnixSockets, DatagramsFromSeveralSenders) {
     });
     auto message = receive(fd(a));
     EXPECT_EQ(message.text, "first");
-    EXPECT_EQ(std::string(message.source.c_str()), sender);
+    EXPECT_EQ(plain(message.source), sender);
     message = receive(fd(a));
     EXPECT_EQ(message.text, "");
     EXPECT_EQ(message.source, "");

@@ -153,8 +153,9 @@ Result<Peer> peer_of(const Fd &socket) {
     Peer peer;
     peer.ids = TRY(option<ucred>(socket, SO_PEERCRED));
     constexpr size_t most_groups = 65536; // NGROUPS_MAX
+    gid_t none = 0;
     socklen_t size = 0;
-    if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, nullptr, &size) < 0 && errno == ERANGE) {
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, &none, &size) < 0 && errno == ERANGE) {
         peer.groups.resize(std::min(most_groups, size / sizeof(gid_t)));
         if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERGROUPS, peer.groups.data(), &size) < 0)
             return fail(errno, "cannot ask the socket for its peer's groups");
