@@ -30,6 +30,9 @@ constexpr std::array login_words = {Word{"auto", OnLogin::automatic}, Word{"ask"
                                     Word{"never", OnLogin::never}};
 constexpr std::array login_end_words = {Word{"stay", OnLoginEnd::stay}, Word{"suspend", OnLoginEnd::suspend},
                                         Word{"end", OnLoginEnd::end}};
+constexpr std::array scope_words = {Word{"none", GraphicalScope::nothing},
+                                    Word{"terminal-sessions", GraphicalScope::terminal_sessions},
+                                    Word{"units", GraphicalScope::units}};
 constexpr std::array act_words = {Word{"nothing", Act::nothing}, Word{"checkpoint", Act::checkpoint},
                                   Word{"suspend", Act::suspend}};
 
@@ -83,10 +86,10 @@ Result<> read_count_or_all(const Reader &reader, const toml::node &value, Rules 
     return read_count<section, member>(reader, value, rules);
 }
 
-template <auto member> Result<> read_names(const Reader &reader, const toml::node &value, Rules &rules) {
+template <auto section, auto member> Result<> read_names(const Reader &reader, const toml::node &value, Rules &rules) {
     std::vector<std::string> names;
     if (is_empty_array(value)) {
-        rules.service.triggers.*member = {};
+        (rules.service.*section).*member = {};
         return {};
     }
     TRY(each(reader, value, [&](const toml::node &entry) -> Result<> {
@@ -96,7 +99,7 @@ template <auto member> Result<> read_names(const Reader &reader, const toml::nod
         names.emplace_back(*name);
         return {};
     }));
-    rules.service.triggers.*member = std::move(names);
+    (rules.service.*section).*member = std::move(names);
     return {};
 }
 
@@ -111,8 +114,17 @@ constexpr std::array<Key<Rules>, 8> trigger_keys = {{
     {"on-idle", read_act<triggers, &Triggers::on_idle>},
     {"on-battery-low", read_act<triggers, &Triggers::on_battery_low>},
     {"idle-after", read_duration<triggers, &Triggers::idle_after>},
-    {"first", read_names<&Triggers::first>},
-    {"units", read_names<&Triggers::units>},
+    {"first", read_names<triggers, &Triggers::first>},
+    {"units", read_names<triggers, &Triggers::units>},
+}};
+
+constexpr std::array<Key<Rules>, 2> graphical_keys = {{
+    {"scope",
+     [](const Reader &reader, const toml::node &value, Rules &rules) -> Result<> {
+         rules.service.graphical.scope = TRY(read_word(reader, value, scope_words));
+         return {};
+     }},
+    {"units", read_names<&ServiceRules::graphical, &Graphical::units>},
 }};
 
 constexpr std::array<Key<Rules>, 6> retention_keys = {{
@@ -296,7 +308,7 @@ Result<> read_rule_list(const Reader &reader, const toml::node &value, std::stri
     return {};
 }
 
-constexpr std::array<Key<Rules>, 17> top_keys = {{
+constexpr std::array<Key<Rules>, 18> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
                 Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
     {"area", [](const Reader &reader, const toml::node &value,
@@ -327,6 +339,8 @@ constexpr std::array<Key<Rules>, 17> top_keys = {{
                   Rules &rules) { return read_section(reader, value, "resume", resume_keys, rules); }},
     {"attach", [](const Reader &reader, const toml::node &value,
                   Rules &rules) { return read_section(reader, value, "attach", attach_keys, rules); }},
+    {"graphical", [](const Reader &reader, const toml::node &value,
+                     Rules &rules) { return read_section(reader, value, "graphical", graphical_keys, rules); }},
     {"triggers", [](const Reader &reader, const toml::node &value,
                     Rules &rules) { return read_section(reader, value, "triggers", trigger_keys, rules); }},
     {"retention", [](const Reader &reader, const toml::node &value,

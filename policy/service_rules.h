@@ -45,7 +45,17 @@ struct UserLimits {
     bool operator==(const UserLimits &) const = default;
 };
 
+// What is taken in place of a graphical session, which cannot be suspended itself.
+enum class GraphicalScope : uint8_t { nothing, terminal_sessions, units };
+
+struct Graphical {
+    GraphicalScope scope = GraphicalScope::nothing;
+    std::vector<std::string> units; // patterns (glob(7)) for scopes and services of its user's manager
+    bool operator==(const Graphical &) const = default;
+};
+
 struct ServiceRules {
+    Graphical graphical;
     Triggers triggers;
     Retention retention;
     UserLimits user_limits;

@@ -31,12 +31,18 @@ function call(method, parameters) {
 try {
     call('Subscribe', null);
     const settings = {'keep-running': GLib.Variant.new_boolean(options.includes('--keep-running'))};
-    const [job] = call('SuspendSession', new GLib.Variant('(sa{sv})', [session, settings])).deepUnpack();
-    while (!ended.has(job))
-        loop.run();
-    const [result, message] = ended.get(job);
-    print(result === 'done' ? made.get(job) : `${result}: ${message}`);
-    System.exit(result === 'done' ? 0 : 1);
+    // The session itself, but of a graphical one what the policy takes in its place
+    const [parts] = call('ListParts', new GLib.Variant('(s)', [session])).deepUnpack();
+    let status = 0;
+    for (const part of parts) {
+        const [job] = call('SuspendSession', new GLib.Variant('(sa{sv})', [part, settings])).deepUnpack();
+        while (!ended.has(job))
+            loop.run();
+        const [result, message] = ended.get(job);
+        print(result === 'done' ? made.get(job) : `${result}: ${message}`);
+        status |= result === 'done' ? 0 : 1;
+    }
+    System.exit(status);
 } catch (error) {
     printerr(error.message);
     System.exit(1);

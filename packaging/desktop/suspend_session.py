@@ -26,12 +26,15 @@ def main(session, *options):
     manager.connect_to_signal("JobRemoved", removed)
     manager.connect_to_signal("JobNew", lambda path, kind, of, checkpoint: made.update({path: checkpoint}))
     manager.Subscribe()
-    job = manager.SuspendSession(session, dbus.Dictionary({"keep-running": "--keep-running" in options}, signature="sv"))
-    while job not in ended:
-        loop.run()
-    result, message = ended[job]
-    print(made.get(job, "") if result == "done" else f"{result}: {message}")
-    return 0 if result == "done" else 1
+    settings = dbus.Dictionary({"keep-running": "--keep-running" in options}, signature="sv")
+    # The session itself, but of a graphical one what the policy takes in its place
+    for part in manager.ListParts(session):
+        job = manager.SuspendSession(part, settings)
+        while job not in ended:
+            loop.run()
+        result, message = ended[job]
+        print(made.get(job, "") if result == "done" else f"{result}: {message}")
+    return 0 if all(result == "done" for result, _ in ended.values()) else 1
 
 
 if __name__ == "__main__":

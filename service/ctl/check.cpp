@@ -11,21 +11,12 @@
 
 namespace abey::ctl {
 
-Result<int> check(const CheckCommand &command) {
-    auto session = command.session;
-    if (!command.unit.empty()) {
-        const auto units = TRY(units_like(command.unit));
-        if (units.size() > 1)
-            return fail(0, "{} scopes are called like that: {}, {}, ...; one at a time", units.size(), units[0],
-                        units[1]);
-        session = units.front();
-    } else if (session.empty()) {
-        session = TRY(own_session());
-    }
-    auto client = TRY(Client::connect());
+namespace {
+
+Result<int> check_one(Client &client, const std::string &session, bool json) {
     const auto findings = TRY(client.check_session(session));
     const auto fatal = std::ranges::count_if(findings, &capture::Finding::fatal);
-    if (command.json) {
+    if (json) {
         auto list = nlohmann::json::array();
         for (const auto &finding : findings)
             list.push_back(to_json(finding));
@@ -46,6 +37,22 @@ Result<int> check(const CheckCommand &command) {
     if (fatal != 0)
         return fail(0, "session {} cannot be suspended: {} objects are refused", bus::printable(session), fatal);
     return 0;
+}
+
+} // namespace
+
+Result<int> check(const CheckCommand &command) {
+    auto client = TRY(Client::connect());
+    auto all = std::vector{command.session};
+    if (!command.unit.empty())
+        all = TRY(units_like(command.unit));
+    else if (command.session.empty())
+        all = {TRY(own_session())};
+    if (command.unit.empty())
+        all = TRY(parts_of(client, all.front()));
+    if (all.size() > 1)
+        return fail(0, "that is {} of them: {}, {}, ...; one at a time", all.size(), all[0], all[1]);
+    return check_one(client, all.front(), command.json);
 }
 
 } // namespace abey::ctl

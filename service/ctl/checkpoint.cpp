@@ -6,6 +6,10 @@
 #include "dbus/names.h"
 #include "session/frontend.h"
 #include "session/logind.h"
+#include "session/user_unit.h"
+
+#include <algorithm>
+#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -22,6 +26,14 @@ std::string why_skipped(const session::Session &session) {
     return "";
 }
 
+// Units that the policy takes in place of a graphical session; sessions on terminals stand for themselves.
+Result<> add_units(Client &client, const session::Session &graphical, std::vector<session::Session> &sessions) {
+    for (const auto &id : TRY(client.list_parts(graphical.id)))
+        if (session::is_unit_id(id) && std::ranges::find(sessions, id, &session::Session::id) == sessions.end())
+            sessions.push_back(TRY(session::user_unit(id)));
+    return {};
+}
+
 } // namespace
 
 // For timers: all sessions of a user, one after the other. One that cannot be checkpointed does not keep the others
@@ -35,8 +47,16 @@ Result<int> checkpoint(const CheckpointCommand &command) {
     });
     auto document = nlohmann::json::array();
     int status = 0;
+    auto client = TRY(Client::connect());
+    std::map<std::string, std::string> without_units; // and why
+    for (size_t i = 0; i < sessions.size(); i++)
+        if (const auto one = sessions[i]; session::is_graphical(one))
+            if (const auto added = add_units(client, one, sessions); !added)
+                without_units[one.id] = added.error().message();
     for (const auto &session : sessions) {
-        if (const auto skipped = why_skipped(session); !skipped.empty()) {
+        const auto without = without_units.find(session.id);
+        if (const auto skipped = without != without_units.end() ? without->second : why_skipped(session);
+            !skipped.empty()) {
             if (command.json)
                 document.push_back(
                     {{"session", session.id}, {"ok", true}, {"checkpoint", ""}, {"error", ""}, {"skipped", skipped}});
@@ -44,7 +64,6 @@ Result<int> checkpoint(const CheckpointCommand &command) {
                 fmt::print("Session {} is left as it is: {}.\n", session.id, skipped);
             continue;
         }
-        auto client = TRY(Client::connect());
         const auto end = run_job(client, "checkpoint", false, [&] {
             return client.suspend_session(session.id, {{"keep-running", ""}, {"trigger", "timer"}});
         });

@@ -3,6 +3,7 @@
 
 #include "ctl/agent.h"
 #include "dbus/names.h"
+#include "session/logind.h"
 #include "session/user_unit.h"
 
 #include <algorithm>
@@ -41,6 +42,15 @@ Result<std::vector<std::string>> units_like(const std::string &pattern) {
                     "\".service\"); `systemctl --user list-units` lists them",
                     bus::printable(pattern));
     return ids;
+}
+
+Result<std::vector<std::string>> parts_of(Client &client, const std::string &session) {
+    const auto logind = TRY(session::Logind::connect());
+    const auto found = logind.session(session);
+    // What does not exist, or is a unit, is the service's to tell
+    if (!found || !session::is_graphical(*found))
+        return std::vector{session};
+    return client.list_parts(session);
 }
 
 Result<Client> Client::connect() { return Client(TRY(bus::open_system())); }
@@ -91,6 +101,18 @@ Result<std::string> Client::start_job(const char *member, const std::string &id,
 
 Result<std::string> Client::suspend_session(const std::string &session, const CallOptions &options) {
     return start_job("SuspendSession", session, options);
+}
+
+Result<std::vector<std::string>> Client::list_parts(const std::string &session) {
+    constexpr const char *member = "ListParts";
+    const auto message = TRY(method(member));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "s", session.c_str()), member));
+    const auto reply = TRY(ask(message));
+    TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "s"), member));
+    std::vector<std::string> parts;
+    for (const char *part = nullptr; TRY(bus::checked(::sd_bus_message_read(reply.get(), "s", &part), member)) != 0;)
+        parts.emplace_back(part);
+    return parts;
 }
 
 Result<std::string> Client::resume_checkpoint(const std::string &checkpoint, const CallOptions &options) {

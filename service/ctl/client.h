@@ -47,6 +47,10 @@ struct RunRequest {
     uint16_t rows = 0, columns = 0;       // 0: not known
 };
 
+class Client;
+// What a command about that session is about: it, or what the policy says in place of a graphical one.
+Result<std::vector<std::string>> parts_of(Client &client, const std::string &session);
+
 class Client {
   public:
     static Result<Client> connect();
@@ -55,6 +59,7 @@ class Client {
 
     // The object path of the job. An empty value in `options` stands for `true`.
     Result<std::string> suspend_session(const std::string &session, const CallOptions &options);
+    Result<std::vector<std::string>> list_parts(const std::string &session);
     Result<std::string> resume_checkpoint(const std::string &checkpoint, const CallOptions &options);
     Result<std::string> run_session(const RunRequest &request);
     // A connection to the keeper of a session that was resumed or run; whose it is says session/terminal.h.

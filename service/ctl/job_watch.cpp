@@ -37,6 +37,8 @@ class Watch {
                                         "PropertiesChanged", on_changed, this)));
         TRY(match(::sd_bus_match_signal(bus, &slot_, "org.freedesktop.DBus", "/org/freedesktop/DBus",
                                         "org.freedesktop.DBus", "NameOwnerChanged", on_owner_changed, this)));
+        // The end of one job is not the end of what the client is there for (sd_bus_set_close_on_exit(3)).
+        TRY(bus::checked(::sd_bus_set_close_on_exit(bus, 0), "cannot wait for the bus"));
         TRY(bus::checked(::sd_bus_attach_event(bus, event_, SD_EVENT_PRIORITY_NORMAL), "cannot wait for the bus"));
         TRY(bus::checked(::sd_event_add_signal(event_, nullptr, SIGINT, on_interrupt, this), "cannot wait for Ctrl-C"));
         return {};

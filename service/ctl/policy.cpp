@@ -51,6 +51,18 @@ const char *word_of(policy::Act act) {
     return "nothing";
 }
 
+const char *word_of(policy::GraphicalScope scope) {
+    switch (scope) {
+    case policy::GraphicalScope::nothing:
+        return "none";
+    case policy::GraphicalScope::terminal_sessions:
+        return "terminal-sessions";
+    case policy::GraphicalScope::units:
+        return "units";
+    }
+    return "";
+}
+
 const char *word_of(policy::OnLogin wish) {
     return wish == policy::OnLogin::automatic ? "auto" : wish == policy::OnLogin::ask ? "ask" : "never";
 }
@@ -113,6 +125,8 @@ Result<int> show(const PolicyCommand &command) {
           {"on-divergence", word_of(policy.on_divergence())}}},
         {"resume", {{"on-login", word_of(policy.resume_on_login())}, {"pids", word_of(policy.pids())}}},
         {"attach", {{"on-login-end", word_of(policy.on_login_end())}}},
+        {"graphical",
+         {{"scope", word_of(policy.service().graphical.scope)}, {"units", policy.service().graphical.units}}},
         {"triggers",
          {{"on-sleep", word_of(triggers.on_sleep)},
           {"on-shutdown", word_of(triggers.on_shutdown)},

@@ -52,14 +52,13 @@ Result<int> suspend_one(Client &client, const SuspendCommand &command, const std
 }
 
 // The one that we are in comes last: with it we end.
-Result<int> suspend_units(Client &client, const SuspendCommand &command) {
-    const auto own = session::unit_of(::getpid());
-    auto units = TRY(units_like(command.unit));
-    if (command.json && units.size() > 1)
-        return fail(0, "{} units are called like that; with --json one at a time", units.size());
-    std::ranges::stable_partition(units, [&](const std::string &one) { return one != own; });
-    for (const auto &unit : units)
-        TRY(suspend_one(client, command, unit, unit == own));
+Result<int> suspend_all(Client &client, const SuspendCommand &command, std::vector<std::string> all,
+                        const std::string &own) {
+    if (command.json && all.size() > 1)
+        return fail(0, "that is {} of them, {}, {}, ...; with --json one at a time", all.size(), all[0], all[1]);
+    std::ranges::stable_partition(all, [&](const std::string &one) { return one != own; });
+    for (const auto &one : all)
+        TRY(suspend_one(client, command, one, one == own));
     return 0;
 }
 
@@ -67,11 +66,15 @@ Result<int> suspend_units(Client &client, const SuspendCommand &command) {
 
 Result<int> suspend(const SuspendCommand &command) {
     auto client = TRY(Client::connect());
+    const auto unit = session::unit_of(::getpid());
     if (!command.unit.empty())
-        return suspend_units(client, command);
+        return suspend_all(client, command, TRY(units_like(command.unit)), unit);
     const auto own = own_session();
     const auto session = command.session.empty() ? TRY(Result<std::string>(own)) : command.session;
-    return suspend_one(client, command, session, own && *own == session);
+    const auto parts = TRY(parts_of(client, session));
+    if (!command.json && parts != std::vector{session})
+        fmt::print("Session {} is graphical; in its place: {}.\n", session, fmt::join(parts, ", "));
+    return suspend_all(client, command, parts, unit.empty() ? own.value_or("") : unit);
 }
 
 } // namespace abey::ctl

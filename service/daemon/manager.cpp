@@ -8,6 +8,7 @@
 #include "dbus/names.h"
 #include "policy/policy.h"
 #include "session/connection.h"
+#include "session/parts.h"
 #include "session/session_policy.h"
 #include "session/terminal.h"
 #include "session/user_unit.h"
@@ -150,6 +151,23 @@ Answer<uint32_t> Manager::suspend(const Permit &permit, const std::string &id, c
     else
         TRY(start_job(*running));
     return running->job.number;
+}
+
+Answer<std::vector<std::string>> Manager::parts(const Permit &permit, const std::string &id) {
+    const auto session = TRY(permitted_session(permit, id));
+    const auto policy = session::policy_for(session);
+    if (!policy)
+        return failed(policy.error());
+    const auto parts = session::parts_of(logind_, session, policy->service().graphical);
+    if (!parts)
+        return failed(parts.error());
+    if (parts->empty())
+        return refuse(bus::error::failed,
+                      "session {} is graphical, and of what [graphical] in the policy takes in its place nothing runs",
+                      id);
+    std::vector<std::string> ids;
+    std::ranges::transform(*parts, std::back_inserter(ids), &session::Session::id);
+    return ids;
 }
 
 Answer<uint32_t> Manager::resume(const Permit &permit, const std::string &id, const ResumeOptions &options) {

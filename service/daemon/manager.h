@@ -94,6 +94,8 @@ class Manager {
     Answer<uint32_t> run(const Permit &permit, job::Job wanted);
     // A connection to the keeper of a session that was resumed or run.
     Answer<Fd> attach(const Permit &permit, const std::string &id);
+    // Ids of what is suspended when somebody wants the session suspended: mostly its own (session/parts.h).
+    Answer<std::vector<std::string>> parts(const Permit &permit, const std::string &id);
     Answer<> check(const Permit &permit, const std::string &id, sd_bus_message *request, const char *question = "");
     Answer<> diff(const Permit &permit, const std::string &id, sd_bus_message *request);
     // Of all checkpoints of the caller's; root's: of everybody's.

@@ -61,6 +61,21 @@ int on_suspend_session(sd_bus_message *message, void *userdata, sd_bus_error *er
     });
 }
 
+int on_list_parts(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        const auto owner = TRY(manager.owner_of_session(id));
+        manager.authority().ask(message, about_session("check", caller, owner, id),
+                                [&manager, id](const Permit &permit, sd_bus_message *request) -> Answer<> {
+                                    const auto append = [](sd_bus_message *reply, const std::string &part) {
+                                        return ::sd_bus_message_append(reply, "s", part.c_str());
+                                    };
+                                    (void)answer_with_list(request, "s", TRY(manager.parts(permit, id)), append);
+                                    return {};
+                                });
+        return {};
+    });
+}
+
 int on_resume_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
         const auto raw = TRY(read_options(message));
@@ -371,6 +386,7 @@ const sd_bus_vtable manager_vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("SuspendSession", SD_BUS_ARGS("s", session_id, "a{sv}", options), SD_BUS_RESULT("o", job),
                             on_suspend_session, open),
+    SD_BUS_METHOD_WITH_ARGS("ListParts", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("as", parts), on_list_parts, open),
     SD_BUS_METHOD_WITH_ARGS("ResumeCheckpoint", SD_BUS_ARGS("s", checkpoint_id, "a{sv}", options),
                             SD_BUS_RESULT("o", job), on_resume_checkpoint, open),
     SD_BUS_METHOD_WITH_ARGS("RunSession",

@@ -4,6 +4,7 @@
 #include "daemon/log.h"
 #include "daemon/manager.h"
 #include "dbus/names.h"
+#include "session/parts.h"
 #include "session/session_policy.h"
 #include "session/user_unit.h"
 
@@ -42,15 +43,6 @@ Result<uint64_t> number_property(sd_bus *bus, const char *path, const char *inte
     TRY(bus::checked(::sd_bus_get_property_trivial(bus, logind_name, path, interface, name, nullptr, 't', &value),
                      name));
     return value;
-}
-
-bool is_like(const std::vector<std::string> &patterns, const std::string &name) {
-    return std::ranges::any_of(patterns,
-                               [&](const std::string &pattern) { return session::is_unit_like(pattern, name); });
-}
-
-bool is_suitable(const session::Session &session) {
-    return session.klass == "user" && session.state != "closing" && !session.cgroup.empty();
 }
 
 } // namespace
@@ -168,7 +160,9 @@ std::deque<Triggers::Planned> Triggers::plan(const policy::Policy &policy, polic
         return {};
     }
     const auto &rules = policy.service().triggers;
-    if (auto units = session::user_units([&](const std::string &name) { return is_like(rules.units, name); }); units)
+    if (auto units =
+            session::user_units([&](const std::string &name) { return session::is_unit_like(rules.units, name); });
+        units)
         std::ranges::move(*units, std::back_inserter(*all));
     else
         log_error("cannot list the scopes of users: {}", units.error().message());
@@ -178,19 +172,33 @@ std::deque<Triggers::Planned> Triggers::plan(const policy::Policy &policy, polic
     std::ranges::sort(*all, {}, rank);
     std::deque<Planned> planned;
     for (auto &one : *all) {
-        if (!is_suitable(one))
+        if (!session::is_suitable(one))
             continue;
         const auto own = session::policy_for(one, policy);
         if (!own)
             log_error("session {} of {} is left as it is: {}", one.id, one.user, own.error().message());
         if (!own || own->service().triggers.*act == policy::Act::nothing)
             continue;
-        if (session::is_graphical(one))
-            log_info("session {} of {} is left as it is: it is graphical", one.id, one.user);
-        else
-            planned.push_back({.session = std::move(one), .act = own->service().triggers.*act});
+        for (auto &part : parts_of(one, *own))
+            // Sessions stand for themselves here: their own policy says what is done
+            if ((part.id == one.id || session::is_unit_id(part.id)) &&
+                std::ranges::none_of(planned, [&](const Planned &other) { return other.session.id == part.id; }))
+                planned.push_back({.session = std::move(part), .act = own->service().triggers.*act});
     }
     return planned;
+}
+
+std::vector<session::Session> Triggers::parts_of(const session::Session &session, const policy::Policy &policy) const {
+    auto parts = session::parts_of(manager_.logind(), session, policy.service().graphical);
+    if (!parts) {
+        log_error("session {} of {} is left as it is: {}", session.id, session.user, parts.error().message());
+        return {};
+    }
+    if (parts->empty() || session::is_graphical(parts->front())) {
+        log_info("session {} of {} is left as it is: it is graphical", session.id, session.user);
+        return {};
+    }
+    return std::move(*parts);
 }
 
 void Triggers::go_on(Hold &hold) {
@@ -289,11 +297,10 @@ void Triggers::on_lock(const std::string &session) {
     std::erase_if(locked_, [&](const auto &one) { return now - one.second >= lock_again; });
     if (!locked_.emplace(session, now).second)
         return log_info("session {} is locked once more", session);
-    if (!is_suitable(*found))
+    if (!session::is_suitable(*found))
         return;
-    if (session::is_graphical(*found))
-        return log_info("lock: session {} of {} is left as it is: it is graphical", session, found->user);
-    act_on(*found, act, "lock");
+    for (const auto &part : parts_of(*found, *policy))
+        act_on(part, act, "lock");
 }
 
 // Nobody waits for us: the machine runs on for minutes, or is put to sleep or down, which has its own trigger.
@@ -348,7 +355,7 @@ void Triggers::look_for_idleness() {
     if (const auto &rules = policy->service().triggers; rules.on_idle != policy::Act::nothing)
         next = std::clamp<uint64_t>(rules.idle_after / 2, 1, next); // of sessions that have yet to come, too
     for (const auto &session : *sessions) {
-        if (!is_suitable(session) || session::is_graphical(session))
+        if (!session::is_suitable(session))
             continue;
         const auto own = session::policy_for(session, *policy);
         if (!own || own->service().triggers.on_idle == policy::Act::nothing)
@@ -365,7 +372,8 @@ void Triggers::look_for_idleness() {
             continue;
         seen[session.id] = *since;
         if (const auto acted = idle_since_.find(session.id); acted == idle_since_.end() || acted->second != *since)
-            act_on(session, rules.on_idle, "idle");
+            for (const auto &part : parts_of(session, *own))
+                act_on(part, rules.on_idle, "idle");
     }
     idle_since_ = std::move(seen);
     plan_next_look(next);

@@ -74,6 +74,9 @@ class Triggers {
     // With those only of which something is wanted.
     [[nodiscard]] std::deque<Planned> plan(const policy::Policy &policy, policy::Act policy::Triggers::*act) const;
 
+    // What an event acts on when it is about a session; none: the journal has been told why.
+    [[nodiscard]] std::vector<session::Session> parts_of(const session::Session &session,
+                                                         const policy::Policy &policy) const;
     void on_lock(const std::string &session);
     void on_battery_low();
     void go_on_for_battery();

@@ -65,6 +65,10 @@ bool is_graphical(const Session &session) {
     return session.type == "x11" || session.type == "wayland" || session.type == "mir";
 }
 
+bool is_suitable(const Session &session) {
+    return session.klass == "user" && session.state != "closing" && !session.cgroup.empty();
+}
+
 Result<Logind> Logind::connect() {
     sd_bus *bus = nullptr;
     const int r = sd_bus_open_system(&bus);

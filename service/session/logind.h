@@ -35,6 +35,8 @@ struct Session {
 
 // Whether it draws on a display server, which programs could not be joined to again.
 bool is_graphical(const Session &session);
+// Whether it is a user's, and is not ending.
+bool is_suitable(const Session &session);
 
 // A connection to the system bus, and the questions that we have. Calls block, for at most the bus's time limit of 25
 // s. Errors name the session or user; ENXIO: there is no such session.

@@ -104,6 +104,10 @@ bool is_unit_like(const std::string &pattern, const std::string &name) {
            ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
+bool is_unit_like(const std::vector<std::string> &patterns, const std::string &name) {
+    return std::ranges::any_of(patterns, [&](const std::string &pattern) { return is_unit_like(pattern, name); });
+}
+
 Result<Session> user_unit(const std::string &id) {
     const auto unit = TRY(unit_id(id));
     const auto directory = TRY(manager_directory(unit.uid));

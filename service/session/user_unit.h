@@ -31,6 +31,8 @@ Result<Session> of_unit(const UnitId &unit);
 
 // Is the unit's name like the pattern (glob(7))? Services only when the pattern says so: nobody means them by "*".
 bool is_unit_like(const std::string &pattern, const std::string &name);
+// Like any of them?
+bool is_unit_like(const std::vector<std::string> &patterns, const std::string &name);
 
 // ENXIO: the user has no such unit, or nothing runs in it.
 Result<Session> user_unit(const std::string &id);

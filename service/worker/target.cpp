@@ -31,7 +31,7 @@ Result<suspend::Request> request_for(const Target &target) {
     if (session::is_graphical(target.session))
         return fail(0,
                     "session {} is graphical ({}): what its programs have with the display server could not be brought "
-                    "back; suspend sessions on terminals instead",
+                    "back; suspend sessions on terminals instead, or what [graphical] in the policy names",
                     target.session.id, target.session.type);
     TRY_IN(session::refuse_controllers(target.session.cgroup), "session {}", target.session.id);
     const auto processes = TRY_IN(session::processes_in(target.session.cgroup), "session {}", target.session.id);

@@ -7,7 +7,8 @@ import sys
 import time
 
 from adas_session import abeyctl, complaint, json_of, sessions_of, wait_until
-from service_test import main_of
+from service_test import MANAGER, main_of
+from session_test import GraphicalSession
 from terminal import Terminal
 
 UNIT = "mux-1.scope"
@@ -16,7 +17,10 @@ PLAN = ["check finds the scope", "nobody else's scope is found", "another user m
         "a checkpoint of it, while it runs on", "before a sleep it is checkpointed as sessions are",
         "a pattern for all means no services", "a service that restarts is suspended", "nothing of the service is left", "its manager neither restarts it nor calls it failed",
         "its ExecStop= was not run", "no drop-in stays", "the service is resumed", "and counts on", "a service that a socket starts is refused by name", "and runs on", "so is one with a name on the bus",
-        "a suspend of a service that fails leaves its Restart= as it was"]
+        "a suspend of a service that fails leaves its Restart= as it was",
+        "two are suspended by one command",
+        "of a graphical session the scope is suspended", "which runs on itself", "and the scope is resumed", "her sessions on terminals, when the policy says so",
+        "the lock of a desktop makes checkpoints of them", "so does the hourly timer", "and a sleep", "nobody else is told what they are", "that none of it runs is told"]
 
 
 def tmux(host, *arguments):
@@ -93,6 +97,13 @@ def run(host, checks):
     policy.write_text("")
     tmux(host, "kill-server")
     services(host, checks)
+    for name in ("one", "two"):
+        terminal.type(f"clear; systemd-run --user --scope --quiet --unit=mux-{name}.scope setsid -f sleep 1000; echo {name}-$((1+1))\n")
+        terminal.wait_for(f"^{name}-2$")
+    result = abeyctl(host, "suspend", "--unit", "mux*.scope", user="ada")
+    checks.check("two are suspended by one command", (0, ["5001/mux-one.scope", "5001/mux-two.scope"]), (result.returncode, kept(host)))
+    with GraphicalSession(host) as desktop:
+        in_place_of(host, checks, desktop.id, terminal)
     terminal.close()
 
 
@@ -165,6 +176,55 @@ def services(host, checks):
     checks.check("a suspend of a service that fails leaves its Restart= as it was", (1, [], "Restart=always", "active"), (
         result.returncode, wait_until(lambda: not drop_ins(host) and "none", "the drop-in's end", 20) and [],
         units(host, "show", "--property=Restart", SERVICE).stdout.strip(), units(host, "is-active", SERVICE).stdout.strip()))
+
+
+def kept(host):
+    """The sessions and units that there are checkpoints of when nothing is at work any more. They are removed."""
+    wait_until(lambda: host.run(["busctl", "get-property", *MANAGER, "Busy"]).stdout.strip() == "b false", "the end of all jobs", 60)
+    found = json_of(abeyctl(host, "list", "--json"))["list"]
+    for one in found:
+        abeyctl(host, "remove", one["id"])
+    return sorted(one["session"] for one in found)
+
+
+def rule(host, scope):
+    host.path("etc/abeyance/policy.toml").write_text(f'[graphical]\nscope = "{scope}"\nunits = ["mux*.scope"]\n[triggers]\non-lock = "checkpoint"\n')
+
+
+def in_place_of(host, checks, desktop, terminal):
+    """What the policy takes in place of a graphical session."""
+    kept(host)
+    mux = f"5001/{UNIT}"
+    login = next(one for one, properties in sessions_of(host).items() if properties["Service"] == "login" and properties["Type"] == "tty")
+    rule(host, "units")
+    start(host, terminal)
+    result = abeyctl(host, "suspend", desktop, "--json", user="ada")
+    checks.check("of a graphical session the scope is suspended", ("status 0", [mux]), (
+        "status 0" if result.returncode == 0 else complaint(result), [one["session"] for one in json_of(abeyctl(host, "list", "--json"))["list"]]))
+    checks.check("which runs on itself", True, desktop in sessions_of(host))
+    result = abeyctl(host, "resume", json_of(result).get("checkpoint", ""), "--json", user="ada")
+    checks.attempt("and the scope is resumed", "it counts on", lambda: wait_until(lambda: counted(host) > 0, "the counter", 30) and "it counts on")
+    host.run(["loginctl", "terminate-session", json_of(result).get("session", "")])
+    wait_until(lambda: tmux(host, "has-session", "-t", "work").returncode != 0, "its end", 30)
+    kept(host)
+    start(host, terminal)
+
+    rule(host, "terminal-sessions")
+    result = abeyctl(host, "suspend", desktop, "--keep-running", "--json", user="ada")
+    checks.check("her sessions on terminals, when the policy says so", (0, [login]), (result.returncode, kept(host)))
+
+    rule(host, "units")
+    host.run(["loginctl", "lock-session", desktop], check=True)
+    checks.attempt("the lock of a desktop makes checkpoints of them", [mux], lambda: wait_until(lambda: kept(host), "a checkpoint", 30))
+    result = abeyctl(host, "checkpoint", "ada", "--json")
+    checks.check("so does the hourly timer", (0, sorted([login, mux]), {desktop: "it is graphical (x11)"}), (
+        result.returncode, kept(host), {one["session"]: one["skipped"] for one in json_of(result)["list"] if one["skipped"]}))
+    host.run(["busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "Suspend", "b", "false"], check=True)
+    checks.attempt("and a sleep", sorted([login, mux]), lambda: wait_until(lambda: len(json_of(abeyctl(host, "list", "--json"))["list"]) == 2 and kept(host), "two checkpoints", 60))
+    refused(checks, "nobody else is told what they are", abeyctl(host, "suspend", desktop, user="bob"), "is not yours")
+    tmux(host, "kill-server")
+    refused(checks, "that none of it runs is told", abeyctl(host, "suspend", desktop, user="ada"), "is graphical", "[graphical]", "nothing runs")
+    host.path("etc/abeyance/policy.toml").write_text("")
 
 
 if __name__ == "__main__":

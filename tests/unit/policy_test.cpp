@@ -211,6 +211,15 @@ TEST(Policy, KnowsEveryWordOfItsLanguage) {
     EXPECT_EQ(attach("on-login-end = \"suspend\"").on_login_end(), OnLoginEnd::suspend);
     EXPECT_EQ(attach("on-login-end = \"end\"").on_login_end(), OnLoginEnd::end);
     EXPECT_FALSE(Policy::parse("[attach]\non-login-end = \"checkpoint\"\n", "p"));
+    auto graphical = [](std::string_view line) {
+        return Policy::parse(fmt::format("[graphical]\n{}", line), "p").value().service().graphical;
+    };
+    EXPECT_EQ(graphical("").scope, GraphicalScope::nothing);
+    EXPECT_EQ(graphical("scope = \"none\"").scope, GraphicalScope::nothing);
+    EXPECT_EQ(graphical("scope = \"terminal-sessions\"").scope, GraphicalScope::terminal_sessions);
+    EXPECT_EQ(graphical("scope = \"units\"\nunits = [\"a*.scope\", \"b.service\"]"),
+              (Graphical{GraphicalScope::units, {"a*.scope", "b.service"}}));
+    EXPECT_FALSE(Policy::parse("[graphical]\nscope = \"unit\"\n", "p"));
     EXPECT_EQ(resume("pids = \"same\"").pids(), Pids::same);
     EXPECT_EQ(resume("pids = \"namespace\"").pids(), Pids::in_namespace);
     EXPECT_EQ(resume("pids = \"auto\"").pids(), Pids::automatic);
