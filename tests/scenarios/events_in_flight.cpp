@@ -38,7 +38,9 @@ void send(int socket, std::array<int, 2> files) {
 std::array<int, 2> receive(int socket) {
     Parcel parcel;
     EQUAL(1, SYS(::recvmsg(socket, &parcel.message, 0)));
-    std::memcpy(parcel.files.data(), CMSG_DATA(CMSG_FIRSTHDR(&parcel.message)), sizeof parcel.files);
+    const cmsghdr *head = CMSG_FIRSTHDR(&parcel.message);
+    CHECK(head != nullptr);
+    std::memcpy(parcel.files.data(), CMSG_DATA(head), sizeof parcel.files);
     return parcel.files;
 }
 

@@ -25,8 +25,8 @@ void handle(int flags) {
 }
 
 void expect_interruption(long result) {
-    EQUAL(EINTR, errno);
     EQUAL(-1, result);
+    EQUAL(EINTR, errno);
     EQUAL(1, static_cast<int>(handled));
 }
 

@@ -49,7 +49,7 @@ struct Things {
         own.segment = SYS(::shmget(key, memory_size, IPC_CREAT | IPC_EXCL | 0600));
         own.memory = static_cast<char *>(::shmat(own.segment, nullptr, 0));
         CHECK(own.memory != reinterpret_cast<char *>(-1));
-        ::strcpy(own.memory, text);
+        scenario::put_text(own.memory, text);
         return own;
     }
     void check(const char *text, int value) const {
@@ -87,7 +87,7 @@ struct Left {
         own.segment = SYS(::shmget(key + 1, memory_size, IPC_CREAT | IPC_EXCL | 0640));
         auto *memory = static_cast<char *>(::shmat(own.segment, nullptr, 0));
         CHECK(memory != reinterpret_cast<char *>(-1));
-        ::strcpy(memory + 4096, "left behind");
+        scenario::put_text(memory + 4096, "left behind");
         SYS(::shmdt(memory));
         mq_attr attributes = {};
         attributes.mq_maxmsg = 3;

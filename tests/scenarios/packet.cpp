@@ -136,7 +136,7 @@ int main(int argc, char **argv) {
     const int old = SYS(::socket(AF_PACKET, SOCK_PACKET, htons(ETH_P_ALL)));
     sockaddr name = {};
     name.sa_family = AF_PACKET;
-    std::strcpy(name.sa_data, "lo");
+    scenario::put_text(name.sa_data, "lo");
     SYS(::bind(old, &name, sizeof name));
     send_udp("before"); // told, and lost: nothing but the news is compared
     while (::recv(cooked, &name, 1, MSG_DONTWAIT) >= 0) {

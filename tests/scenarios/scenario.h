@@ -95,6 +95,12 @@ void equal(const char *file, int line, const char *what, const A &expected, cons
 // For a call of the kernel: its result, or the end with errno's text
 #define SYS(call) ::scenario::succeeded(__FILE__, __LINE__, #call, call)
 
+// With the NUL at its end.
+inline void put_text(char *place, std::string_view text) {
+    text.copy(place, text.size());
+    place[text.size()] = '\0';
+}
+
 template <class T> T succeeded(const char *file, int line, const char *call, T result) {
     if ((long)result == -1) // NOLINT: a number or an address
         failed(file, line, std::string(call) + ", expected success, found " + ::strerror(errno));

@@ -6,15 +6,15 @@
 
 namespace {
 
-std::vector<int> values; // NOLINT
-volatile char *handled_on = nullptr;
+std::vector<int> values;           // NOLINT
+volatile uintptr_t handled_on = 0; // where the handler's stack was
 volatile int usr1 = 0;
 char stack[64 * 1024];
 
 void on_value(int, siginfo_t *info, void *) { values.push_back(info->si_value.sival_int); }
 void on_usr1(int) {
     char here = 0;
-    handled_on = &here;
+    handled_on = reinterpret_cast<uintptr_t>(&here);
     usr1 = usr1 + 1;
 }
 
@@ -77,6 +77,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 5; ++i)
         EQUAL((i + 1) * 10, values[static_cast<std::size_t>(i)]);
     EQUAL(1, usr1);
-    CHECK(handled_on >= stack && handled_on < stack + sizeof stack);
+    const auto begin = reinterpret_cast<uintptr_t>(stack);
+    CHECK(handled_on >= begin && handled_on < begin + sizeof stack);
     scenario::pass();
 }

@@ -39,14 +39,14 @@ int main(int argc, char **argv) {
     char *one = attach(named, 0), *reader = attach(named, SHM_RDONLY);
     char *other = attach(unnamed, 0), *last = attach(removed, 0);
     SYS(::shmctl(removed, IPC_RMID, nullptr));
-    std::strcpy(one + size - 6, "begin");
-    std::strcpy(other, "other");
-    std::strcpy(last, "last");
+    scenario::put_text(one + size - 6, "begin");
+    scenario::put_text(other, "other");
+    scenario::put_text(last, "last");
     const pid_t child = scenario::fork_child();
     if (child == 0) {
         while (last[1] != '!')
             ::usleep(10000);
-        std::strcpy(one, "child");
+        scenario::put_text(one, "child");
         ::_exit(std::strcmp(other, "other") == 0 ? 0 : 1);
     }
 

@@ -15,7 +15,7 @@ int main(int argc, char **argv) {
         // the child runs on this stack, in this memory: it may do little more than this
         const pid_t pid = ::vfork(); // NOLINT: what it is about
         if (pid == 0) {
-            ::syscall(SYS_close_range, 3U, ~0U, 0U); // what its program will not have
+            ::syscall(SYS_close_range, 3U, ~0U, 0U); // NOLINT: what its program will not have
             child = static_cast<pid_t>(::syscall(SYS_getpid));
             const timespec while_ = {0, 300000000};
             ::syscall(SYS_nanosleep, &while_, nullptr);
