@@ -66,8 +66,10 @@ std::optional<uint64_t> asked_for(int tid, const WaitCall &call, WaitLimit known
 std::optional<uint64_t> left_of(Context &context, int tid, const os::ProcStatus &status, uint64_t asked) {
     const auto &waits = context.state<Waits>();
     const auto seen = waits.by_tid.find(tid);
-    if (seen == waits.by_tid.end() || status.waits != seen->second.switches + waits.stops)
-        return std::nullopt; // it has waited for something else meanwhile
+    // More: it has waited for something else meanwhile. Fewer is fine: a thread that is stopped on its way into a
+    // frozen cgroup may not leave the processor for that (do_freezer_trap() of kernel/signal.c).
+    if (seen == waits.by_tid.end() || status.waits > seen->second.switches + waits.stops)
+        return std::nullopt;
     const auto now = engine::initial_clocks();
     if (!now)
         return std::nullopt;

@@ -21,7 +21,7 @@ struct Waits {
     void look_ahead(const os::ProcStat &process);
     std::optional<Result<os::WaitEnds>> ends;
     std::map<int, Seen> by_tid;
-    uint64_t stops = 1; // how often a thread leaves the processor because of us: with a frozen cgroup twice
+    uint64_t stops = 1; // how often at most a thread leaves the processor because of us: with a frozen cgroup twice
 };
 
 // Calls that wait, but tell of any interruption (signal(7)): epoll_wait(2), sigtimedwait(2), semtimedop(2). They shall
