@@ -6,6 +6,7 @@
 #include "engine/capture/kinds.h"
 
 #include <algorithm>
+#include <array>
 
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
@@ -13,6 +14,7 @@
 #include <mqueue.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -252,6 +254,26 @@ TEST_F(Kinds, Timers) {
     EXPECT_EQ(file(d).payload.index(), file(a).payload.index());
     ASSERT_EQ(::timerfd_gettime(fd(d), &now), 0);
     EXPECT_GE(now.it_value.tv_sec, 4990);
+}
+
+// Each may expire, and so come to a stop, while it is looked at.
+TEST_F(Kinds, ShortIntervalTimersGoOn) {
+    constexpr std::array fds = {a, b, c, d};
+    capture_and_rebuild([&] {
+        for (const int at : fds) {
+            put(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), at);
+            const itimerspec often = {.it_interval = {0, 5000 + (at * 1000L)}, .it_value = {0, 1000}};
+            must_call(::timerfd_settime(at, 0, &often, nullptr), "timerfd_settime");
+        }
+        ::usleep(1000);
+    });
+    for (int again = 0; again < 3; again++)
+        for (const int at : fds) {
+            pollfd ready = {.fd = fd(at), .events = POLLIN, .revents = 0};
+            ASSERT_EQ(::poll(&ready, 1, 5000), 1) << "timer " << at << ", time " << again;
+            uint64_t ticks = 0;
+            ASSERT_EQ(::read(fd(at), &ticks, sizeof ticks), 8);
+        }
 }
 
 TEST_F(Kinds, EpollKnowsItsTargets) {

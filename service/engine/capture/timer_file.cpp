@@ -10,18 +10,34 @@ namespace abey::capture {
 namespace timer_file {
 namespace {
 
+// At an interval timer that has always expired again.
+constexpr int looks = 3;
+
 bool matches(const Seen &seen) { return seen.link == "anon_inode:[timerfd]"; }
 
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     if (context.preflight)
         return TRY(parse_timer(seen.info));
     // An interval timer that has expired stands still until somebody looks; fdinfo alone would show neither the time
-    // left nor the ticks that have passed since. Looking changes nothing that the task could notice.
-    itimerspec now = {};
-    if (::timerfd_gettime(seen.file->get(), &now) < 0)
-        return fail(errno, "cannot ask the timer for the time left");
-    const std::string info = TRY(read_file(fmt::format("/proc/self/fdinfo/{}", seen.file->get())));
-    return TRY(parse_timer(info));
+    // left nor the ticks that have passed since. Looking changes nothing that the task could notice. It may expire
+    // again before fdinfo is read: then once more.
+    model::TimerFile timer;
+    bool was_set = false;
+    for (int i = 0; i < looks; i++) {
+        itimerspec now = {};
+        if (::timerfd_gettime(seen.file->get(), &now) < 0)
+            return fail(errno, "cannot ask the timer for the time left");
+        was_set = was_set || now.it_value.tv_sec != 0 || now.it_value.tv_nsec != 0;
+        const std::string info = TRY(read_file(fmt::format("/proc/self/fdinfo/{}", seen.file->get())));
+        timer = TRY(parse_timer(info));
+        if (timer.value != model::Time() || timer.interval == model::Time())
+            break;
+    }
+    const bool expires_now = was_set && timer.ticks == 0;
+    const bool goes_on = timer.ticks != 0 && timer.interval != model::Time();
+    if (timer.value == model::Time() && (expires_now || goes_on))
+        timer.value = {0, 1}; // or it would be one that is not set
+    return timer;
 }
 
 } // namespace
