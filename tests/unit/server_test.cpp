@@ -62,7 +62,8 @@ class ServerTest : public testing::Test {
         const std::string name = path();
         std::ranges::copy(name, address.sun_path);
         Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-        EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address), 0);
+        EXPECT_TRUE(socket &&
+                    ::connect(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) == 0);
         return socket;
     }
 
@@ -200,6 +201,32 @@ TEST_F(ServerTest, TerminalGetsTheClientsSizeByWayOfAnother) {
     say(client, Resize{{0, 0}});
     say(client, List());
     EXPECT_EQ(std::get<Terminals>(hear(client).value()).entries.at(0).size, (WindowSize{40, 90}));
+}
+
+// Some programs miss a change of size while they draw.
+TEST_F(ServerTest, SizeComesWhenTheProgramHasDrawn) {
+    const Fd slave = add_terminal(3);
+    const Fd client = attached();
+    const auto draw = [&](std::chrono::milliseconds how_long) {
+        const auto end = std::chrono::steady_clock::now() + how_long;
+        while (std::chrono::steady_clock::now() < end) {
+            show(slave, "x");
+            (void)hear_output(client, "x");
+        }
+    };
+    EXPECT_EQ(size_of(slave).ws_row, 23);
+    draw(std::chrono::milliseconds(200));
+    EXPECT_EQ(size_of(slave).ws_row, 23);
+    EXPECT_TRUE(until([&] { return size_of(slave).ws_row == 24; }));
+
+    const Fd other = attached();
+    EXPECT_EQ(size_of(slave).ws_row, 23);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (size_of(slave).ws_row != 24 && std::chrono::steady_clock::now() < end) {
+        show(slave, "y"); // one that never ends to draw
+        (void)hear_output(other, "y");
+    }
+    EXPECT_EQ(size_of(slave).ws_row, 24);
 }
 
 TEST_F(ServerTest, ListsTerminalsInOrder) {

@@ -17,6 +17,9 @@ namespace {
 constexpr size_t input_limit = 64U << 10U;
 // So that a program sees two different sizes, and draws again also when it looks at the size only.
 constexpr uint64_t jiggle_time = 60'000; // microseconds
+// Some programs miss the second size while they still draw for the first (vim does): until they have, but so often
+// only.
+constexpr int jiggle_limit = 16;
 constexpr uint64_t look_time = 500'000;
 
 WindowSize size_of(const Fd &master) {
@@ -70,6 +73,7 @@ bool ServedTerminal::read() {
     if (n <= 0)
         return n < 0 && errno == EINTR;
     const std::string_view shown(buffer.data(), static_cast<size_t>(n));
+    drawn_ = true;
     screen_.show(shown);
     const std::string answers = screen_.take_answers();
     // A copy: a client that turns out to have gone leaves the list.
@@ -172,6 +176,8 @@ void ServedTerminal::redraw() {
         wanted_ = now;
     if (wanted_.rows == 0 || wanted_.columns == 0)
         return; // a terminal without a size: there is nothing to draw again
+    drawn_ = false;
+    jiggles_ = 0;
     const auto rows = static_cast<uint16_t>(wanted_.rows > 1 ? wanted_.rows - 1 : wanted_.rows + 1);
     set_size({.rows = rows, .columns = wanted_.columns});
     sd_event_source *source = nullptr;
@@ -182,6 +188,11 @@ void ServedTerminal::redraw() {
 
 int ServedTerminal::on_jiggle(sd_event_source * /*source*/, uint64_t /*now*/, void *self) {
     auto &terminal = *static_cast<ServedTerminal *>(self);
+    auto *source = terminal.jiggle_.get();
+    if (std::exchange(terminal.drawn_, false) && ++terminal.jiggles_ < jiggle_limit &&
+        sd_event_source_set_time_relative(source, jiggle_time) >= 0 &&
+        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT) >= 0)
+        return 0;
     terminal.jiggle_.reset();
     terminal.set_size(terminal.wanted_);
     return 0;

@@ -80,6 +80,8 @@ class ServedTerminal {
     EventSource source_;
     EventSource jiggle_; // the size is wrong on purpose until this fires
     WindowSize wanted_;  // the right one then
+    bool drawn_ = false; // something was shown since it was last set
+    int jiggles_ = 0;    // how often it was
     EventSource look_;   // is it still hung up?
 };
 
