@@ -13,8 +13,7 @@ char stack[64 * 1024];
 
 void on_value(int, siginfo_t *info, void *) { values.push_back(info->si_value.sival_int); }
 void on_usr1(int) {
-    char here = 0;
-    handled_on = reinterpret_cast<uintptr_t>(&here);
+    handled_on = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
     usr1 = usr1 + 1;
 }
 

@@ -156,7 +156,8 @@ TEST(Logins, BringTheYoungestWaitingOneBack) {
 
 TEST(Logins, AreAnsweredOncePerCheckpoint) {
     std::string pattern = std::filesystem::temp_directory_path() / "abeyance-login-XXXXXX";
-    const std::string directory = ::mkdtemp(pattern.data());
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    const std::string &directory = pattern;
     EXPECT_TRUE(first_attempt("a", directory + "/marks").value());
     EXPECT_FALSE(first_attempt("a", directory + "/marks").value());
     EXPECT_TRUE(first_attempt("b", directory + "/marks").value());

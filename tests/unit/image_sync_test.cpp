@@ -45,7 +45,8 @@ namespace {
 
 TEST(Commit, NamesTheManifestWhenAllElseIsOnDisk) {
     std::string pattern = std::filesystem::temp_directory_path() / "abeyance-image-XXXXXX";
-    const std::string above = ::mkdtemp(pattern.data());
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    const std::string &above = pattern;
     const std::string image = above + "/image";
     {
         auto writer = Writer::create(image);

@@ -46,7 +46,8 @@ void replace(std::string &text, std::string_view from, std::string_view to) {
 
 std::string new_directory() {
     std::string pattern = fs::temp_directory_path() / "abeyance-transfer-XXXXXX";
-    return ::mkdtemp(pattern.data());
+    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
+    return pattern;
 }
 
 // A store with one checkpoint of root's without a home, another store, and a stream between them.
