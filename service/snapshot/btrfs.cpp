@@ -406,7 +406,7 @@ Result<std::string> Btrfs::copy_out(const Saved &saved) {
     const auto id = id_of(saved);
     const auto wanted = fmt::format("{}-private-{}-{}", name_, timestamp(), id);
     const auto name = area.displaced_name(Area::incoming_name("", wanted));
-    const auto place = Area::displaced_path(parent_) + "/" + name;
+    auto place = Area::displaced_path(parent_) + "/" + name;
     TRY(tell_copying(place));
     done("copy announced");
     TRY_IN(copy_all(snapshot, area.displaced(), name, saved.nested), "home {}", home_);

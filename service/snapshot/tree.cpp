@@ -414,7 +414,7 @@ Result<std::string> TreeHome::copy_out(const Saved &saved) {
         const auto area = TRY(Area::open(parent_, tree_area));
         name = area.displaced_name(Area::incoming_name("", wanted));
     }
-    const auto place = displaced_trees_path(parent_) + "/" + name;
+    auto place = displaced_trees_path(parent_) + "/" + name;
     TRY(tell_copying(place));
     done("copy announced");
     const auto passing = TRY(copy_of(saved));

@@ -115,7 +115,7 @@ void Waits::look_ahead(const os::ProcStat &process) {
         const auto text = os::read_proc(process.door, fmt::format("task/{}/syscall", tid));
         WaitCall call;
         auto &a = call.arguments;
-        if (!text || std::sscanf(text->c_str(), "%lu 0x%lx 0x%lx 0x%lx 0x%lx", &call.number, &a[0], &a[1], &a[2],
+        if (!text || std::sscanf(text->c_str(), "%lu 0x%lx 0x%lx 0x%lx 0x%lx", &call.number, a.data(), &a[1], &a[2],
                                  &a[3]) != 1 + static_cast<int>(a.size()))
             continue;
         if (asked_for(tid, call, limit_of(call)).value_or(0) < one_second)
@@ -125,10 +125,10 @@ void Waits::look_ahead(const os::ProcStat &process) {
         if (!*ends)
             return;
         const auto before = os::read_status(process.door, tid);
-        const auto end = (*ends)->of(tid);
+        const auto end = (*ends)->of(tid).value_or(std::nullopt);
         const auto after = os::read_status(process.door, tid);
-        if (before && after && before->waits == after->waits && end && *end)
-            by_tid[tid] = {**end, after->waits};
+        if (before && after && before->waits == after->waits && end)
+            by_tid[tid] = {*end, after->waits};
     }
 }
 
