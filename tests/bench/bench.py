@@ -85,7 +85,7 @@ class Tools:
             said, _, figures = err.read().rstrip().rpartition("\n")
             figures = json.loads(figures)
             if figures["status"] != 0:
-                raise BenchError(f"{' '.join(command[:2])}: status {figures['status']}: "
+                raise BenchError(f"{os.path.basename(command[0])} {command[1]}: status {figures['status']}: "
                                  f"{(said or out.read()).strip()[-300:]}")
             return figures["seconds"], figures["cpu"], figures["peak"] / 1024, out.read()
 
