@@ -95,6 +95,7 @@ Result<std::optional<os::Tracee>> seize(const Stopped &process, int tid) {
 // Of all its threads that are held.
 Result<std::vector<int>> children_of(const Stopped &process) {
     std::vector<int> tids;
+    tids.reserve(process.threads.size());
     for (const os::Tracee &thread : process.threads)
         tids.push_back(thread.tid());
     return or_none(os::children_of(process.pid, tids));
