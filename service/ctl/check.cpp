@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 
 namespace abey::ctl {
-
 namespace {
 
 Result<int> check_one(Client &client, const std::string &session, bool json) {
@@ -43,13 +42,13 @@ Result<int> check_one(Client &client, const std::string &session, bool json) {
 
 Result<int> check(const CheckCommand &command) {
     auto client = TRY(Client::connect());
-    auto all = std::vector{command.session};
-    if (!command.unit.empty())
+    std::vector<std::string> all;
+    if (!command.unit.empty()) {
         all = TRY(units_like(command.unit));
-    else if (command.session.empty())
-        all = {TRY(own_session())};
-    if (command.unit.empty())
-        all = TRY(parts_of(client, all.front()));
+    } else {
+        const auto session = command.session.empty() ? TRY(own_session()) : command.session;
+        all = TRY(parts_of(client, session));
+    }
     if (all.size() > 1)
         return fail(0, "that is {} of them: {}, {}, ...; one at a time", all.size(), all[0], all[1]);
     return check_one(client, all.front(), command.json);

@@ -42,8 +42,7 @@ Result<int> checkpoint(const CheckpointCommand &command) {
     const auto logind = TRY(session::Logind::connect());
     auto sessions = TRY(logind.sessions());
     std::erase_if(sessions, [&](const session::Session &one) {
-        return one.klass != "user" || one.state == "closing" || one.cgroup.empty() ||
-               (one.user != command.user && std::to_string(one.uid) != command.user);
+        return !session::is_suitable(one) || (one.user != command.user && std::to_string(one.uid) != command.user);
     });
     auto document = nlohmann::json::array();
     int status = 0;
