@@ -47,6 +47,7 @@ DIFFERS = {
     ("stat", 9),  # flags of the kernel's own: that it was privileged once
     ("status", "FDSize"),  # size of the table of descriptors, not its contents
     ("autogroup", ""),  # number of the scheduler's group
+    ("fdinfo", "eventfd-id"),  # counted for the whole machine
     ("fdinfo", "ino"), ("fd", ""), ("fdinfo", "tfd"), ("maps", ""), ("timers", ""),  # see same_but_for()
     ("fdinfo", "flags"),  # see same_but_for_mark()
 }
