@@ -182,7 +182,7 @@ engine::PeerChoice Policy::unix_peer(std::string_view name) const {
 engine::DeviceChoice Policy::device(std::string_view path) const {
     for (const DeviceRule &rule : rules_->devices) {
         if (any_matches(rule.paths, path))
-            return {rule.drop.value_or(false), rule.origin};
+            return {rule.action, rule.origin};
     }
     return {};
 }

@@ -140,7 +140,7 @@ class Policy {
     // reconnect to the journal, which takes lines of text from a new connection as well; otherwise hangup.
     [[nodiscard]] engine::PeerChoice unix_peer(std::string_view name) const;
 
-    // May a device of this path be gone after the resume? No, when no rule matches.
+    // What becomes of a device of this path that cannot be kept. No action when no rule matches.
     [[nodiscard]] engine::DeviceChoice device(std::string_view path) const;
 
     // Is a file of this path in XDG_RUNTIME_DIR, which no process of the session holds, to be there after a resume,

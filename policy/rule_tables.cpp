@@ -272,13 +272,14 @@ Result<> read_peer_rule(const Reader &reader, const toml::table &table, PeerRule
 
 namespace {
 
-constexpr std::array drop_words = {Word{"fail", false}, Word{"drop", true}};
+constexpr std::array device_words = {Word{"fail", engine::DeviceAction::fail}, Word{"drop", engine::DeviceAction::drop},
+                                     Word{"replace", engine::DeviceAction::replace}};
 
 constexpr std::array<Key<DeviceRule>, 2> device_keys = {{
     {"path", read_paths<DeviceRule>},
     {"action",
      [](const Reader &reader, const toml::node &value, DeviceRule &rule) -> Result<> {
-         rule.drop = TRY(read_word(reader, value, drop_words));
+         rule.action = TRY(read_word(reader, value, device_words));
          return {};
      }},
 }};
@@ -287,7 +288,7 @@ constexpr std::array<Key<DeviceRule>, 2> device_keys = {{
 
 Result<> read_device_rule(const Reader &reader, const toml::table &table, DeviceRule &rule) {
     TRY(read_table(reader, table, "[[device]]", device_keys, rule));
-    if (!rule.drop)
+    if (!rule.action)
         return reader.error(table, "this [[device]] does not say what to do: add \"action\"");
     rule.origin = reader.origin(table);
     return {};

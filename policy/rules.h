@@ -62,7 +62,7 @@ struct PeerRule {
 // One [[device]] table.
 struct DeviceRule {
     std::vector<Glob> paths;
-    std::optional<bool> drop; // always there once it has been read
+    std::optional<engine::DeviceAction> action; // always there once it has been read
     std::string origin;
 };
 

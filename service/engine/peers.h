@@ -7,7 +7,9 @@
 #include "engine/model/inet_socket.h"
 #include "engine/os/inet_address.h"
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string_view>
 
 namespace abey::engine {
@@ -24,9 +26,13 @@ using PeerPolicy = std::function<PeerChoice(const os::InetAddress &remote)>;
 // By the name of a unix socket outside: its path, "@name" of an abstract one, "" of one without a name. Never `keep`.
 using UnixPeerPolicy = std::function<PeerChoice(std::string_view name)>;
 
+// What becomes of a device that cannot be kept: the suspend is refused, the device is gone after the resume (network
+// devices), something else takes its place (terminals).
+enum class DeviceAction : uint8_t { fail, drop, replace };
+
 struct DeviceChoice {
-    bool drop = false; // it may be gone after the resume; otherwise the suspend is refused
-    std::string rule;  // for people
+    std::optional<DeviceAction> action; // none: as is built in for its kind
+    std::string rule;                   // for people
 };
 
 // By the device's path.

@@ -341,11 +341,11 @@ TEST(Policy, ChoosesByThePathOfTheDevice) {
                                       "[[device]]\naction = \"fail\"\n",
                                       "p");
     ASSERT_TRUE(policy) << policy.error().message();
-    EXPECT_TRUE(policy->device("/dev/net/tun").drop);
+    EXPECT_EQ(policy->device("/dev/net/tun").action, abey::engine::DeviceAction::drop);
     EXPECT_EQ(policy->device("/dev/net/tun").rule, "p:1");
-    EXPECT_FALSE(policy->device("/dev/tun").drop);
+    EXPECT_EQ(policy->device("/dev/tun").action, abey::engine::DeviceAction::fail);
     EXPECT_EQ(policy->device("/dev/tun").rule, "p:4");
-    EXPECT_FALSE(Policy::defaults().device("/dev/net/tun").drop);
+    EXPECT_FALSE(Policy::defaults().device("/dev/net/tun").action) << "as is built in for its kind";
     const auto wrong = [](std::string_view line, std::string_view reason) {
         const auto refused = Policy::parse(fmt::format("[[device]]\n{}", line), "p");
         ASSERT_FALSE(refused) << line;

@@ -170,13 +170,4 @@ TEST_F(Terminals, UnreadInputIsKept) {
     EXPECT_EQ(read(a), "abc");
 }
 
-TEST_F(Terminals, ConsolesAreRefusedByName) {
-    Child child([] { put(::open("/dev/tty1", O_RDWR | O_NOCTTY), a); });
-    ASSERT_FALSE(child.failed());
-    capture(child, true);
-    ASSERT_EQ(findings_.size(), 1U);
-    EXPECT_NE(findings_[0].reason.find("the virtual console tty1"), std::string::npos) << findings_[0].reason;
-    EXPECT_FALSE(findings_[0].advice.empty());
-}
-
 } // namespace

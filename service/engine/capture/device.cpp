@@ -52,7 +52,7 @@ Result<> let_go_of_network(Context &context, const Seen &seen) {
     }
     const std::string name(request.ifr_name, ::strnlen(request.ifr_name, sizeof request.ifr_name));
     const auto choice = context.devices ? context.devices(seen.link) : engine::DeviceChoice();
-    if (!choice.drop)
+    if (choice.action != engine::DeviceAction::drop)
         return fail(0,
                     "its network device {} cannot be brought back; end the program, or let it lose the device by the "
                     "policy: [[device]] path = \"{}\", action = \"drop\"",

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// Pseudo-terminals: slaves, masters, /dev/tty.
+// Terminals: slaves and masters of pseudo-terminals, /dev/tty, and those of the machine.
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
+#include "engine/capture/machine_terminal.h"
 #include "engine/capture/mounts.h"
 #include "engine/capture/open_files.h"
 #include "engine/os/mount_tree.h"
@@ -21,8 +22,8 @@ namespace {
 
 // Linux's devices.txt
 constexpr unsigned int first_pts_major = 136, last_pts_major = 143;
-constexpr unsigned int console_major = 4, tty_major = 5;
-constexpr unsigned int dev_tty_minor = 0, dev_console_minor = 1, ptmx_minor = 2;
+constexpr unsigned int tty_major = 5;
+constexpr unsigned int dev_tty_minor = 0, ptmx_minor = 2;
 
 // Context::state
 struct Terminals {
@@ -32,7 +33,7 @@ struct Terminals {
         bool is_master = false;
         Seen seen;
     };
-    std::map<uint32_t, Known> by_index;
+    std::map<dev_t, Known> by_device;
 };
 
 bool is_pts(dev_t device) { return major(device) >= first_pts_major && major(device) <= last_pts_major; }
@@ -44,17 +45,7 @@ bool matches(const Seen &seen) {
     if (!S_ISCHR(seen.stat.st_mode) || (seen.flags & O_PATH) != 0)
         return false;
     const dev_t device = seen.stat.st_rdev;
-    return is_pts(device) || major(device) == console_major || major(device) == tty_major;
-}
-
-Error refused_terminal(dev_t device) {
-    std::string name = fmt::format("character device {}:{}", major(device), minor(device));
-    if (major(device) == console_major)
-        name = minor(device) < 64 ? fmt::format("the virtual console tty{}", minor(device))
-                                  : fmt::format("the serial line ttyS{}", minor(device) - 64);
-    else if (device == makedev(tty_major, dev_console_minor))
-        name = "the system console";
-    return Error(0, name + " cannot be brought back; run the programs in a terminal emulator, by ssh, or in tmux");
+    return is_pts(device) || is_teletype(device);
 }
 
 template <class T> Result<T> ask(const Fd &file, unsigned long request, const char *what) {
@@ -68,7 +59,13 @@ template <class T> model::Bytes bytes_of(const T &value) {
     return {reinterpret_cast<const char *>(&value), sizeof value};
 }
 
-// Which terminal is meant: for /dev/tty the caller's controlling terminal when it was opened.
+// new_encode_dev() of linux/kdev_t.h
+dev_t decoded(unsigned int code) {
+    return makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
+}
+
+// Which terminal is meant: for /dev/tty the caller's controlling terminal when it was opened, for /dev/tty0 and
+// /dev/console that which they stood for then.
 Result<dev_t> device_of(const Seen &seen) {
     const dev_t device = seen.stat.st_rdev;
     if (is_pts(device))
@@ -77,12 +74,7 @@ Result<dev_t> device_of(const Seen &seen) {
         const auto index = TRY(ask<unsigned int>(*seen.file, TIOCGPTN, "index"));
         return makedev(first_pts_major, index);
     }
-    if (device == makedev(tty_major, dev_tty_minor)) {
-        // new_encode_dev() of linux/kdev_t.h
-        const auto code = TRY(ask<unsigned int>(*seen.file, TIOCGDEV, "device"));
-        return makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
-    }
-    return device;
+    return decoded(TRY(ask<unsigned int>(*seen.file, TIOCGDEV, "device")));
 }
 
 Result<> capture_settings(const Fd &end, bool is_master, model::Terminal &terminal) {
@@ -122,10 +114,17 @@ void capture_slave(const Fd &end, const Seen &seen, model::Terminal &terminal) {
     terminal.exclusive = ask<int>(end, TIOCGEXCL, "exclusive mode").value_or(0) != 0;
 }
 
-// The terminal with this index, with what this end of it tells.
-Result<model::ObjRef> know(Context &context, uint32_t index, const Fd &end, bool is_master, const Seen &seen) {
-    auto &known = context.state<Terminals>().by_index[index];
-    const bool is_slave_node = !is_master && is_pts(seen.stat.st_rdev);
+// Where the slave is in the eyes of a process: as /dev/pts/N, or as a terminal of the machine.
+std::string node_of(const model::Terminal &terminal, int pid) {
+    if (!terminal.replaced.empty())
+        return fmt::format("/proc/{}/root{}", pid, terminal.replaced);
+    return fmt::format("/proc/{}/root/dev/pts/{}", pid, terminal.index);
+}
+
+// The terminal with what this end of it tells.
+Result<model::ObjRef> know(Context &context, dev_t device, const Fd &end, bool is_master, const Seen &seen) {
+    auto &known = context.state<Terminals>().by_device[device];
+    const bool is_slave_node = seen.stat.st_rdev == device; // and not another that stands for it
     if (known.id != 0 && (known.is_master || !is_master)) {
         if (is_slave_node)
             capture_slave(end, seen, context.tree.terminals.at(known.id));
@@ -134,12 +133,16 @@ Result<model::ObjRef> know(Context &context, uint32_t index, const Fd &end, bool
     model::Terminal terminal;
     if (known.id != 0)
         terminal = context.tree.terminals.at(known.id); // seen by its slave so far
-    terminal.index = index;
+    if (is_pts(device))
+        terminal.index = pts_index(device);
+    else
+        terminal.replaced = path_of_terminal(device);
     TRY(capture_settings(end, is_master, terminal));
+    if (!terminal.replaced.empty() && !terminal.settings.empty())
+        TRY(check_replaceable(context, end, device));
     if (is_slave_node)
         capture_slave(end, seen, terminal);
-    else if (struct stat st = {};
-             terminal.mode == 0 && ::stat(fmt::format("/proc/{}/root/dev/pts/{}", seen.pid, index).c_str(), &st) == 0)
+    else if (struct stat st = {}; terminal.mode == 0 && ::stat(node_of(terminal, seen.pid).c_str(), &st) == 0)
         capture_node(st, terminal);
     if (terminal.id == 0)
         terminal.id = context.tree.next_id();
@@ -154,20 +157,18 @@ Result<model::ObjRef> know(Context &context, uint32_t index, const Fd &end, bool
 
 Result<model::Payload> capture(Context &context, const Seen &seen) {
     const dev_t device = TRY(device_of(seen));
-    if (!is_pts(device))
-        return std::unexpected(refused_terminal(device));
     if (const auto place = place_of(context, TRY(os::mount_id(*seen.file)));
         place && context.tree.namespaces.at(place->mount_namespace).mounts.at(place->mount).file_system != 0)
         return fail(0, "a terminal of a devpts that only its mount namespace has cannot be brought back yet; end the "
                        "program");
     const bool is_master = seen.stat.st_rdev == makedev(tty_major, ptmx_minor);
-    return model::TerminalEnd{.terminal = TRY(know(context, pts_index(device), *seen.file, is_master, seen)),
+    return model::TerminalEnd{.terminal = TRY(know(context, device, *seen.file, is_master, seen)),
                               .master = is_master,
                               .by_dev_tty = seen.stat.st_rdev == makedev(tty_major, dev_tty_minor)};
 }
 
 // An open file of our own, that does not wait.
-Result<Fd> own_slave(const Terminals::Known &known, const model::Terminal &terminal) {
+Result<Fd> own_slave(dev_t device, const Terminals::Known &known, const model::Terminal &terminal) {
     if (known.is_master) {
         const int open = 0;
         const int locked = 1;
@@ -182,47 +183,81 @@ Result<Fd> own_slave(const Terminals::Known &known, const model::Terminal &termi
         return slave;
     }
     // not by a descriptor of /dev/tty: that is another terminal for us
-    if (const struct stat st = TRY(stat_of(known.some_end)); is_pts(st.st_rdev))
+    if (const struct stat st = TRY(stat_of(known.some_end)); st.st_rdev == device)
         return abey::open_file(fmt::format("/proc/self/fd/{}", known.some_end.get()), O_RDWR | O_NOCTTY | O_NONBLOCK);
-    Fd slave = TRY(abey::open_file(fmt::format("/proc/{}/root/dev/pts/{}", known.seen.pid, terminal.index),
-                                   O_RDWR | O_NOCTTY | O_NONBLOCK));
-    const struct stat st = TRY(stat_of(slave));
-    const struct stat ours = TRY(stat_of(known.some_end));
-    if (!is_pts(st.st_rdev) || (is_pts(ours.st_rdev) && (st.st_rdev != ours.st_rdev || st.st_dev != ours.st_dev)))
+    Fd slave = TRY(abey::open_file(node_of(terminal, known.seen.pid), O_RDWR | O_NOCTTY | O_NONBLOCK));
+    if (const struct stat st = TRY(stat_of(slave)); !S_ISCHR(st.st_mode) || st.st_rdev != device)
         return fail(ENXIO, "its name leads to another one");
     return slave;
 }
 
-Result<> capture_unread(const Terminals::Known &known, bool has_slave, model::Terminal &terminal) {
+Result<> capture_unread(dev_t device, const Terminals::Known &known, bool has_slave, model::Terminal &terminal) {
     if (known.is_master)
         terminal.output = TRY(os::look_at_output(known.some_end));
     // Nobody has the slave open: to open it would be seen by the master when it closes again.
     if (!has_slave)
         return {};
-    const Fd slave = TRY(own_slave(known, terminal));
+    const Fd slave = TRY(own_slave(device, known, terminal));
     auto input = TRY(os::look_at_input(slave));
     terminal.lines = std::move(input.lines);
     terminal.input = std::move(input.rest);
     return {};
 }
 
+std::string shown(const model::Terminal &terminal) {
+    return terminal.replaced.empty() ? fmt::format("/dev/pts/{}", terminal.index) : terminal.replaced;
+}
+
+// A terminal of the machine that no process of the session runs on is a device that a program works with: to a modem
+// behind a serial line nothing can be put in place. And the others get numbers that no terminal of the session has.
+Result<> settle_replaced(Context &context) {
+    uint32_t free_index = 0;
+    for (const auto &[id, terminal] : context.tree.terminals)
+        if (terminal.replaced.empty())
+            free_index = std::max(free_index, terminal.index + 1);
+    for (const auto &[device, known] : context.state<Terminals>().by_device) {
+        auto &terminal = context.tree.terminals.at(known.id);
+        if (terminal.replaced.empty())
+            continue;
+        terminal.index = free_index++;
+        if (terminal.settings.empty()) // hung up, whatever it was
+            continue;
+        Finding finding = {.pid = known.seen.pid,
+                           .comm = known.seen.comm,
+                           .object = "terminal " + terminal.replaced,
+                           .reason = described_terminal(device) + " is replaced by a pseudo-terminal after the restore",
+                           .advice = "`abeyctl attach` shows it",
+                           .fatal = terminal.session == 0};
+        if (finding.fatal) {
+            finding.reason = described_terminal(device) +
+                             " cannot be brought back: no process of the session has it as its controlling terminal";
+            finding.advice = "end the program";
+        }
+        if (finding.fatal && !context.preflight)
+            return fail(0, "process {} ({}), {}; {}", finding.pid, finding.comm, finding.reason, finding.advice);
+        context.findings.push_back(std::move(finding));
+    }
+    return {};
+}
+
 Result<> look_at_all(Context &context) {
+    TRY(settle_replaced(context));
     if (context.preflight)
         return {};
     std::set<model::ObjRef> with_slave;
     for (const auto &[id, file] : context.tree.open_files)
         if (const auto *end = std::get_if<model::TerminalEnd>(&file.payload); end != nullptr && !end->master)
             with_slave.insert(end->terminal);
-    for (const auto &[index, known] : context.state<Terminals>().by_index) {
+    for (const auto &[device, known] : context.state<Terminals>().by_device) {
         auto &terminal = context.tree.terminals.at(known.id);
         if (terminal.settings.empty())
             continue;
-        const auto done = capture_unread(known, !known.is_master || with_slave.contains(known.id), terminal);
+        const auto done = capture_unread(device, known, !known.is_master || with_slave.contains(known.id), terminal);
         if (!done)
             context.findings.push_back(
                 {.pid = known.seen.pid,
                  .comm = known.seen.comm,
-                 .object = fmt::format("terminal /dev/pts/{}", index),
+                 .object = "terminal " + shown(terminal),
                  .reason = "what has not been read yet will be missing after the restore: " + done.error().message(),
                  .advice = {},
                  .fatal = false});
@@ -238,33 +273,23 @@ Result<model::ObjRef> controlling_terminal(Context &context, const os::ProcStat 
         return 0;
     const int pid = stat.pid;
     const std::string &comm = stat.comm;
-    const auto code = static_cast<unsigned int>(stat.terminal);
-    const dev_t device = makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
-    if (!terminal::is_pts(device)) {
-        const Error refused = terminal::refused_terminal(device);
-        if (!context.preflight)
-            return fail(0, "process {} ({}), controlling terminal: {}", pid, comm, refused.message());
-        const std::string message = refused.message();
-        const auto cut = message.find("; ");
-        context.findings.push_back({.pid = pid,
-                                    .comm = comm,
-                                    .object = "controlling terminal",
-                                    .reason = message.substr(0, cut),
-                                    .advice = message.substr(cut + 2)});
-        return 0;
-    }
-    const uint32_t index = terminal::pts_index(device);
+    const dev_t device = terminal::decoded(static_cast<unsigned int>(stat.terminal));
     auto &terminals = context.state<terminal::Terminals>();
-    if (!terminals.by_index.contains(index)) {
+    if (const auto known = terminals.by_device.find(device);
+        known == terminals.by_device.end() || known->second.id == 0) {
         // no task has it open: look at it by its name
-        const std::string path = fmt::format("/proc/{}/root/dev/pts/{}", stat.door, index);
-        const auto end = TRY_IN(abey::open_file(path, O_RDWR | O_NOCTTY | O_NONBLOCK),
-                                "process {} ({}), controlling terminal /dev/pts/{}", pid, comm, index);
-        const Seen seen = TRY(look_at(stat.door, comm, end));
-        TRY_IN(terminal::know(context, index, end, false, seen), "process {} ({}), controlling terminal /dev/pts/{}",
-               pid, comm, index);
+        const std::string path = terminal::is_pts(device) ? fmt::format("/dev/pts/{}", terminal::pts_index(device))
+                                                          : path_of_terminal(device);
+        const auto look = [&]() -> Result<> {
+            const auto end =
+                TRY(abey::open_file(fmt::format("/proc/{}/root{}", stat.door, path), O_RDWR | O_NOCTTY | O_NONBLOCK));
+            const Seen seen = TRY(look_at(stat.door, comm, end));
+            TRY(terminal::know(context, device, end, false, seen));
+            return {};
+        };
+        TRY_IN(look(), "process {} ({}), controlling terminal {}", pid, comm, path);
     }
-    auto &terminal = context.tree.terminals.at(terminals.by_index.at(index).id);
+    auto &terminal = context.tree.terminals.at(terminals.by_device.at(device).id);
     terminal.session = stat.session;
     if (stat.foreground > 0)
         terminal.foreground = stat.foreground;

@@ -161,6 +161,7 @@ void put(const model::Terminal &from, pb::Terminal &to) {
         to.add_lines(line);
     to.set_input(from.input);
     to.set_output(from.output);
+    to.set_replaced(from.replaced);
 }
 
 Result<> get(const pb::Terminal &from, model::Terminal &to) {
@@ -184,6 +185,7 @@ Result<> get(const pb::Terminal &from, model::Terminal &to) {
     to.lines.assign(from.lines().begin(), from.lines().end());
     to.input = from.input();
     to.output = from.output();
+    to.replaced = from.replaced();
     return {};
 }
 

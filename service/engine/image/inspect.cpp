@@ -84,6 +84,8 @@ struct Described {
     }
     std::string operator()(const model::TerminalEnd &end) const {
         const auto &terminal = tree.terminals.at(end.terminal);
+        if (!terminal.replaced.empty())
+            return fmt::format("{}, to be /dev/pts/{}", terminal.replaced, terminal.index);
         return fmt::format("/dev/pts/{}{}", terminal.index, end.master ? " (master)" : "");
     }
     [[nodiscard]] std::string inode(model::ObjRef id) const {

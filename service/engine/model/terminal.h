@@ -10,7 +10,8 @@ namespace abey::model {
 // A pseudo-terminal: master and slave together.
 struct Terminal {
     ObjRef id = 0;
-    uint32_t index = 0;         // N of /dev/pts/N
+    uint32_t index = 0;   // N of /dev/pts/N
+    std::string replaced; // "/dev/tty1": it was none, this one is to take its place, and index is one that is free
     bool master_inside = false; // a task of the tree holds the master; otherwise restore makes one for the keeper
     Bytes settings;             // struct termios2, TCGETS2
     Bytes locked_settings;      // struct termios, TIOCGLCKTRMIOS

@@ -181,7 +181,8 @@ Result<> set_up_all(Context &context) {
             made->number = -1;
             continue;
         }
-        TRY_IN(set_up(terminal, *made), "terminal /dev/pts/{} (was {})", made->index, terminal.index);
+        TRY_IN(set_up(terminal, *made), "terminal /dev/pts/{} (was {})", made->index,
+               terminal.replaced.empty() ? std::to_string(terminal.index) : terminal.replaced);
         if (!made->master_taken)
             context.masters.insert_or_assign(id, TRY(duplicate(made->master)));
     }

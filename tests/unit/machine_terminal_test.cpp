@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Virtual consoles, captured from a child and replaced by pseudo-terminals in the test.
+#include "kinds_fixture.h"
+
+#include <linux/kd.h>
+#include <linux/vt.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+
+using namespace abey;
+using namespace abey::test;
+
+namespace {
+
+constexpr int a = 10, b = 11;
+
+class MachineTerminals : public Kinds {
+  protected:
+    void SetUp() override {
+        const auto active = open_file("/dev/tty0", O_RDWR | O_NOCTTY);
+        if (!active)
+            GTEST_SKIP() << "there are no virtual consoles: " << active.error().message();
+        int number = 0;
+        if (::ioctl(active->get(), VT_OPENQRY, &number) < 0 || number < 1)
+            GTEST_SKIP() << "no virtual console is free";
+        console_ = fmt::format("/dev/tty{}", number);
+        held_ = must(open_file(console_, O_RDWR | O_NOCTTY | O_NONBLOCK)); // it is not free for others any more
+    }
+    // What the child sees as its own; with its controlling terminal, as the whole of a session would be.
+    void capture_session(const Child &child, engine::DeviceAction action, bool preflight) {
+        capture::Context context(tree_, files_, preflight);
+        context.devices = [this, action](std::string_view path) {
+            asked_.emplace_back(path);
+            return engine::DeviceChoice{.action = action, .rule = "policy.toml:7"};
+        };
+        auto table = capture::capture_descriptors(context, child.pid(), "test", child.pidfd().get());
+        if (!table) {
+            refused_ = table.error().message();
+            return;
+        }
+        table_ = *table;
+        terminal_ = must(capture::controlling_terminal(context, must(os::read_stat(child.pid()))));
+        must(capture::complete(context));
+        findings_ = std::move(context.findings);
+    }
+    // Sets up the console as the one that it has logged in on.
+    [[nodiscard]] std::function<void()> logged_in() const {
+        return [this] {
+            must_call(::setsid(), "setsid");
+            put(::open(console_.c_str(), O_RDWR), a); // becomes the controlling terminal
+            put(::open("/dev/tty", O_RDWR), b);
+        };
+    }
+
+    std::string console_, refused_;
+    Fd held_;
+    std::vector<std::string> asked_;
+    model::ObjRef terminal_ = 0;
+};
+
+TEST_F(MachineTerminals, PseudoTerminalTakesThePlaceOfTheConsole) {
+    winsize before = {};
+    termios settings = {};
+    {
+        Child child([&] {
+            logged_in()();
+            termios own = {};
+            must_call(::tcgetattr(a, &own), "tcgetattr");
+            own.c_cc[VINTR] = 5;
+            must_call(::tcsetattr(a, TCSANOW, &own), "tcsetattr");
+        });
+        ASSERT_FALSE(child.failed());
+        ASSERT_EQ(::tcgetattr(held_.get(), &settings), 0);
+        ASSERT_EQ(::ioctl(held_.get(), TIOCGWINSZ, &before), 0);
+        for (const char key : {'l', 's'})
+            ASSERT_EQ(::ioctl(held_.get(), TIOCSTI, &key), 0) << "what was typed and not read yet";
+        capture_session(child, engine::DeviceAction::replace, false);
+        char key = '\n';
+        ASSERT_EQ(::ioctl(held_.get(), TIOCSTI, &key), 0);
+        char line[8] = {};
+        EXPECT_EQ(::read(held_.get(), line, sizeof line), 3) << "the live console keeps it";
+        termios now = {};
+        ASSERT_EQ(::tcgetattr(held_.get(), &now), 0);
+        EXPECT_EQ(std::memcmp(&now, &settings, sizeof now), 0) << "and its settings";
+    }
+    EXPECT_EQ(asked_, std::vector<std::string>{console_});
+    ASSERT_EQ(findings_.size(), 1U);
+    EXPECT_FALSE(findings_[0].fatal);
+    EXPECT_NE(findings_[0].reason.find(console_.substr(5) + " is replaced by a pseudo-terminal"), std::string::npos)
+        << findings_[0].reason;
+    ASSERT_EQ(tree_.terminals.size(), 1U) << "/dev/tty is the same terminal";
+    EXPECT_EQ(tree_.terminals.at(terminal_).replaced, console_);
+    rebuild();
+    ASSERT_TRUE(rebuilt_->masters.contains(terminal_));
+    EXPECT_TRUE(link_of(fd(a)).starts_with("/dev/pts/")) << link_of(fd(a));
+    EXPECT_EQ(link_of(fd(b)), "/dev/tty");
+    termios now = {};
+    ASSERT_EQ(::tcgetattr(fd(a), &now), 0);
+    EXPECT_EQ(now.c_cc[VINTR], 5);
+    EXPECT_EQ(now.c_lflag, settings.c_lflag);
+    winsize after = {};
+    ASSERT_EQ(::ioctl(fd(a), TIOCGWINSZ, &after), 0);
+    EXPECT_EQ(std::pair(after.ws_row, after.ws_col), std::pair(before.ws_row, before.ws_col));
+    ASSERT_EQ(::write(rebuilt_->masters.at(terminal_).get(), " -l\n", 4), 4);
+    EXPECT_EQ(read(a), "ls -l\n");
+}
+
+TEST_F(MachineTerminals, PolicyMayForbidIt) {
+    Child child(logged_in());
+    ASSERT_FALSE(child.failed());
+    capture_session(child, engine::DeviceAction::fail, false);
+    EXPECT_NE(refused_.find("the virtual console " + console_.substr(5)), std::string::npos) << refused_;
+    EXPECT_NE(refused_.find("policy.toml:7"), std::string::npos) << refused_;
+}
+
+TEST_F(MachineTerminals, ConsoleThatIsDrawnOnIsRefused) {
+    Child child([&] {
+        logged_in()();
+        must_call(::ioctl(a, KDSETMODE, KD_GRAPHICS), "KDSETMODE");
+    });
+    ASSERT_FALSE(child.failed());
+    capture_session(child, engine::DeviceAction::replace, false);
+    EXPECT_EQ(::ioctl(held_.get(), KDSETMODE, KD_TEXT), 0);
+    EXPECT_NE(refused_.find("is not in text mode"), std::string::npos) << refused_;
+}
+
+TEST_F(MachineTerminals, ConsoleThatNobodyRunsOnIsRefused) {
+    Child child([&] { put(::open(console_.c_str(), O_RDWR | O_NOCTTY), a); });
+    ASSERT_FALSE(child.failed());
+    capture(child, true);
+    ASSERT_EQ(findings_.size(), 1U);
+    EXPECT_TRUE(findings_[0].fatal);
+    EXPECT_NE(findings_[0].reason.find("the virtual console " + console_.substr(5)), std::string::npos)
+        << findings_[0].reason;
+}
+
+} // namespace
