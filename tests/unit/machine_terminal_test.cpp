@@ -112,6 +112,10 @@ TEST_F(MachineTerminals, PolicyMayForbidIt) {
     capture_session(child, engine::DeviceAction::fail, false);
     EXPECT_NE(refused_.find("the virtual console " + console_.substr(5)), std::string::npos) << refused_;
     EXPECT_NE(refused_.find("policy.toml:7"), std::string::npos) << refused_;
+    capture::Context looking(tree_, files_, true); // goes on after what it refuses
+    looking.devices = [](std::string_view) { return engine::DeviceChoice{engine::DeviceAction::fail, "here"}; };
+    EXPECT_FALSE(capture::controlling_terminal(looking, must(os::read_stat(child.pid()))));
+    EXPECT_TRUE(capture::complete(looking));
 }
 
 TEST_F(MachineTerminals, ConsoleThatIsDrawnOnIsRefused) {

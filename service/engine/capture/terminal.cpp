@@ -123,16 +123,17 @@ std::string node_of(const model::Terminal &terminal, int pid) {
 
 // The terminal with what this end of it tells.
 Result<model::ObjRef> know(Context &context, dev_t device, const Fd &end, bool is_master, const Seen &seen) {
-    auto &known = context.state<Terminals>().by_device[device];
+    auto &all = context.state<Terminals>().by_device;
+    const auto known = all.find(device);
     const bool is_slave_node = seen.stat.st_rdev == device; // and not another that stands for it
-    if (known.id != 0 && (known.is_master || !is_master)) {
+    if (known != all.end() && (known->second.is_master || !is_master)) {
         if (is_slave_node)
-            capture_slave(end, seen, context.tree.terminals.at(known.id));
-        return known.id;
+            capture_slave(end, seen, context.tree.terminals.at(known->second.id));
+        return known->second.id;
     }
     model::Terminal terminal;
-    if (known.id != 0)
-        terminal = context.tree.terminals.at(known.id); // seen by its slave so far
+    if (known != all.end())
+        terminal = context.tree.terminals.at(known->second.id); // seen by its slave so far
     if (is_pts(device))
         terminal.index = pts_index(device);
     else
@@ -146,13 +147,15 @@ Result<model::ObjRef> know(Context &context, dev_t device, const Fd &end, bool i
         capture_node(st, terminal);
     if (terminal.id == 0)
         terminal.id = context.tree.next_id();
-    known.id = terminal.id;
-    known.is_master = is_master;
-    known.some_end = TRY(duplicate(end));
-    known.seen = seen;
-    known.seen.file = nullptr;
-    context.tree.terminals.insert_or_assign(terminal.id, std::move(terminal));
-    return known.id;
+    const model::ObjRef id = terminal.id;
+    auto &now =
+        all.insert_or_assign(
+               device,
+               Terminals::Known{.id = id, .some_end = TRY(duplicate(end)), .is_master = is_master, .seen = seen})
+            .first->second;
+    now.seen.file = nullptr;
+    context.tree.terminals.insert_or_assign(id, std::move(terminal));
+    return id;
 }
 
 Result<model::Payload> capture(Context &context, const Seen &seen) {
@@ -275,8 +278,7 @@ Result<model::ObjRef> controlling_terminal(Context &context, const os::ProcStat 
     const std::string &comm = stat.comm;
     const dev_t device = terminal::decoded(static_cast<unsigned int>(stat.terminal));
     auto &terminals = context.state<terminal::Terminals>();
-    if (const auto known = terminals.by_device.find(device);
-        known == terminals.by_device.end() || known->second.id == 0) {
+    if (!terminals.by_device.contains(device)) {
         // no task has it open: look at it by its name
         const std::string path = terminal::is_pts(device) ? fmt::format("/dev/pts/{}", terminal::pts_index(device))
                                                           : path_of_terminal(device);

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A person at a virtual console of this machine, which the test host is given.
+
+The kernel is the terminal here: keys are put into the console's own queue (ioctl_tty(2), TIOCSTI), as those of the keyboard are,
+and the screen is read from /dev/vcsN (vcs(4)). login(1) hangs the console up before it asks for a name, so that nothing of
+ours can stay open.
+"""
+
+import fcntl
+import os
+import stat
+import subprocess
+import time
+
+from terminal import Terminal
+
+VT_OPENQRY, VT_DISALLOCATE = 0x5600, 0x5608  # linux/vt.h
+TIOCSTI, TIOCVHANGUP = 0x5412, 0x5437  # ioctl_tty(2)
+MAJOR = 4  # devices.txt
+
+
+def no_console():
+    """Why there is none to be had; empty when there is."""
+    try:
+        free_console()
+    except OSError as error:
+        return f"no virtual console: {error.strerror or error}"
+    return ""
+
+
+def free_console():
+    active = os.open("/dev/tty0", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        number = bytearray(4)
+        fcntl.ioctl(active, VT_OPENQRY, number)
+        number = int.from_bytes(number, "little", signed=True)
+    finally:
+        os.close(active)
+    if number < 1:
+        raise OSError("all are in use")
+    return number
+
+
+class Console(Terminal):
+    def __init__(self, host, arguments):  # pylint: disable=super-init-not-called
+        self.host = host
+        self.number = free_console()
+        self.name = f"tty{self.number}"
+        self.raw = b""
+        self.ended = False
+        inside = host.path(f"dev/{self.name}")
+        os.mknod(inside, stat.S_IFCHR | 0o600, os.makedev(MAJOR, self.number))
+        slave = self._open()
+        try:
+            os.write(slave, b"\x1bc")  # reset: as when the machine has started
+            self.rows, self.columns = os.get_terminal_size(slave)[::-1]
+            self.process = subprocess.Popen(host.command(["setsid", "--ctty", "--wait", *arguments]), stdin=slave, stdout=slave,
+                                            stderr=slave, env={"TERM": "linux", "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
+                                            preexec_fn=host.enter)
+        finally:
+            os.close(slave)
+
+    def _open(self):
+        return os.open(f"/dev/{self.name}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+
+    def _read(self, wait):
+        self.ended = self.process.poll() is not None
+        time.sleep(0 if self.ended else min(max(wait, 0), 0.05))
+        return False
+
+    def type(self, keys):
+        tty = self._open()
+        try:
+            for key in keys.encode() if isinstance(keys, str) else keys:
+                fcntl.ioctl(tty, TIOCSTI, bytes([key]))
+        finally:
+            os.close(tty)
+
+    def text(self):
+        with open(f"/dev/vcs{self.number}", "rb") as screen:
+            cells = screen.read().decode("ascii", "replace")
+        lines = [cells[at:at + self.columns].rstrip() for at in range(0, len(cells), self.columns)]
+        return "\n".join(lines).rstrip()
+
+    def wait_end(self, timeout=60):
+        return self.process.wait(timeout)
+
+    def close(self):
+        if self.process.poll() is None:
+            tty = self._open()
+            fcntl.ioctl(tty, TIOCVHANGUP)
+            os.close(tty)
+            try:
+                self.process.wait(2)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.host.path(f"dev/{self.name}").unlink(missing_ok=True)
+        active = os.open("/dev/tty0", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(active, VT_DISALLOCATE, self.number)
+        except OSError:
+            pass  # somebody inside still has it open, until the test host ends
+        finally:
+            os.close(active)
