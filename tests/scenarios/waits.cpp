@@ -62,7 +62,7 @@ int main(int argc, char **argv) {
     scenario::begin(argc, argv);
     epoll = SYS(::epoll_create1(EPOLL_CLOEXEC));
     semaphores = SYS(::semget(IPC_PRIVATE, 1, 0600));
-    for (const short change : {1, -1}) { // whoever has not touched it does not use it
+    for (const short change : {short{1}, short{-1}}) { // whoever has not touched it does not use it
         sembuf touch = {0, change, 0};
         SYS(::semop(semaphores, &touch, 1));
     }

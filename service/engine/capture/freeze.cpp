@@ -122,6 +122,15 @@ Result<bool> hold(Stopped &process, Result<std::vector<int>> tids, std::set<int>
     return grew;
 }
 
+using Threads = std::vector<os::Tracee>;
+
+Threads::iterator drop_ended(Stopped &process, Threads::iterator thread, int tid, std::set<int> &held) {
+    held.erase(tid);                                         // the number may be used again
+    if (thread->tid() != 0 && !thread->wait(end_timeout_ms)) // its parent only sees its end once we have
+        thread->forget();
+    return process.threads.erase(thread);
+}
+
 // A stop is told once: a thread that has settled in an earlier round is not asked again. A thread that ended before its
 // stop is dropped; true when there was one, because others may have come in its place.
 Result<bool> settle_all(std::vector<Stopped> &processes, std::set<int> &held, std::set<int> &settled) {
@@ -141,10 +150,24 @@ Result<bool> settle_all(std::vector<Stopped> &processes, std::set<int> &held, st
             }
             if (!vanished(stop.error()) && stop.error().code() != ECHILD)
                 return within(std::move(stop).error(), "process {} ({})", process.pid, process.stat.comm);
-            if (thread->tid() != 0 && !thread->wait(end_timeout_ms)) // its parent only sees its end once we have
-                thread->forget();
-            held.erase(tid); // the number may be used again
-            thread = process.threads.erase(thread);
+            thread = drop_ended(process, thread, tid, held);
+            dropped = true;
+        }
+    return dropped;
+}
+
+// A thread that stood still, and was killed by one that did not yet. True when there was one.
+bool drop_killed(std::vector<Stopped> &processes, std::set<int> &held, std::set<int> &settled) {
+    bool dropped = false;
+    for (Stopped &process : processes)
+        for (auto thread = process.threads.begin(); thread != process.threads.end();) {
+            if (thread->stands()) {
+                ++thread;
+                continue;
+            }
+            const int tid = thread->tid();
+            settled.erase(tid);
+            thread = drop_ended(process, thread, tid, held);
             dropped = true;
         }
     return dropped;
@@ -271,6 +294,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
                             "process {}: new processes appear faster than they can be stopped; give a cgroup instead",
                             target.pid);
             grew = TRY(settle_all(all.processes_, held, settled));
+            grew |= drop_killed(all.processes_, held, settled);
             TRY(drop_gone(all.processes_, known));
             const size_t stand = all.processes_.size();
             for (size_t i = 0; i < all.processes_.size(); ++i) {

@@ -215,6 +215,8 @@ Result<unsigned long> Tracee::event_message() const {
     return message;
 }
 
+bool Tracee::stands() const { return event_message() || errno != ESRCH; }
+
 Result<> Tracee::suspend_seccomp(unsigned long options) {
     if (trace(PTRACE_SETOPTIONS, tid_, 0, number(options | PTRACE_O_SUSPEND_SECCOMP)) < 0)
         return fail(errno, "cannot suspend the seccomp filter of thread {}", tid_);

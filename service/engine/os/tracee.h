@@ -62,6 +62,9 @@ class Tracee {
     // PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13); address 0: not registered
     Result<Rseq> rseq() const;
     Result<unsigned long> event_message() const;
+    // False once it has been killed: a stopped task lets itself be asked, one on its way to its end does not
+    // (ptrace(2), "Death under ptrace").
+    [[nodiscard]] bool stands() const;
     // Whether it has its system calls handed to itself (PR_SET_SYSCALL_USER_DISPATCH of prctl(2)); Linux 6.4 or newer
     // tells.
     [[nodiscard]] bool has_syscall_dispatch() const;

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+//
+// Processes are brought to a standstill one after the other, while those that still run do what they like.
+#include "engine/capture/freeze.h"
+#include "engine/os/procfs.h"
+
+#include <atomic>
+#include <csignal>
+#include <thread>
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+using namespace abey;
+
+namespace {
+
+constexpr int siblings = 60;
+
+[[noreturn]] void sleep_for_ever() {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;)
+        ::pause();
+}
+
+// A process with many children; the first of them is told.
+class Family {
+  public:
+    Family() {
+        int ends[2] = {};
+        if (::prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || ::pipe(ends) < 0)
+            return;
+        root_ = ::fork();
+        if (root_ == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            for (int i = 0; i < siblings; ++i) {
+                const pid_t child = ::fork();
+                if (child == 0) {
+                    ::close(ends[1]);
+                    sleep_for_ever();
+                }
+                if (i == 0 && ::write(ends[1], &child, sizeof child) < 0)
+                    ::_exit(1);
+            }
+            ::close(ends[0]);
+            ::close(ends[1]);
+            sleep_for_ever();
+        }
+        ::close(ends[1]);
+        if (::read(ends[0], &first_, sizeof first_) != sizeof first_)
+            first_ = 0;
+        char end = 0;
+        static_cast<void>(::read(ends[0], &end, 1)); // all are there
+        ::close(ends[0]);
+    }
+    Family(const Family &) = delete;
+    Family &operator=(const Family &) = delete;
+    ~Family() {
+        ::kill(root_, SIGKILL);
+        while (::waitpid(-1, nullptr, 0) > 0) { // the children become ours
+        }
+    }
+    [[nodiscard]] pid_t root() const { return root_; }
+    [[nodiscard]] pid_t first() const { return first_; }
+
+  private:
+    pid_t root_ = 0, first_ = 0;
+};
+
+bool stands(pid_t pid) {
+    const auto status = os::read_proc(pid, "status");
+    return status && status->find("State:\tt") != std::string::npos;
+}
+
+TEST(StandStill, ProcessThatIsKilledByOneThatStillRunsIsAZombie) {
+    for (int attempt = 0; attempt < 50; ++attempt) {
+        const Family family;
+        ASSERT_GT(family.first(), 0);
+        std::atomic<bool> over = false, killed = false;
+        std::thread killer([&] {
+            while (!over && !stands(family.first())) {
+            }
+            if (!over)
+                killed = ::kill(family.first(), SIGKILL) == 0;
+        });
+        auto still = capture::StandStill::of({.pid = family.root()});
+        const bool in_time = killed;
+        over = true;
+        killer.join();
+        ASSERT_TRUE(still) << still.error().message();
+        if (!in_time)
+            continue;
+        bool seen = false;
+        for (const capture::Stopped &process : still->processes()) {
+            for (const os::Tracee &thread : process.threads)
+                EXPECT_TRUE(thread.registers()) << thread.registers().error().message();
+            if (process.pid != family.first())
+                continue;
+            seen = true;
+            EXPECT_TRUE(process.stat.zombie());
+            EXPECT_TRUE(process.threads.empty());
+        }
+        EXPECT_TRUE(seen) << "its parent stands still and has not waited for it";
+        return;
+    }
+    GTEST_SKIP() << "this machine is too fast: nobody was killed in time";
+}
+
+} // namespace
