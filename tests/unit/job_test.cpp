@@ -14,11 +14,11 @@ namespace {
 
 class JobFiles : public testing::Test {
   protected:
-    JobFiles() {
+    void SetUp() override {
         std::string pattern = std::filesystem::temp_directory_path() / "abeyance-job-XXXXXX";
         directory_ = ::mkdtemp(pattern.data());
     }
-    ~JobFiles() override { std::filesystem::remove_all(directory_); }
+    void TearDown() override { std::filesystem::remove_all(directory_); }
 
     std::string directory_;
 };

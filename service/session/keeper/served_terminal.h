@@ -80,8 +80,9 @@ class ServedTerminal {
     EventSource source_;
     EventSource jiggle_; // the size is wrong on purpose until this fires
     WindowSize wanted_;  // the right one then
-    bool drawn_ = false; // something was shown since it was last set
-    int jiggles_ = 0;    // how often it was
+    bool drawn_ = false; // something was shown since it last fired
+    int pause_ = 0;      // after how many times the program had begun to draw; 0: it has not yet
+    int jiggles_ = 0;    // how often it has fired, since then if it has
     EventSource look_;   // is it still hung up?
 };
 
