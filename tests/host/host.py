@@ -58,7 +58,7 @@ class Host:
             directory = tempfile.mkdtemp(prefix="abeyance-host-", dir=supervisor.THROW_AWAY_FOLDER)
         self.directory = pathlib.Path(directory).resolve()
         self.build = build
-        self.home = home  # the file system of /home: btrfs, ext4, xfs, tmpfs (gone with each boot); btrfs-mounted: of ada's alone
+        self.home = home  # the file system of /home: btrfs, ext4, xfs, nilfs2, tmpfs (gone with each boot); btrfs-mounted: of ada's alone
         self.leader = 0
         self.cgroup = ""
         self.boots = 0

@@ -27,7 +27,8 @@ import time
 
 EXIT_REBOOT = 133  # systemd-nspawn --keep-unit ends with this when the host asked for a reboot
 BOOT_SECONDS = 60
-MAKE_HOME = {"btrfs": ["mkfs.btrfs", "--quiet"], "btrfs-mounted": ["mkfs.btrfs", "--quiet"], "ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"]}
+MAKE_HOME = {"btrfs": ["mkfs.btrfs", "--quiet"], "btrfs-mounted": ["mkfs.btrfs", "--quiet"], "ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"],
+             "nilfs2": ["mkfs.nilfs2", "-q"]}
 IMAGE_SIZE = 8 << 30  # sparse
 POWEROFF_SECONDS = 20
 THROW_AWAY_FOLDER = "/var/tmp"
@@ -272,7 +273,11 @@ def mount_image(image, place, *make):
         with open(image, "wb") as file:
             file.truncate(IMAGE_SIZE)
         subprocess.run([*make, image], check=True, stdout=subprocess.DEVNULL)
-    mount("-o", "loop", image, place)
+    mount("-i", "-o", "loop", image, place)  # without the helper of NILFS2, which would start a cleaner
+
+
+def device_of(place):
+    return subprocess.run(["findmnt", "--noheadings", "--output=SOURCE", place], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def mount_ada(image, area, home):
@@ -280,7 +285,7 @@ def mount_ada(image, area, home):
     top = area / "top"
     top.mkdir()
     mount_image(image, top, *MAKE_HOME["btrfs-mounted"])
-    device = subprocess.run(["findmnt", "--noheadings", "--output=SOURCE", top], check=True, capture_output=True, text=True).stdout.strip()
+    device = device_of(top)
     fresh = not (top / "users/@ada").exists()
     if fresh:
         (top / "users").mkdir()
@@ -382,7 +387,11 @@ def boot(directory, options):
         mount_image(directory / "home.img", root / "home", *MAKE_HOME[home])
     prepare_system(root)
     make_users(root, home == "btrfs")
-    device = mount_ada(directory / "home.img", area, root / "home") if home == "btrfs-mounted" else None
+    device = None  # that the host mounts once more
+    if home == "btrfs-mounted":
+        device = mount_ada(directory / "home.img", area, root / "home")
+    elif home == "nilfs2":
+        device = device_of(root / "home")
     if package:
         enable_package(root, area / "package")
     arguments = ["systemd-nspawn", "--quiet", "--boot", f"--directory={root}", "--machine=testhost", "--register=no",

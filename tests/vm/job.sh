@@ -6,7 +6,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb ABEY_PATIENCE=600
 cd "$(dirname "$(readlink -f "$0")")/../.." || echo b >/proc/sysrq-trigger
 build=$1
 parts=" ${*:2} "
-[[ $# -gt 1 ]] || parts=" homes scenarios demo "
+[[ $# -gt 1 ]] || parts=" homes session scenarios demo "
 ip link set lo up
 for module in loop btrfs ext4 xfs nilfs2 quota_v2 unix_diag inet_diag tcp_diag udp_diag raw_diag netlink_diag overlay; do
     modprobe "$module"
@@ -24,6 +24,9 @@ if [[ $parts == *" homes "* ]]; then
         </dev/null >/var/tmp/homes 2>&1 || failed=1
     grep -E "PASSED|SKIPPED|FAILED|Failure|^  |error" /var/tmp/homes
     ! grep -q "cannot make or mount\|has no quotas" /var/tmp/homes || failed=1
+fi
+if [[ $parts == *" session "* ]]; then # of a user whose home is on NILFS2
+    tests/host/home_test.py --build "$build" nilfs2 </dev/null || failed=1
 fi
 if [[ $parts == *" scenarios "* ]]; then
     tests/scenarios/run.py --build "$build" --jobs 2 --mode plain </dev/null || failed=1

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What needs another kernel about homes, the engine's scenarios and the demo on Debian's own kernel, which is older than most (6.1), in a virtual machine.
+"""What needs another kernel about homes, a session with one, the engine's scenarios and the demo on Debian's own kernel, which is older than most (6.1), in a virtual machine.
 
     machine.py --build DIR [--kernel PACKAGE] [--only PART]
 
@@ -113,7 +113,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--kernel", default="linux-image-amd64", metavar="PACKAGE")
-    parser.add_argument("--only", action="append", default=[], metavar="PART", choices=["homes", "scenarios", "demo"])
+    parser.add_argument("--only", action="append", default=[], metavar="PART", choices=["homes", "session", "scenarios", "demo"])
     options = parser.parse_args()
     # there the machine has directories of its own, in memory
     if any(place.resolve().is_relative_to(own) for place in (HERE, options.build) for own in ("/tmp", "/var/tmp", "/run", "/dev")):
