@@ -129,6 +129,20 @@ TEST_F(MachineTerminals, ConsoleThatIsDrawnOnIsRefused) {
     EXPECT_NE(refused_.find("is not in text mode"), std::string::npos) << refused_;
 }
 
+TEST_F(MachineTerminals, ConsoleThatWasHungUpIsSoAgain) {
+    Child child([&] {
+        put(::open(console_.c_str(), O_RDWR | O_NOCTTY), a);
+        must_call(::ioctl(a, TIOCVHANGUP), "TIOCVHANGUP");
+    });
+    ASSERT_FALSE(child.failed());
+    capture(child);
+    EXPECT_TRUE(findings_.empty()) << findings_[0].reason;
+    rebuild();
+    EXPECT_TRUE(rebuilt_->masters.empty());
+    EXPECT_EQ(read(a), "") << "end of file";
+    EXPECT_EQ(::write(fd(a), "x", 1), -1);
+}
+
 TEST_F(MachineTerminals, ConsoleThatNobodyRunsOnIsRefused) {
     Child child([&] { put(::open(console_.c_str(), O_RDWR | O_NOCTTY), a); });
     ASSERT_FALSE(child.failed());

@@ -74,7 +74,10 @@ Result<dev_t> device_of(const Seen &seen) {
         const auto index = TRY(ask<unsigned int>(*seen.file, TIOCGPTN, "index"));
         return makedev(first_pts_major, index);
     }
-    return decoded(TRY(ask<unsigned int>(*seen.file, TIOCGDEV, "device")));
+    auto code = ask<unsigned int>(*seen.file, TIOCGDEV, "device");
+    if (!code && code.error().code() == EIO && major(device) != tty_major)
+        return device; // hung up, and answers nothing any more
+    return decoded(TRY(std::move(code)));
 }
 
 Result<> capture_settings(const Fd &end, bool is_master, model::Terminal &terminal) {
