@@ -34,8 +34,8 @@ Linux {kernel}.
 """
 WAYS_NOTE = """
 A column is the file system of the home and the provider that saves it. What the kernel of this machine cannot mount has no column{missing}. Homes on
-NILFS2 are tried by `./dev test --vm`, with the same tests, on Debian's own kernel in a virtual machine, since few other kernels know that file system. Files that
-a session holds were not tried on it, so the tables above have no column for it, either.
+NILFS2 are tried by `./dev test --vm`, with the same tests, on Debian's own kernel in a virtual machine, since few other kernels know that file system, and so is a
+session with such a home. The cases of the tables above were not tried on it.
 """
 MATRIX_NOTE = """
 Each line is 21 files in one program (`scenario-file_matrix`): held by a descriptor, by a mapping without one, by both; by one process, by two that share
