@@ -18,6 +18,7 @@ import shutil
 import sys
 
 TIDY = "clang-tidy-19"
+SETTINGS = (".clang-tidy", "tests/.clang-tidy")
 READINGS = {
     "checks": r"--header-filter='/(service|policy|dbus)/.*\.(h|cpp)$$' --checks='-clang-analyzer-*,-bugprone-suspicious-include'",
     "analyzer": "--checks='-bugprone-*,-cert-*,-concurrency-*,-cppcoreguidelines-*,-misc-*,-modernize-*,-performance-*,-readability-*'",
@@ -36,7 +37,7 @@ def rule(reading):
 
 def statements(reading, where):
     """One for each source file of a build but for what protoc writes."""
-    settings = os.path.relpath(".clang-tidy", where)
+    settings = " ".join(os.path.relpath(name, where) for name in SETTINGS)
     compiled = {each["file"]: each["command"] for each in json.loads((where / "compile_commands.json").read_text())}
     for source, command in sorted(compiled.items()):
         if not source.endswith(".pb.cc"):

@@ -22,7 +22,7 @@ MAJOR = 4  # devices.txt
 def no_console():
     """Why there is none to be had; empty when there is."""
     try:
-        free_console()
+        os.stat(f"/dev/tty{free_console()}")
     except OSError as error:
         return f"no virtual console: {error.strerror or error}"
     return ""

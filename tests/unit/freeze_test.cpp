@@ -24,7 +24,7 @@ constexpr int siblings = 60;
         ::pause();
 }
 
-// A process with many children; the first of them is told.
+// A process with many children, the first of which has a second thread. First and last are told.
 class Family {
   public:
     Family() {
@@ -34,13 +34,18 @@ class Family {
         root_ = ::fork();
         if (root_ == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            sigset_t blocked; // to see which are pending
+            sigemptyset(&blocked);
+            sigaddset(&blocked, SIGCHLD);
+            ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
             for (int i = 0; i < siblings; ++i) {
                 const pid_t child = ::fork();
                 if (child == 0) {
+                    const std::thread other(i == 0 ? sleep_for_ever : [] {});
                     ::close(ends[1]);
                     sleep_for_ever();
                 }
-                if (i == 0 && ::write(ends[1], &child, sizeof child) < 0)
+                if ((i == 0 || i == siblings - 1) && ::write(ends[1], &child, sizeof child) < 0)
                     ::_exit(1);
             }
             ::close(ends[0]);
@@ -48,7 +53,8 @@ class Family {
             sleep_for_ever();
         }
         ::close(ends[1]);
-        if (::read(ends[0], &first_, sizeof first_) != sizeof first_)
+        if (::read(ends[0], &first_, sizeof first_) != sizeof first_ ||
+            ::read(ends[0], &last_, sizeof last_) != sizeof last_)
             first_ = 0;
         char end = 0;
         static_cast<void>(::read(ends[0], &end, 1)); // all are there
@@ -63,29 +69,28 @@ class Family {
     }
     [[nodiscard]] pid_t root() const { return root_; }
     [[nodiscard]] pid_t first() const { return first_; }
+    [[nodiscard]] pid_t last() const { return last_; }
 
   private:
-    pid_t root_ = 0, first_ = 0;
+    pid_t root_ = 0, first_ = 0, last_ = 0;
 };
 
-bool stands(pid_t pid) {
-    const auto status = os::read_proc(pid, "status");
-    return status && status->find("State:\tt") != std::string::npos;
-}
+std::string status_of(pid_t pid) { return os::read_proc(pid, "status").value_or(""); }
+
+bool stands(pid_t pid) { return status_of(pid).find("State:\tt") != std::string::npos; }
 
 TEST(StandStill, ProcessThatIsKilledByOneThatStillRunsIsAZombie) {
     for (int attempt = 0; attempt < 50; ++attempt) {
         const Family family;
         ASSERT_GT(family.first(), 0);
-        std::atomic<bool> over = false, killed = false;
+        std::atomic<bool> over = false, in_time = false;
         std::thread killer([&] {
             while (!over && !stands(family.first())) {
             }
-            if (!over)
-                killed = ::kill(family.first(), SIGKILL) == 0;
+            if (!over && ::kill(family.first(), SIGKILL) == 0)
+                in_time = !stands(family.last()); // it will be waited for
         });
         auto still = capture::StandStill::of({.pid = family.root()});
-        const bool in_time = killed;
         over = true;
         killer.join();
         ASSERT_TRUE(still) << still.error().message();
@@ -102,6 +107,7 @@ TEST(StandStill, ProcessThatIsKilledByOneThatStillRunsIsAZombie) {
             EXPECT_TRUE(process.threads.empty());
         }
         EXPECT_TRUE(seen) << "its parent stands still and has not waited for it";
+        EXPECT_NE(status_of(family.root()).find("ShdPnd:\t0000000000010000"), std::string::npos) << "it is told";
         return;
     }
     GTEST_SKIP() << "this machine is too fast: nobody was killed in time";

@@ -16,7 +16,7 @@ using namespace abey::test;
 
 namespace {
 
-constexpr int a = 10, b = 11;
+constexpr int a = 10, b = 11, c = 12;
 
 class MachineTerminals : public Kinds {
   protected:
@@ -136,16 +136,34 @@ TEST_F(MachineTerminals, ConsoleThatIsDrawnOnIsRefused) {
 
 TEST_F(MachineTerminals, ConsoleThatWasHungUpIsSoAgain) {
     Child child([&] {
-        put(::open(console_.c_str(), O_RDWR | O_NOCTTY), a);
+        put(::open(console_.c_str(), O_RDWR | O_NOCTTY), c);
+        must_call(::ioctl(c, TIOCVHANGUP), "TIOCVHANGUP");
+        logged_in()();
+    });
+    ASSERT_FALSE(child.failed());
+    capture_session(child, engine::DeviceAction::replace, false);
+    EXPECT_EQ(findings_.size(), 1U);
+    EXPECT_EQ(tree_.terminals.size(), 2U);
+    rebuild();
+    EXPECT_EQ(rebuilt_->masters.size(), 1U);
+    EXPECT_EQ(read(c), "") << "end of file";
+    EXPECT_EQ(::write(fd(c), "x", 1), -1);
+    EXPECT_EQ(::write(fd(a), "x", 1), 1) << "the one that it was logged in on later";
+}
+
+TEST_F(MachineTerminals, HungUpByTheNameOfTheControllingTerminal) {
+    Child child([&] {
+        logged_in()();
+        (void)::signal(SIGHUP, SIG_IGN);
         must_call(::ioctl(a, TIOCVHANGUP), "TIOCVHANGUP");
     });
     ASSERT_FALSE(child.failed());
-    capture(child);
-    EXPECT_TRUE(findings_.empty()) << findings_[0].reason;
+    capture_session(child, engine::DeviceAction::replace, false);
+    EXPECT_EQ(refused_, "");
     rebuild();
     EXPECT_TRUE(rebuilt_->masters.empty());
-    EXPECT_EQ(read(a), "") << "end of file";
-    EXPECT_EQ(::write(fd(a), "x", 1), -1);
+    EXPECT_EQ(read(a), "");
+    EXPECT_EQ(read(b), "");
 }
 
 TEST_F(MachineTerminals, ConsoleThatNobodyRunsOnIsRefused) {

@@ -338,8 +338,13 @@ TEST(Policy, HasSensibleDefaults) {
 
 TEST(Policy, ChoosesByThePathOfTheDevice) {
     const auto policy = Policy::parse("[[device]]\npath = \"/dev/net/*\"\naction = \"drop\"\n"
-                                      "[[device]]\naction = \"fail\"\n",
+                                      "[[device]]\naction = \"fail\"\n"
+                                      "[[device]]\naction = \"replace\"\n",
                                       "p");
+    const auto replacing = Policy::parse("[[device]]\npath = \"/dev/tty*\"\naction = \"replace\"\n", "p");
+    ASSERT_TRUE(replacing) << replacing.error().message();
+    EXPECT_EQ(replacing->device("/dev/tty1").action, abey::engine::DeviceAction::replace);
+    EXPECT_FALSE(replacing->device("/dev/hvc0").action);
     ASSERT_TRUE(policy) << policy.error().message();
     EXPECT_EQ(policy->device("/dev/net/tun").action, abey::engine::DeviceAction::drop);
     EXPECT_EQ(policy->device("/dev/net/tun").rule, "p:1");

@@ -26,7 +26,7 @@ Result<model::ObjRef> capture_link(Context &context, int pid, const std::string 
                                    int flags);
 
 // The terminal that controls a process (tty_nr of /proc/PID/stat); 0 when it has none, an error when it cannot be made
-// again (virtual consoles, serial lines). To be called for every task: it also tells session and foreground group.
+// again. To be called for every task: it also tells session and foreground group.
 Result<model::ObjRef> controlling_terminal(Context &context, const os::ProcStat &stat);
 
 // When all tasks have been seen: files in flight in sockets are added, references between objects resolved, queues read

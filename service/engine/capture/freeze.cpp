@@ -122,54 +122,54 @@ Result<bool> hold(Stopped &process, Result<std::vector<int>> tids, std::set<int>
     return grew;
 }
 
-using Threads = std::vector<os::Tracee>;
-
-Threads::iterator drop_ended(Stopped &process, Threads::iterator thread, int tid, std::set<int> &held) {
-    held.erase(tid);                                         // the number may be used again
-    if (thread->tid() != 0 && !thread->wait(end_timeout_ms)) // its parent only sees its end once we have
-        thread->forget();
-    return process.threads.erase(thread);
+void drop_ended(Stopped &process, size_t thread, int tid, std::set<int> &held) {
+    held.erase(tid); // the number may be used again
+    os::Tracee &ended = process.threads[thread];
+    if (ended.tid() != 0 && !ended.wait(end_timeout_ms)) // its parent only sees its end once we have
+        ended.forget();
+    process.threads.erase(process.threads.begin() + static_cast<ptrdiff_t>(thread));
+    if (process.threads.empty()) // its leader may have been found ended while others were still there, and be ours still
+        (void)::waitpid(process.pid, nullptr, __WALL | WNOHANG);
 }
 
 // A stop is told once: a thread that has settled in an earlier round is not asked again. A thread that ended before its
-// stop is dropped; true when there was one, because others may have come in its place.
+// stop is dropped; true when there was one, because others may have come in its place. The leader last: its end is told
+// when all others have been waited for.
 Result<bool> settle_all(std::vector<Stopped> &processes, std::set<int> &held, std::set<int> &settled) {
     bool dropped = false;
     for (Stopped &process : processes)
-        for (auto thread = process.threads.begin(); thread != process.threads.end();) {
-            const int tid = thread->tid();
-            if (settled.contains(tid)) {
-                ++thread;
+        for (size_t i = process.threads.size(); i-- > 0;) {
+            os::Tracee &thread = process.threads[i];
+            const int tid = thread.tid();
+            if (settled.contains(tid))
                 continue;
-            }
-            auto stop = thread->settle();
+            auto stop = thread.settle();
             if (stop) {
                 settled.insert(tid);
-                ++thread;
                 continue;
             }
             if (!vanished(stop.error()) && stop.error().code() != ECHILD)
                 return within(std::move(stop).error(), "process {} ({})", process.pid, process.stat.comm);
-            thread = drop_ended(process, thread, tid, held);
+            drop_ended(process, i, tid, held);
             dropped = true;
         }
     return dropped;
 }
 
-// A thread that stood still, and was killed by one that did not yet. True when there was one.
+// A process that stood still, and was killed by one that did not yet: with all its threads, the leader last. True when
+// there was one.
 bool drop_killed(std::vector<Stopped> &processes, std::set<int> &held, std::set<int> &settled) {
     bool dropped = false;
-    for (Stopped &process : processes)
-        for (auto thread = process.threads.begin(); thread != process.threads.end();) {
-            if (thread->stands()) {
-                ++thread;
-                continue;
-            }
-            const int tid = thread->tid();
+    for (Stopped &process : processes) {
+        if (std::ranges::all_of(process.threads, &os::Tracee::stands))
+            continue;
+        for (size_t i = process.threads.size(); i-- > 0;) {
+            const int tid = process.threads[i].tid();
             settled.erase(tid);
-            thread = drop_ended(process, thread, tid, held);
-            dropped = true;
+            drop_ended(process, i, tid, held);
         }
+        dropped = true;
+    }
     return dropped;
 }
 
@@ -218,12 +218,14 @@ bool StandStill::has_borrower() const {
 }
 
 Result<StandStill> StandStill::of(const Target &target) {
-    constexpr int longest_ms = 512;
+    constexpr int longest_ms = 512, longest_again_ms = 8;
     for (int wait_ms = 2;; wait_ms *= 2) {
-        StandStill all = TRY(try_once(target));
-        if (wait_ms > longest_ms || !all.has_borrower())
+        auto all = try_once(target);
+        const bool is_last = all ? wait_ms > longest_ms || !all->has_borrower()
+                                 : wait_ms > longest_again_ms || all.error().code() != EAGAIN;
+        if (is_last)
             return all;
-        all = {}; // lets them go on
+        all = StandStill(); // lets them go on
         ::poll(nullptr, 0, wait_ms);
     }
 }
@@ -316,9 +318,12 @@ Result<StandStill> StandStill::try_once(const Target &target) {
         const auto before = std::exchange(process.stat, TRY(os::read_stat(process.pid)));
         // Ids are used again: what stands still now must be what was listed.
         const bool is_child = target.pid == 0 || process.pid == target.pid || known.contains(process.stat.parent);
-        if (process.stat.start_time != before.start_time || !is_child)
+        if (process.stat.start_time != before.start_time)
             return fail(EAGAIN, "process {} ({}) has ended and its id belongs to another one ({}); try again",
                         process.pid, before.comm, process.stat.comm);
+        if (!is_child)
+            return fail(EAGAIN, "process {} ({}) has just lost its parent, and belongs to process {} now; try again",
+                        process.pid, before.comm, process.stat.parent);
         if (process.stat.zombie())
             continue;
         const int first = process.threads.empty() ? 0 : process.threads.front().tid();

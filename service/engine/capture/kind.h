@@ -81,7 +81,7 @@ class Context {
     // What becomes of connections to the outside; empty: they are hung up.
     engine::PeerPolicy peers;
     engine::UnixPeerPolicy unix_peers;
-    // May a device be gone? Empty: none.
+    // What becomes of devices that cannot be kept; empty: as is built in for their kinds.
     engine::DevicePolicy devices;
 
     // Called with each task when all that has been captured of it alone is there, which only what holds its memory

@@ -33,7 +33,8 @@ struct Terminals {
         bool is_master = false;
         Seen seen;
     };
-    std::map<dev_t, Known> by_device;
+    // One that was hung up is another than what has its number by now.
+    std::map<std::pair<dev_t, bool>, Known> by_device;
 };
 
 bool is_pts(dev_t device) { return major(device) >= first_pts_major && major(device) <= last_pts_major; }
@@ -64,20 +65,19 @@ dev_t decoded(unsigned int code) {
     return makedev((code & 0xfff00U) >> 8U, (code & 0xffU) | ((code >> 12U) & 0xfff00U));
 }
 
-// Which terminal is meant: for /dev/tty the caller's controlling terminal when it was opened, for /dev/tty0 and
-// /dev/console that which they stood for then.
-Result<dev_t> device_of(const Seen &seen) {
+// Which terminal is meant, and whether it was hung up: for /dev/tty the caller's controlling terminal when it was
+// opened, for /dev/tty0 and /dev/console that which they stood for then.
+Result<std::pair<dev_t, bool>> device_of(const Seen &seen) {
     const dev_t device = seen.stat.st_rdev;
-    if (is_pts(device))
-        return device;
     if (device == makedev(tty_major, ptmx_minor)) {
         const auto index = TRY(ask<unsigned int>(*seen.file, TIOCGPTN, "index"));
-        return makedev(first_pts_major, index);
+        return std::pair(makedev(first_pts_major, index), false);
     }
     auto code = ask<unsigned int>(*seen.file, TIOCGDEV, "device");
-    if (!code && code.error().code() == EIO && major(device) != tty_major)
-        return device; // hung up, and answers nothing any more
-    return decoded(TRY(std::move(code)));
+    if (!code && code.error().code() == EIO)
+        return std::pair(device, true); // it answers nothing any more (hung_up_tty_fops of drivers/tty/tty_io.c)
+    const dev_t meant = decoded(TRY(std::move(code)));
+    return std::pair(is_pts(device) ? device : meant, false);
 }
 
 Result<> capture_settings(const Fd &end, bool is_master, model::Terminal &terminal) {
@@ -125,9 +125,11 @@ std::string node_of(const model::Terminal &terminal, int pid) {
 }
 
 // The terminal with what this end of it tells.
-Result<model::ObjRef> know(Context &context, dev_t device, const Fd &end, bool is_master, const Seen &seen) {
+Result<model::ObjRef> know(Context &context, std::pair<dev_t, bool> which, const Fd &end, bool is_master,
+                           const Seen &seen) {
     auto &all = context.state<Terminals>().by_device;
-    const auto known = all.find(device);
+    const dev_t device = which.first;
+    const auto known = all.find(which);
     const bool is_slave_node = seen.stat.st_rdev == device; // and not another that stands for it
     if (known != all.end() && (known->second.is_master || !is_master)) {
         if (is_slave_node)
@@ -153,8 +155,7 @@ Result<model::ObjRef> know(Context &context, dev_t device, const Fd &end, bool i
     const model::ObjRef id = terminal.id;
     auto &now =
         all.insert_or_assign(
-               device,
-               Terminals::Known{.id = id, .some_end = TRY(duplicate(end)), .is_master = is_master, .seen = seen})
+               which, Terminals::Known{.id = id, .some_end = TRY(duplicate(end)), .is_master = is_master, .seen = seen})
             .first->second;
     now.seen.file = nullptr;
     context.tree.terminals.insert_or_assign(id, std::move(terminal));
@@ -162,13 +163,13 @@ Result<model::ObjRef> know(Context &context, dev_t device, const Fd &end, bool i
 }
 
 Result<model::Payload> capture(Context &context, const Seen &seen) {
-    const dev_t device = TRY(device_of(seen));
+    const auto which = TRY(device_of(seen));
     if (const auto place = place_of(context, TRY(os::mount_id(*seen.file)));
         place && context.tree.namespaces.at(place->mount_namespace).mounts.at(place->mount).file_system != 0)
         return fail(0, "a terminal of a devpts that only its mount namespace has cannot be brought back yet; end the "
                        "program");
     const bool is_master = seen.stat.st_rdev == makedev(tty_major, ptmx_minor);
-    return model::TerminalEnd{.terminal = TRY(know(context, device, *seen.file, is_master, seen)),
+    return model::TerminalEnd{.terminal = TRY(know(context, which, *seen.file, is_master, seen)),
                               .master = is_master,
                               .by_dev_tty = seen.stat.st_rdev == makedev(tty_major, dev_tty_minor)};
 }
@@ -221,8 +222,9 @@ Result<> settle_replaced(Context &context) {
     for (const auto &[id, terminal] : context.tree.terminals)
         if (terminal.replaced.empty())
             free_index = std::max(free_index, terminal.index + 1);
-    for (const auto &[device, known] : context.state<Terminals>().by_device) {
+    for (const auto &[which, known] : context.state<Terminals>().by_device) {
         auto &terminal = context.tree.terminals.at(known.id);
+        const dev_t device = which.first;
         if (terminal.replaced.empty())
             continue;
         terminal.index = free_index++;
@@ -254,11 +256,12 @@ Result<> look_at_all(Context &context) {
     for (const auto &[id, file] : context.tree.open_files)
         if (const auto *end = std::get_if<model::TerminalEnd>(&file.payload); end != nullptr && !end->master)
             with_slave.insert(end->terminal);
-    for (const auto &[device, known] : context.state<Terminals>().by_device) {
+    for (const auto &[which, known] : context.state<Terminals>().by_device) {
         auto &terminal = context.tree.terminals.at(known.id);
         if (terminal.settings.empty())
             continue;
-        const auto done = capture_unread(device, known, !known.is_master || with_slave.contains(known.id), terminal);
+        const auto done =
+            capture_unread(which.first, known, !known.is_master || with_slave.contains(known.id), terminal);
         if (!done)
             context.findings.push_back(
                 {.pid = known.seen.pid,
@@ -281,20 +284,31 @@ Result<model::ObjRef> controlling_terminal(Context &context, const os::ProcStat 
     const std::string &comm = stat.comm;
     const dev_t device = terminal::decoded(static_cast<unsigned int>(stat.terminal));
     auto &terminals = context.state<terminal::Terminals>();
-    if (!terminals.by_device.contains(device)) {
-        // no task has it open: look at it by its name
+    const std::pair which(device, false);
+    if (!terminals.by_device.contains(which)) {
+        // no task has it open: look at it by its name, which may lead elsewhere
         const std::string path = terminal::is_pts(device) ? fmt::format("/dev/pts/{}", terminal::pts_index(device))
                                                           : path_of_terminal(device);
         const auto look = [&]() -> Result<> {
+            auto place = abey::open_file(fmt::format("/proc/{}/root{}", stat.door, path), O_PATH);
+            if (!place && place.error().code() != ESRCH)
+                return fail(0, "{} is not there, or cannot be opened: {}", path, place.error().message());
+            const Fd node = TRY(std::move(place));
+            if (const struct stat st = TRY(stat_of(node)); !S_ISCHR(st.st_mode) || st.st_rdev != device)
+                return fail(0, "{} is not that terminal, but another file", path);
             const auto end =
-                TRY(abey::open_file(fmt::format("/proc/{}/root{}", stat.door, path), O_RDWR | O_NOCTTY | O_NONBLOCK));
+                TRY(abey::open_file(fmt::format("/proc/self/fd/{}", node.get()), O_RDWR | O_NOCTTY | O_NONBLOCK));
             const Seen seen = TRY(look_at(stat.door, comm, end));
-            TRY(terminal::know(context, device, end, false, seen));
+            TRY(terminal::know(context, which, end, false, seen));
             return {};
         };
-        TRY_IN(look(), "process {} ({}), controlling terminal {}", pid, comm, path);
+        if (auto looked = look(); !looked) {
+            if (context.preflight)
+                return std::unexpected(std::move(looked).error());
+            return within(std::move(looked).error(), "process {} ({}), controlling terminal", pid, comm);
+        }
     }
-    auto &terminal = context.tree.terminals.at(terminals.by_device.at(device).id);
+    auto &terminal = context.tree.terminals.at(terminals.by_device.at(which).id);
     terminal.session = stat.session;
     if (stat.foreground > 0)
         terminal.foreground = stat.foreground;

@@ -215,7 +215,10 @@ Result<unsigned long> Tracee::event_message() const {
     return message;
 }
 
-bool Tracee::stands() const { return event_message() || errno != ESRCH; }
+bool Tracee::stands() const {
+    const auto told = event_message();
+    return told || told.error().code() != ESRCH;
+}
 
 Result<> Tracee::suspend_seccomp(unsigned long options) {
     if (trace(PTRACE_SETOPTIONS, tid_, 0, number(options | PTRACE_O_SUSPEND_SECCOMP)) < 0)

@@ -17,9 +17,10 @@ namespace {
 constexpr size_t input_limit = 64U << 10U;
 // So that a program sees two different sizes, and draws again also when it looks at the size only.
 constexpr uint64_t jiggle_time = 60'000; // microseconds
-// Some programs miss the second size while they still draw for the first (vim does): until they have, but so often
-// only. Some do not draw at all; on a slow or busy machine the others begin late, and then have longer pauses, too.
-constexpr int jiggle_limit = 16, longest_pause = 10, begin_limit = 32;
+// Some programs miss the second size while they still draw for the first (vim does): so they get it when they have
+// begun, and then have drawn nothing for as long as it took them to begin, which tells how fast the machine is. Not all
+// draw. Numbers of jiggle times.
+constexpr int longest_pause = 10, most_pauses = 16, begin_limit = 32, jiggle_limit = 50;
 constexpr uint64_t look_time = 500'000;
 
 WindowSize size_of(const Fd &master) {
@@ -178,7 +179,7 @@ void ServedTerminal::redraw() {
         return; // a terminal without a size: there is nothing to draw again
     drawn_ = false;
     jiggles_ = 0;
-    pause_ = 0;
+    begun_ = 0;
     const auto rows = static_cast<uint16_t>(wanted_.rows > 1 ? wanted_.rows - 1 : wanted_.rows + 1);
     set_size({.rows = rows, .columns = wanted_.columns});
     sd_event_source *source = nullptr;
@@ -190,14 +191,17 @@ void ServedTerminal::redraw() {
 int ServedTerminal::on_jiggle(sd_event_source * /*source*/, uint64_t /*now*/, void *self) {
     auto &terminal = *static_cast<ServedTerminal *>(self);
     auto *source = terminal.jiggle_.get();
-    const bool drawn = std::exchange(terminal.drawn_, false);
-    ++terminal.jiggles_;
-    if (drawn && terminal.pause_ == 0)
-        terminal.pause_ = std::min(std::exchange(terminal.jiggles_, 0), longest_pause);
+    const int now = ++terminal.jiggles_;
+    if (std::exchange(terminal.drawn_, false)) {
+        if (terminal.begun_ == 0)
+            terminal.begun_ = now;
+        terminal.last_drawn_ = now;
+    }
+    const int begun = terminal.begun_;
+    const int pause = std::min(begun, longest_pause);
     const bool goes_on =
-        terminal.pause_ == 0 ? terminal.jiggles_ < begin_limit : drawn && terminal.jiggles_ < jiggle_limit;
-    const uint64_t time = jiggle_time * static_cast<uint64_t>(std::max(terminal.pause_, 1));
-    if (goes_on && sd_event_source_set_time_relative(source, time) >= 0 &&
+        begun == 0 ? now < begin_limit : now - terminal.last_drawn_ < pause && now - begun < most_pauses * pause;
+    if (goes_on && now < jiggle_limit && sd_event_source_set_time_relative(source, jiggle_time) >= 0 &&
         sd_event_source_set_enabled(source, SD_EVENT_ONESHOT) >= 0)
         return 0;
     terminal.jiggle_.reset();
@@ -210,8 +214,8 @@ void ServedTerminal::resize(WindowSize size) {
         return;
     wanted_ = size;
     fit(size);
-    if (!jiggle_)
-        set_size(size);
+    jiggle_.reset(); // another size comes as it is
+    set_size(size);
 }
 
 void ServedTerminal::set_size(WindowSize size) const {

@@ -81,8 +81,9 @@ class ServedTerminal {
     EventSource jiggle_; // the size is wrong on purpose until this fires
     WindowSize wanted_;  // the right one then
     bool drawn_ = false; // something was shown since it last fired
-    int pause_ = 0;      // after how many times the program had begun to draw; 0: it has not yet
-    int jiggles_ = 0;    // how often it has fired, since then if it has
+    int jiggles_ = 0;    // how often it has fired
+    int begun_ = 0,
+        last_drawn_ = 0; // at which of these something was first and last found to have been shown; 0: not yet
     EventSource look_;   // is it still hung up?
 };
 
