@@ -128,7 +128,8 @@ void drop_ended(Stopped &process, size_t thread, int tid, std::set<int> &held) {
     if (ended.tid() != 0 && !ended.wait(end_timeout_ms)) // its parent only sees its end once we have
         ended.forget();
     process.threads.erase(process.threads.begin() + static_cast<ptrdiff_t>(thread));
-    if (process.threads.empty()) // its leader may have been found ended while others were still there, and be ours still
+    if (process.threads
+            .empty()) // its leader may have been found ended while others were still there, and be ours still
         (void)::waitpid(process.pid, nullptr, __WALL | WNOHANG);
 }
 
