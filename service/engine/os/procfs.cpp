@@ -124,7 +124,7 @@ Result<ProcStat> parse_stat(std::string_view text) {
 
 Result<ProcStat> read_stat(int pid) {
     const std::string text = TRY(read_proc(pid, "stat"));
-    const ProcStat stat = TRY(parse_stat(text));
+    ProcStat stat = TRY(parse_stat(text));
     if (stat.threads < 2 || !stat.ended())
         return stat;
     for (const int tid : TRY(threads_of(pid)))
