@@ -24,11 +24,15 @@ class MachineTerminals : public Kinds {
         const auto active = open_file("/dev/tty0", O_RDWR | O_NOCTTY);
         if (!active)
             GTEST_SKIP() << "there are no virtual consoles: " << active.error().message();
-        int number = 0;
-        if (::ioctl(active->get(), VT_OPENQRY, &number) < 0 || number < 1)
+        if (::ioctl(active->get(), VT_OPENQRY, &number_) < 0 || number_ < 1)
             GTEST_SKIP() << "no virtual console is free";
-        console_ = fmt::format("/dev/tty{}", number);
+        console_ = fmt::format("/dev/tty{}", number_);
         held_ = must(open_file(console_, O_RDWR | O_NOCTTY | O_NONBLOCK)); // it is not free for others any more
+    }
+    void TearDown() override {
+        held_.reset();
+        if (number_ > 0) // EBUSY: somebody else has opened it in between
+            (void)::ioctl(must(open_file("/dev/tty0", O_RDWR | O_NOCTTY)).get(), VT_DISALLOCATE, number_);
     }
     // What the child sees as its own; with its controlling terminal, as the whole of a session would be.
     void capture_session(const Child &child, engine::DeviceAction action, bool preflight) {
@@ -56,6 +60,7 @@ class MachineTerminals : public Kinds {
         };
     }
 
+    int number_ = 0;
     std::string console_, refused_;
     Fd held_;
     std::vector<std::string> asked_;
