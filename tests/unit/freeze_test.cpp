@@ -93,9 +93,9 @@ TEST(StandStill, ProcessThatIsKilledByOneThatStillRunsIsAZombie) {
         auto still = capture::StandStill::of({.pid = family.root()});
         over = true;
         killer.join();
-        ASSERT_TRUE(still) << still.error().message();
         if (!in_time)
-            continue;
+            continue; // it may have been so late that it is told to try again
+        ASSERT_TRUE(still) << still.error().message();
         bool seen = false;
         for (const capture::Stopped &process : still->processes()) {
             for (const os::Tracee &thread : process.threads)

@@ -128,9 +128,6 @@ void drop_ended(Stopped &process, size_t thread, int tid, std::set<int> &held) {
     if (ended.tid() != 0 && !ended.wait(end_timeout_ms)) // its parent only sees its end once we have
         ended.forget();
     process.threads.erase(process.threads.begin() + static_cast<ptrdiff_t>(thread));
-    if (process.threads
-            .empty()) // its leader may have been found ended while others were still there, and be ours still
-        (void)::waitpid(process.pid, nullptr, __WALL | WNOHANG);
 }
 
 // A stop is told once: a thread that has settled in an earlier round is not asked again. A thread that ended before its
@@ -187,6 +184,8 @@ Result<> drop_gone(std::vector<Stopped> &processes, std::set<int> &known) {
             ++process;
             continue;
         }
+        // its leader may have been found ended while others were there, and be ours: its parent is told when we wait
+        (void)::waitpid(process->pid, nullptr, __WALL | WNOHANG);
         auto stat = os::read_stat(process->pid);
         if (!stat && !vanished(stat.error()))
             return std::unexpected(std::move(stat).error());
@@ -219,14 +218,12 @@ bool StandStill::has_borrower() const {
 }
 
 Result<StandStill> StandStill::of(const Target &target) {
-    constexpr int longest_ms = 512, longest_again_ms = 8;
+    constexpr int longest_ms = 512;
     for (int wait_ms = 2;; wait_ms *= 2) {
-        auto all = try_once(target);
-        const bool is_last = all ? wait_ms > longest_ms || !all->has_borrower()
-                                 : wait_ms > longest_again_ms || all.error().code() != EAGAIN;
-        if (is_last)
+        StandStill all = TRY(try_once(target));
+        if (wait_ms > longest_ms || !all.has_borrower())
             return all;
-        all = StandStill(); // lets them go on
+        all = {}; // lets them go on
         ::poll(nullptr, 0, wait_ms);
     }
 }

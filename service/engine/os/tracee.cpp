@@ -33,6 +33,7 @@ void *number(unsigned long value) {
 
 constexpr int poll_us = 20;
 constexpr int quick_looks = 50;
+constexpr int end_timeout_ms = 1000;
 constexpr int slow_poll_us = 1000; // who has not stopped by then waits for a CPU: it is not ours to use up
 constexpr int close_looks = 200;   // some 50 microseconds
 constexpr size_t largest_xstate = 64UL << 10U;
@@ -51,7 +52,12 @@ Result<Tracee> Tracee::seize(int tid, unsigned long options) {
     if (trace(PTRACE_SEIZE, tid, 0, number(options)) < 0)
         return fail(errno, "cannot seize thread {}", tid);
     Tracee tracee(tid);
-    TRY(tracee.interrupt());
+    if (auto interrupted = tracee.interrupt(); !interrupted) {
+        // killed in between: it is ours all the same, and only we can wait for its end
+        (void)tracee.wait(end_timeout_ms);
+        tracee.forget();
+        return std::unexpected(std::move(interrupted).error());
+    }
     return tracee;
 }
 
