@@ -6,6 +6,7 @@ and the screen is read from /dev/vcsN (vcs(4)). login(1) hangs the console up be
 ours can stay open.
 """
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -28,14 +29,20 @@ def no_console():
     return ""
 
 
-def free_console():
-    active = os.open("/dev/tty0", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+@contextlib.contextmanager
+def opened(name):
+    tty = os.open(f"/dev/{name}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        number = bytearray(4)
-        fcntl.ioctl(active, VT_OPENQRY, number)
-        number = int.from_bytes(number, "little", signed=True)
+        yield tty
     finally:
-        os.close(active)
+        os.close(tty)
+
+
+def free_console():
+    number = bytearray(4)
+    with opened("tty0") as active:
+        fcntl.ioctl(active, VT_OPENQRY, number)
+    number = int.from_bytes(number, "little", signed=True)
     if number < 1:
         raise OSError("all are in use")
     return number
@@ -50,18 +57,12 @@ class Console(Terminal):
         self.ended = False
         inside = host.path(f"dev/{self.name}")
         os.mknod(inside, stat.S_IFCHR | 0o600, os.makedev(MAJOR, self.number))
-        slave = self._open()
-        try:
+        with opened(self.name) as slave:
             os.write(slave, b"\x1bc")  # reset: as when the machine has started
             self.rows, self.columns = os.get_terminal_size(slave)[::-1]
             self.process = subprocess.Popen(host.command(["setsid", "--ctty", "--wait", *arguments]), stdin=slave, stdout=slave,
                                             stderr=slave, env={"TERM": "linux", "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
                                             preexec_fn=host.enter)
-        finally:
-            os.close(slave)
-
-    def _open(self):
-        return os.open(f"/dev/{self.name}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
     def _read(self, wait):
         self.ended = self.process.poll() is not None
@@ -69,12 +70,9 @@ class Console(Terminal):
         return False
 
     def type(self, keys):
-        tty = self._open()
-        try:
+        with opened(self.name) as tty:
             for key in keys.encode() if isinstance(keys, str) else keys:
                 fcntl.ioctl(tty, TIOCSTI, bytes([key]))
-        finally:
-            os.close(tty)
 
     def text(self):
         with open(f"/dev/vcs{self.number}", "rb") as screen:
@@ -87,19 +85,14 @@ class Console(Terminal):
 
     def close(self):
         if self.process.poll() is None:
-            tty = self._open()
-            fcntl.ioctl(tty, TIOCVHANGUP)
-            os.close(tty)
+            with opened(self.name) as tty:
+                fcntl.ioctl(tty, TIOCVHANGUP)
             try:
                 self.process.wait(2)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
         self.host.path(f"dev/{self.name}").unlink(missing_ok=True)
-        active = os.open("/dev/tty0", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        try:
+        # not while somebody inside still has it open, until the test host ends
+        with opened("tty0") as active, contextlib.suppress(OSError):
             fcntl.ioctl(active, VT_DISALLOCATE, self.number)
-        except OSError:
-            pass  # somebody inside still has it open, until the test host ends
-        finally:
-            os.close(active)

@@ -88,17 +88,6 @@ class ProcDescriptors {
     Fd links_, infos_;
 };
 
-// An error reads "reason; advice" (see Kind::capture).
-Finding to_finding(const Seen &seen, std::string object, const Error &error) {
-    const std::string message = error.message();
-    const auto cut = message.find("; ");
-    Finding finding = {
-        .pid = seen.pid, .comm = seen.comm, .object = std::move(object), .reason = message.substr(0, cut)};
-    if (cut != std::string::npos)
-        finding.advice = message.substr(cut + 2);
-    return finding;
-}
-
 // Of a path that the kernel does not tell.
 Result<std::string> long_path(const Fd &file) {
     auto path = os::shown_path(file);
@@ -169,7 +158,7 @@ Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, in
     seen.writable_mapping = where.writable_mapping;
     auto id = intern(context, seen);
     if (!id && context.preflight) {
-        context.findings.push_back(to_finding(seen, fmt::format("{} ({})", what(), link), id.error()));
+        context.findings.push_back(to_finding(seen.pid, seen.comm, fmt::format("{} ({})", what(), link), id.error()));
         id = 0;
     }
     if (!id)
@@ -179,6 +168,16 @@ Result<model::ObjRef> opened_by_us(Context &context, const std::string &path, in
 }
 
 } // namespace
+
+Finding to_finding(int pid, std::string comm, std::string object, const Error &error) {
+    const std::string message = error.message();
+    const auto cut = message.find("; ");
+    Finding finding = {
+        .pid = pid, .comm = std::move(comm), .object = std::move(object), .reason = message.substr(0, cut)};
+    if (cut != std::string::npos)
+        finding.advice = message.substr(cut + 2);
+    return finding;
+}
 
 Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::string &comm, int pidfd) {
     auto &tables = context.state<Tables>();
@@ -206,8 +205,8 @@ Result<model::ObjRef> capture_descriptors(Context &context, int pid, const std::
         }
         auto id = intern(context, met.seen);
         if (!id && context.preflight) {
-            context.findings.push_back(
-                to_finding(met.seen, fmt::format("descriptor {} ({})", number, met.seen.link), id.error()));
+            context.findings.push_back(to_finding(
+                met.seen.pid, met.seen.comm, fmt::format("descriptor {} ({})", number, met.seen.link), id.error()));
             continue;
         }
         if (!id)

@@ -25,6 +25,9 @@ Result<model::ObjRef> capture_mapped_file(Context &context, int pid, const std::
 Result<model::ObjRef> capture_link(Context &context, int pid, const std::string &comm, const std::string &name,
                                    int flags);
 
+// A fatal one, of an error that reads "reason; advice" (see Kind::capture).
+Finding to_finding(int pid, std::string comm, std::string object, const Error &error);
+
 // The terminal that controls a process (tty_nr of /proc/PID/stat); 0 when it has none, an error when it cannot be made
 // again. To be called for every task: it also tells session and foreground group.
 Result<model::ObjRef> controlling_terminal(Context &context, const os::ProcStat &stat);

@@ -51,7 +51,7 @@ Result<> let_go_of_network(Context &context, const Seen &seen) {
         return fail(errno, "cannot ask for its network device");
     }
     const std::string name(request.ifr_name, ::strnlen(request.ifr_name, sizeof request.ifr_name));
-    const auto choice = context.devices ? context.devices(seen.link) : engine::DeviceChoice();
+    const auto choice = context.devices(seen.link);
     if (choice.action != engine::DeviceAction::drop)
         return fail(0,
                     "its network device {} cannot be brought back; end the program, or let it lose the device by the "

@@ -23,7 +23,6 @@ namespace abey::capture {
 namespace {
 
 constexpr int most_rounds = 100;
-constexpr int end_timeout_ms = 1000;
 constexpr size_t most_processes = 100000;
 
 bool vanished(const Error &error) { return error.code() == ESRCH || error.code() == ENOENT; }
@@ -124,9 +123,7 @@ Result<bool> hold(Stopped &process, Result<std::vector<int>> tids, std::set<int>
 
 void drop_ended(Stopped &process, size_t thread, int tid, std::set<int> &held) {
     held.erase(tid); // the number may be used again
-    os::Tracee &ended = process.threads[thread];
-    if (ended.tid() != 0 && !ended.wait(end_timeout_ms)) // its parent only sees its end once we have
-        ended.forget();
+    process.threads[thread].wait_for_end();
     process.threads.erase(process.threads.begin() + static_cast<ptrdiff_t>(thread));
 }
 

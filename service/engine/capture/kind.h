@@ -81,8 +81,8 @@ class Context {
     // What becomes of connections to the outside; empty: they are hung up.
     engine::PeerPolicy peers;
     engine::UnixPeerPolicy unix_peers;
-    // What becomes of devices that cannot be kept; empty: as is built in for their kinds.
-    engine::DevicePolicy devices;
+    // What becomes of devices that cannot be kept; unless set, what is built in for their kinds.
+    engine::DevicePolicy devices = [](std::string_view /*path*/) { return engine::DeviceChoice(); };
 
     // Called with each task when all that has been captured of it alone is there, which only what holds its memory
     // still is. It may save task and address space and leave outlines of both in the tree. Empty: nothing is done.

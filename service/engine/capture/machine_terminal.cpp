@@ -63,7 +63,7 @@ std::string described_terminal(dev_t device) {
 
 Result<> check_replaceable(const Context &context, const Fd &end, dev_t device) {
     const std::string path = path_of_terminal(device);
-    const auto choice = context.devices ? context.devices(path) : engine::DeviceChoice();
+    const auto choice = context.devices(path);
     if (choice.action == engine::DeviceAction::fail)
         return fail(0,
                     "{} is not to be replaced by a pseudo-terminal ({}); run the programs in a terminal emulator, by "

@@ -117,12 +117,12 @@ void capture_slave(const Fd &end, const Seen &seen, model::Terminal &terminal) {
     terminal.exclusive = ask<int>(end, TIOCGEXCL, "exclusive mode").value_or(0) != 0;
 }
 
-// Where the slave is in the eyes of a process: as /dev/pts/N, or as a terminal of the machine.
-std::string node_of(const model::Terminal &terminal, int pid) {
-    if (!terminal.replaced.empty())
-        return fmt::format("/proc/{}/root{}", pid, terminal.replaced);
-    return fmt::format("/proc/{}/root/dev/pts/{}", pid, terminal.index);
+std::string path_of(dev_t device) {
+    return is_pts(device) ? fmt::format("/dev/pts/{}", pts_index(device)) : path_of_terminal(device);
 }
+
+// Where that is in the eyes of a process.
+std::string node_of(dev_t device, int pid) { return fmt::format("/proc/{}/root{}", pid, path_of(device)); }
 
 // The terminal with what this end of it tells.
 Result<model::ObjRef> know(Context &context, std::pair<dev_t, bool> which, const Fd &end, bool is_master,
@@ -148,7 +148,7 @@ Result<model::ObjRef> know(Context &context, std::pair<dev_t, bool> which, const
         TRY(check_replaceable(context, end, device));
     if (is_slave_node)
         capture_slave(end, seen, terminal);
-    else if (struct stat st = {}; terminal.mode == 0 && ::stat(node_of(terminal, seen.pid).c_str(), &st) == 0)
+    else if (struct stat st = {}; terminal.mode == 0 && ::stat(node_of(device, seen.pid).c_str(), &st) == 0)
         capture_node(st, terminal);
     if (terminal.id == 0)
         terminal.id = context.tree.next_id();
@@ -192,7 +192,7 @@ Result<Fd> own_slave(dev_t device, const Terminals::Known &known, const model::T
     // not by a descriptor of /dev/tty: that is another terminal for us
     if (const struct stat st = TRY(stat_of(known.some_end)); st.st_rdev == device)
         return abey::open_file(fmt::format("/proc/self/fd/{}", known.some_end.get()), O_RDWR | O_NOCTTY | O_NONBLOCK);
-    Fd slave = TRY(abey::open_file(node_of(terminal, known.seen.pid), O_RDWR | O_NOCTTY | O_NONBLOCK));
+    Fd slave = TRY(abey::open_file(node_of(device, known.seen.pid), O_RDWR | O_NOCTTY | O_NONBLOCK));
     if (const struct stat st = TRY(stat_of(slave)); !S_ISCHR(st.st_mode) || st.st_rdev != device)
         return fail(ENXIO, "its name leads to another one");
     return slave;
@@ -209,10 +209,6 @@ Result<> capture_unread(dev_t device, const Terminals::Known &known, bool has_sl
     terminal.lines = std::move(input.lines);
     terminal.input = std::move(input.rest);
     return {};
-}
-
-std::string shown(const model::Terminal &terminal) {
-    return terminal.replaced.empty() ? fmt::format("/dev/pts/{}", terminal.index) : terminal.replaced;
 }
 
 // A terminal of the machine that no process of the session runs on is a device that a program works with: to a modem
@@ -266,7 +262,7 @@ Result<> look_at_all(Context &context) {
             context.findings.push_back(
                 {.pid = known.seen.pid,
                  .comm = known.seen.comm,
-                 .object = "terminal " + shown(terminal),
+                 .object = "terminal " + path_of(which.first),
                  .reason = "what has not been read yet will be missing after the restore: " + done.error().message(),
                  .advice = {},
                  .fatal = false});
@@ -287,10 +283,9 @@ Result<model::ObjRef> controlling_terminal(Context &context, const os::ProcStat 
     const std::pair which(device, false);
     if (!terminals.by_device.contains(which)) {
         // no task has it open: look at it by its name, which may lead elsewhere
-        const std::string path = terminal::is_pts(device) ? fmt::format("/dev/pts/{}", terminal::pts_index(device))
-                                                          : path_of_terminal(device);
+        const std::string path = terminal::path_of(device);
         const auto look = [&]() -> Result<> {
-            auto place = abey::open_file(fmt::format("/proc/{}/root{}", stat.door, path), O_PATH);
+            auto place = abey::open_file(terminal::node_of(device, stat.door), O_PATH);
             if (!place && place.error().code() != ESRCH)
                 return fail(0, "{} is not there, or cannot be opened: {}", path, place.error().message());
             const Fd node = TRY(std::move(place));

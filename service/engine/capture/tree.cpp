@@ -64,15 +64,8 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
     check_task(context, stat, *status, *mappings);
     const auto note = [&](std::string object, const Error &error) {
         // processes and mappings may go while we look
-        if (error.code() == ESRCH || error.code() == ENOENT)
-            return;
-        const std::string message = error.message();
-        const auto cut = std::min(message.find("; "), message.size());
-        context.findings.push_back({.pid = stat.pid,
-                                    .comm = stat.comm,
-                                    .object = std::move(object),
-                                    .reason = message.substr(0, cut),
-                                    .advice = message.substr(std::min(cut + 2, message.size()))});
+        if (error.code() != ESRCH && error.code() != ENOENT)
+            context.findings.push_back(to_finding(stat.pid, stat.comm, std::move(object), error));
     };
     const auto pidfd = pidfd_of(stat);
     if (!pidfd && pidfd.error().code() == EINVAL)

@@ -53,9 +53,7 @@ Result<Tracee> Tracee::seize(int tid, unsigned long options) {
         return fail(errno, "cannot seize thread {}", tid);
     Tracee tracee(tid);
     if (auto interrupted = tracee.interrupt(); !interrupted) {
-        // killed in between: it is ours all the same, and only we can wait for its end
-        (void)tracee.wait(end_timeout_ms);
-        tracee.forget();
+        tracee.wait_for_end(); // it was killed in between
         return std::unexpected(std::move(interrupted).error());
     }
     return tracee;
@@ -121,6 +119,11 @@ Result<Stop> Tracee::wait(int timeout_ms) {
         stop.signal = SIGTRAP;
     }
     return stop;
+}
+
+void Tracee::wait_for_end() {
+    if (tid_ != 0 && !wait(end_timeout_ms))
+        forget();
 }
 
 Result<Stop> Tracee::settle(int timeout_ms) {

@@ -85,6 +85,8 @@ class Tracee {
     Result<> go_on_to_syscall();
     Result<> interrupt();
     Result<Stop> wait(int timeout_ms = 0); // 0: as long as it takes
+    // Of a task that ends: it stays ours, and its parent does not see its end, until we have waited for it.
+    void wait_for_end();
     // Each wait looks again and again before it sleeps: for a task on another CPU, which stops sooner than we would be
     // woken.
     void watch_closely() { closely_ = true; }

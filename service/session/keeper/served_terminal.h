@@ -78,12 +78,12 @@ class ServedTerminal {
     Client *client_ = nullptr;
     std::vector<Client *> watchers_;
     EventSource source_;
-    EventSource jiggle_; // the size is wrong on purpose until this fires
+    EventSource jiggle_; // the size is wrong on purpose until this has fired for the last time
     WindowSize wanted_;  // the right one then
     bool drawn_ = false; // something was shown since it last fired
     int jiggles_ = 0;    // how often it has fired
-    int begun_ = 0,
-        last_drawn_ = 0; // at which of these something was first and last found to have been shown; 0: not yet
+    int begun_ = 0;      // at which of these something had been shown for the first time; 0: not yet
+    int last_drawn_ = 0; // and for the last time
     EventSource look_;   // is it still hung up?
 };
 
