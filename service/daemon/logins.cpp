@@ -28,7 +28,7 @@ std::string local_time(uint64_t microseconds) {
 } // namespace
 
 bool may_get_a_terminal(const session::Session &login) {
-    return login.klass == "user" && login.type == "tty" &&
+    return session::is_of_a_user(login) && login.type == "tty" &&
            std::ranges::find(not_a_person, login.service) == not_a_person.end();
 }
 

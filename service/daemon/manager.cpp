@@ -128,7 +128,7 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) {
 Answer<uint32_t> Manager::suspend(const Permit &permit, const std::string &id, const SuspendOptions &options,
                                   sd_bus_message *request) {
     const auto session = TRY(permitted_session(permit, id));
-    if (session.klass != "user")
+    if (!session::is_of_a_user(session))
         return refuse(bus::error::failed, "session {} is of class \"{}\": only sessions of users can be suspended", id,
                       bus::printable(session.klass));
     if (session.state == "closing" || session.cgroup.empty())

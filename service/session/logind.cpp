@@ -3,8 +3,10 @@
 
 #include "engine/os/fd.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <string_view>
 
 #include <systemd/sd-bus.h>
 
@@ -65,8 +67,14 @@ bool is_graphical(const Session &session) {
     return session.type == "x11" || session.type == "wayland" || session.type == "mir";
 }
 
+bool is_of_a_user(const Session &session) {
+    // Not "user-incomplete": its home is not unlocked yet (systemd-homed)
+    constexpr auto classes = std::to_array<std::string_view>({"user", "user-early", "user-light", "user-early-light"});
+    return std::ranges::find(classes, session.klass) != classes.end();
+}
+
 bool is_suitable(const Session &session) {
-    return session.klass == "user" && session.state != "closing" && !session.cgroup.empty();
+    return is_of_a_user(session) && session.state != "closing" && !session.cgroup.empty();
 }
 
 Result<Logind> Logind::connect() {

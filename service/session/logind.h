@@ -27,7 +27,7 @@ struct Session {
     std::string cgroup; // absolute directory of the scope in the cgroup v2 hierarchy; empty when it has none (any more)
     std::string tty;    // without "/dev/": "tty1", "pts/0"
     std::string type;   // "tty", "x11", "wayland", "unspecified", ...
-    std::string klass;  // "user", "greeter", "lock-screen", "background", ...
+    std::string klass;  // "user", "user-early", "greeter", "lock-screen", "background", "manager", ...
     std::string service; // PAM service: "login", "sshd", "abeyance", ...
     std::string state;   // "online", "active", "closing"
     std::string seat;    // "seat0"
@@ -35,7 +35,10 @@ struct Session {
 
 // Whether it draws on a display server, which programs could not be joined to again.
 bool is_graphical(const Session &session);
-// Whether it is a user's, and is not ending.
+// Whether a user works in it: pam_systemd(8) has more than one class of such since systemd 256 (root's are
+// "user-early").
+bool is_of_a_user(const Session &session);
+// Whether it is such a one, and is not ending.
 bool is_suitable(const Session &session);
 
 // A connection to the system bus, and the questions that we have. Calls block, for at most the bus's time limit of 25

@@ -44,8 +44,11 @@ def sessions_of(host, user="ada"):
         if len(fields) < 3 or fields[2] != user:
             continue
         shown = host.run(["loginctl", "show-session", fields[0]])
-        if shown.returncode == 0:
-            found[fields[0]] = dict(entry.split("=", 1) for entry in shown.stdout.splitlines() if "=" in entry)
+        if shown.returncode != 0:
+            continue
+        properties = dict(entry.split("=", 1) for entry in shown.stdout.splitlines() if "=" in entry)
+        if properties.get("Class", "").startswith("user"):  # since systemd 256 the user's manager has a session, too
+            found[fields[0]] = properties
     return found
 
 

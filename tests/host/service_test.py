@@ -12,7 +12,7 @@ import sys
 import time
 import xml.etree.ElementTree
 
-from adas_session import wait_until
+from adas_session import sessions_of, wait_until
 from checks import Checks, StepFailed, first_line
 from host import Host, HostError
 from terminal import Terminal, TerminalError
@@ -138,8 +138,7 @@ def denied(result, word="ccess"):
 
 
 def session_of(host, user):
-    return next(line.split()[0] for line in host.run(["loginctl", "list-sessions", "--no-legend"]).stdout.splitlines()
-                if line.split()[2] == user)
+    return next(iter(sessions_of(host, user)))
 
 
 def refusals(service, ada, path):

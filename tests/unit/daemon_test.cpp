@@ -124,6 +124,12 @@ TEST(Logins, OnlyPersonsAtTerminalsCount) {
     auto other = login("login");
     other.klass = "background";
     EXPECT_FALSE(is_login_of_a_person(other));
+    for (const auto *klass : {"manager", "greeter", "lock-screen", "user-incomplete", "none", ""}) {
+        other.klass = klass;
+        EXPECT_FALSE(is_login_of_a_person(other)) << klass;
+    }
+    other.klass = "user-early"; // root's, since systemd 256
+    EXPECT_TRUE(is_login_of_a_person(other));
     other = login("sddm");
     other.type = "wayland";
     EXPECT_FALSE(is_login_of_a_person(other));
