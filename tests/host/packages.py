@@ -41,7 +41,7 @@ def archive(path):
 
 class Deb:
     name = "deb"
-    paths = PATHS + ["usr/lib/abeyance", "lib/systemd/system/abeyd.service"]
+    paths = PATHS + ["usr/lib/abeyance", "lib/systemd/system/abeyd.service"]  # /lib is a link where it is not in it
     commands = ["dpkg-buildpackage", "dpkg-deb"]
 
     def build(self, folder, log):
