@@ -2,6 +2,7 @@
 #include "session/attach.h"
 
 #include "session/connection.h"
+#include "session/modes.h"
 #include "session/own_terminal.h"
 
 #include <algorithm>
@@ -23,11 +24,10 @@ namespace {
 
 constexpr char interrupt_key = '\x03'; // Ctrl-C
 
-// The user's terminal may be in any mode that a program of the session has set: back to the normal screen, no mouse or
-// focus reports, no bracketed paste, ordinary keypad, visible cursor, whole screen scrolling; then the last line.
-constexpr std::string_view reset_screen =
-    "\x1b[?1047l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l"
-    "\x1b[?1l\x1b>\x1b[?25h\x1b[0m\x1b[r\x1b[999;1H\r\n";
+// xterm's stack of titles (XTWINOPS)
+constexpr std::string_view push_title = "\x1b[22;2t";
+constexpr std::string_view pop_title = "\x1b[23;2t";
+constexpr std::string_view last_line = "\x1b[999;1H\r\n";
 
 class RawMode {
   public:
@@ -327,11 +327,13 @@ Result<std::string> attach(const AttachRequest &request) {
         const auto raw = TRY(RawMode::enter(request.input));
         // The screen is the session's; how to leave it stands in the title, where the terminal has one.
         TRY(show(request.output,
-                 fmt::format("\x1b]2;session {}, terminal pts/{}{}; {} detaches\a", request.session, attached->terminal,
-                             request.watch ? ", watching" : "", in_words(request.detach_key))));
+                 fmt::format("{}\x1b]2;session {}, terminal pts/{}{}; {} detaches\a", push_title, request.session,
+                             attached->terminal, request.watch ? ", watching" : "", in_words(request.detach_key))));
         why = Joined(request, connection, signals).run();
-        // A terminal that was closed shows nothing any more: no matter.
-        [[maybe_unused]] const auto shown = show(request.output, reset_screen);
+        // The user's terminal may be in any mode that a program of the session has set. One that was closed shows
+        // nothing any more: no matter.
+        [[maybe_unused]] const auto shown =
+            show(request.output, Modes::plain() + std::string(pop_title) + std::string(last_line));
     }
     return why;
 }

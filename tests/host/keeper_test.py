@@ -29,7 +29,7 @@ PLAN = [
     "login uid is the user's",
     "shell is the keeper's child", "attach shows the terminal", "keys and output go both ways", "a new size arrives",
     "attach from within is refused", "somebody else is refused", "detach leaves it running",
-    "own terminal is as it was", "second attach takes over", "watching shows it", "who watches types nothing", "who watches changes nothing", "a watcher's Ctrl-C is for itself", "logout of the client leaves it running",
+    "own terminal is as it was", "modes that a program has set are taken back", "the title is taken back", "second attach takes over", "watching shows it", "who watches types nothing", "who watches changes nothing", "a watcher's Ctrl-C is for itself", "logout of the client leaves it running",
     "output without a reader does not wait", "terminals are served with the user's rights",
     "attach redraws for a program that does not", "any output is taken", "an orphan becomes the keeper's", "its shell's end ends the session",
     "the keeper ends with status 0", "its socket is gone", "a failed resume says why", "a failed resume leaves nothing",
@@ -144,6 +144,7 @@ def joined(host, checks, session, properties):
     first.wait_for("detached", 30)
     checks.check("detach leaves it running", ["bash"], shells_in(host, session))
     checks.check("own terminal is as it was", modes, show(first, "stty -g"))
+    left_in_modes(checks, first, session)
     attach(first, session)
     with Terminal.login(host, "ada") as second:
         attach(second, session)
@@ -155,6 +156,34 @@ def joined(host, checks, session, properties):
     time.sleep(0.3)
     checks.check("logout of the client leaves it running", (True, ["bash"]),
                  (session in sessions_of(host), shells_in(host, session)))
+
+
+def left_in_modes(checks, terminal, session):
+    def state():
+        screen = terminal.screen
+        return sorted(screen.mode), screen.charset, screen.g0_charset, screen.cursor.attrs.reverse
+
+    terminal.stream.use_utf8 = False  # else pyte does not look at character sets
+    before = state()
+    attach(terminal, session)
+    # insert, no wrap, reverse screen, a region, origin, graphics in G0 and G1, the latter used
+    terminal.type("clear; printf '\\033[4h\\033[?7l\\033[?5h\\033[2;9r\\033[?6h\\033(0\\033)0\\016\\033[3 q'; read; printf '\\033c'\n")
+    terminal.settle(1)
+    within = state()
+    begun = len(terminal.raw)
+    terminal.type("\x1c\x04")
+    terminal.wait_for("detached", 30)
+    checks.check("modes that a program has set are taken back", before, state(), within[:3] != before[:3] and before == state())
+    checks.check("the title is taken back", True, b"\x1b[22;2t\x1b]2;" in terminal.raw and b"\x1b[23;2t" in terminal.raw[begun:]
+                 and b"\x1b[0 q" in terminal.raw[begun:])
+    show(terminal, "true")
+    terminal.type(f"abeyctl attach {session}\n")
+    terminal.settle(1)
+    terminal.type("\n")
+    terminal.wait_for(r"^shell[$]", 30)
+    terminal.type("\x1c\x04")
+    terminal.wait_for("detached", 30)
+    terminal.stream.use_utf8 = True
 
 
 def watched(host, checks, session, user):

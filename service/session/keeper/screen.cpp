@@ -201,7 +201,7 @@ std::string Screen::picture_of(unsigned first, unsigned rows) const {
     tsm_screen_set_flags(screen_.get(), TSM_SCREEN_HIDE_CURSOR);
     tsm_screen_reset_flags(screen_.get(), TSM_SCREEN_INVERSE);
     // Out of the states in which drawing would go wrong; then each screen, the last one being the one that is shown.
-    text = Modes().text() + "\x1b[?6l\x1b[?1049l";
+    text = Modes::plain();
     if (alternate) {
         tsm_screen_reset_flags(screen_.get(), TSM_SCREEN_ALTERNATE);
         draw();

@@ -4,7 +4,7 @@
 // attaches sees it at once, also when the programs do not draw again by themselves.
 #pragma once
 
-#include "session/keeper/modes.h"
+#include "session/modes.h"
 #include "session/terminal.h"
 
 #include <memory>

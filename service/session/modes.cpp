@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "session/keeper/modes.h"
+#include "session/modes.h"
 
 #include <algorithm>
 #include <charconv>
@@ -167,5 +167,9 @@ std::string Modes::text() const {
                 text += fmt::format("\x1b[?{}{}", mode.number, on ? 'h' : 'l');
     return text + fmt::format("\x1b[0{}m", pen_);
 }
+
+// The screen first: with it comes a cursor that was saved, and with that its attributes, character sets and origin
+// mode.
+std::string Modes::plain() { return "\x1b[?1049l\x1b[?6l" + Modes().text(); }
 
 } // namespace abey::session

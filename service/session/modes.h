@@ -22,6 +22,9 @@ class Modes {
     void resized() { region_.clear(); }
     // What sets a terminal in any state to just these modes; moves the cursor (DECSTBM does).
     [[nodiscard]] std::string text() const;
+    // What brings a terminal in any state back to its normal screen with the modes of a reset; moves the cursor, and
+    // leaves what is shown.
+    [[nodiscard]] static std::string plain();
 
   private:
     // The DEC private modes of xterm's documentation (ctlseqs) that are kept, and what they are after a reset.
@@ -49,9 +52,9 @@ class Modes {
     bool application_keys_ = false; // DECKPAM
     bool shifted_out_ = false;      // G1 is used
     std::array<char, 2> sets_ = {'B', 'B'};
-    std::string region_;       // DECSTBM's parameters
-    std::string cursor_shape_; // DECSCUSR's
-    std::string pen_;          // SGR since the last reset of the attributes
+    std::string region_;             // DECSTBM's parameters
+    std::string cursor_shape_ = "0"; // DECSCUSR's; the terminal's own
+    std::string pen_;                // SGR since the last reset of the attributes
 
     static constexpr std::array<Private, 13> initial = {{{1, false},
                                                          {5, false},
