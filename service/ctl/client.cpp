@@ -119,6 +119,17 @@ Result<std::string> Client::resume_checkpoint(const std::string &checkpoint, con
     return start_job("ResumeCheckpoint", checkpoint, options);
 }
 
+Result<Client::LoginResume> Client::resume_on_login(const std::string &login) {
+    constexpr const char *member = "ResumeOnLogin";
+    const auto message = TRY(method(member));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "s", login.c_str()), member));
+    const auto reply = TRY(ask(message));
+    const char *checkpoint = nullptr;
+    const char *job = nullptr;
+    TRY(bus::checked(::sd_bus_message_read(reply.get(), "so", &checkpoint, &job), member));
+    return LoginResume{.checkpoint = checkpoint, .job = job};
+}
+
 Result<std::string> Client::run_session(const RunRequest &request) {
     constexpr const char *member = "RunSession";
     auto message = TRY(method(member));
@@ -322,19 +333,28 @@ Result<> Client::subscribe() {
     return {};
 }
 
-Result<bool> Client::is_running(const std::string &job) {
+Result<std::vector<Client::JobEntry>> Client::list_jobs() {
     const auto message = TRY(method("ListJobs"));
     const auto reply = TRY(ask(message));
     constexpr const char *what = "answer of ListJobs";
     TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "(osuss)"), what));
+    std::vector<JobEntry> jobs;
     while (true) {
         const char *path = nullptr;
-        if (TRY(bus::checked(::sd_bus_message_read(reply.get(), "(osuss)", &path, nullptr, nullptr, nullptr, nullptr),
+        const char *kind = nullptr;
+        uint32_t uid = 0;
+        const char *session = nullptr;
+        const char *checkpoint = nullptr;
+        if (TRY(bus::checked(::sd_bus_message_read(reply.get(), "(osuss)", &path, &kind, &uid, &session, &checkpoint),
                              what)) == 0)
-            return false;
-        if (job == path)
-            return true;
+            return jobs;
+        jobs.push_back({.path = path, .kind = kind, .uid = uid, .session = session, .checkpoint = checkpoint});
     }
+}
+
+Result<bool> Client::is_running(const std::string &job) {
+    const auto jobs = TRY(list_jobs());
+    return std::ranges::find(jobs, job, &JobEntry::path) != jobs.end();
 }
 
 Result<> Client::cancel(const std::string &job) {

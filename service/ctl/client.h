@@ -61,6 +61,11 @@ class Client {
     Result<std::string> suspend_session(const std::string &session, const CallOptions &options);
     Result<std::vector<std::string>> list_parts(const std::string &session);
     Result<std::string> resume_checkpoint(const std::string &checkpoint, const CallOptions &options);
+    // What this login is brought back by itself: the checkpoint and its job; empty: nothing.
+    struct LoginResume {
+        std::string checkpoint, job;
+    };
+    Result<LoginResume> resume_on_login(const std::string &login);
     Result<std::string> run_session(const RunRequest &request);
     // A connection to the keeper of a session that was resumed or run; whose it is says session/terminal.h.
     Result<Fd> attach_session(const std::string &session);
@@ -92,6 +97,12 @@ class Client {
     // When the service runs; it is not started for that.
     void announce_checkpoint(const std::string &checkpoint);
     Result<> subscribe();
+    struct JobEntry {
+        std::string path, kind;
+        uint32_t uid = 0;
+        std::string session, checkpoint;
+    };
+    Result<std::vector<JobEntry>> list_jobs();
     Result<bool> is_running(const std::string &job);
     Result<> cancel(const std::string &job);
 

@@ -4,8 +4,10 @@
 #include "ctl/text.h"
 #include "dbus/names.h"
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 #include <memory>
 #include <optional>
 
@@ -44,8 +46,12 @@ class Watch {
         return {};
     }
 
-    Result<JobEnd> wait(const std::string &job) {
+    Result<JobEnd> wait(const std::string &job, std::chrono::seconds limit) {
         job_ = job;
+        if (limit.count() != 0)
+            TRY(bus::checked(::sd_event_add_time_relative(event_, nullptr, CLOCK_MONOTONIC,
+                                                          std::chrono::microseconds(limit).count(), 0, on_late, this),
+                             "cannot wait for the job"));
         TRY(bus::checked(::sd_event_loop(event_), "cannot wait for the job"));
         if (failure_)
             return std::unexpected(std::move(*failure_));
@@ -96,6 +102,12 @@ class Watch {
         watch.clear_line();
         if (auto canceled = watch.client_.cancel(watch.job_); !canceled)
             fmt::print(stderr, "abeyctl: {}\n", canceled.error().message());
+        return 0;
+    }
+
+    static int on_late(sd_event_source * /*source*/, uint64_t /*time*/, void *userdata) {
+        self(userdata).failure_ = Error(ETIMEDOUT, "it takes too long; it goes on");
+        ::sd_event_exit(self(userdata).event_, 0);
         return 0;
     }
 
@@ -181,7 +193,7 @@ class Watch {
 } // namespace
 
 Result<JobEnd> run_job(Client &client, const std::string &verb, bool progress,
-                       const std::function<Result<std::string>()> &start) {
+                       const std::function<Result<std::string>()> &start, std::chrono::seconds limit) {
     sigset_t interrupt;
     ::sigemptyset(&interrupt);
     ::sigaddset(&interrupt, SIGINT);
@@ -196,7 +208,7 @@ Result<JobEnd> run_job(Client &client, const std::string &verb, bool progress,
         // Known from the beginning; the object goes away with the job.
         const auto checkpoint =
             bus::string_property(client.bus(), bus::service_name, job, bus::job_interface, "Checkpoint");
-        auto end = TRY(watch.wait(job));
+        auto end = TRY(watch.wait(job, limit));
         end.checkpoint = checkpoint.value_or("");
         return end;
     }();

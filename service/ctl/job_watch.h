@@ -4,6 +4,7 @@
 #include "ctl/client.h"
 #include "engine/os/result.h"
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -20,8 +21,9 @@ struct JobEnd {
 };
 
 // Starts a job and waits for its end, showing its progress on standard error when that is a terminal and `progress`
-// says so. Ctrl-C asks the daemon to cancel it. `verb` stands in the progress line.
+// says so. Ctrl-C asks the daemon to cancel it. `verb` stands in the progress line. With a limit (0: none) it is waited
+// for no longer: ETIMEDOUT, the job goes on.
 Result<JobEnd> run_job(Client &client, const std::string &verb, bool progress,
-                       const std::function<Result<std::string>()> &start);
+                       const std::function<Result<std::string>()> &start, std::chrono::seconds limit = {});
 
 } // namespace abey::ctl

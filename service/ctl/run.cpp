@@ -2,9 +2,9 @@
 #include "ctl/client.h"
 #include "ctl/command.h"
 #include "ctl/job_watch.h"
+#include "ctl/join.h"
 #include "ctl/output.h"
 #include "dbus/names.h"
-#include "session/attach.h"
 
 #include <algorithm>
 #include <array>
@@ -39,16 +39,6 @@ std::vector<std::string> environment_for_it() {
     return variables;
 }
 
-// One that nobody is attached to; empty: there is none.
-Result<std::string> left_behind() {
-    for (const auto &id : TRY(session::attachable_sessions(::getuid()))) {
-        const auto terminals = session::terminals_of(id); // an error: it ends just now
-        if (terminals && std::ranges::any_of(*terminals, [](const auto &one) { return !one.attached; }))
-            return id;
-    }
-    return std::string();
-}
-
 Result<std::string> start(const RunCommand &command) {
     for (const auto &word : command.command)
         if (!bus::is_utf8(word))
@@ -78,7 +68,7 @@ Result<int> run(const RunCommand &command) {
         return fail(0, "standard input and output must be the terminal that the session is to appear on; or --detach");
     std::string session;
     if (command.join)
-        session = TRY(left_behind());
+        session = TRY(session_to_join());
     if (session.empty())
         session = TRY(start(command));
     if (!stay_away)

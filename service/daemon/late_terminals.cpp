@@ -27,6 +27,10 @@ void LateTerminals::wait_for(const session::Session &login) {
     plan(waiting);
 }
 
+void LateTerminals::forget(const std::string &login) {
+    waiting_.remove_if([&](const Waiting &one) { return one.id == login; });
+}
+
 void LateTerminals::plan(Waiting &waiting) {
     sd_event_source *source = nullptr;
     const int result = ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, interval,

@@ -29,6 +29,8 @@ class LateTerminals {
 
     // For some seconds; a session that ends meanwhile is forgotten.
     void wait_for(const session::Session &login);
+    // What was to be done when it comes has been done.
+    void forget(const std::string &login);
 
   private:
     struct Disable {

@@ -91,6 +91,12 @@ std::string insurance_text(const Checkpoint &checkpoint) {
         local_time(checkpoint.created), checkpoint.id, checkpoint.id);
 }
 
+std::string resuming_text(const Checkpoint &checkpoint) {
+    return fmt::format("Your session of {} is being resumed.\n"
+                       "To continue in it, when that is done: abeyctl attach",
+                       local_time(checkpoint.created));
+}
+
 std::string resumed_text(const Checkpoint &checkpoint, const std::string &session) {
     return fmt::format("Your session of {} has been resumed as session {}.\n"
                        "To continue in it: abeyctl attach",

@@ -37,6 +37,7 @@ Result<bool> first_attempt(const std::string &id, const std::string &directory =
 // What the user's terminal is told.
 std::string waiting_text(const Checkpoint &checkpoint);
 std::string insurance_text(const Checkpoint &checkpoint);
+std::string resuming_text(const Checkpoint &checkpoint);
 std::string resumed_text(const Checkpoint &checkpoint, const std::string &session);
 std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason);
 

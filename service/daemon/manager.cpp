@@ -374,23 +374,14 @@ void Manager::on_login(const session::Session &login) {
     }
     if (wish == policy::OnLogin::ask)
         return messenger_.tell(login.tty, login.uid, waiting_text(*waiting));
+    if (const auto *running = resume_of(login.uid); running != nullptr && running->job.checkpoint == waiting->id)
+        return messenger_.tell(login.tty, login.uid, resuming_text(*waiting));
     const auto first = first_attempt(waiting->id);
     if (!first)
         return log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, first.error().message());
     if (!*first)
         return messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, "it could not be resumed before"));
-
-    job::Job job{.kind = job::Kind::resume,
-                 .uid = login.uid,
-                 .checkpoint = waiting->id,
-                 .tty = login.tty,
-                 .login = login.id,
-                 .automatic = true};
-    const auto started = [&]() -> Answer<> {
-        TRY(admit(0, job));
-        return start_job(*TRY(make_job(job, nullptr)));
-    }();
-    if (!started) {
+    if (const auto started = start_resume(login, *waiting, login.tty); !started) {
         log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, started.error().text);
         messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, started.error().text));
     }

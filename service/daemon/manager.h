@@ -90,6 +90,12 @@ class Manager {
     Answer<uint32_t> suspend(const Permit &permit, const std::string &id, const SuspendOptions &options,
                              sd_bus_message *request);
     Answer<uint32_t> resume(const Permit &permit, const std::string &id, const ResumeOptions &options);
+    // What a login has by itself ([resume] of the policy), for one that does not wait for its terminal to be seen.
+    struct LoginResume {
+        std::string checkpoint; // empty: nothing
+        uint32_t job = 0;       // that brings it back, perhaps begun before
+    };
+    Answer<LoginResume> resume_on_login(const Permit &permit, const std::string &login);
     // Starts a command, or login shell, of the permit's owner in a session of its own (job::Job says of what).
     Answer<uint32_t> run(const Permit &permit, job::Job wanted);
     // A connection to the keeper of a session that was resumed or run.
@@ -130,6 +136,9 @@ class Manager {
     const session::Logind &logind() { return logind_; }
 
   private:
+    [[nodiscard]] const RunningJob *resume_of(uid_t uid) const;
+    Answer<const RunningJob *> start_resume(const session::Session &login, const Checkpoint &checkpoint,
+                                            const std::string &tty);
     // The session or checkpoint, when it exists (and still is the one that was permitted).
     Answer<session::Session> find_session(const std::string &id);
     static Answer<Checkpoint> find_checkpoint(const std::string &id);

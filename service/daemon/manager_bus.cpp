@@ -89,6 +89,20 @@ int on_resume_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *
     });
 }
 
+int on_resume_on_login(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
+        manager.authority().ask(
+            message, {"resume", {caller, caller}, "what waits", {}},
+            [&manager, id](const Permit &permit, sd_bus_message *request) -> Answer<> {
+                const auto begun = TRY(manager.resume_on_login(permit, id));
+                const auto job = begun.checkpoint.empty() ? std::string("/") : bus::job_path(begun.job);
+                (void)::sd_bus_reply_method_return(request, "so", begun.checkpoint.c_str(), job.c_str());
+                return {};
+            });
+        return {};
+    });
+}
+
 Answer<std::vector<std::string>> read_strings(sd_bus_message *message, const char *what, size_t &size) {
     const auto malformed = [&] {
         return refuse(bus::error::invalid_argument, "{}: {} strings and {} bytes are the most", what,
@@ -389,6 +403,8 @@ const sd_bus_vtable manager_vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("ListParts", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("as", parts), on_list_parts, open),
     SD_BUS_METHOD_WITH_ARGS("ResumeCheckpoint", SD_BUS_ARGS("s", checkpoint_id, "a{sv}", options),
                             SD_BUS_RESULT("o", job), on_resume_checkpoint, open),
+    SD_BUS_METHOD_WITH_ARGS("ResumeOnLogin", SD_BUS_ARGS("s", session_id), SD_BUS_RESULT("s", checkpoint_id, "o", job),
+                            on_resume_on_login, open),
     SD_BUS_METHOD_WITH_ARGS("RunSession",
                             SD_BUS_ARGS("as", command, "as", environment, "s", directory, "q", rows, "q", columns),
                             SD_BUS_RESULT("o", job), on_run_session, open),

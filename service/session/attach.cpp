@@ -122,8 +122,8 @@ Result<> show(int terminal, std::string_view text) {
     return {};
 }
 
-Result<Fd> connect_to(const std::string &directory, const std::string &session) {
-    auto connection = connect_packets(TRY(socket_path(directory, session)));
+Result<Fd> connect_to(const std::string &directory, const std::string &session, std::chrono::milliseconds limit = {}) {
+    auto connection = connect_packets(TRY(socket_path(directory, session)), limit);
     if (!connection) {
         const int code = connection.error().code();
         if (is_nobodys(code))
@@ -291,8 +291,9 @@ Result<uid_t> owner_of(const std::string &session, const std::string &directory)
     return st.st_uid;
 }
 
-Result<std::vector<TerminalEntry>> terminals_of(const std::string &session, const std::string &directory) {
-    const Fd connection = TRY(connect_to(directory, session));
+Result<std::vector<TerminalEntry>> terminals_of(const std::string &session, const std::string &directory,
+                                                std::chrono::milliseconds limit) {
+    const Fd connection = TRY(connect_to(directory, session, limit));
     TRY_IN(send_packet(connection, encode(ClientMessage(List()))), "session {}", session);
     auto message = TRY_IN(next_message(connection), "session {}", session);
     if (auto *terminals = std::get_if<Terminals>(&message))

@@ -8,6 +8,7 @@
 #include "session/detach_key.h"
 #include "session/terminal.h"
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,9 +20,11 @@ namespace abey::session {
 // Ids of the restored sessions that `uid` may attach to (root: all), in the order of their ids. None: an empty list.
 Result<std::vector<std::string>> attachable_sessions(uid_t uid, const std::string &directory = sockets_directory);
 
-// The terminals of a restored session. An error when its keeper is not there (any more) or refuses us.
+// The terminals of a restored session. An error when its keeper is not there (any more), refuses us, or does not answer
+// within the time (EAGAIN), as one that still brings its session back.
 Result<std::vector<TerminalEntry>> terminals_of(const std::string &session,
-                                                const std::string &directory = sockets_directory);
+                                                const std::string &directory = sockets_directory,
+                                                std::chrono::milliseconds limit = std::chrono::seconds(5));
 
 // Whose session that is; ENOENT: there is none that could be attached to.
 Result<uid_t> owner_of(const std::string &session, const std::string &directory = sockets_directory);

@@ -4,10 +4,13 @@
 
 import subprocess
 import sys
+import time
 
 from adas_session import abeyctl, json_of, sessions_of, wait_until
 from checks import StepFailed
+from keeper_test import show
 from service_test import main_of
+from run_test import PROFILE, kept
 from session_test import GraphicalSession
 from terminal import Terminal
 
@@ -16,7 +19,8 @@ UNSAVED = "This line is not saved."
 
 PLAN = ["sshd is not part of the session", "a checkpoint of all her sessions is one of those that have one", "for a timer, too", "it is suspended", "the connection ends", "logind has let go of the session",
         "a command without a terminal brings nothing back", "a login over ssh brings it back", "its terminal is told",
-        "attach shows the editor", "what was not saved is there"]
+        "attach shows the editor", "what was not saved is there",
+        "a login runs a session by itself", "the next login is in the same session again", "and the one after that", "one session each time", "the service had nothing to complain about"]
 
 
 def prepare(host):
@@ -93,6 +97,34 @@ def run(host, checks):
     checks.attempt("attach shows the editor", "-- INSERT --", lambda: again.wait_for("-- INSERT --").group(0))
     checks.check("what was not saved is there", UNSAVED, again.text().splitlines()[0])
     again.close()
+    for session in kept(host):
+        host.run(["loginctl", "terminate-session", session])
+    wait_until(lambda: not kept(host), "the end of the session")
+    by_itself(host, checks)
+
+
+def by_itself(host, checks):
+    """Each login in the session of the last one, which is suspended as soon as a connection ends."""
+    host.path("etc/abeyance").mkdir(exist_ok=True)
+    host.path("etc/abeyance/policy.toml").write_text('[attach]\non-login-end = "suspend"\n')
+    host.path("home/ada/.bash_profile").write_text(f". /{PROFILE}\n")
+    found = []
+    for number, step in enumerate(PLAN[-5:-2]):
+        terminal = Terminal(host, SSH[:1] + ["-tt"] + SSH[1:])
+        wait_until(lambda: kept(host), "the session")
+        terminal.wait_for(r"[$] ?$")
+        if number == 0:
+            wait_until(lambda: show(terminal, "echo $ABEYANCE_RUN") == "1", "her shell")
+            shell = show(terminal, "variable=stays; echo $$")
+        checks.attempt(step, f"stays {shell}", lambda: wait_until(
+            lambda: show(terminal, "echo $variable $$") == f"stays {shell}" and f"stays {shell}", "the shell", 20))
+        time.sleep(1)  # the service looks for the terminal several times
+        found.append((len(kept(host)), len(checkpoints(host))))
+        terminal.close()
+        wait_until(lambda: not kept(host) and len(checkpoints(host)) == 1, "the suspend")
+    checks.check("one session each time", [(1, 0)] * 3, found)
+    said = host.run(["journalctl", "-b", "-u", "abeyd", "-o", "cat", "-p", "err"]).stdout
+    checks.check("the service had nothing to complain about", "", said)
 
 
 if __name__ == "__main__":
