@@ -6,7 +6,7 @@ function __abeyctl_sessions
 end
 
 function __abeyctl_checkpoints
-    abeyctl list --json 2>/dev/null | sed -n 's/^ *"id": "\(.*\)",*$/\1/p'
+    abeyctl list --quick --json 2>/dev/null | sed -n 's/^ *"id": "\(.*\)",*$/\1/p'
 end
 
 complete -c abeyctl -f
@@ -45,6 +45,8 @@ complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l terminal -x -d 'n
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l watch -d 'only look'
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l read-only -d 'only look'
 complete -c abeyctl -n '__fish_seen_subcommand_from list' -l displaced -d 'homes that resumes have displaced'
+complete -c abeyctl -n '__fish_seen_subcommand_from list' -l quick -d 'what is recorded'
+complete -c abeyctl -n '__fish_seen_subcommand_from list' -l no-legend -d 'rows only'
 complete -c abeyctl -n '__fish_seen_subcommand_from pin' -l off -d 'not any more'
 complete -c abeyctl -n '__fish_seen_subcommand_from prune' -l dry-run -d 'only tell which'
 complete -c abeyctl -n '__fish_seen_subcommand_from checkpoint' -a '(__fish_complete_users)'

@@ -32,8 +32,12 @@ struct CheckpointEntry {
     uint64_t size = 0;    // bytes
     std::string state;
     std::string path;
-    std::optional<uint64_t> exclusive; // bytes that the saved home alone holds; measure() finds it out
+    // As recorded; describe() reads it.
+    std::optional<uint64_t> exclusive; // bytes that the saved home alone holds; measure() finds it out anew
     std::string problem;               // why the home could not be brought back; the same
+    bool pinned = false;
+    bool kept_running = false;
+    std::string trigger; // what asked for it; empty: a person
 };
 
 // String and boolean options of a call.
@@ -81,6 +85,8 @@ class Client {
         bool needed = false;  // retention leaves it alone
     };
     Result<std::vector<DisplacedEntry>> list_displaced();
+    // Fills in what the list does not tell.
+    Result<> describe(std::vector<CheckpointEntry> &entries);
     // Has it found out what the saved homes hold, and notes it in the entries. Some seconds at most.
     Result<> measure(std::vector<CheckpointEntry> &entries);
     // What is known of the session in a checkpoint, JSON.

@@ -33,6 +33,8 @@ Result<int> resume(const ResumeCommand &command);
 
 struct ListCommand {
     bool displaced = false; // homes that resumes have put aside
+    bool quick = false;     // what is recorded, without looking at the homes
+    bool no_legend = false; // rows only
     bool json = false;
 };
 Result<int> list(const ListCommand &command);

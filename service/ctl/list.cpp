@@ -5,16 +5,40 @@
 #include "ctl/output.h"
 #include "ctl/text.h"
 
+#include <chrono>
+
 #include <nlohmann/json.hpp>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 namespace abey::ctl {
 namespace {
 
-Result<int> list_displaced(Client &client, bool json) {
+uint64_t now() {
+    using namespace std::chrono;
+    return static_cast<uint64_t>(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
+}
+
+// Columns of the terminal; 0: it is none, or does not say.
+size_t columns_of_terminal() {
+    winsize size = {};
+    return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+void print_table(Table &table, const ListCommand &command, size_t rows, const char *what) {
+    if (command.no_legend)
+        table.without_header();
+    fmt::print("{}", table.text(columns_of_terminal()));
+    if (!command.no_legend)
+        fmt::print("\n{} {}{} listed.\n", rows, what, rows == 1 ? "" : "s");
+}
+
+Result<int> list_displaced(Client &client, const ListCommand &command) {
     std::vector<CheckpointEntry> none;
-    (void)client.measure(none); // finds out which are there still
+    if (!command.quick)
+        (void)client.measure(none); // finds out which are there still
     const auto entries = TRY(client.list_displaced());
-    if (json) {
+    if (command.json) {
         auto document = nlohmann::json::array();
         for (const auto &entry : entries)
             document.push_back({{"uid", entry.uid},
@@ -27,15 +51,53 @@ Result<int> list_displaced(Client &client, bool json) {
         return 0;
     }
     if (entries.empty()) {
-        fmt::print("No displaced homes.\n");
+        if (!command.no_legend)
+            fmt::print("No displaced homes.\n");
         return 0;
     }
+    constexpr size_t home = 1;
     Table table({"UID", "HOME", "DISPLACED", "BY", "PLACE"});
     table.align_right(0);
+    table.allow_cut(home, 8);
     for (const auto &entry : entries)
-        table.add({std::to_string(entry.uid), entry.home, human_time(entry.created), entry.checkpoint, entry.place});
-    fmt::print("{}\n{} home{} listed.\n", table.text(), entries.size(), entries.size() == 1 ? "" : "s");
+        table.add(
+            {std::to_string(entry.uid), entry.home, human_ago(entry.created, now()), entry.checkpoint, entry.place});
+    print_table(table, command, entries.size(), "home");
     return 0;
+}
+
+std::string marks_of(const CheckpointEntry &entry) {
+    std::string marks;
+    const auto add = [&](const std::string &mark) { marks += (marks.empty() ? "" : ", ") + mark; };
+    if (entry.pinned)
+        add("pinned");
+    if (entry.kept_running)
+        add("ran on");
+    if (!entry.trigger.empty())
+        add(entry.trigger);
+    return marks;
+}
+
+void print_checkpoints(const std::vector<CheckpointEntry> &entries, const ListCommand &command) {
+    enum { checkpoint, user, session, created, size, exclusive, state, marks };
+    constexpr size_t least = 7;
+    const bool colour = has_colour();
+    Table table({"CHECKPOINT", "USER", "SESSION", "CREATED", "SIZE", "EXCLUSIVE", "STATE", "MARKS"});
+    table.align_right(size);
+    table.align_right(exclusive);
+    for (const size_t column : {user, session, marks})
+        table.allow_cut(column, least);
+    for (const auto &entry : entries)
+        table.add({entry.id, entry.user.empty() ? std::to_string(entry.uid) : entry.user, entry.session,
+                   human_ago(entry.created, now()), human_size(entry.size),
+                   entry.exclusive ? human_size(*entry.exclusive) : "-",
+                   painted(ctl::tone_of(entry.state), entry.state, colour), marks_of(entry)});
+    print_table(table, command, entries.size(), "checkpoint");
+    if (command.no_legend)
+        return;
+    for (const auto &entry : entries)
+        if (!entry.problem.empty())
+            fmt::print("\n{}: {}\n", entry.id, painted(Tone::warning, entry.problem, colour));
 }
 
 } // namespace
@@ -43,10 +105,12 @@ Result<int> list_displaced(Client &client, bool json) {
 Result<int> list(const ListCommand &command) {
     auto client = TRY(Client::connect());
     if (command.displaced)
-        return list_displaced(client, command.json);
+        return list_displaced(client, command);
     auto entries = TRY(client.list_checkpoints());
-    // Not worth a failure: the list is there
     if (!entries.empty())
+        TRY(client.describe(entries));
+    // Not worth a failure: what was found out last is there
+    if (!entries.empty() && !command.quick)
         (void)client.measure(entries);
     if (command.json) {
         auto document = nlohmann::json::array();
@@ -55,23 +119,10 @@ Result<int> list(const ListCommand &command) {
         print_json(document);
         return 0;
     }
-    if (entries.empty()) {
+    if (!entries.empty())
+        print_checkpoints(entries, command);
+    else if (!command.no_legend)
         fmt::print("No checkpoints.\n");
-        return 0;
-    }
-    const bool colour = has_colour();
-    Table table({"CHECKPOINT", "UID", "USER", "SESSION", "CREATED", "SIZE", "EXCLUSIVE", "STATE"});
-    table.align_right(1);
-    table.align_right(5);
-    table.align_right(6);
-    for (const auto &entry : entries)
-        table.add({entry.id, std::to_string(entry.uid), entry.user, entry.session, human_time(entry.created),
-                   human_size(entry.size), entry.exclusive ? human_size(*entry.exclusive) : "-",
-                   painted(tone_of(entry.state), entry.state, colour)});
-    fmt::print("{}\n{} checkpoint{} listed.\n", table.text(), entries.size(), entries.size() == 1 ? "" : "s");
-    for (const auto &entry : entries)
-        if (!entry.problem.empty())
-            fmt::print("\n{}: {}\n", entry.id, painted(Tone::warning, entry.problem, colour));
     return 0;
 }
 

@@ -11,9 +11,11 @@
 namespace abey::ctl {
 
 nlohmann::json to_json(const CheckpointEntry &entry) {
-    nlohmann::json document = {{"id", entry.id},           {"uid", entry.uid},         {"user", entry.user},
-                               {"session", entry.session}, {"created", entry.created}, {"size", entry.size},
-                               {"exclusive", nullptr},     {"state", entry.state},     {"problem", entry.problem}};
+    nlohmann::json document = {
+        {"id", entry.id},           {"uid", entry.uid},         {"user", entry.user},
+        {"session", entry.session}, {"created", entry.created}, {"size", entry.size},
+        {"exclusive", nullptr},     {"state", entry.state},     {"problem", entry.problem},
+        {"pinned", entry.pinned},   {"trigger", entry.trigger}, {"kept_running", entry.kept_running}};
     if (entry.exclusive)
         document["exclusive"] = *entry.exclusive;
     return document;

@@ -96,6 +96,9 @@ int call(int argc, char **argv) {
     command = line.add("list", "list checkpoints", list, ctl::list);
     command->add_flag("--displaced", list.displaced, "instead, list the homes that resumes have displaced");
 
+    command->add_flag("--quick", list.quick, "what is recorded, without looking at the saved homes anew");
+    command->add_flag("--no-legend", list.no_legend, "without header and count");
+
     ctl::ShowCommand show;
     command = line.add("show", "show what is known of a checkpoint", show, ctl::show);
     command->add_option("CHECKPOINT", show.checkpoint, "its id; without it, the only one that waits");

@@ -22,6 +22,13 @@ Result<int> prune(const PruneCommand &command) {
         fmt::print("{}{}: {}\n", command.dry_run ? "would remove " : "removing ", one.id, bus::printable(one.reason));
     if (pruned.empty())
         fmt::print("Nothing to remove.\n");
+    if (command.dry_run) {
+        auto entries = TRY(client.list_checkpoints());
+        TRY(client.describe(entries));
+        for (const auto &entry : entries)
+            if (entry.pinned)
+                fmt::print("keeps {}: it is pinned\n", entry.id);
+    }
     return 0;
 }
 

@@ -41,6 +41,7 @@ void print_information(const nlohmann::json &object, const std::string &prefix) 
 Result<int> show(const ShowCommand &command) {
     auto client = TRY(Client::connect());
     std::vector one = {TRY(client.find_checkpoint(command.checkpoint))};
+    TRY(client.describe(one));
     (void)client.measure(one);
     const auto &checkpoint = one.front();
     const auto text = TRY(client.information(checkpoint));
@@ -62,6 +63,7 @@ Result<int> show(const ShowCommand &command) {
     print_line("User", fmt::format("{} ({})", checkpoint.user, checkpoint.uid));
     print_line("Session", checkpoint.session);
     print_line("Created", human_age(checkpoint.created, static_cast<uint64_t>(now.count())));
+    print_line("Pinned", checkpoint.pinned ? "yes" : "no");
     print_line("Size", human_size(checkpoint.size));
     if (checkpoint.exclusive)
         print_line("Exclusive", human_size(*checkpoint.exclusive) + " in the home's snapshot");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <span>
 
 #include <fmt/format.h>
 
@@ -26,6 +27,15 @@ size_t width_of(std::string_view text) {
     return width;
 }
 
+// Its first characters and an ellipsis, `width` in all; without colours.
+std::string shortened(const std::string &text, size_t width) {
+    size_t end = 0;
+    for (size_t characters = 0; end < text.size(); end++)
+        if ((static_cast<unsigned char>(text[end]) & 0xC0U) != 0x80 && ++characters == width)
+            break;
+    return text.substr(0, end) + "…";
+}
+
 } // namespace
 
 std::string human_duration(uint64_t microseconds) {
@@ -44,14 +54,18 @@ std::string human_time(uint64_t microseconds) {
     return date.empty() ? "?" : date;
 }
 
-std::string human_age(uint64_t then, uint64_t now) {
+std::string human_ago(uint64_t then, uint64_t now) {
     constexpr uint64_t day = 86400;
     const auto seconds = now > then ? (now - then) / 1'000'000 : 0;
     const auto age = seconds < 60        ? fmt::format("{} s", seconds)
                      : seconds < 3600    ? fmt::format("{} min", seconds / 60)
                      : seconds < 2 * day ? fmt::format("{} h", seconds / 3600)
                                          : fmt::format("{} days", seconds / day);
-    return fmt::format("{} ({} ago)", human_time(then), age);
+    return age + " ago";
+}
+
+std::string human_age(uint64_t then, uint64_t now) {
+    return fmt::format("{} ({})", human_time(then), human_ago(then, now));
 }
 
 std::string progress_line(std::string_view verb, std::string_view phase, uint32_t percent) {
@@ -62,18 +76,32 @@ std::string progress_line(std::string_view verb, std::string_view phase, uint32_
                        phase);
 }
 
-std::string Table::text() const {
+std::string Table::text(size_t room) const {
+    const std::span rows = std::span(rows_).subspan(header_ ? 0 : 1);
     std::vector<size_t> widths(rows_.front().size());
-    for (const auto &row : rows_)
-        for (size_t i = 0; i < widths.size(); i++)
-            widths[i] = std::max(widths[i], width_of(row.at(i)));
+    size_t all = (widths.size() - 1) * 2;
+    for (size_t i = 0; i < widths.size(); i++) {
+        for (const auto &row : rows)
+            widths[i] = std::max(widths[i], width_of(row[i]));
+        all += widths[i];
+    }
+    for (; room != 0 && all > room; all--) {
+        size_t *widest = nullptr;
+        for (const auto &[column, least] : cut_)
+            if (widths[column] > least && (widest == nullptr || widths[column] > *widest))
+                widest = &widths[column];
+        if (widest == nullptr)
+            break;
+        --*widest;
+    }
     std::string text;
-    for (const auto &row : rows_) {
+    for (const auto &row : rows) {
         std::string line;
         for (size_t i = 0; i < widths.size(); i++) {
-            const std::string padding(widths[i] - width_of(row[i]), ' ');
+            const std::string cell = width_of(row[i]) > widths[i] ? shortened(row[i], widths[i]) : row[i];
+            const std::string padding(widths[i] - width_of(cell), ' ');
             const bool right = std::ranges::find(right_, i) != right_.end();
-            line += (i > 0 ? "  " : "") + (right ? padding + row[i] : row[i] + padding);
+            line += (i > 0 ? "  " : "") + (right ? padding + cell : cell + padding);
         }
         line.erase(line.find_last_not_of(' ') + 1);
         text += line + "\n";

@@ -25,6 +25,10 @@ constexpr size_t job_limit = 64;
 constexpr size_t user_job_limit = 4;
 constexpr size_t user_session_limit = 64;
 
+constexpr uint64_t measures_per_minute = 10;
+
+bool is_measure(const job::Job &job) { return job.question == "measure"; }
+
 uint64_t monotonic_now() {
     using namespace std::chrono;
     return static_cast<uint64_t>(duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count());
@@ -104,13 +108,18 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) {
         if (excludes(job, running->job))
             return refuse(bus::error::busy, "job {} ({}) is at work there; wait for it, or cancel it", number,
                           job::name_of(running->job.kind));
-        if (running->job.uid == job.uid)
+        if (running->job.uid == job.uid && is_measure(running->job) == is_measure(job))
             own++;
     }
-    if (jobs_.size() >= job_limit || (caller != 0 && own >= user_job_limit))
+    if (jobs_.size() >= job_limit || (caller != 0 && own >= (is_measure(job) ? 1 : user_job_limit)))
         return refuse(bus::error::too_many_jobs, "{} jobs are at work already; wait for one of them", jobs_.size());
     if (caller == 0)
         return {};
+    if (is_measure(job))
+        return measures_.take(caller, measures_per_minute, monotonic_now())
+                   ? Answer<>()
+                   : refuse(bus::error::too_many_jobs, "saved homes are looked at {} times a minute at the most",
+                            measures_per_minute);
     // A policy with a mistake in it is the worker's to tell; but nobody has more than a section allows because nobody
     // knows whom it is for.
     auto allowed = policy::UserLimits().jobs_per_minute;

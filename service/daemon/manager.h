@@ -208,6 +208,7 @@ class Manager {
     LoginEnds login_ends_;
     LateTerminals late_terminals_;
     Rate rate_;
+    Rate measures_; // of looking at homes, which is to cost nobody a suspend
     std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;
     std::deque<job::Job> removals_; // that wait
     std::vector<bus::Slot> slots_;

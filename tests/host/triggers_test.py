@@ -11,7 +11,7 @@ import time
 
 from adas_session import sessions_of, wait_until
 from checks import StepFailed
-from service_test import HERE, MANAGER, Service, main_of, session_of
+from service_test import HERE, MANAGER, Service, count, main_of, session_of
 from terminal import Terminal
 
 PLAN = [
@@ -22,10 +22,10 @@ PLAN = [
     "a lock suspends when the policy says so", "a second lock does nothing", "an idle session is checkpointed once",
     "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
     "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
-    "a section for a large group holds", "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
+    "a section for a large group holds", "a dry run removes nothing", "a dry run tells what a pin keeps", "list marks it", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
     "more than there may be jobs are removed, one after the other",
-    "nobody may start jobs without end", "the policy's mistakes are on the bus",
+    "a list is not counted", "nor does a quick one start a job", "nobody may start jobs without end", "the policy's mistakes are on the bus",
     "never tells nothing at the login", "ask tells at the login what waits", "the daemon never died",
 ]
 
@@ -252,6 +252,11 @@ def retention(service):
         lambda: ("told" if "Pinned" in heard.read_text() else listener.poll() is not None and heard.read_text()), "a signal", 20))
     listener.kill()
     listener.wait()
+    dry = service.ctl("prune", "--dry-run", user="ada").stdout
+    checks.check("a dry run tells what a pin keeps", f"keeps {kept}: it is pinned", dry.splitlines()[-1])
+    line = next(line for line in service.ctl("list", user="ada").stdout.splitlines() if line.startswith(kept))
+    marked = [one["id"] for one in service.checkpoints() if one.get("pinned")]
+    checks.check("list marks it", (True, [kept], True), (" pinned" in line, marked, "Pinned: yes" in service.ctl("show", kept).stdout))
     denied = service.ctl("remove", kept)
     checks.check("bob may not pin hers", 1, service.ctl("pin", "--off", kept, user="bob").returncode)
     checks.check("bob prunes his own only", "[]", "".join(service.ctl("prune", "--json", user="bob").stdout.split()))
@@ -280,6 +285,16 @@ def retention(service):
 def limits(service, ada):
     checks = service.checks
     service.policy("[limits]\njobs-per-minute = 2\n")
+    service.make_checkpoint("measured")
+    service.mode("done")
+    for _ in range(3):
+        service.ctl("list", user="ada")
+    counted = service.ctl("check", ada, user="ada")
+    checks.check("a list is not counted", (0, ""), (counted.returncode, counted.stderr))
+    before = count(service)
+    listed = service.ctl("list", "--quick", "--no-legend", user="ada")
+    checks.check("nor does a quick one start a job", (["measured"], before), ([line.split()[0] for line in listed.stdout.splitlines()], count(service)))
+    service.ctl("remove", "measured")
     said = [service.ctl("check", ada, user="ada").stderr.strip() for _ in range(8)]
     checks.check("nobody may start jobs without end", "a refusal", said[-1], "more than 2 jobs a minute" in said[-1] and not said[0])
     service.policy("[triggers]\non-slep = 1\n")

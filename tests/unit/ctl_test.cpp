@@ -50,6 +50,23 @@ TEST(Text, TablesAlignByCharacters) {
                             "x     1000 KiB\n");
 }
 
+TEST(Text, TablesFitIntoTheirRoom) {
+    const auto table = [](bool header = true) {
+        Table made({"ID", "SESSION", "MARKS"});
+        made.allow_cut(1, 4);
+        made.allow_cut(2, 6);
+        if (!header)
+            made.without_header();
+        made.add({"20260101-120000-s1", "5001/größer.scope", "pinned, sleep"});
+        return made;
+    };
+    EXPECT_EQ(table().text(60), table().text()) << "as wide as it is";
+    EXPECT_EQ(table().text(48), "ID                  SESSION       MARKS\n"
+                                "20260101-120000-s1  5001/größer…  pinned, sleep\n")
+        << "the widest that may be";
+    EXPECT_EQ(table(false).text(10), "20260101-120000-s1  500…  pinne…\n") << "no narrower than its columns may get";
+}
+
 TEST(Text, TablesAlignWhatIsColoured) {
     Table table({"NAME", "STATE", "SIZE"});
     table.align_right(1);
