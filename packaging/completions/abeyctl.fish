@@ -33,7 +33,7 @@ complete -c abeyctl -n 'not __fish_use_subcommand' -l json -d 'print one JSON do
 complete -c abeyctl -n '__fish_seen_subcommand_from suspend check explain attach' -a '(__abeyctl_sessions)'
 complete -c abeyctl -n '__fish_seen_subcommand_from resume show diff remove pin export' -a '(__abeyctl_checkpoints)'
 complete -c abeyctl -n '__fish_seen_subcommand_from suspend' -l keep-running -d 'the session runs on'
-complete -c abeyctl -n '__fish_seen_subcommand_from suspend check' -l unit -x -d 'units of your manager'
+complete -c abeyctl -n '__fish_seen_subcommand_from suspend check explain' -l unit -x -d 'units of your manager'
 complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l attach -d 'join its terminal'
 complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l pids -x -a 'same namespace auto'
 complete -c abeyctl -n '__fish_seen_subcommand_from resume' -l on-divergence -x -a 'rollback private keep fail'

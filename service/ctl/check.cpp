@@ -3,6 +3,7 @@
 #include "ctl/colour.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
+#include "ctl/several.h"
 #include "dbus/names.h"
 
 #include <algorithm>
@@ -12,15 +13,15 @@
 namespace abey::ctl {
 namespace {
 
-Result<int> check_one(Client &client, const std::string &session, bool json) {
+Result<One> check_one(Client &client, const std::string &session, bool json) {
     const auto findings = TRY(client.check_session(session));
     const auto fatal = std::ranges::count_if(findings, &capture::Finding::fatal);
     if (json) {
         auto list = nlohmann::json::array();
         for (const auto &finding : findings)
             list.push_back(to_json(finding));
-        print_json({{"session", session}, {"ok", fatal == 0}, {"findings", list}});
-        return fatal == 0 ? 0 : 1;
+        return One{.status = fatal == 0 ? 0 : 1,
+                   .document = {{"session", session}, {"ok", fatal == 0}, {"findings", list}}};
     }
     const bool colour = has_colour();
     for (const auto &finding : findings) {
@@ -35,23 +36,16 @@ Result<int> check_one(Client &client, const std::string &session, bool json) {
         fmt::print("Session {} {}.\n", bus::printable(session), painted(Tone::good, "can be suspended", colour));
     if (fatal != 0)
         return fail(0, "session {} cannot be suspended: {} objects are refused", bus::printable(session), fatal);
-    return 0;
+    return One();
 }
 
 } // namespace
 
 Result<int> check(const CheckCommand &command) {
     auto client = TRY(Client::connect());
-    std::vector<std::string> all;
-    if (!command.unit.empty()) {
-        all = TRY(units_like(command.unit));
-    } else {
-        const auto session = command.session.empty() ? TRY(own_session()) : command.session;
-        all = TRY(parts_of(client, session));
-    }
-    if (all.size() > 1)
-        return fail(0, "that is {} of them: {}, {}, ...; one at a time", all.size(), all[0], all[1]);
-    return check_one(client, all.front(), command.json);
+    const auto all = TRY(meant_by(client, command.session, command.unit));
+    return each_of(
+        all, command.json, [&](const std::string &one) { return check_one(client, one, command.json); }, name_session);
 }
 
 } // namespace abey::ctl

@@ -53,6 +53,12 @@ Result<std::vector<std::string>> parts_of(Client &client, const std::string &ses
     return client.list_parts(session);
 }
 
+Result<std::vector<std::string>> meant_by(Client &client, const std::string &session, const std::string &unit) {
+    if (!unit.empty())
+        return units_like(unit);
+    return parts_of(client, session.empty() ? TRY(own_session()) : session);
+}
+
 Result<Client> Client::connect() { return Client(TRY(bus::open_system())); }
 
 Result<bus::Message> Client::method(const char *member) {

@@ -55,6 +55,9 @@ class Client;
 // What a command about that session is about: it, or what the policy says in place of a graphical one.
 Result<std::vector<std::string>> parts_of(Client &client, const std::string &session);
 
+// The same for what stands on the command line: units like the pattern, else that session, else the caller's own.
+Result<std::vector<std::string>> meant_by(Client &client, const std::string &session, const std::string &unit);
+
 class Client {
   public:
     static Result<Client> connect();

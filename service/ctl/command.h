@@ -47,7 +47,7 @@ Result<int> show(const ShowCommand &command);
 
 struct CheckCommand {
     std::string session; // empty: the caller's
-    std::string unit;    // instead: as above, but one
+    std::string unit;    // instead: as above
     bool json = false;
 };
 // 1: a suspend would be refused.
@@ -55,6 +55,7 @@ Result<int> check(const CheckCommand &command);
 
 struct ExplainCommand {
     std::string session; // empty: the caller's
+    std::string unit;    // instead: as above
     bool json = false;
 };
 // 1: a suspend would be refused because of a file.

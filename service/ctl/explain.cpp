@@ -2,6 +2,7 @@
 #include "ctl/client.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
+#include "ctl/several.h"
 #include "ctl/text.h"
 #include "dbus/names.h"
 
@@ -48,12 +49,8 @@ void print_runtime_directory(const nlohmann::json &directory) {
         fmt::print("{}.\n", left);
 }
 
-} // namespace
-
-Result<int> explain(const ExplainCommand &command) {
-    const auto session = command.session.empty() ? TRY(own_session()) : command.session;
-    auto client = TRY(Client::connect());
-    const auto document = nlohmann::json::parse(TRY(client.explain_session(session)), nullptr, false);
+Result<One> explain_one(Client &client, const std::string &session, bool json) {
+    auto document = nlohmann::json::parse(TRY(client.explain_session(session)), nullptr, false);
     if (!document.is_object() || !document.contains("files") || !document["files"].is_array())
         return fail(0, "session {}: the answer is not understood", bus::printable(session));
     for (const auto &file : document["files"])
@@ -64,10 +61,8 @@ Result<int> explain(const ExplainCommand &command) {
     const auto by_name = document.value("by_name", uint64_t(0));
     const auto refused = document.value("refused", uint64_t(0));
     const auto cost = document.value("cost", uint64_t(0));
-    if (command.json) {
-        print_json(document);
-        return refused == 0 ? 0 : 1;
-    }
+    if (json)
+        return One{.status = refused == 0 ? 0 : 1, .document = std::move(document)};
     for (const auto &file : document["files"])
         if (file.value("strategy", "") != "by name" || !file.value("refused", "").empty())
             print_file(file);
@@ -79,7 +74,17 @@ Result<int> explain(const ExplainCommand &command) {
     print_runtime_directory(document.value("runtime_directory", nlohmann::json()));
     if (refused != 0)
         return fail(0, "session {} cannot be suspended: {} files are refused", bus::printable(session), refused);
-    return 0;
+    return One();
+}
+
+} // namespace
+
+Result<int> explain(const ExplainCommand &command) {
+    auto client = TRY(Client::connect());
+    const auto all = TRY(meant_by(client, command.session, command.unit));
+    return each_of(
+        all, command.json, [&](const std::string &one) { return explain_one(client, one, command.json); },
+        name_session);
 }
 
 } // namespace abey::ctl

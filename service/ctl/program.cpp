@@ -106,11 +106,12 @@ int call(int argc, char **argv) {
     ctl::CheckCommand check;
     command = line.add("check", "tell what could not be brought back, and touch nothing", check, ctl::check);
     command->add_option("SESSION", check.session, "logind's id of the session; without it, the one you are in");
-    command->add_option("--unit", check.unit, "instead: a unit of your user manager, such as 'tmux*.scope'");
+    command->add_option("--unit", check.unit, "instead: units of your user manager, such as 'tmux*.scope'");
 
     ctl::ExplainCommand explain;
     command = line.add("explain", "tell how each file that a session holds comes back", explain, ctl::explain);
     command->add_option("SESSION", explain.session, "logind's id of the session; without it, the one you are in");
+    command->add_option("--unit", explain.unit, "instead: units of your user manager, such as 'tmux*.scope'");
 
     ctl::DiffCommand diff;
     command = line.add("diff", "tell what has changed in the home since a checkpoint", diff, ctl::diff);

@@ -3,6 +3,7 @@
 #include "ctl/command.h"
 #include "ctl/job_watch.h"
 #include "ctl/output.h"
+#include "ctl/several.h"
 #include "dbus/names.h"
 #include "session/user_unit.h"
 
@@ -16,19 +17,18 @@ namespace {
 
 // This process belongs to the session that is to stand still: it must be gone, and its connection to the bus with it,
 // before the session is looked at. The daemon waits for that; how it ended is told on the terminal.
-Result<int> suspend_from_within(Client &client, const std::string &session, CallOptions options, bool json) {
+Result<One> suspend_from_within(Client &client, const std::string &session, CallOptions options, bool json) {
     options["after-disconnect"] = "";
     const auto job = TRY(client.suspend_session(session, options));
     const auto checkpoint =
         TRY(bus::string_property(client.bus(), bus::service_name, job, bus::job_interface, "Checkpoint"));
-    if (json)
-        print_json({{"ok", true}, {"result", "started"}, {"session", session}, {"checkpoint", checkpoint}});
-    else
+    if (!json)
         fmt::print("Session {} is being suspended as checkpoint {}.\n", session, checkpoint);
-    return 0;
+    return One{.status = 0,
+               .document = {{"ok", true}, {"result", "started"}, {"session", session}, {"checkpoint", checkpoint}}};
 }
 
-Result<int> suspend_one(Client &client, const SuspendCommand &command, const std::string &session, bool within) {
+Result<One> suspend_one(Client &client, const SuspendCommand &command, const std::string &session, bool within) {
     CallOptions options;
     if (command.keep_running)
         options["keep-running"] = "";
@@ -38,9 +38,7 @@ Result<int> suspend_one(Client &client, const SuspendCommand &command, const std
         TRY(run_job(client, "suspend", !command.json, [&] { return client.suspend_session(session, options); }));
     if (end.result != "done")
         return fail(0, "session {} was not suspended: {}", session, end.message);
-    if (command.json) {
-        print_json(to_json(end));
-    } else {
+    if (!command.json) {
         fmt::print("Session {} is suspended as checkpoint {}{}.\n", session, end.checkpoint,
                    command.keep_running ? ", and runs on" : "");
         if (const auto line = figures_line(end.figures); !line.empty())
@@ -48,18 +46,15 @@ Result<int> suspend_one(Client &client, const SuspendCommand &command, const std
         if (!end.message.empty())
             fmt::print("{}\n", end.message);
     }
-    return 0;
+    return One{.status = 0, .document = to_json(end)};
 }
 
 // The one that we are in comes last: with it we end.
 Result<int> suspend_all(Client &client, const SuspendCommand &command, std::vector<std::string> all,
                         const std::string &own) {
-    if (command.json && all.size() > 1)
-        return fail(0, "that is {} of them, {}, {}, ...; with --json one at a time", all.size(), all[0], all[1]);
     std::ranges::stable_partition(all, [&](const std::string &one) { return one != own; });
-    for (const auto &one : all)
-        TRY(suspend_one(client, command, one, one == own));
-    return 0;
+    return each_of(all, command.json,
+                   [&](const std::string &one) { return suspend_one(client, command, one, one == own); });
 }
 
 } // namespace

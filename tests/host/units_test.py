@@ -18,7 +18,7 @@ PLAN = ["check finds the scope", "nobody else's scope is found", "another user m
         "a pattern for all means no services", "a service that restarts is suspended", "nothing of the service is left", "its manager neither restarts it nor calls it failed",
         "its ExecStop= was not run", "no drop-in stays", "the service is resumed", "and counts on", "a service that a socket starts is refused by name", "and runs on", "so is one with a name on the bus",
         "a suspend of a service that fails leaves its Restart= as it was",
-        "two are suspended by one command",
+        "two are suspended by one command", "check looks at both", "explain, too", "one that fails does not keep the others from being tried",
         "of a graphical session the scope is suspended", "which runs on itself", "and the scope is resumed", "her sessions on terminals, when the policy says so",
         "the lock of a desktop makes checkpoints of them", "so does the hourly timer", "and a sleep", "nobody else is told what they are", "that none of it runs is told"]
 
@@ -100,11 +100,30 @@ def run(host, checks):
     for name in ("one", "two"):
         terminal.type(f"clear; systemd-run --user --scope --quiet --unit=mux-{name}.scope setsid -f sleep 1000; echo {name}-$((1+1))\n")
         terminal.wait_for(f"^{name}-2$")
+    several(host, checks)
     result = abeyctl(host, "suspend", "--unit", "mux*.scope", user="ada")
     checks.check("two are suspended by one command", (0, ["5001/mux-one.scope", "5001/mux-two.scope"]), (result.returncode, kept(host)))
     with GraphicalSession(host) as desktop:
         in_place_of(host, checks, desktop.id, terminal)
     terminal.close()
+
+
+def several(host, checks):
+    both = ["5001/mux-one.scope", "5001/mux-two.scope"]
+    result = abeyctl(host, "check", "--unit", "mux-*.scope", "--json", user="ada")
+    checks.check("check looks at both", (0, [(one, True) for one in both]), (
+        result.returncode, [(one["session"], one.get("ok")) for one in json_of(result).get("list", [])]))
+    result = abeyctl(host, "explain", "--unit", "mux-*.scope", user="ada")
+    checks.check("explain, too", (0, [f"Session {one}:" for one in both]), (
+        result.returncode, [line for line in result.stdout.splitlines() if line.startswith("Session ")]))
+    host.path("etc/abeyance/policy.toml").write_text('[[hook]]\nat = "pre-suspend"\nrun = ["/usr/local/bin/refuses"]\n')
+    script = host.path("usr/local/bin/refuses")
+    script.write_text("#!/bin/bash\ncase $ABEYANCE_SESSION in *one*) exit 1; esac\n")
+    script.chmod(0o755)
+    result = abeyctl(host, "suspend", "--unit", "mux-*.scope", "--keep-running", "--json", user="ada")
+    host.path("etc/abeyance/policy.toml").write_text("")
+    checks.check("one that fails does not keep the others from being tried", (1, [(both[0], False), (both[1], True)], both[1:]), (
+        result.returncode, [(one["session"], one["ok"]) for one in json_of(result).get("list", [])], kept(host)))
 
 
 SERVICE = "work.service"
