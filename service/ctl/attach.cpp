@@ -3,9 +3,8 @@
 
 #include "ctl/client.h"
 #include "ctl/command.h"
+#include "ctl/joining.h"
 #include "ctl/output.h"
-
-#include <cstdlib>
 
 #include <nlohmann/json.hpp>
 
@@ -47,29 +46,18 @@ Result<Fd> connection_to(const std::string &session) {
     return client.attach_session(session);
 }
 
-// Of the option, else of ABEYANCE_DETACH_KEY.
-Result<std::string> detach_key_of(const AttachCommand &command) {
-    if (!command.detach_key.empty())
-        return session::parse_detach_key(command.detach_key);
-    const char *usual = std::getenv("ABEYANCE_DETACH_KEY"); // NOLINT(concurrency-mt-unsafe): one thread
-    if (usual == nullptr || *usual == '\0')
-        return std::string(session::default_detach_key);
-    return TRY_IN(session::parse_detach_key(usual), "ABEYANCE_DETACH_KEY");
-}
-
 } // namespace
 
 Result<int> attach(const AttachCommand &command) {
     if (command.json)
         return list_terminals();
-    if (::isatty(STDIN_FILENO) == 0 || ::isatty(STDOUT_FILENO) == 0)
-        return fail(0, "standard input and output must be the terminal that the session is to appear on");
+    TRY(check_terminal());
     session::AttachRequest request;
     request.session = command.session.empty() ? TRY(only_session()) : command.session;
     if (command.terminal)
         request.terminal = *command.terminal;
     request.watch = command.watch;
-    request.detach_key = TRY(detach_key_of(command));
+    request.detach_key = TRY(detach_key_of(command.detach_key));
     request.connection = TRY(connection_to(request.session));
     const auto why = TRY(session::attach(request));
     fmt::print("abeyctl: {}\n", why);

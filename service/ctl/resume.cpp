@@ -2,6 +2,7 @@
 #include "ctl/client.h"
 #include "ctl/command.h"
 #include "ctl/job_watch.h"
+#include "ctl/joining.h"
 #include "ctl/output.h"
 
 #include <nlohmann/json.hpp>
@@ -9,6 +10,10 @@
 namespace abey::ctl {
 
 Result<int> resume(const ResumeCommand &command) {
+    if (command.attach) {
+        TRY(check_terminal());
+        TRY(detach_key_of(command.detach_key));
+    }
     auto client = TRY(Client::connect());
     const auto checkpoint = TRY(client.find_checkpoint(command.checkpoint));
     CallOptions options;

@@ -3,6 +3,7 @@
 #include "ctl/command.h"
 #include "ctl/job_watch.h"
 #include "ctl/join.h"
+#include "ctl/joining.h"
 #include "ctl/output.h"
 #include "dbus/names.h"
 
@@ -64,8 +65,9 @@ Result<std::string> start(const RunCommand &command) {
 
 Result<int> run(const RunCommand &command) {
     const bool stay_away = command.detach || command.json;
-    if (!stay_away && (::isatty(STDIN_FILENO) == 0 || ::isatty(STDOUT_FILENO) == 0))
-        return fail(0, "standard input and output must be the terminal that the session is to appear on; or --detach");
+    if (const auto terminal = check_terminal(); !stay_away && !terminal)
+        return fail(0, "{}; or --detach", terminal.error().message());
+    TRY(detach_key_of(command.detach_key)); // of a session that has begun nobody would know
     std::string session;
     if (command.join)
         session = TRY(session_to_join());

@@ -4,6 +4,7 @@
 themselves. Everything is real, the engine too."""
 
 import argparse
+import concurrent.futures
 import subprocess
 import sys
 
@@ -25,8 +26,9 @@ PLAN = [
     "what a program showed once is shown again",
     "its shell's end ends it", "a command's end ends its session",
     "one that is over before the service has looked", "a command that is none is refused", "nothing of that is left",
-    "arguments that are wrong are refused", "an administrator's rule forbids it", "a killed keeper leaves no session",
-    "a login runs a session by itself", "the next login joins that", "its end ends the login"]
+    "arguments that are wrong are refused", "a wrong detach key leaves no session behind", "nor is one brought back for it, or without a terminal", "an administrator's rule forbids it", "a killed keeper leaves no session",
+    "a login runs a session by itself", "the next login joins that", "its end ends the login",
+    "two users at once: each in a session of their own", "both are suspended at the same time", "both are resumed at the same time", "each has their own shell again"]
 
 
 def runs(host):
@@ -165,6 +167,7 @@ def commands(host, checks):
              ["0", "2049", *["a=b"] * 2049, "", "0", "0"]]
     checks.check("arguments that are wrong are refused", [1] * len(wrong),
                  [host.run([*call, *each], user="ada").returncode for each in wrong])
+    wrong_key(host, checks)
     rules = host.path("etc/polkit-1/rules.d/10-run.rules")
     rules.parent.mkdir(parents=True, exist_ok=True)
     rules.write_text("polkit.addRule(function(action, subject) { if (action.id == 'org.abeyance1.run-own') return polkit.Result.NO; });\n")
@@ -178,6 +181,61 @@ def commands(host, checks):
     host.run(["kill", "-KILL", properties["Leader"]], check=True)
     checks.attempt("a killed keeper leaves no session", True, lambda: wait_until(
         lambda: session not in sessions_of(host) and not host.run(["pgrep", "-x", "-u", "ada", "bash"]).stdout, "its end"))
+
+
+def wrong_key(host, checks):
+    before = kept(host)
+    found = []
+    for arguments in (["--detach-key", "ctrl-ä"], []):
+        with Terminal(host, ["env", "ABEYANCE_DETACH_KEY=too,many,keys,by,far", "abeyctl", "run", *arguments]) as terminal:
+            found.append((terminal.wait_end(30), "key" in terminal.text()))
+    checks.check("a wrong detach key leaves no session behind", ([(1, True)] * 2, before), (found, kept(host)))
+    host.run(["abeyctl", "run", "--detach"], user="ada", check=True)
+    session = next(iter(kept(host) - before))
+    checkpoint = json_of(abeyctl(host, "suspend", session, "--json"))["checkpoint"]
+    wait_until(lambda: not kept(host), "its end")
+    with Terminal(host, ["abeyctl", "resume", checkpoint, "--attach", "--detach-key", "ctrl-ä"]) as terminal:
+        found = [terminal.wait_end(30)]
+    found.append(abeyctl(host, "resume", checkpoint, "--attach").returncode)
+    checks.check("nor is one brought back for it, or without a terminal", ([1, 1], set(), "waiting"), (
+        found, kept(host), next((one["state"] for one in json_of(abeyctl(host, "list", "--json"))["list"] if one["id"] == checkpoint), "gone")))
+    abeyctl(host, "remove", checkpoint)
+
+
+def side_by_side(host, checks):
+    people = ("ada", "bob")
+
+    def sessions(user):
+        return {session for session, properties in sessions_of(host, user).items()
+                if properties.get("Service") in ("abeyance", "abeyance-run") and properties.get("State") != "closing"}
+
+    def at_once(work):
+        with concurrent.futures.ThreadPoolExecutor(len(people)) as pool:
+            return dict(zip(people, pool.map(work, people)))
+
+    terminals = {user: Terminal.login(host, user) for user in people}
+    for terminal in terminals.values():
+        terminal.type("clear; abeyctl run\n")
+    begun = {user: wait_until(lambda: sessions(user), f"the session of {user}").pop() for user in people}
+    shells = {user: wait_until(lambda: (shown := show(terminals[user], f"mine={user}s; PS1='within$ '; echo $XDG_SESSION_ID $mine $$")).startswith(begun[user])
+                               and shown.partition(" ")[2], f"the shell of {user}") for user in people}
+    checks.check("two users at once: each in a session of their own", {user: f"{user}s" for user in people},
+                 {user: shells[user].split()[0] for user in people})
+    results = at_once(lambda user: abeyctl(host, "suspend", begun[user], "--json", user=user))
+    checks.check("both are suspended at the same time", {user: 0 for user in people}, {user: one.returncode for user, one in results.items()})
+    for user in people:
+        wait_until(lambda: not sessions(user), f"the end of the session of {user}")
+    waiting = {user: json_of(one)["checkpoint"] for user, one in results.items()}
+    results = at_once(lambda user: abeyctl(host, "resume", waiting[user], "--json", user=user))
+    checks.check("both are resumed at the same time", {user: 0 for user in people}, {user: one.returncode for user, one in results.items()})
+    for user in people:
+        join(terminals[user], json_of(results[user])["session"])
+    checks.attempt("each has their own shell again", shells, lambda: {user: wait_until(
+        lambda: (shown := show(terminals[user], "echo $mine $$")) == shells[user] and shown, f"the shell of {user}") for user in people})
+    for user in people:
+        terminals[user].type("exit\n")
+        wait_until(lambda: not sessions(user), f"the end of the session of {user}")
+        terminals[user].close()
 
 
 def by_itself(host, checks):
@@ -206,6 +264,7 @@ def run(host, checks):
     lasts(host, checks, login, session)
     commands(host, checks)
     by_itself(host, checks)
+    side_by_side(host, checks)
 
 
 def main():
