@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "ctl/command.h"
+#include "ctl/new_file.h"
 #include "ctl/output.h"
 #include "ctl/stream_progress.h"
 #include "dbus/names.h"
@@ -7,6 +8,8 @@
 
 #include <algorithm>
 #include <csignal>
+
+#include <sys/signalfd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -29,14 +32,19 @@ Result<> write_to(const store::Store &store, const std::string &id, const Export
         const Fd out(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
         return transfer::export_checkpoint(store, id, out, progress.callback());
     }
-    // Holds the memory of a session: nobody else's to read.
-    const auto out = TRY(open_file(command.output, O_WRONLY | O_CREAT | O_EXCL, 0600));
-    auto written = transfer::export_checkpoint(store, id, out, progress.callback());
-    if (written && ::fsync(out.get()) < 0)
-        written = fail(errno, "cannot bring {} to disk", command.output);
-    if (!written)
-        ::unlink(command.output.c_str());
-    return written;
+    // Holds the memory of a session: nobody else's to read, and nothing to be left lying about.
+    auto out = TRY(NewFile::create(command.output, 0600));
+    Fd stop;
+    if (out.has_name()) {
+        sigset_t stopping;
+        ::sigemptyset(&stopping);
+        for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+            ::sigaddset(&stopping, signal);
+        ::sigprocmask(SIG_BLOCK, &stopping, nullptr);
+        stop = Fd(::signalfd(-1, &stopping, SFD_CLOEXEC));
+    }
+    TRY(transfer::export_checkpoint(store, id, out.fd(), progress.callback(), stop));
+    return out.keep();
 }
 
 } // namespace

@@ -69,7 +69,8 @@ Result<> write_stream(Writer &stream, const store::Store &store, const store::Ch
 
 } // namespace
 
-Result<> export_checkpoint(const store::Store &store, const std::string &id, const Fd &out, const Progress &progress) {
+Result<> export_checkpoint(const store::Store &store, const std::string &id, const Fd &out, const Progress &progress,
+                           const Fd &stop) {
     const auto held = TRY(store.hold(id));
     const auto checkpoint = TRY(store.find(id));
     if (checkpoint.state != store::State::waiting)
@@ -94,11 +95,14 @@ Result<> export_checkpoint(const store::Store &store, const std::string &id, con
     auto packer = TRY(Filter::start({"zstd", "-q", "-c", "-T0", "-3"}, pipe.read, out));
     pipe.read.reset();
     uint64_t done = 0;
-    Writer stream(pipe.write, [&](uint64_t bytes) {
-        done += bytes;
-        if (progress)
-            progress(done, all);
-    });
+    Writer stream(
+        pipe.write,
+        [&](uint64_t bytes) {
+            done += bytes;
+            if (progress)
+                progress(done, all);
+        },
+        stop);
     const auto written = write_stream(stream, store, checkpoint, image, home);
     pipe.write.reset();
     // When it has ended early, it knows why.

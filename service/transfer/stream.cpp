@@ -14,6 +14,11 @@ constexpr size_t line_limit = 64;
 constexpr uint64_t record_limit = 1ULL << 50U; // bytes
 constexpr const char *broken = "this is no whole stream of `abeyctl export`";
 
+Result<> go_on_unless(const Fd &stop) {
+    pollfd stopped = {.fd = stop.get(), .events = POLLIN, .revents = 0};
+    return ::poll(&stopped, 1, 0) > 0 ? fail(ECANCELED, "it was stopped, and nothing of it is kept") : Result<>();
+}
+
 } // namespace
 
 void Running::add(std::string_view data) {
@@ -36,6 +41,7 @@ std::string Running::finish() {
 }
 
 Result<> Writer::write(std::string_view data) {
+    TRY(go_on_unless(stop_));
     TRY_IN(write_all(out_, data), "the stream");
     digest_.add(data);
     if (passed_)

@@ -34,8 +34,8 @@ class Running {
 
 class Writer {
   public:
-    // `out` outlives it.
-    Writer(const Fd &out, Passed passed) : out_(out), passed_(std::move(passed)) {}
+    // Both descriptors outlive it. It writes no further when `stop`, which may be none, is readable.
+    Writer(const Fd &out, Passed passed, const Fd &stop) : out_(out), stop_(stop), passed_(std::move(passed)) {}
 
     Result<> begin();
     Result<> record(std::string_view name, std::string_view data);
@@ -47,6 +47,7 @@ class Writer {
     Result<> write(std::string_view data);
 
     const Fd &out_;
+    const Fd &stop_;
     Passed passed_;
     Running digest_;
 };

@@ -18,8 +18,9 @@ namespace abey::transfer {
 using Progress = std::function<void(uint64_t done, uint64_t all)>;
 
 // Writes a checkpoint that waits; it stays as it is. Refused are those that would not be whole elsewhere: whose home
-// was not saved, and whose kept files lie outside of image and home.
-Result<> export_checkpoint(const store::Store &store, const std::string &id, const Fd &out, const Progress &progress);
+// was not saved, and whose kept files lie outside of image and home. ECANCELED: `stop` had become readable.
+Result<> export_checkpoint(const store::Store &store, const std::string &id, const Fd &out, const Progress &progress,
+                           const Fd &stop = Fd());
 
 struct Imported {
     std::string id, user;

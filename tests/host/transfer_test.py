@@ -19,7 +19,7 @@ from terminal import TerminalError
 
 STREAM = "var/tmp/ada.abey"
 PARTS = ("pid", "threads", "scratch", "mapped", "state")
-PLAN = ["a user may not export", "export", "the stream is root's alone", "it still waits there", "a user may not import",
+PLAN = ["a user may not export", "stopped in the middle, it leaves no file", "export", "the stream is root's alone", "it still waits there", "a user may not import",
         "killed when the home was there", "not listed then", "told to stop when the home was there",
         "not compressed at all: refused", "cut short: refused", "damaged: refused", "another user's id: refused", "nothing is left of what was refused",
         "import", "its user is told on the bus", "others are not", "a user may not announce one", "it waits", "a second time: refused", "resumed at the next login", "counted on", "holds what it held",
@@ -62,12 +62,28 @@ def leave(host, checks):
     checkpoint = json_of(result)["checkpoint"]
     result = abeyctl(host, "export", checkpoint, "--output", "/tmp/mine", user="ada")
     checks.check("a user may not export", "only root", complaint(result), result.returncode == 1 and "only root" in result.stderr)
+    interrupted(host, checks, checkpoint)
     result = abeyctl(host, "export", checkpoint, "--output", f"/{STREAM}", "--json")
     checks.check("export", "status 0", "status 0" if result.returncode == 0 else complaint(result))
     checks.check("the stream is root's alone", "0o100600", oct(host.path(STREAM).stat().st_mode))
     states = {one["id"]: one["state"] for one in json_of(abeyctl(host, "list", "--json"))["list"]}
     checks.check("it still waits there", {checkpoint: "waiting"}, states)
     return session, report, checkpoint, session.home(), session.log().counts[-1], host.path(STREAM).read_bytes()
+
+
+def interrupted(host, checks, checkpoint):
+    before, found = names(host, "var/tmp"), {}
+    zstd = host.path("usr/bin/zstd")
+    zstd.rename(zstd.with_name("zstd.real"))
+    for name in ("INT", "TERM", "HUP", "KILL"):
+        # Some of it is in the file by then
+        zstd.write_text(f'#!/bin/sh\nhead -c 70000\n/bin/kill -{name} $PPID\ncat\n')
+        zstd.chmod(0o755)
+        # Not by way of a shell that ignores some of them
+        result = host.run(["env", "--default-signal", "abeyctl", "export", checkpoint, "--output", f"/{STREAM}"])
+        found[name] = (result.returncode != 0, [one for one in names(host, "var/tmp") if one not in before])
+    zstd.with_name("zstd.real").rename(zstd)
+    checks.check("stopped in the middle, it leaves no file", {name: (True, []) for name in found}, found)
 
 
 def refusals(host, checks, stream):

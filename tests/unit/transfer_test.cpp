@@ -225,7 +225,8 @@ TEST_F(TransferTest, NamesAndSizesThatNoImageHasAreRefused) {
         manifest["checksum"] = image::to_hex(image::digest(std::as_bytes(std::span(text))));
         const auto path = root_ + "/forged.plain";
         const auto out = open_file(path, O_WRONLY | O_CREAT | O_TRUNC, 0600).value();
-        Writer writer(out, {});
+        const Fd never;
+        Writer writer(out, {}, never);
         const auto written = [&]() -> Result<> {
             TRY(writer.begin());
             TRY(writer.record("about", header_of(here_.find("one").value())));
