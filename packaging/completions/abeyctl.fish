@@ -42,6 +42,7 @@ complete -c abeyctl -n '__fish_seen_subcommand_from run' -l detach -d 'only star
 complete -c abeyctl -n '__fish_seen_subcommand_from run attach resume' -l detach-key -x -d 'keys that leave the terminal'
 complete -c abeyctl -n '__fish_seen_subcommand_from run' -a '(__fish_complete_command)'
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l terminal -x -d 'number of its terminal'
+complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l list -d 'list the terminals'
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l watch -d 'only look'
 complete -c abeyctl -n '__fish_seen_subcommand_from attach' -l read-only -d 'only look'
 complete -c abeyctl -n '__fish_seen_subcommand_from list' -l displaced -d 'homes that resumes have displaced'

@@ -4,9 +4,7 @@
 #include "ctl/client.h"
 #include "ctl/command.h"
 #include "ctl/joining.h"
-#include "ctl/output.h"
-
-#include <nlohmann/json.hpp>
+#include "ctl/terminals.h"
 
 #include <unistd.h>
 
@@ -22,19 +20,8 @@ Result<std::string> only_session() {
     std::string listed;
     for (const auto &id : sessions)
         listed += (listed.empty() ? "" : ", ") + id;
-    return fail(0, "{} sessions could be meant ({}); name one", sessions.size(), listed);
-}
-
-Result<int> list_terminals() {
-    auto document = nlohmann::json::array();
-    for (const auto &id : TRY(session::attachable_sessions(::getuid()))) {
-        auto terminals = nlohmann::json::array();
-        for (const auto &terminal : TRY(session::terminals_of(id)))
-            terminals.push_back({{"terminal", terminal.index}, {"attached", terminal.attached}});
-        document.push_back({{"session", id}, {"terminals", terminals}});
-    }
-    print_json(document);
-    return 0;
+    return fail(0, "{} sessions could be meant ({}); name one, `abeyctl attach --list` tells more", sessions.size(),
+                listed);
 }
 
 // Somebody else's session is opened by the service, which asks polkit; one's own without it.
@@ -49,8 +36,8 @@ Result<Fd> connection_to(const std::string &session) {
 } // namespace
 
 Result<int> attach(const AttachCommand &command) {
-    if (command.json)
-        return list_terminals();
+    if (command.json || command.list)
+        return list_terminals(command);
     TRY(check_terminal());
     session::AttachRequest request;
     request.session = command.session.empty() ? TRY(only_session()) : command.session;

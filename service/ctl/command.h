@@ -72,7 +72,8 @@ struct AttachCommand {
     std::optional<uint32_t> terminal;
     bool watch = false;     // look only
     std::string detach_key; // "ctrl-a,d"; empty: as the environment says
-    bool json = false;      // list what could be attached to
+    bool list = false;      // what could be attached to
+    bool json = false;      // the same
 };
 Result<int> attach(const AttachCommand &command);
 

@@ -130,6 +130,7 @@ int call(int argc, char **argv) {
     command->add_option("SESSION", attach.session, "logind's id of the session; without it, the only one");
     command->add_option("--terminal", attach.terminal, "N of its /dev/pts/N, when it has several");
     command->add_option("--detach-key", attach.detach_key, detach_key);
+    command->add_flag("--list", attach.list, "instead, list the terminals that could be joined");
     command->add_flag("--watch,--read-only", attach.watch,
                       "only look: what is typed is not sent, who is attached stays so");
 

@@ -127,10 +127,10 @@ Result<Fd> connect_to(const std::string &directory, const std::string &session, 
     if (!connection) {
         const int code = connection.error().code();
         if (is_nobodys(code))
-            return fail(
-                0,
-                "session {}: not a session that was resumed, or begun by abeyctl run, and runs now; see abeyctl list",
-                session);
+            return fail(0,
+                        "session {}: not a session that was resumed, or begun by abeyctl run, and runs now; see "
+                        "abeyctl attach --list",
+                        session);
         if (code == EACCES || code == EPERM)
             return fail(code, "session {}: it belongs to another user", session);
         return fail(code, "session {}: cannot reach its keeper", session);

@@ -11,7 +11,7 @@ from service_test import main_of
 from terminal import Terminal
 
 PLAN = ["both are listed", "each is joined, one by its number", "what is typed goes to the program on that terminal",
-        "each has the size of whom it is shown to", "a number that is none is refused", "root may attach"]
+        "each has the size of whom it is shown to", "a table tells them apart", "a number that is none is refused", "root may attach"]
 
 
 def listed(host):
@@ -66,6 +66,9 @@ def run(host, checks):
         # A terminal that was just joined is one row short for a moment, so that its programs draw again
         checks.attempt("each has the size of whom it is shown to", {24, 31},
                        lambda: wait_until(lambda: (now := sizes()) == {24, 31} and now, "the sizes"))
+        rows = [line.split() for line in host.run(["abeyctl", "attach", "--list"], user="ada").stdout.splitlines() if line.startswith(session)]
+        checks.check("a table tells them apart", {("80x24", "yes"), ("80x31", "yes"), "bash"},
+                     {(row[3], row[4]) for row in rows} | {row[5] for row in rows if row[5] != "-"})
         wrong = attach(people, host, session, "--terminal", 999)
         checks.attempt("a number that is none is refused", 1, lambda: wrong.wait_for(r"no terminal pts/999", 20) and wrong.wait_end(20))
     with contextlib.ExitStack() as people:
