@@ -3,9 +3,13 @@
 """What a desktop finds: the installed entry, and the samples in Python and JavaScript against the real service and engine."""
 
 import configparser
+import re
+import shlex
 import sys
 
-from adas_session import abeyctl, json_of, sessions_of
+from adas_session import abeyctl, json_of, sessions_of, wait_until
+from keeper_test import show
+from run_test import runs
 from service_test import main_of
 from terminal import Terminal
 from worker_test import said
@@ -14,7 +18,7 @@ SAMPLES = "/usr/share/doc/abeyance/examples"
 LANGUAGES = {"Python": ["/usr/bin/python3", f"{SAMPLES}/suspend_session.py"],
              "JavaScript": ["/usr/bin/gjs", "-m", f"{SAMPLES}/suspend_session.js"]}
 
-PLAN = ["the entry is valid", "its action suspends", "a call starts the service"] + [
+PLAN = ["the entry is valid", "its action suspends", "it lists what waits", "its other action starts a session", "a call starts the service"] + [
     f"{language}: {what}" for language in LANGUAGES
     for what in ("a checkpoint is made, the session runs on", "a session that is none is told", "the session is suspended")]
 
@@ -26,9 +30,28 @@ def entry(host, checks):
     parsed = configparser.ConfigParser(interpolation=None)
     parsed.optionxform = str
     parsed.read_string(host.path(path).read_text())
-    action = parsed["Desktop Action suspend-session"]
-    checks.check("its action suspends", "Suspend this session: abeyctl suspend", f"{action['Name']}: {action['Exec']}",
-                 action["Name"] == "Suspend this session" and "abeyctl suspend" in action["Exec"])
+    with in_terminal(host, parsed["Desktop Action suspend-session"]) as terminal:
+        ended = terminal.wait_end(120)
+        found = wait_until(lambda: checkpoints(host), "the checkpoint", 60)
+        checks.check("its action suspends", ["waiting"], list(found.values()), ended is not None and list(found.values()) == ["waiting"])
+    with in_terminal(host, parsed["Desktop Entry"]) as terminal:
+        name = next(iter(found))
+        checks.attempt("it lists what waits", name, lambda: terminal.wait_for(re.escape(name)).group())
+        terminal.type("\n")
+        abeyctl(host, "remove", name)
+    with in_terminal(host, parsed["Desktop Action run-session"]) as terminal:
+        wait_until(lambda: runs(host), "the session", 60)
+        checks.attempt("its other action starts a session", "1", lambda: wait_until(
+            lambda: show(terminal, "echo $ABEYANCE_RUN") == "1" and "1", "its shell", 30))
+        terminal.type("exit\n")
+        wait_until(lambda: not runs(host), "its end", 30)
+
+
+def in_terminal(host, group):
+    """As a desktop with Terminal=true starts it: in a terminal of ada's session. Its words are quoted as in a shell."""
+    terminal = Terminal.login(host, "ada")
+    terminal.type(f"clear; {shlex.join(shlex.split(group['Exec']))}\n")
+    return terminal
 
 
 def activation(host, checks):
