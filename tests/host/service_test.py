@@ -39,6 +39,7 @@ PLAN = [
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
     "another language's client hears of it all", "a policy with a mistake is told at a reload", "a reload that finds nothing wrong",
     "cron's session brings nothing back", "leftovers are removed at the start", "a daemon that nobody has called for long knows the sessions", "the daemon is as restricted as docs/SECURITY.md says",
+    "a bus that is started again finds the service again", "a killed one does", "and its triggers",
     "abeyctl is clear when the service is not there", "no unit has failed",
 ]
 
@@ -412,6 +413,27 @@ def around(service):
     host.run(["systemctl", "mask", "--runtime", "--now", "abeyd"], check=True)
     checks.attempt("abeyctl is clear when the service is not there", "one line",
                    lambda: ends_with(service.ctl("list"), 1, "systemctl status abeyd"))
+def main_pid(host):
+    return host.run(["systemctl", "show", "--property=MainPID", "--value", "abeyd"]).stdout.strip()
+
+
+def back(service):
+    """The bus goes, and with it all that was connected."""
+    checks, host = service.checks, service.host
+
+    def answers():
+        return "there is no session none" in service.ctl("check", "none").stderr and "answers"
+
+    for name, how in (("a bus that is started again finds the service again", ["restart"]), ("a killed one does", ["kill", "--signal=KILL"])):
+        before = main_pid(host)
+        host.run(["systemctl", *how, "dbus.service"], timeout=60)
+        checks.attempt(name, "answers", lambda before=before: wait_until(
+            lambda: main_pid(host) not in (before, "0") and answers(), "the service's return", 30))
+    checks.attempt("and its triggers", ["shutdown", "sleep"], lambda: wait_until(
+        lambda: (found := sorted(re.findall(r"Abeyance +0 .* (sleep|shutdown) ", host.run(["systemd-inhibit", "--list", "--no-legend"]).stdout)))
+        == ["shutdown", "sleep"] and found, "inhibitors", 30))
+
+
 
 
 def run(host, checks):
@@ -430,6 +452,7 @@ def run(host, checks):
     terminal.close()
     around(service)
 
+    back(service)
 
 def main_of(description, plan, run, home="btrfs"):
     """What tests of the service have in common; run(host, checks) does the rest."""
