@@ -262,7 +262,7 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     const auto policy = policy::Policy::load_system();
     if (!policy)
         return failed(policy.error());
-    const auto all = checkpoints();
+    auto all = checkpoints();
     if (!all)
         return failed(all.error());
     const auto free = free_space();
@@ -271,9 +271,12 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     using namespace std::chrono;
     const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
     std::map<uint32_t, policy::Retention> of_users;
-    const auto homes = displaced_homes();
+    auto homes = displaced_homes();
     if (!homes)
         return failed(homes.error());
+    const auto is_anothers = [&](const auto &one) { return of && one.uid != *of; };
+    std::erase_if(*all, is_anothers);
+    std::erase_if(*homes, is_anothers);
     std::set<uint32_t> users;
     for (const auto &one : *all)
         users.insert(one.uid);
@@ -288,7 +291,6 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     auto pruned = to_prune(*all, policy->service().retention, static_cast<uint64_t>(now), *free, of_users);
     for (auto &one : to_prune(*homes, policy->service().retention, static_cast<uint64_t>(now), of_users))
         pruned.push_back(std::move(one));
-    std::erase_if(pruned, [&](const Pruned &one) { return of && one.uid != *of; });
     if (!options.dry_run)
         for (const auto &one : pruned) {
             log_info("removing {} {} of user {}: {}", one.displaced.empty() ? "checkpoint" : "displaced home",

@@ -4,6 +4,7 @@
 retention, pins, limits and the list of objects on the bus. Two users. The worker is a stand-in."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,7 +23,7 @@ PLAN = [
     "a lock suspends when the policy says so", "a second lock does nothing", "an idle session is checkpointed once",
     "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
     "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
-    "a section for a large group holds", "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
+    "a section for a large group holds", "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only", "what is not hers makes no room for ada",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
     "more than there may be jobs are removed, one after the other",
     "nobody may start jobs without end", "the policy's mistakes are on the bus",
@@ -236,10 +237,28 @@ def retention(service):
     groups.write_text(before + "crowd:x:54321:" + ",".join(["ada", *(f"member-{i:05}" for i in range(20000))]) + "\n")
     service.policy("[retention]\ncheckpoints = 0\n[[user]]\ngroups = \"crowd\"\nretention.checkpoints = 100\n")
     checks.check("a section for a large group holds", [], json.loads(service.ctl("prune", "--dry-run", "--json").stdout))
+def short_of_room(service):
+    """bob's are older, and larger than what is missing."""
+    checks, host = service.checks, service.host
+    mine = sorted(one["id"] for one in service.checkpoints())
+    service.make_checkpoint("his", uid=5002)
+    about = host.path("var/lib/abeyance/his/about.json")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "kept_running": True}))
+    with open(host.path("var/lib/abeyance/his/image/large"), "wb") as large:
+        os.posix_fallocate(large.fileno(), 0, 512 << 20)
+    free = os.statvfs(host.path("var/lib/abeyance"))
+    service.policy(f"[retention]\nmin-free = \"{(free.f_bavail * free.f_frsize >> 20) + 256} MiB\"\n")
+    told = json.loads(service.ctl("prune", "--dry-run", "--json", user="ada").stdout)
+    checks.check("what is not hers makes no room for ada", mine, sorted(one["id"] for one in told if "are free" in one["reason"]))
+    service.policy("")
+    service.ctl("remove", "his")
+
+
     groups.write_text(before)
     service.policy("[retention]\ncheckpoints = 0\n")
     told = service.ctl("prune", "--dry-run", "--json")
     checks.check("a dry run removes nothing", (sorted(mine), sorted(mine)),
+    short_of_room(service)
                  (sorted(one["id"] for one in json.loads(told.stdout)), sorted(one["id"] for one in service.checkpoints())))
     kept = mine[0]
     path = service.host.run(["busctl", "--json=short", "call", *MANAGER, "ListCheckpoints"]).stdout
