@@ -374,28 +374,37 @@ void Manager::on_login(const session::Session &login) {
             messenger_.tell(login.tty, login.uid, insurance_text(*insurance));
         return;
     }
+    const auto more = waiting_besides(*waiting, *all);
+    for (const auto &[number, running] : jobs_)
+        if (running->job.kind == job::Kind::resume && running->job.checkpoint == waiting->id) {
+            // For this login, when it is announced twice: it will hear of the end
+            if (running->job.login != login.id)
+                messenger_.tell(login.tty, login.uid, being_resumed_text(*waiting, more));
+            return;
+        }
     if (wish == policy::OnLogin::ask)
-        return messenger_.tell(login.tty, login.uid, waiting_text(*waiting));
-    const auto first = first_attempt(waiting->id);
-    if (!first)
-        return log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, first.error().message());
-    if (!*first)
-        return messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, "it could not be resumed before"));
+        return messenger_.tell(login.tty, login.uid, waiting_text(*waiting, more));
+    if (const auto started = resume_for(login, waiting->id); !started) {
+        log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, started.error().text);
+        messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, started.error().text, more));
+    }
+}
 
+Answer<> Manager::resume_for(const session::Session &login, const std::string &checkpoint) {
     job::Job job{.kind = job::Kind::resume,
                  .uid = login.uid,
-                 .checkpoint = waiting->id,
+                 .checkpoint = checkpoint,
                  .tty = login.tty,
                  .login = login.id,
                  .automatic = true};
-    const auto started = [&]() -> Answer<> {
-        TRY(admit(0, job));
-        return start_job(*TRY(make_job(job, nullptr)));
-    }();
-    if (!started) {
-        log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, started.error().text);
-        messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, started.error().text));
-    }
+    TRY(admit(0, job));
+    // Last: what could not even be begun is no attempt
+    const auto first = first_attempt(checkpoint);
+    if (!first)
+        return failed(first.error());
+    if (!*first)
+        return refuse(bus::error::failed, "it could not be resumed before");
+    return start_job(*TRY(make_job(std::move(job), nullptr)));
 }
 
 } // namespace abey::daemon

@@ -149,6 +149,8 @@ class Manager {
     // Asks systemd whether the unit still works; ends the job when it does not.
     void look_after(RunningJob &running);
     void finish(RunningJob &running);
+    // What waits is resumed for a login by itself.
+    Answer<> resume_for(const session::Session &login, const std::string &checkpoint);
     // Tells everybody, and forgets the job: `running` is gone afterwards.
     void end_job(RunningJob &running, const job::Outcome &outcome, const char *result);
     void on_status(RunningJob &running, std::string_view status);

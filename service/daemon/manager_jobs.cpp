@@ -270,9 +270,12 @@ void Manager::tell_user(const job::Job &job, const job::Outcome &outcome) {
         return;
     }
     const auto found = checkpoint(job.checkpoint);
-    const auto known = found ? *found : Checkpoint{.id = job.checkpoint};
+    const auto known = found ? *found : Checkpoint{.id = job.checkpoint, .uid = job.uid};
+    const auto all = checkpoints();
+    const auto more = all ? waiting_besides(known, *all) : 0;
     messenger_.tell(job.tty, job.uid,
-                    outcome.ok ? resumed_text(known, job.session) : not_resumed_text(known, outcome.message));
+                    outcome.ok ? resumed_text(known, job.session, more)
+                               : not_resumed_text(known, outcome.message, more));
 }
 
 int Manager::on_systemd_job_removed(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {

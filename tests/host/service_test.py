@@ -36,7 +36,7 @@ PLAN = [
     "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left", "the manager tells its version, and that it is busy", "and when it is not any more",
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
-    "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
+    "a login brings it back", "her terminal is told of that failure", "it is brought back once", "another login is told that it is being brought back", "one that finds no room is no attempt", "a resumed one is removed",
     "another language's client hears of it all", "a policy with a mistake is told at a reload", "a reload that finds nothing wrong",
     "cron's session brings nothing back", "leftovers are removed at the start", "a daemon that nobody has called for long knows the sessions", "the daemon is as restricted as docs/SECURITY.md says",
     "a bus that is started again finds the service again", "a killed one does", "and its triggers",
@@ -376,7 +376,30 @@ def logins(service, terminal):
     said = host.run(["systemctl", "reload", "abeyd"]), service.ctl("policy", "reload", user="ada")
     checks.check("a reload that finds nothing wrong", (0, 0), (said[0].returncode, said[1].returncode))
 
+    service.mode("slow")
+    service.make_checkpoint("comes")
+    first = Terminal.login(host, "ada")
+    wait_until(lambda: '"resume"' in service.jobs(), "the resume", 20)
+    with Terminal.login(host, "ada") as beside:
+        checks.attempt("another login is told that it is being brought back", "told", lambda: told(beside, "is being resumed"))
     service.mode("fail")
+    told(first, "still waits as checkpoint comes")
+    first.close()
+    service.ctl("remove", "comes")
+
+    # Two of her sessions cannot be at it at once: a suspend, which holds the home, and a resume
+    service.mode("slow")
+    service.make_checkpoint("later")
+    client = service.in_background("suspend", session_of(host, "ada"))
+    service.job_running()
+    with Terminal.login(host, "ada") as early:
+        told(early, "(suspend) is at work there")
+    service.mode("fail")
+    finished(client)
+    with Terminal.login(host, "ada") as late:
+        checks.attempt("one that finds no room is no attempt", "process 7", lambda: told(late, "process 7") and "process 7")
+    service.ctl("remove", "later")
+
     service.make_checkpoint("fails")
     third = Terminal.login(host, "ada")
     checks.attempt("her terminal is told of that failure", "told", lambda: told(third, "still waits as checkpoint fails"))
@@ -390,29 +413,6 @@ def logins(service, terminal):
     fourth.close()
 
 
-def around(service):
-    checks, host = service.checks, service.host
-    service.make_checkpoint("left", manifest=False)
-    service.make_checkpoint(".removing-gone")
-    host.run(["systemctl", "restart", "abeyd"], check=True)
-    checks.attempt("leftovers are removed at the start", True, lambda: wait_until(
-        lambda: not service.exists("left") and not service.exists(".removing-gone") and service.exists("fails"), "removal", 10))
-    exposure = host.run(["systemd-analyze", "security", "--no-pager", "abeyd.service"]).stdout.strip().splitlines()
-    figure = re.search(r"exposure level for abeyd.service: ([0-9.]+)", exposure[-1] if exposure else "")
-    checks.check("the daemon is as restricted as docs/SECURITY.md says", "1.2 or less", exposure[-1:], figure and float(figure[1]) <= 1.2)
-    # The bus hangs up on whoever has not introduced himself within this time (30 s by default)
-    host.path("etc/dbus-1/system.d/impatient.conf").write_text(
-        '<busconfig><limit name="auth_timeout">500</limit></busconfig>\n')
-    host.run(["systemctl", "reload", "dbus"], check=True)
-    host.run(["systemctl", "restart", "abeyd"], check=True)
-    time.sleep(1.5)
-    checks.attempt("a daemon that nobody has called for long knows the sessions", "there is no session none",
-                   lambda: ends_with(service.ctl("check", "none"), 1, "there is no session none"))
-    failed = host.run(["systemctl", "--failed", "--no-legend", "--plain", "list-units", "abey*"]).stdout
-    checks.check("no unit has failed", "", failed)
-    host.run(["systemctl", "mask", "--runtime", "--now", "abeyd"], check=True)
-    checks.attempt("abeyctl is clear when the service is not there", "one line",
-                   lambda: ends_with(service.ctl("list"), 1, "systemctl status abeyd"))
 def main_pid(host):
     return host.run(["systemctl", "show", "--property=MainPID", "--value", "abeyd"]).stdout.strip()
 
@@ -434,6 +434,30 @@ def back(service):
         == ["shutdown", "sleep"] and found, "inhibitors", 30))
 
 
+def around(service):
+    checks, host = service.checks, service.host
+    service.make_checkpoint("left", manifest=False)
+    service.make_checkpoint(".removing-gone")
+    host.run(["systemctl", "restart", "abeyd"], check=True)
+    checks.attempt("leftovers are removed at the start", True, lambda: wait_until(
+        lambda: not service.exists("left") and not service.exists(".removing-gone") and service.exists("fails"), "removal", 10))
+    exposure = host.run(["systemd-analyze", "security", "--no-pager", "abeyd.service"]).stdout.strip().splitlines()
+    figure = re.search(r"exposure level for abeyd.service: ([0-9.]+)", exposure[-1] if exposure else "")
+    checks.check("the daemon is as restricted as docs/SECURITY.md says", "1.2 or less", exposure[-1:], figure and float(figure[1]) <= 1.2)
+    # The bus hangs up on whoever has not introduced himself within this time (30 s by default)
+    host.path("etc/dbus-1/system.d/impatient.conf").write_text(
+        '<busconfig><limit name="auth_timeout">500</limit></busconfig>\n')
+    host.run(["systemctl", "reload", "dbus"], check=True)
+    host.run(["systemctl", "restart", "abeyd"], check=True)
+    time.sleep(1.5)
+    checks.attempt("a daemon that nobody has called for long knows the sessions", "there is no session none",
+                   lambda: ends_with(service.ctl("check", "none"), 1, "there is no session none"))
+    back(service)
+    failed = host.run(["systemctl", "--failed", "--no-legend", "--plain", "list-units", "abey*"]).stdout
+    checks.check("no unit has failed", "", failed)
+    host.run(["systemctl", "mask", "--runtime", "--now", "abeyd"], check=True)
+    checks.attempt("abeyctl is clear when the service is not there", "one line",
+                   lambda: ends_with(service.ctl("list"), 1, "systemctl status abeyd"))
 
 
 def run(host, checks):
@@ -452,7 +476,6 @@ def run(host, checks):
     terminal.close()
     around(service)
 
-    back(service)
 
 def main_of(description, plan, run, home="btrfs"):
     """What tests of the service have in common; run(host, checks) does the rest."""

@@ -152,6 +152,12 @@ TEST(Logins, BringTheYoungestWaitingOneBack) {
     EXPECT_EQ(waiting_for(1000, all).value().id, "b");
     EXPECT_EQ(waiting_for(1001, all).value().id, "e");
     EXPECT_FALSE(waiting_for(0, all));
+    EXPECT_EQ(waiting_besides(all[1], all), 2U) << "neither what was resumed, nor an insurance, nor another user's";
+    EXPECT_EQ(waiting_besides(all[4], all), 0U);
+    EXPECT_EQ(waiting_text(all[4]), waiting_text(all[4], 0));
+    EXPECT_TRUE(waiting_text(all[1], 1).ends_with("\nAnd 1 more waits: abeyctl list"));
+    EXPECT_TRUE(not_resumed_text(all[1], "no", 2).ends_with("\nAnd 2 more wait: abeyctl list"));
+    EXPECT_EQ(resumed_text(all[1], "c1").find("more"), std::string::npos);
 }
 
 TEST(Logins, AreAnsweredOncePerCheckpoint) {
