@@ -92,6 +92,13 @@ size_t waiting_besides(const Checkpoint &checkpoint, std::span<const Checkpoint>
     }));
 }
 
+std::string session_beside(const session::Session &login, std::span<const session::Session> sessions) {
+    const auto other = std::ranges::find_if(sessions, [&](const session::Session &one) {
+        return one.uid == login.uid && one.id != login.id && session::is_suitable(one);
+    });
+    return other == sessions.end() ? "" : other->id;
+}
+
 std::string waiting_text(const Checkpoint &checkpoint, size_t more) {
     return fmt::format("Your session of {} waits as checkpoint {}.\n"
                        "To continue in it: abeyctl resume {} --attach{}",

@@ -37,6 +37,10 @@ Result<bool> first_attempt(const std::string &id, const std::string &directory =
 // How many others of its user wait as well.
 size_t waiting_besides(const Checkpoint &checkpoint, std::span<const Checkpoint> checkpoints);
 
+// Another session that the user of this login has, whatever it is; empty: none. What is done there would be taken away
+// by a roll-back that nobody has asked for.
+std::string session_beside(const session::Session &login, std::span<const session::Session> sessions);
+
 // What the user's terminal is told. `more`: checkpoints that wait besides.
 std::string waiting_text(const Checkpoint &checkpoint, size_t more = 0);
 std::string being_resumed_text(const Checkpoint &checkpoint, size_t more = 0);

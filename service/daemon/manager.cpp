@@ -391,11 +391,15 @@ void Manager::on_login(const session::Session &login) {
 }
 
 Answer<> Manager::resume_for(const session::Session &login, const std::string &checkpoint) {
+    const auto sessions = logind_.sessions_of(login.uid);
+    if (!sessions)
+        return failed(sessions.error());
     job::Job job{.kind = job::Kind::resume,
                  .uid = login.uid,
                  .checkpoint = checkpoint,
                  .tty = login.tty,
                  .login = login.id,
+                 .beside = session_beside(login, *sessions),
                  .automatic = true};
     TRY(admit(0, job));
     // Last: what could not even be begun is no attempt

@@ -43,8 +43,9 @@ struct Job {
     std::string on_divergence; // resume: "rollback", "private", "keep", "fail"; empty: the policy's choice
     std::string tty;           // terminal of the user who waits for it ("pts/3"), for a message; may be empty
     std::string login;         // resume: the login session for which it is done; empty: a call did
-    bool automatic = false;    // started by a trigger, not by a call
-    std::string trigger;       // suspend: which, as store::About has it
+    std::string beside;     // resume: another session of the user's that runs; the home is not rolled back beneath it
+    bool automatic = false; // started by a trigger, not by a call
+    std::string trigger;    // suspend: which, as store::About has it
     // run: what is started, for whom the caller waits
     std::vector<std::string> command;     // empty: the user's login shell
     std::vector<std::string> environment; // "NAME=value"

@@ -27,7 +27,8 @@ PLAN = ["a session is suspended"] + [
     "a resume first gives back the home that another has left", "what was done after a power failure is not undone",
     "resume is done", "the home is rolled back", "the displaced home is kept", "the checkpoint is used up",
     "it cannot be resumed again", "attach joins the shell", "the resumed session can be suspended", "its keeper has ended well",
-    "a login brings it back", "the login's shell is told"]
+    "a login brings it back", "the login's shell is told",
+    "of two that wait a login brings back the younger", "and tells of the other", "the next does not take the home from under it", "but tells why, and how"]
 
 
 def install(host, build):
@@ -178,6 +179,36 @@ def run(host, checks):
         checks.attempt("a login brings it back", True, lambda: wait_until(lambda: len(kept(host)) == 1, "the session", 20))
         checks.attempt("the login's shell is told", "abeyctl attach",
                        lambda: terminal.wait_for("abeyctl attach", 10) and "abeyctl attach")
+    two_that_wait(host, checks)
+
+
+def two_that_wait(host, checks):
+    """Both were suspended at the end of a day; then she logs in twice."""
+    for session in kept(host):
+        host.run(["loginctl", "terminate-session", session])
+    wait_until(lambda: not sessions_of(host), "the end of all sessions", 30)
+    logins = [Login(host) for _ in range(2)]
+    waiting = []
+    for login in logins:
+        checkpoint, result = suspended(host, login.id)
+        if result.returncode != 0:
+            raise StepFailed(said(result))
+        waiting.append(checkpoint)
+        login.terminal.close()
+        wait_until(lambda login=login: login.id not in sessions_of(host), "the login's end", 30)
+    with Terminal.login(host, "ada") as first:
+        checks.attempt("of two that wait a login brings back the younger", [waiting[0]], lambda: wait_until(lambda: kept(host), "the session", 30) and wait_until(
+            lambda: (left := [one for one, state in states(host).items() if state == "waiting"]) == waiting[:1] and left, "the other alone", 30))
+        checks.attempt("and tells of the other", "told", lambda: wait_until(
+            lambda: "And 1 more waits: abeyctl list" in first.text().replace("\n", "") and "told", "the message", 20))
+        before = kept(host)
+        host.run(["touch", "/home/ada/of-today.txt"], check=True)
+        with Terminal.login(host, "ada") as second:
+            text = wait_until(lambda: (text := second.text().replace("\n", "")) and "abeyctl resume" in text and text, "a message", 30)
+            checks.check("the next does not take the home from under it", (True, before, {waiting[0]: "waiting"}), (
+                host.path("home/ada/of-today.txt").exists(), kept(host), {one: state for one, state in states(host).items() if state == "waiting"}))
+            checks.check("but tells why, and how", "the session and the command", text,
+                         "not taken back beneath" in text and f"abeyctl resume {waiting[0]}" in text and "has changed since then" in text)
 
 
 def main():

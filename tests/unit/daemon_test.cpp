@@ -160,6 +160,20 @@ TEST(Logins, BringTheYoungestWaitingOneBack) {
     EXPECT_EQ(resumed_text(all[1], "c1").find("more"), std::string::npos);
 }
 
+TEST(Logins, SeeWhoElseIsThere) {
+    const auto session = [](const char *id, uid_t uid, const char *klass = "user", const char *state = "online") {
+        return session::Session{.id = id, .uid = uid, .cgroup = "/sys/fs/cgroup/x", .klass = klass, .state = state};
+    };
+    const auto here = login("login");
+    const auto beside = [&](const session::Session &other) {
+        return session_beside(here, std::array{session("7", 1000), other});
+    };
+    EXPECT_EQ(beside(session("8", 1000)), "8");
+    EXPECT_EQ(beside(session("8", 1001)), "") << "somebody else's";
+    EXPECT_EQ(beside(session("8", 1000, "manager")), "");
+    EXPECT_EQ(beside(session("8", 1000, "user", "closing")), "");
+}
+
 TEST(Logins, AreAnsweredOncePerCheckpoint) {
     std::string pattern = std::filesystem::temp_directory_path() / "abeyance-login-XXXXXX";
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
