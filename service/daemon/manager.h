@@ -26,6 +26,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <sys/types.h>
@@ -41,6 +42,10 @@ bool is_public(job::Kind kind);
 bool excludes(const job::Job &one, const job::Job &other);
 
 struct RunningJob;
+// Is it canceled for a trigger's job on the same session? What a user waits for, and has begun, is not.
+bool gives_way(const RunningJob &running, const job::Job &to);
+// After that one was done well, what was wanted of this session needs no doing any more.
+bool makes_up_for(const job::Job &done, const std::string &session, policy::Act wanted);
 // By how long it took so far: microseconds, 0 when nobody can tell.
 uint64_t time_left(const RunningJob &running);
 
@@ -55,6 +60,7 @@ struct RunningJob {
     std::string service_result; // systemd's word for how the worker ended: "success", "signal", ...
     bool started = false;
     bool canceled = false;
+    std::string why_canceled; // "the time was too short"; empty: somebody called for it
     std::map<std::string, uint64_t> figures;
     bus::Message request;   // check, remove: the call to answer at the end
     bus::Track disconnects; // suspend after the caller has left: that caller
@@ -81,6 +87,7 @@ class Manager {
     // Puts the objects on the bus and takes up the jobs that a former daemon left. The name is the caller's business.
     Result<> start();
 
+    Answer<session::Session> find_session(const std::string &id);
     // Whose it is: what polkit is asked about. Ids are of sessions, checkpoints and jobs.
     Answer<uid_t> owner_of_session(const std::string &id);
     static Answer<uid_t> owner_of_checkpoint(const std::string &id);
@@ -101,7 +108,8 @@ class Manager {
     // Of all checkpoints of the caller's; root's: of everybody's.
     Answer<> measure(const Permit &permit, sd_bus_message *request);
     Answer<> remove(const Permit &permit, const std::string &id, sd_bus_message *request);
-    Answer<> cancel(const Permit &permit, uint32_t number);
+    // The reason, if any, is for whoever waits for the job.
+    Answer<> cancel(const Permit &permit, uint32_t number, std::string_view why = "");
     // Suspends of the session (empty: of all the caller's, root: of everybody's) wait for the descriptor to be closed.
     Answer<Fd> inhibit(uid_t caller, const std::string &session, const std::string &who, const std::string &why);
     Answer<> set_pinned(const Permit &permit, const std::string &id, bool pinned);
@@ -112,6 +120,9 @@ class Manager {
     Answer<> announce_checkpoint(const std::string &id);
     // Asked for by nobody: a trigger's job on a session.
     Answer<uint32_t> act_on(const session::Session &session, policy::Act act, const char *trigger);
+    // When that was answered with "busy": cancels those of the jobs at work there that give way. Triggers and LoginEnds
+    // are told of their end, when it is time to try again.
+    void make_way(const session::Session &session, policy::Act act, const char *trigger);
     void tell(const std::string &tty, uid_t uid, const std::string &text) {
         if (!tty.empty())
             messenger_.tell(tty, uid, text);
@@ -131,10 +142,11 @@ class Manager {
 
   private:
     // The session or checkpoint, when it exists (and still is the one that was permitted).
-    Answer<session::Session> find_session(const std::string &id);
     static Answer<Checkpoint> find_checkpoint(const std::string &id);
     Answer<session::Session> permitted_session(const Permit &permit, const std::string &id);
     static Answer<Checkpoint> permitted_checkpoint(const Permit &permit, const std::string &id);
+    // What waits is resumed for a login by itself.
+    Answer<> resume_for(const session::Session &login, const std::string &checkpoint);
     // Is there room for one more job, on things that no other works on?
     Answer<> admit(uid_t caller, const job::Job &job);
 
@@ -145,12 +157,11 @@ class Manager {
     Answer<> start_after_disconnect(RunningJob &running, sd_bus_message *request);
     Result<> watch(RunningJob &running);
     void announce(RunningJob &running);
+    Answer<> cancel(RunningJob &running, std::string_view why);
     void adopt_jobs();
     // Asks systemd whether the unit still works; ends the job when it does not.
     void look_after(RunningJob &running);
     void finish(RunningJob &running);
-    // What waits is resumed for a login by itself.
-    Answer<> resume_for(const session::Session &login, const std::string &checkpoint);
     // Tells everybody, and forgets the job: `running` is gone afterwards.
     void end_job(RunningJob &running, const job::Outcome &outcome, const char *result);
     void on_status(RunningJob &running, std::string_view status);

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <chrono>
+#include <utility>
 
 namespace abey::daemon {
 namespace {
@@ -19,6 +20,10 @@ constexpr const char *service_interface = "org.freedesktop.systemd1.Service";
 constexpr const char *unit_interface = "org.freedesktop.systemd1.Unit";
 
 std::string printable_line(const job::Outcome &outcome) { return bus::printable(outcome.message); }
+
+std::string canceled_text(const RunningJob &running) {
+    return running.why_canceled.empty() ? "canceled" : "canceled, " + running.why_canceled;
+}
 
 // From here on the session ends, or the resumed processes run: there is no way back.
 bool is_past_return(const RunningJob &running) { return running.phase == "end" || running.phase == "release"; }
@@ -118,18 +123,24 @@ void Manager::announce(RunningJob &running) {
     emit_busy();
 }
 
-Answer<> Manager::cancel(const Permit &permit, uint32_t number) {
+Answer<> Manager::cancel(const Permit &permit, uint32_t number, std::string_view why) {
     const auto found = jobs_.find(number);
     if (found == jobs_.end() || !is_public(found->second->job.kind))
         return refuse(bus::error::no_such_job, "there is no job {}", number);
     auto &running = *found->second;
     if (permit.caller != 0 && running.job.uid != permit.owner)
         return refuse(bus::error::access_denied, "job {} is another one by now", number);
+    return cancel(running, why);
+}
+
+Answer<> Manager::cancel(RunningJob &running, std::string_view why) {
     if (is_past_return(running))
-        return refuse(bus::error::not_cancelable, "job {} is nearly done: it cannot be canceled any more", number);
-    running.canceled = true;
+        return refuse(bus::error::not_cancelable, "job {} is nearly done: it cannot be canceled any more",
+                      running.job.number);
+    if (!std::exchange(running.canceled, true))
+        running.why_canceled = why;
     if (!running.started) {
-        end_job(running, {.message = "canceled"}, "canceled");
+        end_job(running, {.message = canceled_text(running)}, "canceled");
         return {};
     }
     if (auto stopped = systemd::stop_unit(bus_, running.unit); !stopped)
@@ -178,7 +189,7 @@ void Manager::finish(RunningJob &running) {
             log_warning("job {}: {}", running.job.number, outcome.error().message());
         outcome = job::Outcome{
             .message = running.canceled
-                           ? running.job.automatic ? "canceled, the time was too short" : "canceled"
+                           ? canceled_text(running)
                            : fmt::format("the worker ended without a result{}; the journal of {} may say more", why,
                                          running.unit)};
     }
@@ -238,7 +249,8 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
         (void)::sd_bus_emit_interfaces_removed_strv(bus_, bus::job_path(job.number).c_str(), gone.data());
         emit_busy();
     }
-    triggers_.on_job_ended(job.number);
+    triggers_.on_job_ended(job, outcome.ok);
+    login_ends_.on_job_ended(job, outcome.ok);
     if (outcome.ok && job.automatic && job.kind == job::Kind::suspend)
         if (const auto pruned = prune(job.uid, {}); !pruned)
             log_warning("not looking for old checkpoints: {}", pruned.error().text);
