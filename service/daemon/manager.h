@@ -31,6 +31,8 @@
 
 #include <sys/types.h>
 
+#include <systemd/sd-event.h>
+
 namespace abey::daemon {
 
 class Manager;
@@ -70,7 +72,8 @@ struct RunningJob {
     struct Unref {
         void operator()(sd_event_source *source) const;
     };
-    std::unique_ptr<sd_event_source, Unref> delay;
+    using Timer = std::unique_ptr<sd_event_source, Unref>;
+    Timer delay;
 };
 
 class Manager {
@@ -158,6 +161,8 @@ class Manager {
     Result<> watch(RunningJob &running);
     void announce(RunningJob &running);
     Answer<> cancel(RunningJob &running, std::string_view why);
+    RunningJob::Timer timer(RunningJob &running, uint64_t after, sd_event_time_handler_t handler);
+    static int on_cancel_unheard(sd_event_source *source, uint64_t time, void *userdata);
     void adopt_jobs();
     // Asks systemd whether the unit still works; ends the job when it does not.
     void look_after(RunningJob &running);

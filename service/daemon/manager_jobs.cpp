@@ -13,13 +13,20 @@
 #include <chrono>
 #include <utility>
 
+#include <systemd/sd-event.h>
+
 namespace abey::daemon {
 namespace {
 
 constexpr const char *service_interface = "org.freedesktop.systemd1.Service";
+// microseconds
+constexpr uint64_t stop_after = 30'000'000;
 constexpr const char *unit_interface = "org.freedesktop.systemd1.Unit";
 
 std::string printable_line(const job::Outcome &outcome) { return bus::printable(outcome.message); }
+
+// Those whose unit stays with the session that it has brought about.
+bool has_keeper(job::Kind kind) { return kind == job::Kind::resume || kind == job::Kind::run; }
 
 std::string canceled_text(const RunningJob &running) {
     return running.why_canceled.empty() ? "canceled" : "canceled, " + running.why_canceled;
@@ -143,9 +150,29 @@ Answer<> Manager::cancel(RunningJob &running, std::string_view why) {
         end_job(running, {.message = canceled_text(running)}, "canceled");
         return {};
     }
+    // The phase that was heard last may be a former one. A keeper looks by itself whether a cancel comes in time; a
+    // stop of its unit would end the session that is there by then.
+    if (has_keeper(running.job.kind) && systemd::signal_unit(bus_, running.unit, job::cancel_signal)) {
+        running.delay = timer(running, stop_after, on_cancel_unheard);
+        return {};
+    }
     if (auto stopped = systemd::stop_unit(bus_, running.unit); !stopped)
         return refuse(bus::error::failed, "cannot stop the worker: {}", stopped.error().message());
     return {};
+}
+
+// A keeper that hears nothing waits for PAM, say, before anything has been brought back.
+int Manager::on_cancel_unheard(sd_event_source * /*source*/, uint64_t /*time*/, void *userdata) {
+    auto &running = *static_cast<RunningJob *>(userdata);
+    auto *bus = running.manager->bus_;
+    const auto state = systemd::unit_state(bus, running.unit);
+    if (state && *state != systemd::State::busy) {
+        running.manager->finish(running); // running is gone
+        return 0;
+    }
+    if (const auto stopped = systemd::stop_unit(bus, running.unit); !stopped)
+        log_error("job {}: cannot stop the worker: {}", running.job.number, stopped.error().message());
+    return 0;
 }
 
 void Manager::adopt_jobs() {
@@ -181,6 +208,15 @@ void Manager::look_after(RunningJob &running) {
         finish(running);
 }
 
+RunningJob::Timer Manager::timer(RunningJob &running, uint64_t after, sd_event_time_handler_t handler) {
+    sd_event_source *source = nullptr;
+    if (const int result = ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, after, 0,
+                                                        handler, &running);
+        result < 0)
+        log_error("job {}: {}", running.job.number, fail(-result, "cannot watch the time").error().message());
+    return RunningJob::Timer(source);
+}
+
 void Manager::finish(RunningJob &running) {
     auto outcome = job::load_outcome(running.job.number);
     if (!outcome) {
@@ -200,7 +236,7 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     const auto job = running.job;
     if (is_public(job.kind)) {
         running.figures = outcome.figures;
-        if ((job.kind == job::Kind::resume || job.kind == job::Kind::run) && bus::is_session_id(outcome.session))
+        if (has_keeper(job.kind) && bus::is_session_id(outcome.session))
             running.job.session = outcome.session;
         if (outcome.ok)
             running.percent = 100;

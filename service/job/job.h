@@ -8,6 +8,7 @@
 #include "engine/capture/kind.h"
 #include "engine/os/result.h"
 
+#include <csignal>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -25,6 +26,10 @@ inline constexpr size_t command_count_limit = 2048;
 
 // Of the answer to a question: bytes that it takes in the result, where it is a text within JSON. More cannot be read.
 inline constexpr size_t answer_limit = 3U << 20U;
+
+// Tells a keeper to give a resume, or run, up: as long as that can be undone. Once the session is there it means
+// nothing, unlike the SIGTERM of who stops its unit, which ends the session.
+inline constexpr int cancel_signal = SIGUSR1;
 
 enum class Kind : uint8_t { suspend, resume, check, remove, run };
 
