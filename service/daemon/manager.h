@@ -74,6 +74,7 @@ struct RunningJob {
     };
     using Timer = std::unique_ptr<sd_event_source, Unref>;
     Timer delay;
+    Timer look_again; // systemd did not say whether it works still
 };
 
 class Manager {
@@ -166,6 +167,7 @@ class Manager {
     void adopt_jobs();
     // Asks systemd whether the unit still works; ends the job when it does not.
     void look_after(RunningJob &running);
+    static int on_look_again(sd_event_source *source, uint64_t time, void *userdata);
     void finish(RunningJob &running);
     // Tells everybody, and forgets the job: `running` is gone afterwards.
     void end_job(RunningJob &running, const job::Outcome &outcome, const char *result);

@@ -21,6 +21,7 @@ namespace {
 constexpr const char *service_interface = "org.freedesktop.systemd1.Service";
 // microseconds
 constexpr uint64_t stop_after = 30'000'000;
+constexpr uint64_t look_again_after = 5'000'000;
 constexpr const char *unit_interface = "org.freedesktop.systemd1.Unit";
 
 std::string printable_line(const job::Outcome &outcome) { return bus::printable(outcome.message); }
@@ -201,11 +202,21 @@ void Manager::adopt_jobs() {
 }
 
 void Manager::look_after(RunningJob &running) {
+    running.look_again.reset();
     const auto state = systemd::unit_state(bus_, running.unit);
-    if (!state)
-        return log_error("job {}: cannot ask for its state, going on: {}", running.job.number, state.error().message());
-    if (*state != systemd::State::busy)
+    if (!state) {
+        log_error("job {}: cannot ask for its state, asking again: {}", running.job.number, state.error().message());
+        // What it would tell by a signal may be the very thing that was to be asked for
+        running.look_again = timer(running, look_again_after, on_look_again);
+    } else if (*state != systemd::State::busy) {
         finish(running);
+    }
+}
+
+int Manager::on_look_again(sd_event_source * /*source*/, uint64_t /*time*/, void *userdata) {
+    auto &running = *static_cast<RunningJob *>(userdata);
+    running.manager->look_after(running);
+    return 0;
 }
 
 RunningJob::Timer Manager::timer(RunningJob &running, uint64_t after, sd_event_time_handler_t handler) {
