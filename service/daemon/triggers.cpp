@@ -401,6 +401,27 @@ int Triggers::on_look(sd_event_source * /*source*/, uint64_t /*time*/, void *use
     return 0;
 }
 
+// A desktop tells logind itself, and IdleSinceHint is when that was last said, the end of an idleness included. Of a
+// terminal it is when something was last typed, whereas IdleHint goes by a time of logind's own (IdleActionSec=).
+std::optional<uint64_t> Triggers::idle_since(const session::Session &session, uint64_t seconds) const {
+    char *encoded = nullptr;
+    if (::sd_bus_path_encode(session_prefix, session.id.c_str(), &encoded) < 0)
+        return {};
+    const std::string path(encoded);
+    std::free(encoded);
+    int hint = 1;
+    if (session::is_graphical(session) &&
+        (::sd_bus_get_property_trivial(bus_, logind_name, path.c_str(), logind_session, "IdleHint", nullptr, 'b',
+                                       &hint) < 0 ||
+         hint == 0))
+        return {};
+    const auto since = number_property(bus_, path.c_str(), logind_session, "IdleSinceHint");
+    const auto now = now_of(CLOCK_REALTIME);
+    if (!since || *since == 0 || *since > now || (now - *since) / 1'000'000 < seconds)
+        return {};
+    return *since;
+}
+
 // logind sends no signal when nothing is typed on a terminal: it looks when it is asked (IdleSinceHint of
 // org.freedesktop.login1(5)), so we ask.
 void Triggers::look_for_idleness() {
@@ -424,20 +445,22 @@ void Triggers::look_for_idleness() {
             continue;
         const auto &rules = own->service().triggers;
         next = std::clamp<uint64_t>(rules.idle_after / 2, 1, next);
-        char *path = nullptr;
-        if (::sd_bus_path_encode(session_prefix, session.id.c_str(), &path) < 0)
+        const auto since = idle_since(session, rules.idle_after);
+        if (!since)
             continue;
-        const auto since = number_property(bus_, path, logind_session, "IdleSinceHint");
-        std::free(path);
-        const auto now = now_of(CLOCK_REALTIME);
-        if (!since || *since == 0 || *since > now || (now - *since) / 1'000'000 < rules.idle_after)
-            continue;
-        seen[session.id] = *since;
-        if (const auto acted = idle_since_.find(session.id); acted == idle_since_.end() || acted->second != *since)
+        const auto acted = acted_on_.find(session.id);
+        bool done = acted != acted_on_.end() && acted->second == *since;
+        if (!done) {
+            done = true;
             for (const auto &part : parts_of(session, *own))
-                act_on(part, rules.on_idle, "idle");
+                // Other sessions may be in use: they stand for themselves. Units have no idleness of their own.
+                if (part.id == session.id || session::is_unit_id(part.id))
+                    done = act_on(part, rules.on_idle, "idle") && done;
+        }
+        if (done)
+            seen[session.id] = *since;
     }
-    idle_since_ = std::move(seen);
+    acted_on_ = std::move(seen);
     plan_next_look(next);
 }
 

@@ -88,6 +88,8 @@ class Triggers {
     void go_on_for_battery();
     void look_for_idleness();
     void plan_next_look(uint64_t seconds);
+    // Since when, microseconds of CLOCK_REALTIME, it has been idle; nothing: it is not, or has not been for `seconds`.
+    [[nodiscard]] std::optional<uint64_t> idle_since(const session::Session &session, uint64_t seconds) const;
     // False: another job is at work there.
     bool act_on(const session::Session &session, policy::Act act, const char *trigger);
 
@@ -105,8 +107,8 @@ class Triggers {
     std::deque<Planned> battery_rest_, battery_busy_;
     std::set<uint32_t> battery_jobs_;
     Source look_;
-    std::map<std::string, uint64_t> locked_;     // session -> when it was last acted on, microseconds of CLOCK_BOOTTIME
-    std::map<std::string, uint64_t> idle_since_; // session -> the idleness that was acted on
+    std::map<std::string, uint64_t> locked_;   // session -> when it was last acted on, microseconds of CLOCK_BOOTTIME
+    std::map<std::string, uint64_t> acted_on_; // session -> the idleness that was acted on
 };
 
 } // namespace abey::daemon
