@@ -3,10 +3,12 @@
 // What the daemon answers to a call: a value, or an error with its name on the bus.
 #pragma once
 
+#include "dbus/names.h"
 #include "engine/os/result.h"
 
 #include <expected>
 #include <string>
+#include <string_view>
 
 namespace abey::daemon {
 
@@ -14,6 +16,12 @@ struct Refusal {
     const char *name; // one of bus::error
     std::string text; // one line
 };
+
+// Something else is at work there, or everywhere: it can be tried again when that has ended.
+inline bool is_for_now(const Refusal &refusal) {
+    const std::string_view name(refusal.name);
+    return name == bus::error::busy || name == bus::error::too_many_jobs;
+}
 
 template <class T = void> using Answer = std::expected<T, Refusal>;
 

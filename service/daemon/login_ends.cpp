@@ -6,8 +6,10 @@
 #include "session/login_list.h"
 #include "session/session_policy.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 #include <sys/epoll.h>
 
@@ -76,6 +78,36 @@ void LoginEnds::look() {
         on_last_login_ended(session);
 }
 
+void LoginEnds::on_job_ended(const job::Job &job, bool ok) {
+    if (busy_.empty())
+        return;
+    const auto lists = session::noted_logins();
+    const auto living = living_sessions();
+    if (!lists || !living)
+        return log_error("not looking for logins that have ended: {}",
+                         (lists ? living.error() : lists.error()).message());
+    for (const auto &id : std::exchange(busy_, {})) {
+        // Attached to again from another login meanwhile, or suspended by the job that was waited for
+        const auto list = lists->find(id);
+        const bool is_left = list != lists->end() && std::ranges::none_of(list->second, [&](const std::string &login) {
+                                 return living->contains(login);
+                             });
+        if (is_left && !(ok && makes_up_for(job, id, policy::Act::suspend)))
+            on_last_login_ended(id);
+    }
+}
+
+void LoginEnds::suspend(const session::Session &session) {
+    const auto started = manager_.act_on(session, policy::Act::suspend, "logout");
+    if (started)
+        return;
+    if (!is_for_now(started.error()))
+        return log_warning("session {} of {} stays: {}", session.id, session.user, started.error().text);
+    log_info("session {} of {} has to wait: {}", session.id, session.user, started.error().text);
+    busy_.insert(session.id);
+    manager_.make_way(session, policy::Act::suspend, "logout");
+}
+
 void LoginEnds::on_last_login_ended(const std::string &id) {
     const auto found = manager_.logind().session(id);
     if (!found) {
@@ -93,9 +125,7 @@ void LoginEnds::on_last_login_ended(const std::string &id) {
         return;
     case policy::OnLoginEnd::suspend:
         log_info("session {} of {}: its last login has ended, it is suspended", id, found->user);
-        if (const auto started = manager_.act_on(*found, policy::Act::suspend, "logout"); !started)
-            log_warning("session {} of {} stays: {}", id, found->user, started.error().text);
-        return;
+        return suspend(*found);
     case policy::OnLoginEnd::end:
         log_info("session {} of {}: its last login has ended, and so does it", id, found->user);
         if (const auto ended = manager_.logind().terminate(id); !ended && ended.error().code() != ENXIO)

@@ -7,6 +7,8 @@
 
 #include "dbus/bus.h"
 #include "engine/os/result.h"
+#include "job/job.h"
+#include "session/logind.h"
 
 #include <map>
 #include <memory>
@@ -41,6 +43,7 @@ class LoginEnds {
     ~LoginEnds() = default;
 
     Result<> start();
+    void on_job_ended(const job::Job &job, bool ok);
 
   private:
     struct Unref {
@@ -50,11 +53,13 @@ class LoginEnds {
 
     void look();
     void on_last_login_ended(const std::string &id);
+    void suspend(const session::Session &session);
     static int on_change(sd_event_source *source, int descriptor, uint32_t events, void *userdata);
 
     sd_bus *bus_;
     Manager &manager_;
     LastLogins last_;
+    std::set<std::string> busy_; // sessions that are to be suspended when the job there has ended
     std::unique_ptr<sd_login_monitor, Unref> monitor_;
     std::unique_ptr<sd_event_source, Unref> changes_; // after the monitor, whose descriptor it watches
 };

@@ -25,6 +25,15 @@ std::string local_time(uint64_t microseconds) {
     return date.empty() ? "an unknown time" : date;
 }
 
+// Suspended, not insurance.
+bool waits_for_login(const Checkpoint &checkpoint, uid_t uid) {
+    return checkpoint.uid == uid && checkpoint.state == "waiting" && !checkpoint.kept_running;
+}
+
+std::string and_more(size_t more) {
+    return more == 0 ? "" : fmt::format("\nAnd {} more {}: abeyctl list", more, more == 1 ? "waits" : "wait");
+}
+
 } // namespace
 
 bool may_get_a_terminal(const session::Session &login) {
@@ -50,8 +59,7 @@ std::string terminal_in_title(std::string_view command) {
 std::optional<Checkpoint> waiting_for(uid_t uid, std::span<const Checkpoint> checkpoints) {
     const Checkpoint *youngest = nullptr;
     for (const auto &checkpoint : checkpoints)
-        if (checkpoint.uid == uid && checkpoint.state == "waiting" && !checkpoint.kept_running &&
-            (youngest == nullptr || checkpoint.created > youngest->created))
+        if (waits_for_login(checkpoint, uid) && (youngest == nullptr || checkpoint.created > youngest->created))
             youngest = &checkpoint;
     return youngest != nullptr ? std::optional(*youngest) : std::nullopt;
 }
@@ -78,10 +86,29 @@ Result<bool> first_attempt(const std::string &id, const std::string &directory) 
     return std::unexpected(std::move(mark).error());
 }
 
-std::string waiting_text(const Checkpoint &checkpoint) {
+size_t waiting_besides(const Checkpoint &checkpoint, std::span<const Checkpoint> checkpoints) {
+    return static_cast<size_t>(std::ranges::count_if(checkpoints, [&](const Checkpoint &other) {
+        return waits_for_login(other, checkpoint.uid) && other.id != checkpoint.id;
+    }));
+}
+
+std::string session_beside(const session::Session &login, std::span<const session::Session> sessions) {
+    const auto other = std::ranges::find_if(sessions, [&](const session::Session &one) {
+        return one.uid == login.uid && one.id != login.id && session::is_suitable(one);
+    });
+    return other == sessions.end() ? "" : other->id;
+}
+
+std::string waiting_text(const Checkpoint &checkpoint, size_t more) {
     return fmt::format("Your session of {} waits as checkpoint {}.\n"
-                       "To continue in it: abeyctl resume {} --attach",
-                       local_time(checkpoint.created), checkpoint.id, checkpoint.id);
+                       "To continue in it: abeyctl resume {} --attach{}",
+                       local_time(checkpoint.created), checkpoint.id, checkpoint.id, and_more(more));
+}
+
+std::string being_resumed_text(const Checkpoint &checkpoint, size_t more) {
+    return fmt::format("Your session of {} is being resumed.\n"
+                       "To continue in it when it is there: abeyctl attach{}",
+                       local_time(checkpoint.created), and_more(more));
 }
 
 std::string insurance_text(const Checkpoint &checkpoint) {
@@ -91,21 +118,16 @@ std::string insurance_text(const Checkpoint &checkpoint) {
         local_time(checkpoint.created), checkpoint.id, checkpoint.id);
 }
 
-std::string resuming_text(const Checkpoint &checkpoint) {
-    return fmt::format("Your session of {} is being resumed.\n"
-                       "To continue in it, when that is done: abeyctl attach",
-                       local_time(checkpoint.created));
-}
-
-std::string resumed_text(const Checkpoint &checkpoint, const std::string &session) {
+std::string resumed_text(const Checkpoint &checkpoint, const std::string &session, size_t more) {
     return fmt::format("Your session of {} has been resumed as session {}.\n"
-                       "To continue in it: abeyctl attach",
-                       local_time(checkpoint.created), session);
+                       "To continue in it: abeyctl attach{}",
+                       local_time(checkpoint.created), session, and_more(more));
 }
 
-std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason) {
-    return fmt::format("Your session of {} still waits as checkpoint {}:\n{}\nTo try again: abeyctl resume {}",
-                       local_time(checkpoint.created), checkpoint.id, bus::printable(reason), checkpoint.id);
+std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason, size_t more) {
+    return fmt::format("Your session of {} still waits as checkpoint {}:\n{}\nTo try again: abeyctl resume {}{}",
+                       local_time(checkpoint.created), checkpoint.id, bus::printable(reason), checkpoint.id,
+                       and_more(more));
 }
 
 } // namespace abey::daemon

@@ -34,11 +34,18 @@ std::optional<Checkpoint> insurance_for(uid_t uid, std::span<const Checkpoint> c
 // again at each login, the user is told and decides.
 Result<bool> first_attempt(const std::string &id, const std::string &directory = "/run/abeyance/attempted");
 
-// What the user's terminal is told.
-std::string waiting_text(const Checkpoint &checkpoint);
+// How many others of its user wait as well.
+size_t waiting_besides(const Checkpoint &checkpoint, std::span<const Checkpoint> checkpoints);
+
+// Another session that the user of this login has, whatever it is; empty: none. What is done there would be taken away
+// by a roll-back that nobody has asked for.
+std::string session_beside(const session::Session &login, std::span<const session::Session> sessions);
+
+// What the user's terminal is told. `more`: checkpoints that wait besides.
+std::string waiting_text(const Checkpoint &checkpoint, size_t more = 0);
+std::string being_resumed_text(const Checkpoint &checkpoint, size_t more = 0);
 std::string insurance_text(const Checkpoint &checkpoint);
-std::string resuming_text(const Checkpoint &checkpoint);
-std::string resumed_text(const Checkpoint &checkpoint, const std::string &session);
-std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason);
+std::string resumed_text(const Checkpoint &checkpoint, const std::string &session, size_t more = 0);
+std::string not_resumed_text(const Checkpoint &checkpoint, const std::string &reason, size_t more = 0);
 
 } // namespace abey::daemon

@@ -271,7 +271,7 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     const auto policy = policy::Policy::load_system();
     if (!policy)
         return failed(policy.error());
-    const auto all = checkpoints();
+    auto all = checkpoints();
     if (!all)
         return failed(all.error());
     const auto free = free_space();
@@ -280,9 +280,12 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     using namespace std::chrono;
     const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
     std::map<uint32_t, policy::Retention> of_users;
-    const auto homes = displaced_homes();
+    auto homes = displaced_homes();
     if (!homes)
         return failed(homes.error());
+    const auto is_anothers = [&](const auto &one) { return of && one.uid != *of; };
+    std::erase_if(*all, is_anothers);
+    std::erase_if(*homes, is_anothers);
     std::set<uint32_t> users;
     for (const auto &one : *all)
         users.insert(one.uid);
@@ -297,7 +300,6 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     auto pruned = to_prune(*all, policy->service().retention, static_cast<uint64_t>(now), *free, of_users);
     for (auto &one : to_prune(*homes, policy->service().retention, static_cast<uint64_t>(now), of_users))
         pruned.push_back(std::move(one));
-    std::erase_if(pruned, [&](const Pruned &one) { return of && one.uid != *of; });
     if (!options.dry_run)
         for (const auto &one : pruned) {
             log_info("removing {} {} of user {}: {}", one.displaced.empty() ? "checkpoint" : "displaced home",
@@ -357,43 +359,6 @@ std::vector<const RunningJob *> Manager::visible_jobs(uid_t caller) const {
 RunningJob *Manager::find_job(uint32_t number) {
     const auto found = jobs_.find(number);
     return found != jobs_.end() && is_public(found->second->job.kind) ? found->second.get() : nullptr;
-}
-
-void Manager::on_login(const session::Session &login) {
-    if (!is_login_of_a_person(login)) {
-        if (may_get_a_terminal(login))
-            late_terminals_.wait_for(login);
-        return;
-    }
-    const auto policy = session::policy_for(login);
-    if (!policy)
-        return log_error("login of {}: not looking for checkpoints: {}", login.user, policy.error().message());
-    const auto all = checkpoints();
-    if (!all)
-        return log_error("login of {}: not looking for checkpoints: {}", login.user, all.error().message());
-    const auto wish = policy->resume_on_login();
-    const auto waiting = waiting_for(login.uid, *all);
-    if (!waiting || wish == policy::OnLogin::never) {
-        // The machine went down without warning: what an insurance is for. It is older than the home, so nobody but
-        // its user decides.
-        const auto insurance = insurance_for(login.uid, *all);
-        if (!waiting && insurance && wish != policy::OnLogin::never && first_attempt(insurance->id).value_or(false))
-            messenger_.tell(login.tty, login.uid, insurance_text(*insurance));
-        return;
-    }
-    if (wish == policy::OnLogin::ask)
-        return messenger_.tell(login.tty, login.uid, waiting_text(*waiting));
-    if (const auto *running = resume_of(login.uid); running != nullptr && running->job.checkpoint == waiting->id)
-        return messenger_.tell(login.tty, login.uid, resuming_text(*waiting));
-    const auto first = first_attempt(waiting->id);
-    if (!first)
-        return log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, first.error().message());
-    if (!*first)
-        return messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, "it could not be resumed before"));
-    if (const auto started = start_resume(login, *waiting, login.tty); !started) {
-        log_error("login of {}: checkpoint {}: {}", login.user, waiting->id, started.error().text);
-        messenger_.tell(login.tty, login.uid, not_resumed_text(*waiting, started.error().text));
-    }
 }
 
 } // namespace abey::daemon

@@ -26,9 +26,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <sys/types.h>
+
+#include <systemd/sd-event.h>
 
 namespace abey::daemon {
 
@@ -41,6 +44,10 @@ bool is_public(job::Kind kind);
 bool excludes(const job::Job &one, const job::Job &other);
 
 struct RunningJob;
+// Is it canceled for a trigger's job on the same session? What a user waits for, and has begun, is not.
+bool gives_way(const RunningJob &running, const job::Job &to);
+// After that one was done well, what was wanted of this session needs no doing any more.
+bool makes_up_for(const job::Job &done, const std::string &session, policy::Act wanted);
 // By how long it took so far: microseconds, 0 when nobody can tell.
 uint64_t time_left(const RunningJob &running);
 
@@ -55,6 +62,7 @@ struct RunningJob {
     std::string service_result; // systemd's word for how the worker ended: "success", "signal", ...
     bool started = false;
     bool canceled = false;
+    std::string why_canceled; // "the time was too short"; empty: somebody called for it
     std::map<std::string, uint64_t> figures;
     bus::Message request;   // check, remove: the call to answer at the end
     bus::Track disconnects; // suspend after the caller has left: that caller
@@ -64,7 +72,9 @@ struct RunningJob {
     struct Unref {
         void operator()(sd_event_source *source) const;
     };
-    std::unique_ptr<sd_event_source, Unref> delay;
+    using Timer = std::unique_ptr<sd_event_source, Unref>;
+    Timer delay;
+    Timer look_again; // systemd did not say whether it works still
 };
 
 class Manager {
@@ -81,6 +91,7 @@ class Manager {
     // Puts the objects on the bus and takes up the jobs that a former daemon left. The name is the caller's business.
     Result<> start();
 
+    Answer<session::Session> find_session(const std::string &id);
     // Whose it is: what polkit is asked about. Ids are of sessions, checkpoints and jobs.
     Answer<uid_t> owner_of_session(const std::string &id);
     static Answer<uid_t> owner_of_checkpoint(const std::string &id);
@@ -107,7 +118,8 @@ class Manager {
     // Of all checkpoints of the caller's; root's: of everybody's.
     Answer<> measure(const Permit &permit, sd_bus_message *request);
     Answer<> remove(const Permit &permit, const std::string &id, sd_bus_message *request);
-    Answer<> cancel(const Permit &permit, uint32_t number);
+    // The reason, if any, is for whoever waits for the job.
+    Answer<> cancel(const Permit &permit, uint32_t number, std::string_view why = "");
     // Suspends of the session (empty: of all the caller's, root: of everybody's) wait for the descriptor to be closed.
     Answer<Fd> inhibit(uid_t caller, const std::string &session, const std::string &who, const std::string &why);
     Answer<> set_pinned(const Permit &permit, const std::string &id, bool pinned);
@@ -118,6 +130,9 @@ class Manager {
     Answer<> announce_checkpoint(const std::string &id);
     // Asked for by nobody: a trigger's job on a session.
     Answer<uint32_t> act_on(const session::Session &session, policy::Act act, const char *trigger);
+    // When that was answered with "busy": cancels those of the jobs at work there that give way. Triggers and LoginEnds
+    // are told of their end, when it is time to try again.
+    void make_way(const session::Session &session, policy::Act act, const char *trigger);
     void tell(const std::string &tty, uid_t uid, const std::string &text) {
         if (!tty.empty())
             messenger_.tell(tty, uid, text);
@@ -140,7 +155,6 @@ class Manager {
     Answer<const RunningJob *> start_resume(const session::Session &login, const Checkpoint &checkpoint,
                                             const std::string &tty);
     // The session or checkpoint, when it exists (and still is the one that was permitted).
-    Answer<session::Session> find_session(const std::string &id);
     static Answer<Checkpoint> find_checkpoint(const std::string &id);
     Answer<session::Session> permitted_session(const Permit &permit, const std::string &id);
     static Answer<Checkpoint> permitted_checkpoint(const Permit &permit, const std::string &id);
@@ -154,9 +168,13 @@ class Manager {
     Answer<> start_after_disconnect(RunningJob &running, sd_bus_message *request);
     Result<> watch(RunningJob &running);
     void announce(RunningJob &running);
+    Answer<> cancel(RunningJob &running, std::string_view why);
+    RunningJob::Timer timer(RunningJob &running, uint64_t after, sd_event_time_handler_t handler);
+    static int on_cancel_unheard(sd_event_source *source, uint64_t time, void *userdata);
     void adopt_jobs();
     // Asks systemd whether the unit still works; ends the job when it does not.
     void look_after(RunningJob &running);
+    static int on_look_again(sd_event_source *source, uint64_t time, void *userdata);
     void finish(RunningJob &running);
     // Tells everybody, and forgets the job: `running` is gone afterwards.
     void end_job(RunningJob &running, const job::Outcome &outcome, const char *result);

@@ -11,14 +11,27 @@
 
 #include <array>
 #include <chrono>
+#include <utility>
+
+#include <systemd/sd-event.h>
 
 namespace abey::daemon {
 namespace {
 
 constexpr const char *service_interface = "org.freedesktop.systemd1.Service";
+// microseconds
+constexpr uint64_t stop_after = 30'000'000;
+constexpr uint64_t look_again_after = 5'000'000;
 constexpr const char *unit_interface = "org.freedesktop.systemd1.Unit";
 
 std::string printable_line(const job::Outcome &outcome) { return bus::printable(outcome.message); }
+
+// Those whose unit stays with the session that it has brought about.
+bool has_keeper(job::Kind kind) { return kind == job::Kind::resume || kind == job::Kind::run; }
+
+std::string canceled_text(const RunningJob &running) {
+    return running.why_canceled.empty() ? "canceled" : "canceled, " + running.why_canceled;
+}
 
 // From here on the session ends, or the resumed processes run: there is no way back.
 bool is_past_return(const RunningJob &running) { return running.phase == "end" || running.phase == "release"; }
@@ -118,23 +131,49 @@ void Manager::announce(RunningJob &running) {
     emit_busy();
 }
 
-Answer<> Manager::cancel(const Permit &permit, uint32_t number) {
+Answer<> Manager::cancel(const Permit &permit, uint32_t number, std::string_view why) {
     const auto found = jobs_.find(number);
     if (found == jobs_.end() || !is_public(found->second->job.kind))
         return refuse(bus::error::no_such_job, "there is no job {}", number);
     auto &running = *found->second;
     if (permit.caller != 0 && running.job.uid != permit.owner)
         return refuse(bus::error::access_denied, "job {} is another one by now", number);
+    return cancel(running, why);
+}
+
+Answer<> Manager::cancel(RunningJob &running, std::string_view why) {
     if (is_past_return(running))
-        return refuse(bus::error::not_cancelable, "job {} is nearly done: it cannot be canceled any more", number);
-    running.canceled = true;
+        return refuse(bus::error::not_cancelable, "job {} is nearly done: it cannot be canceled any more",
+                      running.job.number);
+    if (!std::exchange(running.canceled, true))
+        running.why_canceled = why;
     if (!running.started) {
-        end_job(running, {.message = "canceled"}, "canceled");
+        end_job(running, {.message = canceled_text(running)}, "canceled");
+        return {};
+    }
+    // The phase that was heard last may be a former one. A keeper looks by itself whether a cancel comes in time; a
+    // stop of its unit would end the session that is there by then.
+    if (has_keeper(running.job.kind) && systemd::signal_unit(bus_, running.unit, job::cancel_signal)) {
+        running.delay = timer(running, stop_after, on_cancel_unheard);
         return {};
     }
     if (auto stopped = systemd::stop_unit(bus_, running.unit); !stopped)
         return refuse(bus::error::failed, "cannot stop the worker: {}", stopped.error().message());
     return {};
+}
+
+// A keeper that hears nothing waits for PAM, say, before anything has been brought back.
+int Manager::on_cancel_unheard(sd_event_source * /*source*/, uint64_t /*time*/, void *userdata) {
+    auto &running = *static_cast<RunningJob *>(userdata);
+    auto *bus = running.manager->bus_;
+    const auto state = systemd::unit_state(bus, running.unit);
+    if (state && *state != systemd::State::busy) {
+        running.manager->finish(running); // running is gone
+        return 0;
+    }
+    if (const auto stopped = systemd::stop_unit(bus, running.unit); !stopped)
+        log_error("job {}: cannot stop the worker: {}", running.job.number, stopped.error().message());
+    return 0;
 }
 
 void Manager::adopt_jobs() {
@@ -163,11 +202,30 @@ void Manager::adopt_jobs() {
 }
 
 void Manager::look_after(RunningJob &running) {
+    running.look_again.reset();
     const auto state = systemd::unit_state(bus_, running.unit);
-    if (!state)
-        return log_error("job {}: cannot ask for its state, going on: {}", running.job.number, state.error().message());
-    if (*state != systemd::State::busy)
+    if (!state) {
+        log_error("job {}: cannot ask for its state, asking again: {}", running.job.number, state.error().message());
+        // What it would tell by a signal may be the very thing that was to be asked for
+        running.look_again = timer(running, look_again_after, on_look_again);
+    } else if (*state != systemd::State::busy) {
         finish(running);
+    }
+}
+
+int Manager::on_look_again(sd_event_source * /*source*/, uint64_t /*time*/, void *userdata) {
+    auto &running = *static_cast<RunningJob *>(userdata);
+    running.manager->look_after(running);
+    return 0;
+}
+
+RunningJob::Timer Manager::timer(RunningJob &running, uint64_t after, sd_event_time_handler_t handler) {
+    sd_event_source *source = nullptr;
+    if (const int result = ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, after, 0,
+                                                        handler, &running);
+        result < 0)
+        log_error("job {}: {}", running.job.number, fail(-result, "cannot watch the time").error().message());
+    return RunningJob::Timer(source);
 }
 
 void Manager::finish(RunningJob &running) {
@@ -178,7 +236,7 @@ void Manager::finish(RunningJob &running) {
             log_warning("job {}: {}", running.job.number, outcome.error().message());
         outcome = job::Outcome{
             .message = running.canceled
-                           ? running.job.automatic ? "canceled, the time was too short" : "canceled"
+                           ? canceled_text(running)
                            : fmt::format("the worker ended without a result{}; the journal of {} may say more", why,
                                          running.unit)};
     }
@@ -189,7 +247,7 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     const auto job = running.job;
     if (is_public(job.kind)) {
         running.figures = outcome.figures;
-        if ((job.kind == job::Kind::resume || job.kind == job::Kind::run) && bus::is_session_id(outcome.session))
+        if (has_keeper(job.kind) && bus::is_session_id(outcome.session))
             running.job.session = outcome.session;
         if (outcome.ok)
             running.percent = 100;
@@ -238,7 +296,8 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
         (void)::sd_bus_emit_interfaces_removed_strv(bus_, bus::job_path(job.number).c_str(), gone.data());
         emit_busy();
     }
-    triggers_.on_job_ended(job.number);
+    triggers_.on_job_ended(job, outcome.ok);
+    login_ends_.on_job_ended(job, outcome.ok);
     if (outcome.ok && job.automatic && job.kind == job::Kind::suspend)
         if (const auto pruned = prune(job.uid, {}); !pruned)
             log_warning("not looking for old checkpoints: {}", pruned.error().text);
@@ -270,9 +329,12 @@ void Manager::tell_user(const job::Job &job, const job::Outcome &outcome) {
         return;
     }
     const auto found = checkpoint(job.checkpoint);
-    const auto known = found ? *found : Checkpoint{.id = job.checkpoint};
+    const auto known = found ? *found : Checkpoint{.id = job.checkpoint, .uid = job.uid};
+    const auto all = checkpoints();
+    const auto more = all ? waiting_besides(known, *all) : 0;
     messenger_.tell(job.tty, job.uid,
-                    outcome.ok ? resumed_text(known, job.session) : not_resumed_text(known, outcome.message));
+                    outcome.ok ? resumed_text(known, job.session, more)
+                               : not_resumed_text(known, outcome.message, more));
 }
 
 int Manager::on_systemd_job_removed(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {

@@ -64,7 +64,8 @@ void Manager::launch(RunningJob &running) {
 void Manager::on_inhibitor_released() {
     std::vector<RunningJob *> ready;
     for (const auto &[number, running] : jobs_)
-        if (running->delay && inhibitors_.holding(running->job.uid, running->job.session) == nullptr)
+        if (running->delay && !running->started &&
+            inhibitors_.holding(running->job.uid, running->job.session) == nullptr)
             ready.push_back(running.get());
     for (auto *running : ready)
         launch(*running);

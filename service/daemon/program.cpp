@@ -57,9 +57,11 @@ Result<> run() {
     // Last, because from now on calls come, and systemd takes the unit for started.
     TRY(bus::checked(::sd_bus_request_name(system_bus.get(), bus::service_name, 0),
                      "cannot take the name org.abeyance1 on the bus"));
-    // The bus hanging up ends the loop with an error: systemd starts us again when there is a bus.
+    // The bus hanging up ends the loop, not with an error but with a status: systemd starts us again, and there is a
+    // bus.
     TRY(bus::checked(::sd_bus_set_exit_on_disconnect(system_bus.get(), 1), "cannot watch the bus"));
-    TRY(bus::checked(::sd_event_loop(event.get()), "the event loop failed"));
+    if (const int status = TRY(bus::checked(::sd_event_loop(event.get()), "the event loop failed")); status != 0)
+        return fail(0, "the system bus has hung up: look at the journal of dbus.service; systemd starts abeyd again");
     return {};
 }
 

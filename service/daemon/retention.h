@@ -21,9 +21,9 @@ struct Pruned {
     std::string displaced; // name of its record; empty: a checkpoint
 };
 
-// `checkpoints` are all of the store's, oldest first, also those of users who are not asked about: free space is
-// everybody's. `of_users`: rules of those for whom there are some of their own. `now`: microseconds since 1970; `free`:
-// bytes. Never one that is pinned.
+// `checkpoints` are of all who are asked about, and of nobody else: who may not remove what others have makes room with
+// their own. Oldest first. `of_users`: rules of those for whom there are some of their own. `now`: microseconds since
+// 1970; `free`: bytes. Never one that is pinned.
 std::vector<Pruned> to_prune(std::span<const Checkpoint> checkpoints, const policy::Retention &rules, uint64_t now,
                              uint64_t free, const std::map<uint32_t, policy::Retention> &of_users = {});
 

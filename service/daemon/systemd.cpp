@@ -30,6 +30,13 @@ Result<> start_unit(sd_bus *bus, const std::string &unit) { return call_for_unit
 
 Result<> stop_unit(sd_bus *bus, const std::string &unit) { return call_for_unit(bus, "StopUnit", unit); }
 
+Result<> signal_unit(sd_bus *bus, const std::string &unit, int signal) {
+    auto message = TRY(bus::method_call(bus, service, manager_path, manager_interface, "KillUnit"));
+    TRY(bus::checked(::sd_bus_message_append(message.get(), "ssi", unit.c_str(), "main", signal), "KillUnit"));
+    TRY_IN(bus::call(bus, message), "{}", unit);
+    return {};
+}
+
 Result<State> unit_state(sd_bus *bus, const std::string &unit) {
     constexpr const char *interface = "org.freedesktop.systemd1.Unit";
     const auto path = unit_path(unit);

@@ -16,6 +16,8 @@ namespace abey::daemon::systemd {
 Result<> subscribe(sd_bus *bus);
 Result<> start_unit(sd_bus *bus, const std::string &unit);
 Result<> stop_unit(sd_bus *bus, const std::string &unit);
+// To its main process; it is an error when there is none (yet).
+Result<> signal_unit(sd_bus *bus, const std::string &unit, int signal);
 
 // What a unit does: something is queued or under way, it stays up, or nothing.
 enum class State : uint8_t { busy, up, down };

@@ -11,6 +11,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <iterator>
+#include <string_view>
+#include <utility>
 
 #include <fcntl.h>
 
@@ -43,6 +46,11 @@ Result<uint64_t> number_property(sd_bus *bus, const char *path, const char *inte
     TRY(bus::checked(::sd_bus_get_property_trivial(bus, logind_name, path, interface, name, nullptr, 't', &value),
                      name));
     return value;
+}
+
+bool is_over(const Answer<session::Session> &session) {
+    return session ? !session::is_suitable(*session)
+                   : std::string_view(session.error().name) == bus::error::no_such_session;
 }
 
 } // namespace
@@ -114,8 +122,10 @@ int Triggers::on_prepare(sd_bus_message *message, void *userdata, sd_bus_error *
     int begins = 0;
     if (::sd_bus_message_read(message, "b", &begins) < 0)
         return 0;
-    switch (hold.state.on_signal(begins != 0, now_of(CLOCK_BOOTTIME))) {
+    const auto now = now_of(CLOCK_BOOTTIME);
+    switch (hold.state.on_signal(begins != 0, now)) {
     case Preparation::Step::begin:
+        hold.begun = now;
         hold.triggers->begin(hold);
         break;
     case Preparation::Step::over:
@@ -136,20 +146,24 @@ void Triggers::begin(Hold &hold) {
 
 Result<> Triggers::prepare(Hold &hold) {
     hold.rest.clear();
+    hold.busy.clear();
     const auto policy = TRY(policy::Policy::load_system());
     auto planned = plan(policy, hold.act);
     if (planned.empty())
         return {};
     const auto budget = TRY(number_property(bus_, logind_path, logind_manager, "InhibitDelayMaxUSec"));
     const auto ours = budget / 100 * (100 - reserve_percent);
+    // logind's clock runs since its signal, and the questions above took their time
+    hold.end = hold.begun + ours;
+    const auto now = now_of(CLOCK_BOOTTIME);
+    const auto left = hold.end > now ? hold.end - now : 0;
     sd_event_source *source = nullptr;
     TRY(bus::checked(
-        ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, ours, 10'000, on_limit, &hold),
+        ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, left, 10'000, on_limit, &hold),
         "cannot watch the time"));
     hold.limit.reset(source);
-    hold.end = now_of(CLOCK_BOOTTIME) + ours;
     hold.rest = std::move(planned);
-    log_info("{}: {} sessions, {} ms", hold.what, hold.rest.size(), ours / 1000);
+    log_info("{}: {} sessions, {} ms", hold.what, hold.rest.size(), left / 1000);
     return {};
 }
 
@@ -203,29 +217,53 @@ std::vector<session::Session> Triggers::parts_of(const session::Session &session
 
 void Triggers::go_on(Hold &hold) {
     while (!hold.rest.empty() && hold.jobs.size() < at_a_time && now_of(CLOCK_BOOTTIME) < hold.end) {
-        const auto [session, act] = std::move(hold.rest.front());
+        auto planned = std::move(hold.rest.front());
         hold.rest.pop_front();
-        const auto started = manager_.act_on(session, act, hold.what);
-        if (started)
-            hold.jobs.emplace(*started, act);
-        else
-            log_warning("{}: session {} of {} is left as it is: {}", hold.what, session.id, session.user,
-                        started.error().text);
+        act_on(hold, std::move(planned));
     }
-    if (hold.jobs.empty())
+    if (hold.jobs.empty() && (hold.busy.empty() || now_of(CLOCK_BOOTTIME) >= hold.end))
         finish(hold);
 }
 
-void Triggers::leave_alone(Hold &hold) {
-    for (const auto &[one, act] : hold.rest) {
-        log_warning("{}: no time is left for session {} of {}", hold.what, one.id, one.user);
-        manager_.tell(one.tty, one.uid,
-                      fmt::format("There was no time to checkpoint session {} before the {}.", one.id, hold.what));
+void Triggers::act_on(Hold &hold, Planned planned) {
+    const auto &session = planned.session;
+    // While it waited it may have ended, or been suspended
+    if (planned.was_busy && is_over(manager_.find_session(session.id)))
+        return;
+    const auto started = manager_.act_on(session, planned.act, hold.what);
+    if (started) {
+        hold.jobs.emplace(*started, planned.act);
+    } else if (is_for_now(started.error())) {
+        log_info("{}: session {} of {} has to wait: {}", hold.what, session.id, session.user, started.error().text);
+        planned.was_busy = true;
+        hold.busy.push_back(planned);
+        // What ends by that may have us try again at once
+        manager_.make_way(session, planned.act, hold.what);
+    } else {
+        log_warning("{}: session {} of {} is left as it is: {}", hold.what, session.id, session.user,
+                    started.error().text);
+        manager_.tell(session.tty, session.uid,
+                      fmt::format("Session {} was not checkpointed before the {}: {}", session.id, hold.what,
+                                  bus::printable(started.error().text)));
     }
+}
+
+void Triggers::leave_alone(Hold &hold) {
+    for (const auto *those : {&hold.rest, &hold.busy})
+        for (const auto &[one, act, was_busy] : *those) {
+            const auto *why = was_busy ? ": another job was at work there" : "";
+            log_warning("{}: no time is left for session {} of {}{}", hold.what, one.id, one.user, why);
+            manager_.tell(
+                one.tty, one.uid,
+                fmt::format("There was no time to checkpoint session {} before the {}{}.", one.id, hold.what, why));
+        }
     hold.rest.clear();
+    hold.busy.clear();
 }
 
 void Triggers::finish(Hold &hold) {
+    if (!hold.state.is_working())
+        return;
     leave_alone(hold);
     hold.limit.reset();
     hold.state.on_done(now_of(CLOCK_BOOTTIME));
@@ -240,35 +278,52 @@ int Triggers::on_limit(sd_event_source * /*source*/, uint64_t /*time*/, void *us
     // Those that are past the point of no return go on and may just make it
     const auto jobs = hold.jobs;
     for (const auto &[number, act] : jobs)
-        if (const auto canceled = self.manager_.cancel({}, number); !canceled)
+        if (const auto canceled = self.manager_.cancel({}, number, "the time was too short"); !canceled)
             log_warning("{}: {}", hold.what, canceled.error().text);
+    if (hold.jobs.empty()) // some only waited for others
+        self.finish(hold);
     return 0;
 }
 
 // Awake again, or the shutdown was called off.
 void Triggers::on_over(Hold &hold) {
     hold.rest.clear();
+    hold.busy.clear();
     hold.limit.reset();
     const auto jobs = std::exchange(hold.jobs, {});
     // An insurance may as well be finished; but nobody wants to lose a session to a shutdown that does not happen.
     for (const auto &[number, act] : jobs)
         if (act == policy::Act::suspend)
-            (void)manager_.cancel({}, number);
+            (void)manager_.cancel({}, number, fmt::format("the {} is over, or was called off", hold.what));
     take(hold);
 }
 
-void Triggers::on_job_ended(uint32_t number) {
+void Triggers::on_job_ended(const job::Job &job, bool ok) {
     for (auto *hold : {&sleep_, &shutdown_})
-        if (hold->jobs.erase(number) != 0 && hold->state.is_working())
+        if ((hold->jobs.erase(job.number) != 0 || !hold->busy.empty()) && hold->state.is_working()) {
+            wait_no_longer(hold->busy, hold->rest, job, ok);
             go_on(*hold);
-    if (battery_jobs_.erase(number) != 0)
+        }
+    if (battery_jobs_.erase(job.number) != 0 || !battery_busy_.empty()) {
+        wait_no_longer(battery_busy_, battery_rest_, job, ok);
         go_on_for_battery();
+    }
 }
 
-void Triggers::act_on(const session::Session &session, policy::Act act, const char *trigger) {
-    if (const auto started = manager_.act_on(session, act, trigger); !started)
-        log_warning("{}: session {} of {} is left as it is: {}", trigger, session.id, session.user,
-                    started.error().text);
+// It is their turn again, unless the job that has ended did what was wanted.
+void Triggers::wait_no_longer(std::deque<Planned> &busy, std::deque<Planned> &rest, const job::Job &ended, bool ok) {
+    auto again = std::exchange(busy, {});
+    if (ok)
+        std::erase_if(again, [&](const Planned &one) { return makes_up_for(ended, one.session.id, one.act); });
+    rest.insert(rest.begin(), std::make_move_iterator(again.begin()), std::make_move_iterator(again.end()));
+}
+
+bool Triggers::act_on(const session::Session &session, policy::Act act, const char *trigger) {
+    const auto started = manager_.act_on(session, act, trigger);
+    if (started)
+        return true;
+    log_warning("{}: session {} of {} is left as it is: {}", trigger, session.id, session.user, started.error().text);
+    return !is_for_now(started.error());
 }
 
 int Triggers::on_lock_signal(sd_bus_message *message, void *userdata, sd_bus_error * /*error*/) {
@@ -309,17 +364,24 @@ void Triggers::on_battery_low() {
     if (!policy)
         return log_error("the battery is low: {}", policy.error().message());
     battery_rest_ = plan(*policy, &policy::Triggers::on_battery_low);
+    battery_busy_.clear();
     log_info("the battery is low: {} sessions", battery_rest_.size());
     go_on_for_battery();
 }
 
 void Triggers::go_on_for_battery() {
     while (!battery_rest_.empty() && battery_jobs_.size() < at_a_time) {
-        const auto [session, act] = std::move(battery_rest_.front());
+        auto planned = std::move(battery_rest_.front());
         battery_rest_.pop_front();
-        if (const auto started = manager_.act_on(session, act, "battery"); started)
+        const auto &session = planned.session;
+        if (planned.was_busy && is_over(manager_.find_session(session.id)))
+            continue;
+        if (const auto started = manager_.act_on(session, planned.act, "battery"); started) {
             battery_jobs_.insert(*started);
-        else
+        } else if (is_for_now(started.error())) {
+            planned.was_busy = true;
+            battery_busy_.push_back(std::move(planned));
+        } else
             log_warning("battery: session {} of {} is left as it is: {}", session.id, session.user,
                         started.error().text);
     }
@@ -337,6 +399,27 @@ void Triggers::plan_next_look(uint64_t seconds) {
 int Triggers::on_look(sd_event_source * /*source*/, uint64_t /*time*/, void *userdata) {
     static_cast<Triggers *>(userdata)->look_for_idleness();
     return 0;
+}
+
+// A desktop tells logind itself, and IdleSinceHint is when that was last said, the end of an idleness included. Of a
+// terminal it is when something was last typed, whereas IdleHint goes by a time of logind's own (IdleActionSec=).
+std::optional<uint64_t> Triggers::idle_since(const session::Session &session, uint64_t seconds) const {
+    char *encoded = nullptr;
+    if (::sd_bus_path_encode(session_prefix, session.id.c_str(), &encoded) < 0)
+        return {};
+    const std::string path(encoded);
+    std::free(encoded);
+    int hint = 1;
+    if (session::is_graphical(session) &&
+        (::sd_bus_get_property_trivial(bus_, logind_name, path.c_str(), logind_session, "IdleHint", nullptr, 'b',
+                                       &hint) < 0 ||
+         hint == 0))
+        return {};
+    const auto since = number_property(bus_, path.c_str(), logind_session, "IdleSinceHint");
+    const auto now = now_of(CLOCK_REALTIME);
+    if (!since || *since == 0 || *since > now || (now - *since) / 1'000'000 < seconds)
+        return {};
+    return *since;
 }
 
 // logind sends no signal when nothing is typed on a terminal: it looks when it is asked (IdleSinceHint of
@@ -362,20 +445,22 @@ void Triggers::look_for_idleness() {
             continue;
         const auto &rules = own->service().triggers;
         next = std::clamp<uint64_t>(rules.idle_after / 2, 1, next);
-        char *path = nullptr;
-        if (::sd_bus_path_encode(session_prefix, session.id.c_str(), &path) < 0)
+        const auto since = idle_since(session, rules.idle_after);
+        if (!since)
             continue;
-        const auto since = number_property(bus_, path, logind_session, "IdleSinceHint");
-        std::free(path);
-        const auto now = now_of(CLOCK_REALTIME);
-        if (!since || *since == 0 || *since > now || (now - *since) / 1'000'000 < rules.idle_after)
-            continue;
-        seen[session.id] = *since;
-        if (const auto acted = idle_since_.find(session.id); acted == idle_since_.end() || acted->second != *since)
+        const auto acted = acted_on_.find(session.id);
+        bool done = acted != acted_on_.end() && acted->second == *since;
+        if (!done) {
+            done = true;
             for (const auto &part : parts_of(session, *own))
-                act_on(part, rules.on_idle, "idle");
+                // Other sessions may be in use: they stand for themselves. Units have no idleness of their own.
+                if (part.id == session.id || session::is_unit_id(part.id))
+                    done = act_on(part, rules.on_idle, "idle") && done;
+        }
+        if (done)
+            seen[session.id] = *since;
     }
-    idle_since_ = std::move(seen);
+    acted_on_ = std::move(seen);
     plan_next_look(next);
 }
 

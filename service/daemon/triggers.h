@@ -8,6 +8,7 @@
 #include "daemon/preparation.h"
 #include "dbus/bus.h"
 #include "engine/os/fd.h"
+#include "job/job.h"
 #include "policy/policy.h"
 #include "session/logind.h"
 
@@ -33,7 +34,7 @@ class Triggers {
     ~Triggers() = default;
 
     Result<> start();
-    void on_job_ended(uint32_t number);
+    void on_job_ended(const job::Job &job, bool ok);
     // What was planned by the former one is planned anew.
     void on_policy_read() { plan_next_look(1); }
 
@@ -47,6 +48,7 @@ class Triggers {
     struct Planned {
         session::Session session;
         policy::Act act = policy::Act::nothing;
+        bool was_busy = false; // another job was at work there when it was its turn
     };
 
     // A delay inhibitor (systemd.io/INHIBITOR_LOCKS), and what is done while it is held.
@@ -58,8 +60,10 @@ class Triggers {
         bus::Slot asking, signal;
         Preparation state;
         std::deque<Planned> rest;
+        std::deque<Planned> busy; // tried again when any job has ended
         std::map<uint32_t, policy::Act> jobs;
-        uint64_t end = 0; // microseconds of CLOCK_BOOTTIME
+        uint64_t begun = 0; // as is the end
+        uint64_t end = 0;   // microseconds of CLOCK_BOOTTIME
         Source limit;
     };
 
@@ -68,9 +72,11 @@ class Triggers {
     void begin(Hold &hold);
     Result<> prepare(Hold &hold);
     void go_on(Hold &hold);
+    void act_on(Hold &hold, Planned planned);
     void finish(Hold &hold);
     void on_over(Hold &hold);
     void leave_alone(Hold &hold);
+    static void wait_no_longer(std::deque<Planned> &busy, std::deque<Planned> &rest, const job::Job &ended, bool ok);
     // With those only of which something is wanted.
     [[nodiscard]] std::deque<Planned> plan(const policy::Policy &policy, policy::Act policy::Triggers::*act) const;
 
@@ -82,7 +88,10 @@ class Triggers {
     void go_on_for_battery();
     void look_for_idleness();
     void plan_next_look(uint64_t seconds);
-    void act_on(const session::Session &session, policy::Act act, const char *trigger);
+    // Since when, microseconds of CLOCK_REALTIME, it has been idle; nothing: it is not, or has not been for `seconds`.
+    [[nodiscard]] std::optional<uint64_t> idle_since(const session::Session &session, uint64_t seconds) const;
+    // False: another job is at work there.
+    bool act_on(const session::Session &session, policy::Act act, const char *trigger);
 
     static int on_prepare(sd_bus_message *message, void *userdata, sd_bus_error *error);
     static int on_taken(sd_bus_message *message, void *userdata, sd_bus_error *error);
@@ -95,11 +104,11 @@ class Triggers {
     Hold sleep_, shutdown_;
     bus::Slot locks_;
     Battery battery_;
-    std::deque<Planned> battery_rest_;
+    std::deque<Planned> battery_rest_, battery_busy_;
     std::set<uint32_t> battery_jobs_;
     Source look_;
-    std::map<std::string, uint64_t> locked_;     // session -> when it was last acted on, microseconds of CLOCK_BOOTTIME
-    std::map<std::string, uint64_t> idle_since_; // session -> the idleness that was acted on
+    std::map<std::string, uint64_t> locked_;   // session -> when it was last acted on, microseconds of CLOCK_BOOTTIME
+    std::map<std::string, uint64_t> acted_on_; // session -> the idleness that was acted on
 };
 
 } // namespace abey::daemon

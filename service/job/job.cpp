@@ -150,6 +150,7 @@ std::string to_json(const Job &job) {
                  {"on_divergence", job.on_divergence},
                  {"tty", job.tty},
                  {"login", job.login},
+                 {"beside", job.beside},
                  {"automatic", job.automatic},
                  {"trigger", job.trigger},
                  {"command", job.command},
@@ -175,6 +176,7 @@ Result<Job> job_from_json(std::string_view text) {
         job.on_divergence = text_member(json, "on_divergence");
         job.tty = text_member(json, "tty");
         job.login = text_member(json, "login");
+        job.beside = text_member(json, "beside");
         job.automatic = member<bool>(json, "automatic");
         job.trigger = text_member(json, "trigger");
         job.command = member<std::vector<std::string>>(json, "command");

@@ -8,6 +8,7 @@
 #include "engine/capture/kind.h"
 #include "engine/os/result.h"
 
+#include <csignal>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -26,6 +27,10 @@ inline constexpr size_t command_count_limit = 2048;
 // Of the answer to a question: bytes that it takes in the result, where it is a text within JSON. More cannot be read.
 inline constexpr size_t answer_limit = 3U << 20U;
 
+// Tells a keeper to give a resume, or run, up: as long as that can be undone. Once the session is there it means
+// nothing, unlike the SIGTERM of who stops its unit, which ends the session.
+inline constexpr int cancel_signal = SIGUSR1;
+
 enum class Kind : uint8_t { suspend, resume, check, remove, run };
 
 std::string_view name_of(Kind kind);
@@ -43,8 +48,9 @@ struct Job {
     std::string on_divergence; // resume: "rollback", "private", "keep", "fail"; empty: the policy's choice
     std::string tty;           // terminal of the user who waits for it ("pts/3"), for a message; may be empty
     std::string login;         // resume: the login session for which it is done; empty: a call did
-    bool automatic = false;    // started by a trigger, not by a call
-    std::string trigger;       // suspend: which, as store::About has it
+    std::string beside;     // resume: another session of the user's that runs; the home is not rolled back beneath it
+    bool automatic = false; // started by a trigger, not by a call
+    std::string trigger;    // suspend: which, as store::About has it
     // run: what is started, for whom the caller waits
     std::vector<std::string> command;     // empty: the user's login shell
     std::vector<std::string> environment; // "NAME=value"

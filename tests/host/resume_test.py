@@ -8,26 +8,29 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 from adas_session import abeyctl, json_of, sessions_of, wait_until
 from checks import Checks, StepFailed, first_line
 from host import Host, HostError
 from keeper_test import shells_in, show
+from session_test import cancel
 from terminal import Terminal, TerminalError
 from worker_test import Login, install as install_worker, said, set_fault, subvolumes
 
 KEEPER = "/usr/local/lib/abeyance-test/abey-keeper"
 WORKER = "/usr/local/lib/abeyance-test/fake-worker"
 UNIT = "abeyance-resume@*.service"
-FAULTS = ("error", "rolled-back", "stopped", "keeper killed", "released", "not noted", "power failure")
+FAULTS = ("error", "rolled-back", "stopped", "canceled at its commit", "keeper killed", "released", "not noted", "power failure")
 
 PLAN = ["a session is suspended"] + [
     f"{fault}: {what}" for fault in FAULTS for what in ("resume fails", "the home is what it was", "the checkpoint waits",
                                                         "no session is left")] + [
     "a resume first gives back the home that another has left", "what was done after a power failure is not undone",
     "resume is done", "the home is rolled back", "the displaced home is kept", "the checkpoint is used up",
-    "it cannot be resumed again", "attach joins the shell", "the resumed session can be suspended", "its keeper has ended well",
-    "a login brings it back", "the login's shell is told"]
+    "it cannot be resumed again", "canceled too late: it is resumed", "canceled too late: its session runs on", "attach joins the shell", "the resumed session can be suspended", "its keeper has ended well",
+    "a login brings it back", "the login's shell is told",
+    "of two that wait a login brings back the younger", "and tells of the other", "the next does not take the home from under it", "but tells why, and how"]
 
 
 def install(host, build):
@@ -66,6 +69,25 @@ def interrupted(host, checkpoint, act):
     return subprocess.CompletedProcess([], client.returncode, out, err)
 
 
+def canceled(host, checkpoint, point):
+    """A resume that stands still there is canceled, and goes on."""
+    set_fault(host, f"stop:{point}")
+    client = subprocess.Popen(host.command(["abeyctl", "resume", checkpoint, "--json"]), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, preexec_fn=host.enter)
+    keeper = wait_until(lambda: standing_still(host), f"the keeper's coming to \"{point}\"", 20)
+    cancel(host)
+    host.run(["kill", "-CONT", keeper])
+    out, err = client.communicate(timeout=60)
+    set_fault(host, None)
+    return subprocess.CompletedProcess([], client.returncode, out, err)
+
+
+def standing_still(host):
+    pid = host.run(["systemctl", "show", "--property=MainPID", "--value", UNIT]).stdout.strip()
+    state = host.run(["ps", "-o", "state=", "-p", pid]).stdout.strip() if pid not in ("", "0") else ""
+    return pid if state == "T" else None
+
+
 def work_after_a_power_failure(host, checkpoint):
     """Nobody has given the home back before somebody worked in it; then a resume fails before it touches anything."""
     set_fault(host, "hang")
@@ -86,9 +108,11 @@ def work_after_a_power_failure(host, checkpoint):
 def failures(host, checks, checkpoint):
     volumes = subvolumes(host)
     for fault in FAULTS:
-        set_fault(host, {"error": "error", "rolled-back": "rolled-back", "released": "released", "not noted": None}.get(fault, "hang"))
+        set_fault(host, {"error": "error", "canceled at its commit": None, "rolled-back": "rolled-back", "released": "released", "not noted": None}.get(fault, "hang"))
         if fault == "stopped":
             result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "stop", UNIT]))
+        elif fault == "canceled at its commit":
+            result = canceled(host, checkpoint, "reported")
         elif fault == "keeper killed":
             result = interrupted(host, checkpoint, lambda: host.run(["systemctl", "kill", "--signal=KILL", UNIT]))
         elif fault == "power failure":
@@ -149,8 +173,11 @@ def run(host, checks):
     checks.attempt("what was done after a power failure is not undone", expected, lambda: (
         found := work_after_a_power_failure(host, checkpoint), found == expected))
 
-    result = abeyctl(host, "resume", checkpoint, "--json")
+    result = canceled(host, checkpoint, "marked")
+    checks.check("canceled too late: it is resumed", "status 0", said(result), result.returncode == 0)
     answer = json_of(result)
+    time.sleep(1)  # a session that is being ended is told first
+    checks.check("canceled too late: its session runs on", [answer.get("session")], [one for one in kept(host) if shells_in(host, one)])
     checks.check("resume is done", "status 0, a session", said(result), result.returncode == 0 and [answer["session"]] == kept(host))
     session = answer["session"]
     checks.check("the home is rolled back", (False, True), home(host))
@@ -178,6 +205,36 @@ def run(host, checks):
         checks.attempt("a login brings it back", True, lambda: wait_until(lambda: len(kept(host)) == 1, "the session", 20))
         checks.attempt("the login's shell is told", "abeyctl attach",
                        lambda: terminal.wait_for("abeyctl attach", 10) and "abeyctl attach")
+    two_that_wait(host, checks)
+
+
+def two_that_wait(host, checks):
+    """Both were suspended at the end of a day; then she logs in twice."""
+    for session in kept(host):
+        host.run(["loginctl", "terminate-session", session])
+    wait_until(lambda: not sessions_of(host), "the end of all sessions", 30)
+    logins = [Login(host) for _ in range(2)]
+    waiting = []
+    for login in logins:
+        checkpoint, result = suspended(host, login.id)
+        if result.returncode != 0:
+            raise StepFailed(said(result))
+        waiting.append(checkpoint)
+        login.terminal.close()
+        wait_until(lambda login=login: login.id not in sessions_of(host), "the login's end", 30)
+    with Terminal.login(host, "ada") as first:
+        checks.attempt("of two that wait a login brings back the younger", [waiting[0]], lambda: wait_until(lambda: kept(host), "the session", 30) and wait_until(
+            lambda: (left := [one for one, state in states(host).items() if state == "waiting"]) == waiting[:1] and left, "the other alone", 30))
+        checks.attempt("and tells of the other", "told", lambda: wait_until(
+            lambda: "And 1 more waits: abeyctl list" in first.text().replace("\n", "") and "told", "the message", 20))
+        before = kept(host)
+        host.run(["touch", "/home/ada/of-today.txt"], check=True)
+        with Terminal.login(host, "ada") as second:
+            text = wait_until(lambda: (text := second.text().replace("\n", "")) and "abeyctl resume" in text and text, "a message", 30)
+            checks.check("the next does not take the home from under it", (True, before, {waiting[0]: "waiting"}), (
+                host.path("home/ada/of-today.txt").exists(), kept(host), {one: state for one, state in states(host).items() if state == "waiting"}))
+            checks.check("but tells why, and how", "the session and the command", text,
+                         "not taken back beneath" in text and f"abeyctl resume {waiting[0]}" in text and "has changed since then" in text)
 
 
 def main():

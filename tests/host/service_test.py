@@ -36,9 +36,10 @@ PLAN = [
     "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left", "the manager tells its version, and that it is busy", "and when it is not any more",
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
-    "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
+    "a login brings it back", "her terminal is told of that failure", "it is brought back once", "another login is told that it is being brought back", "one that finds no room is no attempt", "a resumed one is removed",
     "another language's client hears of it all", "a policy with a mistake is told at a reload", "a reload that finds nothing wrong",
     "cron's session brings nothing back", "leftovers are removed at the start", "a daemon that nobody has called for long knows the sessions", "the daemon is as restricted as docs/SECURITY.md says",
+    "a bus that is started again finds the service again", "a killed one does", "and its triggers",
     "abeyctl is clear when the service is not there", "no unit has failed",
 ]
 
@@ -374,7 +375,30 @@ def logins(service, terminal):
     said = host.run(["systemctl", "reload", "abeyd"]), service.ctl("policy", "reload", user="ada")
     checks.check("a reload that finds nothing wrong", (0, 0), (said[0].returncode, said[1].returncode))
 
+    service.mode("slow")
+    service.make_checkpoint("comes")
+    first = Terminal.login(host, "ada")
+    wait_until(lambda: '"resume"' in service.jobs(), "the resume", 20)
+    with Terminal.login(host, "ada") as beside:
+        checks.attempt("another login is told that it is being brought back", "told", lambda: told(beside, "is being resumed"))
     service.mode("fail")
+    told(first, "still waits as checkpoint comes")
+    first.close()
+    service.ctl("remove", "comes")
+
+    # Two of her sessions cannot be at it at once: a suspend, which holds the home, and a resume
+    service.mode("slow")
+    service.make_checkpoint("later")
+    client = service.in_background("suspend", session_of(host, "ada"))
+    service.job_running()
+    with Terminal.login(host, "ada") as early:
+        told(early, "(suspend) is at work there")
+    service.mode("fail")
+    finished(client)
+    with Terminal.login(host, "ada") as late:
+        checks.attempt("one that finds no room is no attempt", "process 7", lambda: told(late, "process 7") and "process 7")
+    service.ctl("remove", "later")
+
     service.make_checkpoint("fails")
     third = Terminal.login(host, "ada")
     checks.attempt("her terminal is told of that failure", "told", lambda: told(third, "still waits as checkpoint fails"))
@@ -386,6 +410,27 @@ def logins(service, terminal):
                    lambda: (lambda said: ((count(service), said), (count(service), said) == (before, "told")))(
                        told(fourth, "could not be resumed before")))
     fourth.close()
+
+
+def main_pid(host):
+    return host.run(["systemctl", "show", "--property=MainPID", "--value", "abeyd"]).stdout.strip()
+
+
+def back(service):
+    """The bus goes, and with it all that was connected."""
+    checks, host = service.checks, service.host
+
+    def answers():
+        return "there is no session none" in service.ctl("check", "none").stderr and "answers"
+
+    for name, how in (("a bus that is started again finds the service again", ["restart"]), ("a killed one does", ["kill", "--signal=KILL"])):
+        before = main_pid(host)
+        host.run(["systemctl", *how, "dbus.service"], timeout=60)
+        checks.attempt(name, "answers", lambda before=before: wait_until(
+            lambda: main_pid(host) not in (before, "0") and answers(), "the service's return", 30))
+    checks.attempt("and its triggers", ["shutdown", "sleep"], lambda: wait_until(
+        lambda: (found := sorted(re.findall(r"Abeyance +0 .* (sleep|shutdown) ", host.run(["systemd-inhibit", "--list", "--no-legend"]).stdout)))
+        == ["shutdown", "sleep"] and found, "inhibitors", 30))
 
 
 def around(service):
@@ -406,6 +451,7 @@ def around(service):
     time.sleep(1.5)
     checks.attempt("a daemon that nobody has called for long knows the sessions", "there is no session none",
                    lambda: ends_with(service.ctl("check", "none"), 1, "there is no session none"))
+    back(service)
     failed = host.run(["systemctl", "--failed", "--no-legend", "--plain", "list-units", "abey*"]).stdout
     checks.check("no unit has failed", "", failed)
     host.run(["systemctl", "mask", "--runtime", "--now", "abeyd"], check=True)

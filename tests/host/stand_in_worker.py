@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for the worker in tests of the service alone: takes a job as abey-worker does, and does what /run/stand-in says
-(done, fail, die, slow) without touching any process. Usage: stand_in_worker.py KIND NUMBER."""
+(done, fail, die, slow, slow insurances) without touching any process. Usage: stand_in_worker.py KIND NUMBER."""
 
 import json
 import os
@@ -38,6 +38,9 @@ if kind == "remove":
     outcome(ok=True)
     sys.exit(0)
 notify("STATUS=freeze (20%)")
+while mode == "slow insurances" and job["keep_running"]:
+    time.sleep(0.05)
+    mode = pathlib.Path("/run/stand-in").read_text().strip()
 if mode == "slow":
     while mode == "slow":  # until the test says how it ends
         time.sleep(0.05)

@@ -4,6 +4,7 @@
 retention, pins, limits and the list of objects on the bus. Two users. The worker is a stand-in."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 
 from adas_session import sessions_of, wait_until
 from checks import StepFailed
-from service_test import HERE, MANAGER, Service, count, main_of, session_of
+from service_test import HERE, MANAGER, Service, count, finished, main_of, session_of
 from terminal import Terminal
 
 PLAN = [
@@ -19,14 +20,15 @@ PLAN = [
     "a second sleep makes new ones", "retention keeps the youngest", "a forged signal does nothing", "started in the middle of a pair it does nothing",
     "what does not fit in the time is canceled", "and its terminal is told", "the sleep came all the same", "first ones come first",
     "a section is for its user only", "a session's section is for its terminal only", "policy show tells what holds for a user",
-    "a lock suspends when the policy says so", "a second lock does nothing", "an idle session is checkpointed once",
+    "a lock suspends when the policy says so", "a second lock does nothing", "who cancels what a trigger began is told no other reason", "an idle session is checkpointed once",
     "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
     "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
-    "a section for a large group holds", "a dry run removes nothing", "a dry run tells what a pin keeps", "list marks it", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
+    "a section for a large group holds", "a dry run removes nothing", "a dry run tells what a pin keeps", "list marks it", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only", "what is not hers makes no room for ada",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
     "more than there may be jobs are removed, one after the other",
     "a list is not counted", "nor does a quick one start a job", "nobody may start jobs without end", "the policy's mistakes are on the bus",
     "never tells nothing at the login", "ask tells at the login what waits", "the daemon never died",
+    "what a shutdown cannot wait for gives way to it", "it was told why", "what it has to wait for is told",
 ]
 
 
@@ -143,7 +145,7 @@ def sections(service, ada, bob):
     service.policy("")
 
 
-def locks(service, ada):
+def locks(service, ada, bob, his):
     checks, host = service.checks, service.host
     service.policy('[triggers]\non-lock = "suspend"\n')
     service.clear()
@@ -155,6 +157,15 @@ def locks(service, ada):
     checks.check("a lock suspends when the policy says so", (ada, "lock", False), (
         made[0]["session"], service.property(made[0]["id"], "Trigger"), service.property(made[0]["id"], "KeptRunning")))
     checks.check("a second lock does nothing", count + 1, suspends(host))
+    service.mode("slow")
+    host.run(["loginctl", "lock-session", bob], check=True)
+    path = service.job_running()
+    his.type("clear\n")
+    service.busctl("org.abeyance1", path, "org.abeyance1.Job", "Cancel", user="bob")
+    service.idle()
+    service.mode("done")
+    checks.attempt("who cancels what a trigger began is told no other reason", "canceled", lambda: wait_until(
+        lambda: (told := re.search(r"was not suspended: (.*?) *$", his.text(), re.MULTILINE)) and told[1], "a message", 20))
 
     service.clear()
     service.policy('[triggers]\non-idle = "checkpoint"\nidle-after = "2 s"\n')
@@ -226,10 +237,28 @@ def timers(service, ada):
     checks.check("prune's timer is on", "active", host.run(["systemctl", "is-active", "abeyance-prune.timer"]).stdout.strip())
 
 
+def short_of_room(service):
+    """bob's are older, and larger than what is missing."""
+    checks, host = service.checks, service.host
+    mine = sorted(one["id"] for one in service.checkpoints())
+    service.make_checkpoint("his", uid=5002)
+    about = host.path("var/lib/abeyance/his/about.json")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "kept_running": True}))
+    with open(host.path("var/lib/abeyance/his/image/large"), "wb") as large:
+        os.posix_fallocate(large.fileno(), 0, 512 << 20)
+    free = os.statvfs(host.path("var/lib/abeyance"))
+    service.policy(f"[retention]\nmin-free = \"{(free.f_bavail * free.f_frsize >> 20) + 256} MiB\"\n")
+    told = json.loads(service.ctl("prune", "--dry-run", "--json", user="ada").stdout)
+    checks.check("what is not hers makes no room for ada", mine, sorted(one["id"] for one in told if "are free" in one["reason"]))
+    service.policy("")
+    service.ctl("remove", "his")
+
+
 def retention(service):
     checks = service.checks
     service.idle()
     mine = [one["id"] for one in service.checkpoints()]
+    short_of_room(service)
     # A group's entry is as long as its list of members
     groups = service.host.path("etc/group")
     before = groups.read_text()
@@ -325,6 +354,43 @@ def asks(service):
     terminal.close()
 
 
+def shutdowns(service, ada, terminal):
+    """logind begins them as ever, and systemd refuses them then."""
+    checks, host = service.checks, service.host
+    folder = host.path("run/systemd/system/poweroff.target.d")
+    folder.mkdir(parents=True)
+    (folder / "refused.conf").write_text("[Unit]\nRefuseManualStart=yes\n")
+    host.run(["systemctl", "daemon-reload"], check=True)
+
+    def shut_down():
+        wait_until(lambda: service.inhibitors() == ["shutdown", "sleep"], "inhibitors", 20)
+        host.run(["busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "PowerOff", "b", "false"],
+                 check=True)
+
+    service.clear()
+    service.policy('[triggers]\nfirst = ["ada"]\n[[user]]\nnames = "bob"\ntriggers.on-shutdown = "nothing"\n')
+    service.mode("slow insurances")
+    client = service.in_background("suspend", "--keep-running", ada)
+    service.job_running()
+    shut_down()
+    made = wait_until(service.checkpoints, "a checkpoint", 20)
+    service.idle()
+    checks.check("what a shutdown cannot wait for gives way to it", [(ada, "shutdown", False)], [
+        (one["session"], service.property(one["id"], "Trigger"), service.property(one["id"], "KeptRunning")) for one in made])
+    said = finished(client).stderr
+    checks.check("it was told why", "made way", said, "it made way for another (shutdown)" in said)
+    service.clear()
+    service.mode("slow")
+    client = service.in_background("suspend", ada)
+    service.job_running()
+    terminal.type("clear\n")
+    shut_down()
+    checks.attempt("what it has to wait for is told", "told", lambda: wait_until(
+        lambda: "before the shutdown: another job" in terminal.text().replace("\n", "") and "told", "a message", 20))
+    service.mode("done")
+    finished(client)
+
+
 class Listener(Watched):
     def listen(self, user, path):
         """A client that asks for the objects once, then prints what it is told."""
@@ -352,12 +418,13 @@ def run(host, checks):
     try:
         sleeps(service, ada, bob, terminal)
         sections(service, ada, bob)
-        locks(service, ada)
+        locks(service, ada, bob, other)
         batteries(service, ada, bob)
         timers(service, ada)
         retention(service)
         limits(service, ada)
         asks(service)
+        shutdowns(service, ada, terminal)
     finally:
         terminal.close()
         other.close()

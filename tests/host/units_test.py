@@ -20,7 +20,8 @@ PLAN = ["check finds the scope", "nobody else's scope is found", "another user m
         "a suspend of a service that fails leaves its Restart= as it was",
         "two are suspended by one command", "check looks at both", "explain, too", "one that fails does not keep the others from being tried",
         "of a graphical session the scope is suspended", "which runs on itself", "and the scope is resumed", "her sessions on terminals, when the policy says so",
-        "the lock of a desktop makes checkpoints of them", "so does the hourly timer", "and a sleep", "nobody else is told what they are", "that none of it runs is told"]
+        "the lock of a desktop makes checkpoints of them", "so does the hourly timer", "and a sleep",
+        "not an idleness that is over", "nor does it take a session that stands for itself", "but one that lasts does", "nobody else is told what they are", "that none of it runs is told"]
 
 
 def tmux(host, *arguments):
@@ -210,6 +211,35 @@ def rule(host, scope):
     host.path("etc/abeyance/policy.toml").write_text(f'[graphical]\nscope = "{scope}"\nunits = ["mux*.scope"]\n[triggers]\non-lock = "checkpoint"\n')
 
 
+def idle(host, checks, desktop, tty, mux):
+    """Screen savers say so to logind, both when it begins and when it ends."""
+    path = "/org/freedesktop/login1/session/" + (f"_3{desktop}" if desktop[0].isdigit() else desktop)
+
+    def hint(value):
+        host.run(["busctl", "call", "org.freedesktop.login1", path, "org.freedesktop.login1.Session", "SetIdleHint", "b", value], check=True)
+
+    def policy(scope):
+        host.path("etc/abeyance/policy.toml").write_text(
+            f'[graphical]\nscope = "{scope}"\nunits = ["mux*.scope"]\n[triggers]\non-idle = "checkpoint"\nidle-after = "2 s"\n'
+            f'[[session]]\nttys = "{tty}"\ntriggers.on-idle = "nothing"\n')
+        host.run(["systemctl", "reload", "abeyd"], check=True)
+        time.sleep(5)  # at least two looks
+
+    hint("true")
+    hint("false")
+    policy("units")
+    checks.check("not an idleness that is over", [], kept(host))
+    policy("terminal-sessions")
+    hint("true")
+    time.sleep(5)
+    checks.check("nor does it take a session that stands for itself", [], kept(host))
+    host.path("etc/abeyance/policy.toml").write_text("")
+    hint("false")
+    hint("true")
+    policy("units")
+    checks.attempt("but one that lasts does", [mux], lambda: wait_until(lambda: kept(host), "a checkpoint", 30))
+
+
 def in_place_of(host, checks, desktop, terminal):
     """What the policy takes in place of a graphical session."""
     kept(host)
@@ -240,6 +270,7 @@ def in_place_of(host, checks, desktop, terminal):
         result.returncode, kept(host), {one["session"]: one["skipped"] for one in json_of(result)["list"] if one["skipped"]}))
     host.run(["busctl", "call", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "Suspend", "b", "false"], check=True)
     checks.attempt("and a sleep", sorted([login, mux]), lambda: wait_until(lambda: len(json_of(abeyctl(host, "list", "--json"))["list"]) == 2 and kept(host), "two checkpoints", 60))
+    idle(host, checks, desktop, sessions_of(host)[login]["TTY"], mux)
     refused(checks, "nobody else is told what they are", abeyctl(host, "suspend", desktop, user="bob"), "is not yours")
     tmux(host, "kill-server")
     refused(checks, "that none of it runs is told", abeyctl(host, "suspend", desktop, user="ada"), "is graphical", "[graphical]", "nothing runs")

@@ -4,6 +4,7 @@
 #include "daemon/client_list.h"
 #include "daemon/login_ends.h"
 #include "daemon/logins.h"
+#include "daemon/manager.h"
 #include "daemon/options.h"
 #include "daemon/preparation.h"
 #include "daemon/rate.h"
@@ -158,6 +159,26 @@ TEST(Logins, BringTheYoungestWaitingOneBack) {
     EXPECT_EQ(waiting_for(1000, all).value().id, "b");
     EXPECT_EQ(waiting_for(1001, all).value().id, "e");
     EXPECT_FALSE(waiting_for(0, all));
+    EXPECT_EQ(waiting_besides(all[1], all), 2U) << "neither what was resumed, nor an insurance, nor another user's";
+    EXPECT_EQ(waiting_besides(all[4], all), 0U);
+    EXPECT_EQ(waiting_text(all[4]), waiting_text(all[4], 0));
+    EXPECT_TRUE(waiting_text(all[1], 1).ends_with("\nAnd 1 more waits: abeyctl list"));
+    EXPECT_TRUE(not_resumed_text(all[1], "no", 2).ends_with("\nAnd 2 more wait: abeyctl list"));
+    EXPECT_EQ(resumed_text(all[1], "c1").find("more"), std::string::npos);
+}
+
+TEST(Logins, SeeWhoElseIsThere) {
+    const auto session = [](const char *id, uid_t uid, const char *klass = "user", const char *state = "online") {
+        return session::Session{.id = id, .uid = uid, .cgroup = "/sys/fs/cgroup/x", .klass = klass, .state = state};
+    };
+    const auto here = login("login");
+    const auto beside = [&](const session::Session &other) {
+        return session_beside(here, std::array{session("7", 1000), other});
+    };
+    EXPECT_EQ(beside(session("8", 1000)), "8");
+    EXPECT_EQ(beside(session("8", 1001)), "") << "somebody else's";
+    EXPECT_EQ(beside(session("8", 1000, "manager")), "");
+    EXPECT_EQ(beside(session("8", 1000, "user", "closing")), "");
 }
 
 TEST(Logins, AreAnsweredOncePerCheckpoint) {
@@ -223,6 +244,40 @@ TEST(Preparation, TakesSignalsAsTheyCome) {
     EXPECT_FALSE(one.is_working()) << "over before it was done";
     one.on_done(62 * second);
     EXPECT_EQ(one.on_signal(true, 63 * second), begin) << "what was done late does not count for the next";
+}
+
+TEST(GivingWay, IsForWhatIsWorthLessThanTheSession) {
+    const job::Job suspend{.kind = job::Kind::suspend, .uid = 1000, .session = "3"};
+    auto checkpoint = suspend;
+    checkpoint.keep_running = true;
+    const auto there = [](job::Job job, bool started) {
+        RunningJob running;
+        running.job = std::move(job);
+        running.started = started;
+        return running;
+    };
+    EXPECT_TRUE(gives_way(there(checkpoint, true), suspend)) << "an insurance";
+    EXPECT_FALSE(gives_way(there(checkpoint, true), checkpoint)) << "as good as the one that is wanted";
+    EXPECT_TRUE(gives_way(there(suspend, false), suspend)) << "waits for a caller to leave, or an application";
+    EXPECT_FALSE(gives_way(there(suspend, false), checkpoint)) << "more than is wanted";
+    EXPECT_FALSE(gives_way(there(suspend, true), suspend)) << "it does what is wanted";
+    const job::Job check{.kind = job::Kind::check, .uid = 1000, .session = "3", .question = "explain"};
+    EXPECT_TRUE(gives_way(there(check, true), suspend));
+    EXPECT_TRUE(gives_way(there(check, true), checkpoint));
+    EXPECT_FALSE(gives_way(there({.kind = job::Kind::resume, .uid = 1000, .checkpoint = "c"}, true), suspend))
+        << "the user waits for it";
+    EXPECT_FALSE(gives_way(there({.kind = job::Kind::check, .uid = 1000, .session = "4"}, true), suspend))
+        << "not in the way";
+    auto canceled = there(checkpoint, true);
+    canceled.canceled = true;
+    EXPECT_FALSE(gives_way(canceled, suspend)) << "it does so already";
+
+    EXPECT_TRUE(makes_up_for(suspend, "3", policy::Act::suspend));
+    EXPECT_TRUE(makes_up_for(suspend, "3", policy::Act::checkpoint));
+    EXPECT_TRUE(makes_up_for(checkpoint, "3", policy::Act::checkpoint));
+    EXPECT_FALSE(makes_up_for(checkpoint, "3", policy::Act::suspend));
+    EXPECT_FALSE(makes_up_for(suspend, "4", policy::Act::suspend));
+    EXPECT_FALSE(makes_up_for(check, "3", policy::Act::checkpoint));
 }
 
 TEST(Rate, RefillsEvenlyForEachUser) {

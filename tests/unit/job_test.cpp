@@ -47,6 +47,7 @@ TEST_F(JobFiles, ComeBackAsWritten) {
                   .on_divergence = "fail",
                   .tty = "pts/4",
                   .login = "c7",
+                  .beside = "5",
                   .automatic = true,
                   .command = {"ls", "-l", ""},
                   .environment = {"A=b=c", "EMPTY="},

@@ -2,6 +2,7 @@
 #include "session/keeper/worker.h"
 
 #include "engine/os/procfs.h"
+#include "job/job.h"
 
 #include <cerrno>
 #include <csignal>
@@ -118,6 +119,55 @@ TEST(Worker, IsStoppedBySigterm) {
     int signal = 0;
     EXPECT_EQ(::sigwait(&terminate, &signal), 0);
     ::sigprocmask(SIG_UNBLOCK, &terminate, nullptr);
+}
+
+TEST(Worker, AStopThatComesWithTheReportIsSeen) {
+    sigset_t stops;
+    ::sigemptyset(&stops);
+    ::sigaddset(&stops, SIGTERM);
+    ::sigaddset(&stops, job::cancel_signal);
+    ::sigprocmask(SIG_BLOCK, &stops, nullptr);
+    EXPECT_TRUE(check_for_stop());
+    for (const int signal : {SIGTERM, job::cancel_signal}) {
+        auto report = in_worker(
+            [](const ReportProgress &) -> Result<resume::Report> {
+                start_idle_process();
+                return resume::Report();
+            },
+            nothing);
+        ASSERT_TRUE(report) << report.error().message();
+        ::kill(::getpid(), signal);
+        const auto stopped = check_for_stop();
+        ASSERT_FALSE(stopped) << signal;
+        EXPECT_EQ(stopped.error().code(), ECANCELED);
+        end_children();
+        int seen = 0;
+        EXPECT_EQ(::sigwait(&stops, &seen), 0);
+        EXPECT_EQ(seen, signal);
+        EXPECT_TRUE(check_for_stop());
+    }
+    ::sigprocmask(SIG_UNBLOCK, &stops, nullptr);
+}
+
+TEST(Worker, IsStoppedByACancel) {
+    sigset_t cancel;
+    ::sigemptyset(&cancel);
+    ::sigaddset(&cancel, job::cancel_signal);
+    ::sigprocmask(SIG_BLOCK, &cancel, nullptr);
+    auto report = in_worker(
+        [](const ReportProgress &) -> Result<resume::Report> {
+            start_idle_process();
+            ::kill(::getppid(), job::cancel_signal);
+            for (;;)
+                ::pause();
+        },
+        nothing);
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code(), ECANCELED);
+    expect_no_child();
+    int signal = 0;
+    EXPECT_EQ(::sigwait(&cancel, &signal), 0);
+    ::sigprocmask(SIG_UNBLOCK, &cancel, nullptr);
 }
 
 TEST(Worker, EndsWithoutAWord) {

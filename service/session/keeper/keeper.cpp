@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/keeper.h"
 
+#include "engine/os/fault_point.h"
 #include "engine/os/user.h"
+#include "job/job.h"
 #include "session/connection.h"
 #include "session/keeper/pam.h"
 #include "session/keeper/terminal_host.h"
@@ -179,6 +181,7 @@ Result<> block_signals() {
     ::sigaddset(&set, SIGCHLD);
     ::sigaddset(&set, SIGTERM);
     ::sigaddset(&set, SIGHUP);
+    ::sigaddset(&set, job::cancel_signal);
     if (::sigprocmask(SIG_BLOCK, &set, nullptr) < 0 || ::signal(SIGPIPE, SIG_IGN) == SIG_ERR)
         return fail(errno, "cannot set up signals");
     return {};
@@ -203,10 +206,17 @@ Result<> keep(const Keep &request) {
     if (request.environment)
         request.environment(pam.environment());
     resume::Report report = TRY(in_worker(request.work, request.progress));
-    if (auto noted = request.ready(session, report); !noted) {
+    os::fault_point("reported");
+    auto noted = check_for_stop();
+    if (noted)
+        noted = request.ready(session, report);
+    if (!noted) {
         end_children();
         return within(std::move(noted).error(), "session {}", session);
     }
+    // Too late: what was asked for is done, and its session is no job of anybody's any more.
+    if (::signal(job::cancel_signal, SIG_IGN) == SIG_ERR)
+        request.complain(Error(errno, "cannot set up signals"));
     TRY_IN(watch.run(std::move(report)), "session {}", session);
     return {};
 }

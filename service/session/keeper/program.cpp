@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/program.h"
+#include "engine/os/fault_point.h"
 #include "files/cut.h"
 #include "session/keeper/keeper.h"
 #include "session/keeper/resume_job.h"
@@ -61,6 +62,7 @@ Result<> run(uint32_t number, bool &answered) {
     request.ready = [&](const std::string &session, const resume::Report &report) -> Result<> {
         // The point of no return. One session that runs and still waits would be resumed a second time.
         TRY(store.mark_resumed(job.checkpoint));
+        os::fault_point("marked");
         answered = true;
         held.reset();
         if (!report.left_behind.empty())

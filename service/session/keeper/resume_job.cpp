@@ -70,6 +70,10 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
     request.images = store.images(job.checkpoint);
     request.pids = TRY(pids_of(job, policy));
     request.on_divergence = TRY(on_divergence_of(job, policy));
+    // Nobody has asked for this resume, and somebody is at work in the home
+    const bool beneath_another = !job.beside.empty() && request.on_divergence == resume::OnDivergence::rollback;
+    if (beneath_another)
+        request.on_divergence = resume::OnDivergence::fail;
     request.on_changed = [policy](const std::string &path) { return policy.changed(path); };
     // Until it is noted that the session runs, nothing of the checkpoint may go: who is killed in between tries again.
     // The service removes it afterwards, with what it keeps elsewhere.
@@ -84,28 +88,34 @@ Result<Work> work_for(const job::Job &job, const store::Store &store) {
                        .trigger = checkpoint.about.trigger,
                        .details = "",
                        .error = ""};
-    return
-        [request, checkpoint, store, policy, facts](const ReportProgress &progress) mutable -> Result<resume::Report> {
-            // What an earlier attempt has left, if nobody could clear up after it: the home that this one puts aside
-            // must be the user's, not one that was rolled back already.
-            const auto settled = TRY(store::settle_home(store, checkpoint));
-            std::optional<store::RecordedHome> home;
-            if (const auto &saved = checkpoint.home)
-                home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, checkpoint.about.id,
-                             job::invocation());
-            request.home = home ? &*home : nullptr;
-            request.saved = checkpoint.home; // of a checkpoint from another machine the image knows the one there
-            request.progress = progress;
-            TRY(hooks::run(policy.hooks(), policy::HookEvent::pre_resume, facts));
-            auto report = resume::run(request);
-            if (!report)
-                facts.error = report.error().message();
-            else if (!settled.empty())
-                report->left_behind += (report->left_behind.empty() ? "" : "; ") + settled;
-            if (auto told = hooks::run(policy.hooks(), policy::HookEvent::post_resume, facts); !told && report)
-                report->left_behind += (report->left_behind.empty() ? "" : "; ") + told.error().message();
-            return report;
-        };
+    return [request, checkpoint, store, policy, facts, beside = beneath_another ? job.beside : ""](
+               const ReportProgress &progress) mutable -> Result<resume::Report> {
+        // What an earlier attempt has left, if nobody could clear up after it: the home that this one puts aside
+        // must be the user's, not one that was rolled back already.
+        const auto settled = TRY(store::settle_home(store, checkpoint));
+        std::optional<store::RecordedHome> home;
+        if (const auto &saved = checkpoint.home)
+            home.emplace(TRY(snapshot::make_provider(saved->provider, saved->home)), store, checkpoint.about.id,
+                         job::invocation());
+        request.home = home ? &*home : nullptr;
+        if (home && !beside.empty() && TRY(home->diverged(*checkpoint.home)))
+            return fail(0,
+                        "{} has changed since then, and your session {} runs: a home is not taken back beneath "
+                        "another session unless you say so (--on-divergence=private brings the session back with "
+                        "a home of its own)",
+                        checkpoint.about.home, beside);
+        request.saved = checkpoint.home; // of a checkpoint from another machine the image knows the one there
+        request.progress = progress;
+        TRY(hooks::run(policy.hooks(), policy::HookEvent::pre_resume, facts));
+        auto report = resume::run(request);
+        if (!report)
+            facts.error = report.error().message();
+        else if (!settled.empty())
+            report->left_behind += (report->left_behind.empty() ? "" : "; ") + settled;
+        if (auto told = hooks::run(policy.hooks(), policy::HookEvent::post_resume, facts); !told && report)
+            report->left_behind += (report->left_behind.empty() ? "" : "; ") + told.error().message();
+        return report;
+    };
 }
 
 job::Outcome outcome_of(const job::Job &job, const std::string &session, const resume::Report &report) {

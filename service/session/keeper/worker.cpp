@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "session/keeper/worker.h"
 
+#include "job/job.h"
 #include "session/keeper/message.h"
 #include "session/terminal.h"
 
@@ -23,6 +24,11 @@ namespace {
 
 using nlohmann::json;
 
+// A stop of the unit, or its taking too long; a cancel.
+constexpr std::array stops = {SIGTERM, job::cancel_signal};
+
+std::unexpected<Error> stopped() { return fail(ECANCELED, "the resume was stopped"); }
+
 // The roots of a session are few; a packet must go through a unix socket at once.
 constexpr size_t report_limit = 128U << 10U;
 
@@ -42,9 +48,9 @@ Result<> wait_for_message(const Line &line) {
         if (errno != EINTR)
             return fail(errno, "cannot wait for the worker");
     }
-    // A report that has been made counts.
+    // A report that has been made is read: whoever asked for it looks whether it comes too late.
     if (any[2].revents != 0 && any[0].revents == 0)
-        return fail(ECANCELED, "the resume was stopped");
+        return stopped();
     return {};
 }
 
@@ -155,6 +161,15 @@ void end_children() {
     }
 }
 
+Result<> check_for_stop() {
+    sigset_t pending;
+    ::sigemptyset(&pending);
+    ::sigpending(&pending);
+    if (std::ranges::any_of(stops, [&](int signal) { return ::sigismember(&pending, signal) == 1; }))
+        return stopped();
+    return {};
+}
+
 Result<resume::Report> in_worker(const Work &work, const ReportProgress &progress) {
     if (::prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         return fail(errno, "cannot become a child subreaper");
@@ -163,10 +178,11 @@ Result<resume::Report> in_worker(const Work &work, const ReportProgress &progres
         return fail(errno, "cannot make a channel to the worker");
     Line line = {.channel = Fd(pair[0]), .worker = Fd(), .cancel = Fd()};
     Fd theirs(pair[1]);
-    sigset_t terminate;
-    ::sigemptyset(&terminate);
-    ::sigaddset(&terminate, SIGTERM);
-    line.cancel = Fd(::signalfd(-1, &terminate, SFD_CLOEXEC));
+    sigset_t any;
+    ::sigemptyset(&any);
+    for (const int signal : stops)
+        ::sigaddset(&any, signal);
+    line.cancel = Fd(::signalfd(-1, &any, SFD_CLOEXEC));
     if (!line.cancel)
         return fail(errno, "cannot wait for signals");
     const pid_t parent = ::getpid();
