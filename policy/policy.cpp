@@ -75,7 +75,8 @@ Policy Policy::defaults() { return Policy(std::make_shared<Rules>()); }
 
 Result<Policy> Policy::parse(std::string_view text, const std::string &name) {
     auto rules = std::make_shared<Rules>();
-    TRY(read_rules(text, name, *rules));
+    if (const auto mistakes = read_rules(text, name, *rules); !mistakes.empty())
+        return failure(mistakes);
     return Policy(std::move(rules));
 }
 
@@ -112,6 +113,17 @@ std::vector<std::string> Policy::sections() const {
 }
 
 const std::vector<std::string> &Policy::warnings() const { return rules_->warnings; }
+
+const std::vector<WrittenRule> &Policy::written(std::string_view list) const {
+    static const std::vector<WrittenRule> none;
+    const auto found = rules_->written.find(list);
+    return found == rules_->written.end() ? none : found->second;
+}
+
+std::string Policy::origin(std::string_view key) const {
+    const auto found = rules_->origins.find(key);
+    return found == rules_->origins.end() ? std::string() : found->second;
+}
 
 Choice Policy::choose(const FileFacts &file) const {
     for (const FileRule &rule : rules_->files) {
