@@ -6,6 +6,7 @@
 #include "policy/sections.h"
 
 #include <algorithm>
+#include <array>
 
 namespace abey::policy {
 
@@ -44,6 +45,23 @@ std::vector<model::Strategy> built_in(const FileFacts &file) {
         break;
     }
     return {reflink, embed, copy};
+}
+
+// ssh-agent's protocol has no greeting and each request is answered by itself, so that another connection serves as
+// well: of OpenSSH (sshd's forwarded ones, too), GNOME and GnuPG. GnuPG's own protocol greets, and goes to other
+// sockets.
+bool is_ssh_agent(std::string_view name) {
+    constexpr std::array<std::string_view, 7> sockets = {"/tmp/ssh-*/agent.*",
+                                                         "/run/user/*/openssh_agent",
+                                                         "/run/user/*/ssh-agent.socket",
+                                                         "/run/user/*/keyring/ssh",
+                                                         "/run/user/*/keyring/.ssh",
+                                                         "/run/user/*/gcr/ssh",
+                                                         "/run/user/*/gnupg/S.gpg-agent.ssh"};
+    return std::ranges::any_of(sockets, [&](std::string_view pattern) {
+        const auto glob = Glob::compile(pattern);
+        return glob && glob->matches(name);
+    });
 }
 
 // What holds where no [[peer]] rule matches.
@@ -188,7 +206,8 @@ engine::PeerChoice Policy::unix_peer(std::string_view name) const {
         if (rule.matches(name))
             return {rule.action.value_or(model::PeerAction::hangup), rule.otherwise, rule.origin};
     }
-    return built_in(name == "/run/systemd/journal/stdout" ? model::PeerAction::reconnect : model::PeerAction::hangup);
+    const bool is_known = name == "/run/systemd/journal/stdout" || is_ssh_agent(name);
+    return built_in(is_known ? model::PeerAction::reconnect : model::PeerAction::hangup);
 }
 
 engine::DeviceChoice Policy::device(std::string_view path) const {

@@ -158,7 +158,8 @@ class Policy {
     // What becomes of an internet connection to this address outside; hangup when no rule matches.
     [[nodiscard]] engine::PeerChoice peer(const os::InetAddress &remote) const;
     // Of a connection to a unix socket of this name outside (see engine::UnixPeerPolicy). When no rule matches:
-    // reconnect to the journal, which takes lines of text from a new connection as well; otherwise hangup.
+    // reconnect to the journal, which takes lines of text from a new connection as well, and to agents of ssh;
+    // otherwise hangup.
     [[nodiscard]] engine::PeerChoice unix_peer(std::string_view name) const;
 
     // What becomes of a device of this path that cannot be kept. No action when no rule matches.

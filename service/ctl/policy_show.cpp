@@ -140,7 +140,7 @@ std::string built_in(std::string_view list) {
     if (list == "area")
         return policy::Policy::defaults().area("/");
     if (list == "peer")
-        return "hangup; of unix sockets, reconnect to the journal";
+        return "hangup; of unix sockets, reconnect to the journal and to agents of ssh";
     if (list == "device")
         return "fail; replace for terminals";
     if (list == "changed")

@@ -115,7 +115,7 @@ action = "drop"
     check("or otherwise", (["reflink", "embed", "relink", "copy"], "built-in default", "unnamed", "btrfs"),
           tuple(said("test", file.name, "/srv/gone/file", "--state", "unnamed", "--file-system", "btrfs").get(key) for key in ("strategies", "rule", "state", "file-system")))
     check("test of an address", (["keep", "fail"], f"{file.name}:8"), tuple(said("test", file.name, "--address", "192.0.2.7", "--port", "443").get(key) for key in ("action", "rule")))
-    check("test of a socket", (["reconnect"], "built in"), tuple(said("test", file.name, "--socket", "/run/systemd/journal/stdout").get(key) for key in ("action", "rule")))
+    check("test of a socket", (["reconnect"], "built in"), tuple(said("test", file.name, "--socket", "/run/user/7/keyring/ssh").get(key) for key in ("action", "rule")))
     check("test of a device", ("drop", f"{file.name}:12"), tuple(said("test", file.name, "--device", "/dev/net/tun").get(key) for key in ("action", "rule")))
     refused = [policy("test", "--file", file.name, *words) for words in ((), ("/a", "--socket", "/b"), ("--address", "x", "--port", "1"), ("--port", "1"), ("--socket", "/b", "--size", "1"))]
     check("what makes no sense is refused", [1] * len(refused), [one.returncode for one in refused])

@@ -298,6 +298,26 @@ action = "hangup"
     wrong("bus = \"sytem\"\naction = \"fail\"", "did you mean \"system\"");
 }
 
+// As often as the policy says nothing else: agents that answer each request by itself, under the names that they have.
+TEST(Policy, ReconnectsToAgentsOfSsh) {
+    const auto shipped = Policy::load(SOURCE_ROOT "/policy/policy.toml");
+    ASSERT_TRUE(shipped) << shipped.error().message();
+    const auto both = [&](std::string_view name, abey::model::PeerAction wanted) {
+        EXPECT_EQ(Policy::defaults().unix_peer(name).action, wanted) << name;
+        EXPECT_EQ(shipped->unix_peer(name).action, wanted) << name;
+    };
+    using enum abey::model::PeerAction;
+    for (const auto *name :
+         {"/tmp/ssh-XXXXXXabcdef/agent.4711", "/run/user/1000/openssh_agent", "/run/user/1000/keyring/ssh",
+          "/run/user/1000/keyring/.ssh", "/run/user/1000/gcr/ssh", "/run/user/1000/gnupg/S.gpg-agent.ssh",
+          "/run/user/1000/ssh-agent.socket", "/run/systemd/journal/stdout"})
+        both(name, reconnect);
+    // These greet, or remember what was agreed upon
+    for (const auto *name : {"/run/user/1000/gnupg/S.gpg-agent", "/run/user/1000/gnupg/S.gpg-agent.extra",
+                             "/run/user/1000/keyring/control", "/run/user/1000/bus", "", "/tmp/ssh-x/control"})
+        both(name, hangup);
+}
+
 TEST(Policy, WritesValuesAsItReadsThem) {
     for (const char *text : {"0 B", "1 B", "1023 B", "1 KiB", "256 MiB", "4 GiB", "1025 TiB"})
         EXPECT_EQ(size_text(parse_size(text).value()), text);
