@@ -6,6 +6,7 @@
 #include "policy/sections.h"
 
 #include <algorithm>
+#include <array>
 
 namespace abey::policy {
 
@@ -46,6 +47,23 @@ std::vector<model::Strategy> built_in(const FileFacts &file) {
     return {reflink, embed, copy};
 }
 
+// ssh-agent's protocol has no greeting and each request is answered by itself, so that another connection serves as
+// well: of OpenSSH (sshd's forwarded ones, too), GNOME and GnuPG. GnuPG's own protocol greets, and goes to other
+// sockets.
+bool is_ssh_agent(std::string_view name) {
+    constexpr std::array<std::string_view, 7> sockets = {"/tmp/ssh-*/agent.*",
+                                                         "/run/user/*/openssh_agent",
+                                                         "/run/user/*/ssh-agent.socket",
+                                                         "/run/user/*/keyring/ssh",
+                                                         "/run/user/*/keyring/.ssh",
+                                                         "/run/user/*/gcr/ssh",
+                                                         "/run/user/*/gnupg/S.gpg-agent.ssh"};
+    return std::ranges::any_of(sockets, [&](std::string_view pattern) {
+        const auto glob = Glob::compile(pattern);
+        return glob && glob->matches(name);
+    });
+}
+
 // What holds where no [[peer]] rule matches.
 engine::PeerChoice built_in(model::PeerAction action) {
     return {.action = action, .otherwise = model::PeerAction::fail, .rule = "built in"};
@@ -75,7 +93,8 @@ Policy Policy::defaults() { return Policy(std::make_shared<Rules>()); }
 
 Result<Policy> Policy::parse(std::string_view text, const std::string &name) {
     auto rules = std::make_shared<Rules>();
-    TRY(read_rules(text, name, *rules));
+    if (const auto mistakes = read_rules(text, name, *rules); !mistakes.empty())
+        return failure(mistakes);
     return Policy(std::move(rules));
 }
 
@@ -112,6 +131,17 @@ std::vector<std::string> Policy::sections() const {
 }
 
 const std::vector<std::string> &Policy::warnings() const { return rules_->warnings; }
+
+const std::vector<WrittenRule> &Policy::written(std::string_view list) const {
+    static const std::vector<WrittenRule> none;
+    const auto found = rules_->written.find(list);
+    return found == rules_->written.end() ? none : found->second;
+}
+
+std::string Policy::origin(std::string_view key) const {
+    const auto found = rules_->origins.find(key);
+    return found == rules_->origins.end() ? std::string() : found->second;
+}
 
 Choice Policy::choose(const FileFacts &file) const {
     for (const FileRule &rule : rules_->files) {
@@ -176,7 +206,8 @@ engine::PeerChoice Policy::unix_peer(std::string_view name) const {
         if (rule.matches(name))
             return {rule.action.value_or(model::PeerAction::hangup), rule.otherwise, rule.origin};
     }
-    return built_in(name == "/run/systemd/journal/stdout" ? model::PeerAction::reconnect : model::PeerAction::hangup);
+    const bool is_known = name == "/run/systemd/journal/stdout" || is_ssh_agent(name);
+    return built_in(is_known ? model::PeerAction::reconnect : model::PeerAction::hangup);
 }
 
 engine::DeviceChoice Policy::device(std::string_view path) const {

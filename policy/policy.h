@@ -8,6 +8,7 @@
 #include "engine/os/result.h"
 #include "engine/peers.h"
 #include "policy/hook_rules.h"
+#include "policy/mistake.h"
 #include "policy/service_rules.h"
 #include "policy/subject.h"
 
@@ -83,6 +84,13 @@ struct UnheldLimits {
 // What becomes at the resume of a file with a lasting name that was written to since the suspend.
 enum class ChangedAction : uint8_t { accept, restore_size, fail };
 
+// One [[file]], [[peer]], ... table, for people.
+struct WrittenRule {
+    std::string text;   // its keys and values, as TOML of several lines
+    std::string json;   // the same as one JSON object
+    std::string origin; // "/etc/abeyance/policy.toml:12"
+};
+
 // A file that holds rules must not be larger, nor hold more rules, patterns longer than this.
 inline constexpr size_t policy_size_limit = 1U << 20U;
 inline constexpr size_t rule_count_limit = 1000;
@@ -93,11 +101,18 @@ class Policy {
     static Policy defaults();
     // The built-in policy overridden by one file.
     static Result<Policy> load(const std::string &file);
-    // The built-in policy overridden by, in this order, ROOT/usr/lib/abeyance/policy.d/*.toml,
-    // ROOT/etc/abeyance/policy.toml and ROOT/etc/abeyance/policy.d/*.toml (each directory in the order of names; a file
-    // in /etc masks the vendor's of the same name). A file that somebody other than root could write is an error; files
-    // that do not exist are none.
+    // The built-in policy overridden by abeyance/policy.toml and then, in the order of their names, by
+    // abeyance/policy.d/*.toml: of ROOT's /etc, /run, /usr/local/lib and /usr/lib, where an earlier one's file masks
+    // the later ones' of the same name (systemd.unit(5), as for all of its configuration). A file that somebody other
+    // than root could write is an error; files that do not exist are none.
     static Result<Policy> load_system(const std::string &root = "");
+    // All that is wrong with that file, or with those; nothing of load() is missing in it.
+    struct Findings {
+        std::vector<Mistake> mistakes;
+        std::vector<std::string> warnings; // see warnings()
+    };
+    static Findings examine(const std::string &file);
+    static Findings examine_system(const std::string &root = "");
     // The built-in policy overridden by this text. `name` stands for the file in messages. Takes any input whatever.
     static Result<Policy> parse(std::string_view text, const std::string &name);
 
@@ -113,6 +128,12 @@ class Policy {
     [[nodiscard]] std::vector<std::string> sections() const;
     // What is no mistake yet: keys that have other names by now. One line each.
     [[nodiscard]] const std::vector<std::string> &warnings() const;
+
+    // The rules of this name ("file", "area", "peer", "device", "pin", "changed", "hook") as they stand in their files,
+    // in the order in which they are asked. What is built in comes after them.
+    [[nodiscard]] const std::vector<WrittenRule> &written(std::string_view list) const;
+    // Where this value ("home.provider") was set: "FILE:LINE"; empty: it is built in.
+    [[nodiscard]] std::string origin(std::string_view key) const;
 
     // The first file rule that matches; the built-in one when none does. Rules of a later file are asked before
     // those of an earlier one, in a file from top to bottom.
@@ -137,7 +158,8 @@ class Policy {
     // What becomes of an internet connection to this address outside; hangup when no rule matches.
     [[nodiscard]] engine::PeerChoice peer(const os::InetAddress &remote) const;
     // Of a connection to a unix socket of this name outside (see engine::UnixPeerPolicy). When no rule matches:
-    // reconnect to the journal, which takes lines of text from a new connection as well; otherwise hangup.
+    // reconnect to the journal, which takes lines of text from a new connection as well, and to agents of ssh;
+    // otherwise hangup.
     [[nodiscard]] engine::PeerChoice unix_peer(std::string_view name) const;
 
     // What becomes of a device of this path that cannot be kept. No action when no rule matches.

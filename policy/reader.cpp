@@ -5,6 +5,7 @@
 #include "engine/os/utf8.h"
 #include "policy/rule_tables.h"
 #include "policy/sections.h"
+#include "policy/written.h"
 
 namespace abey::policy {
 
@@ -288,43 +289,57 @@ Result<> read_section(const Reader &reader, const toml::node &value, std::string
     if (table == nullptr)
         return reader.error(value, "\"{}\" is a table, written [{}{}]; found {}", name, reader.part(), name,
                             type_name(value));
-    return read_table(reader, *table, fmt::format("[{}{}]", reader.part(), name), keys, rules);
+    TRY(read_table(reader, *table, fmt::format("[{}{}]", reader.part(), name), keys, rules));
+    for (const auto &[key, one] : *table)
+        rules.origins.insert_or_assign(fmt::format("{}.{}", name, key.str()), reader.origin(key.source()));
+    return {};
 }
 
 // Rules of this file go before those of earlier files, in their own order.
 template <class T, class F>
-Result<> read_rule_list(const Reader &reader, const toml::node &value, std::string_view name, std::vector<T> &into,
-                        F &&read) {
+Result<> read_rule_list(const Reader &reader, const toml::node &value, std::string_view name,
+                        std::vector<T> Rules::*list, F &&read, Rules &rules) {
+    auto &into = rules.*list;
     const auto *array = value.as_array();
     if (array == nullptr || !array->is_homogeneous<toml::table>())
         return reader.error(value, "\"{}\" is an array of tables, each written [[{}{}]]; found {}", name, reader.part(),
                             name, type_name(value));
     if (array->size() + into.size() > rule_count_limit)
         return reader.error(value, "more than {} [[{}]] rules", rule_count_limit, name);
-    std::vector<T> rules(array->size());
-    for (size_t i = 0; i < array->size(); i++)
-        TRY(read(reader, *array->get(i)->as_table(), rules[i]));
-    into.insert(into.begin(), std::make_move_iterator(rules.begin()), std::make_move_iterator(rules.end()));
+    std::vector<T> added(array->size());
+    std::vector<WrittenRule> written;
+    AllOf all;
+    for (size_t i = 0; i < array->size(); i++) {
+        const auto &table = *array->get(i)->as_table();
+        all.take(read(reader, table, added[i]));
+        written.push_back(written_rule(table, reader.origin(table.source())));
+    }
+    TRY(std::move(all).result());
+    into.insert(into.begin(), std::make_move_iterator(added.begin()), std::make_move_iterator(added.end()));
+    auto &texts = rules.written[std::string(name)];
+    texts.insert(texts.begin(), std::make_move_iterator(written.begin()), std::make_move_iterator(written.end()));
     return {};
 }
 
 constexpr std::array<Key<Rules>, 18> top_keys = {{
     {"file", [](const Reader &reader, const toml::node &value,
-                Rules &rules) { return read_rule_list(reader, value, "file", rules.files, read_file_rule); }},
+                Rules &rules) { return read_rule_list(reader, value, "file", &Rules::files, read_file_rule, rules); }},
     {"area", [](const Reader &reader, const toml::node &value,
-                Rules &rules) { return read_rule_list(reader, value, "area", rules.areas, read_area_rule); }},
+                Rules &rules) { return read_rule_list(reader, value, "area", &Rules::areas, read_area_rule, rules); }},
     {"peer", [](const Reader &reader, const toml::node &value,
-                Rules &rules) { return read_rule_list(reader, value, "peer", rules.peers, read_peer_rule); }},
-    {"device", [](const Reader &reader, const toml::node &value,
-                  Rules &rules) { return read_rule_list(reader, value, "device", rules.devices, read_device_rule); }},
+                Rules &rules) { return read_rule_list(reader, value, "peer", &Rules::peers, read_peer_rule, rules); }},
+    {"device",
+     [](const Reader &reader, const toml::node &value, Rules &rules) {
+         return read_rule_list(reader, value, "device", &Rules::devices, read_device_rule, rules);
+     }},
     {"pin", [](const Reader &reader, const toml::node &value,
-               Rules &rules) { return read_rule_list(reader, value, "pin", rules.pins, read_pin_rule); }},
+               Rules &rules) { return read_rule_list(reader, value, "pin", &Rules::pins, read_pin_rule, rules); }},
     {"changed",
      [](const Reader &reader, const toml::node &value, Rules &rules) {
-         return read_rule_list(reader, value, "changed", rules.changed, read_changed_rule);
+         return read_rule_list(reader, value, "changed", &Rules::changed, read_changed_rule, rules);
      }},
     {"hook", [](const Reader &reader, const toml::node &value,
-                Rules &rules) { return read_rule_list(reader, value, "hook", rules.hooks, read_hook_rule); }},
+                Rules &rules) { return read_rule_list(reader, value, "hook", &Rules::hooks, read_hook_rule, rules); }},
     {"not-lasting", [](const Reader &reader, const toml::node &value,
                        Rules &rules) { return read_section(reader, value, "not-lasting", not_lasting_keys, rules); }},
     {"runtime-directory",
@@ -354,31 +369,26 @@ constexpr std::array<Key<Rules>, 18> top_keys = {{
 constexpr size_t general_count = top_keys.size() - 2;
 
 // toml++ tells of the character before, and asserts that there is one where it is compiled in as headers.
-Result<> check_utf8(std::string_view text, const std::string &name) {
-    size_t line = 1;
-    size_t column = 1;
+Result<> check_utf8(const Reader &reader, std::string_view text) {
+    toml::source_region at{.begin = {.line = 1, .column = 1}, .end = {}, .path = {}};
     while (!text.empty()) {
         const auto length = utf8_length(text);
         const auto first = static_cast<uint8_t>(text.front());
         if (length == 0)
-            return fail(0, "{}:{}:{}: the byte 0x{:02x} is no UTF-8, in which policies are written", name, line, column,
-                        first);
-        column = first == '\n' ? 1 : column + 1;
-        line += first == '\n' ? 1 : 0;
+            return reader.error(at, "the byte 0x{:02x} is no UTF-8, in which policies are written", first);
+        at.begin.column = first == '\n' ? 1 : at.begin.column + 1;
+        at.begin.line += first == '\n' ? 1 : 0;
         text.remove_prefix(length);
     }
     return {};
 }
 
-} // namespace
-
-std::span<const Key<Policy::Rules>> general_keys() { return std::span(top_keys).first(general_count); }
-
-Result<> read_rules(std::string_view text, const std::string &name, Policy::Rules &rules) {
+Result<> read_document(Reader &reader, std::string_view text, Policy::Rules &rules) {
+    const toml::source_region whole{};
     if (text.size() > policy_size_limit)
-        return fail(EFBIG, "{}: a policy file has at most {} bytes", name, policy_size_limit);
-    TRY(check_utf8(text, name));
-    Reader reader(name, rules.warnings);
+        return reader.mistake(whole, {},
+                              fmt::format("{}: a policy file has at most {} bytes", reader.name(), policy_size_limit));
+    TRY(check_utf8(reader, text));
     auto document = std::make_shared<toml::table>();
     try {
         *document = toml::parse(text);
@@ -387,11 +397,24 @@ Result<> read_rules(std::string_view text, const std::string &name, Policy::Rule
         std::ranges::replace(description, '\n', ' ');
         return reader.error(e.source(), "{}", description);
     } catch (const std::exception &e) {
-        return fail(0, "{}: cannot be read as TOML: {}", name, e.what());
+        return reader.mistake(whole, {}, fmt::format("{}: cannot be read as TOML: {}", reader.name(), e.what()));
     }
     reader.document = document;
     // Sections are checked against what the whole file says
     return read_table(reader, *document, "the file", top_keys, rules);
+}
+
+} // namespace
+
+std::span<const Key<Policy::Rules>> general_keys() { return std::span(top_keys).first(general_count); }
+
+std::vector<Mistake> read_rules(std::string_view text, const std::string &name, Policy::Rules &rules) {
+    std::vector<Mistake> mistakes;
+    Reader reader(name, rules.warnings, mistakes);
+    // What went wrong is among the mistakes
+    if (!read_document(reader, text, rules))
+        std::ranges::stable_sort(mistakes, {}, [](const Mistake &one) { return std::pair(one.line, one.column); });
+    return mistakes;
 }
 
 } // namespace abey::policy

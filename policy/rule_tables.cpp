@@ -89,7 +89,8 @@ Result<> read_file_system(const Reader &reader, const toml::node &value, FileRul
     std::string_view meant = nearest(name, known);
     if (meant.empty())
         return reader.error(value, "unknown file system {}", in_quotes(name));
-    return reader.error(value, "unknown file system {}, did you mean \"{}\"?", in_quotes(name), meant);
+    return reader.mistake(value.source(), meant,
+                          fmt::format("unknown file system {}, did you mean \"{}\"?", in_quotes(name), meant));
 }
 
 // Each reads one key's value; plain functions, so that a table's description is data.

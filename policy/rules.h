@@ -8,6 +8,7 @@
 #include "policy/policy.h"
 
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -110,11 +111,14 @@ struct Policy::Rules {
     OnLogin on_login = OnLogin::automatic;
     OnLoginEnd on_login_end = OnLoginEnd::stay;
     ServiceRules service;
-    std::vector<Section> sections;     // in the order in which they are laid over
-    std::vector<std::string> warnings; // one line each: deprecated keys
+    std::vector<Section> sections;                                        // in the order in which they are laid over
+    std::vector<std::string> warnings;                                    // one line each: deprecated keys
+    std::map<std::string, std::vector<WrittenRule>, std::less<>> written; // "file" and the like, as above
+    std::map<std::string, std::string, std::less<>> origins;              // "home.provider": "FILE:LINE"
 };
 
-// Changes `rules` by what the TOML text says; on error they are left half changed. `name` is for messages.
-Result<> read_rules(std::string_view text, const std::string &name, Policy::Rules &rules);
+// Changes `rules` by what the TOML text says; with mistakes, which are told in the order of the text, they are left
+// half changed. `name` is for messages.
+[[nodiscard]] std::vector<Mistake> read_rules(std::string_view text, const std::string &name, Policy::Rules &rules);
 
 } // namespace abey::policy

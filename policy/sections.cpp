@@ -55,39 +55,45 @@ constexpr std::array misplaced = {
 };
 
 Result<> refuse_misplaced(const Reader &reader, const toml::table &table, SectionKind kind) {
+    AllOf all;
     for (const auto &one : misplaced) {
         if (kind == SectionKind::user && !one.in_user)
             continue;
         const auto *inner = table[one.table].as_table();
         if (inner == nullptr)
             continue;
+        const size_t before = reader.mistakes();
         const auto instead =
             one.in_user ? fmt::format("[{}]", one.table) : fmt::format("[{}] or [user.{}]", one.table, one.table);
         if (one.key.empty())
-            return reader.error(*inner, "[session.{}] cannot be: it is about {}; write it in {}", one.table, one.about,
-                                instead);
-        if (const auto found = inner->find(one.key); found != inner->end())
-            return reader.error(found->first.source(), "\"{}\" cannot be in [{}{}]: it is about {}; write it in {}",
-                                one.key, reader.part(), one.table, one.about, instead);
+            all.take(reader.error(*inner, "[session.{}] cannot be: it is about {}; write it in {}", one.table,
+                                  one.about, instead));
+        else if (const auto found = inner->find(one.key); found != inner->end())
+            all.take(reader.error(found->first.source(), "\"{}\" cannot be in [{}{}]: it is about {}; write it in {}",
+                                  one.key, reader.part(), one.table, one.about, instead));
+        reader.about(one.key.empty() ? one.table : one.key, before);
     }
-    return {};
+    return std::move(all).result();
 }
 
 // All but the section's own keys, which say whom it is for.
 Result<> read_contents(const Reader &reader, const toml::table &table, SectionKind kind, Policy::Rules &rules) {
+    AllOf all;
     for (const auto &[key, value] : table) {
         const auto keys = general_keys();
         const auto found = std::ranges::find(keys, key.str(), &Key<Policy::Rules>::name);
+        const size_t before = reader.mistakes();
         if (found != keys.end()) {
-            TRY(found->read(reader, value, rules));
+            all.take(found->read(reader, value, rules));
         } else if (std::ranges::find(own_keys(kind), key.str(), &Key<Section>::name) == own_keys(kind).end()) {
             std::vector<std::string_view> known;
             std::ranges::transform(keys, std::back_inserter(known), &Key<Policy::Rules>::name);
             std::ranges::transform(own_keys(kind), std::back_inserter(known), &Key<Section>::name);
-            return unknown_key(reader, key, kind == SectionKind::user ? "[[user]]" : "[[session]]", known);
+            all.take(unknown_key(reader, key, kind == SectionKind::user ? "[[user]]" : "[[session]]", known));
         }
+        reader.about(key.str(), before);
     }
-    return {};
+    return std::move(all).result();
 }
 
 std::string_view part_of(SectionKind kind) { return kind == SectionKind::user ? "user." : "session."; }
@@ -112,6 +118,33 @@ bool is_for(const Section &section, const Subject &subject) {
             matches(section.units, subject.unit));
 }
 
+Result<> read_one_section(const Reader &reader, const toml::table &table, SectionKind kind, Policy::Rules &rules) {
+    const auto inner = reader.within(part_of(kind));
+    Section section{.kind = kind, .origin = reader.origin(table)};
+    AllOf all;
+    bool is_chosen = false;
+    for (const auto &key : own_keys(kind))
+        if (const auto *wanted = table.get(key.name); wanted != nullptr) {
+            const size_t before = reader.mistakes();
+            all.take(key.read(inner, *wanted, section));
+            reader.about(key.name, before);
+            is_chosen = true;
+        }
+    all.take(refuse_misplaced(inner, table, kind));
+    Policy::Rules tried;
+    all.take(read_contents(inner, table, kind, tried));
+    // A key that was mistaken may be the one that is missing
+    TRY(std::move(all).result());
+    if (!is_chosen)
+        return reader.error(table, "this [[{}]] does not say {}", kind == SectionKind::user ? "user" : "session",
+                            kind == SectionKind::user
+                                ? "whom it is for: add \"names\" or \"groups\""
+                                : "which it is for: add \"users\", \"groups\", \"services\", \"ttys\" or \"units\"");
+    section.text = std::make_shared<SectionText>(reader.document, &table, reader.name());
+    rules.sections.push_back(std::move(section));
+    return {};
+}
+
 } // namespace
 
 Result<> read_sections(const Reader &reader, const toml::node &value, SectionKind kind, Policy::Rules &rules) {
@@ -122,40 +155,22 @@ Result<> read_sections(const Reader &reader, const toml::node &value, SectionKin
                             type_name(value));
     if (array->size() + rules.sections.size() > section_limit)
         return reader.error(value, "more than {} [[user]] and [[session]] tables", section_limit);
-    const auto inner = reader.within(part_of(kind));
-    for (const auto &entry : *array) {
-        const auto &table = *entry.as_table();
-        Section section{.kind = kind, .origin = reader.origin(table)};
-        bool is_chosen = false;
-        for (const auto &key : own_keys(kind))
-            if (const auto *wanted = table.get(key.name); wanted != nullptr) {
-                TRY(key.read(inner, *wanted, section));
-                is_chosen = true;
-            }
-        if (!is_chosen)
-            return reader.error(
-                table, "this [[{}]] does not say {}", name,
-                kind == SectionKind::user
-                    ? "whom it is for: add \"names\" or \"groups\""
-                    : "which it is for: add \"users\", \"groups\", \"services\", \"ttys\" or \"units\"");
-        TRY(refuse_misplaced(inner, table, kind));
-        Policy::Rules tried;
-        TRY(read_contents(inner, table, kind, tried));
-        section.text = std::make_shared<SectionText>(reader.document, &table, reader.name());
-        rules.sections.push_back(std::move(section));
-    }
-    return {};
+    AllOf all;
+    for (const auto &entry : *array)
+        all.take(read_one_section(reader, *entry.as_table(), kind, rules));
+    return std::move(all).result();
 }
 
 Result<Policy::Rules> lay_over(const Policy::Rules &rules, const Subject &subject) {
     Policy::Rules all = rules;
     all.sections.clear();
     std::vector<std::string> told_already;
+    std::vector<Mistake> mistakes; // none: all was read before
     // What is said of a session counts more than what is said of its user, wherever it stands.
     for (const auto kind : {SectionKind::user, SectionKind::session})
         for (const auto &section : rules.sections)
             if (section.kind == kind && is_for(section, subject)) {
-                const Reader reader(section.text->file, told_already);
+                const Reader reader(section.text->file, told_already, mistakes);
                 TRY(read_contents(reader.within(part_of(kind)), *section.text->table, kind, all));
             }
     return all;

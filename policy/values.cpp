@@ -3,6 +3,25 @@
 
 namespace abey::policy {
 
+std::unexpected<Error> Reader::mistake(const toml::source_region &at, std::string_view nearest,
+                                       std::string message) const {
+    Mistake one{.file = name_,
+                .line = at.begin.line,
+                .column = at.begin.column,
+                .key = {},
+                .nearest = std::string(nearest),
+                .message = std::move(message)};
+    auto error = fail(0, "{}", one.text());
+    mistakes_.push_back(std::move(one));
+    return error;
+}
+
+void Reader::about(std::string_view key, size_t since) const {
+    for (Mistake &one : std::span(mistakes_).subspan(since))
+        if (one.key.empty())
+            one.key = key;
+}
+
 std::string_view type_name(const toml::node &node) {
     switch (node.type()) {
     case toml::node_type::table:
@@ -74,7 +93,9 @@ std::unexpected<Error> unknown_key(const Reader &reader, const toml::key &key, s
     const auto meant = nearest(key.str(), known);
     if (meant.empty())
         return reader.error(key.source(), "unknown key {} in {}", in_quotes(key.str()), title);
-    return reader.error(key.source(), "unknown key {} in {}, did you mean \"{}\"?", in_quotes(key.str()), title, meant);
+    return reader.mistake(
+        key.source(), meant,
+        fmt::format("unknown key {} in {}, did you mean \"{}\"?", in_quotes(key.str()), title, meant));
 }
 
 Result<> check_name(const Reader &reader, const toml::key &key, const toml::table &table, std::string_view title,

@@ -4,12 +4,14 @@
 // and column. Of the reader only: what is read is in rules.h.
 #pragma once
 
+#include "policy/mistake.h"
 #include "policy/rules.h"
 #include "policy/words.h"
 
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,10 +21,13 @@
 
 namespace abey::policy {
 
-// A policy file that is being read: its name, for messages, and what is to be said of it though it is no mistake.
+// A policy file that is being read: its name, for messages, and what is to be said of it. A mistake is noted where it
+// is found; the error that comes of it tells those above that there was one, so that they can go on with what comes
+// next.
 class Reader {
   public:
-    Reader(const std::string &name, std::vector<std::string> &warnings) : name_(name), warnings_(warnings) {}
+    Reader(const std::string &name, std::vector<std::string> &warnings, std::vector<Mistake> &mistakes)
+        : name_(name), warnings_(warnings), mistakes_(mistakes) {}
     // For a part of it, which titles of tables tell: "user."
     [[nodiscard]] Reader within(std::string_view part) const {
         Reader inner = *this;
@@ -37,27 +42,51 @@ class Reader {
     template <class... Args>
     [[nodiscard]] std::unexpected<Error> error(const toml::source_region &at, fmt::format_string<Args...> format,
                                                Args &&...args) const {
-        return fail(0, "{}:{}:{}: {}", name_, at.begin.line, at.begin.column,
-                    fmt::format(format, std::forward<Args>(args)...));
+        return mistake(at, {}, fmt::format(format, std::forward<Args>(args)...));
     }
     template <class... Args>
     [[nodiscard]] std::unexpected<Error> error(const toml::node &at, fmt::format_string<Args...> format,
                                                Args &&...args) const {
         return error(at.source(), format, std::forward<Args>(args)...);
     }
+    // One that looks like a slip of the pen: `nearest` was probably meant.
+    [[nodiscard]] std::unexpected<Error> mistake(const toml::source_region &at, std::string_view nearest,
+                                                 std::string message) const;
+    // How many mistakes were found, and that those since then are about this key, where nothing nearer is known.
+    [[nodiscard]] size_t mistakes() const { return mistakes_.size(); }
+    void about(std::string_view key, size_t since) const;
     template <class... Args>
     void warn(const toml::source_region &at, fmt::format_string<Args...> format, Args &&...args) const {
         warnings_.push_back(fmt::format("{}:{}:{}: {}", name_, at.begin.line, at.begin.column,
                                         fmt::format(format, std::forward<Args>(args)...)));
     }
-    [[nodiscard]] std::string origin(const toml::node &at) const {
-        return fmt::format("{}:{}", name_, at.source().begin.line);
+    [[nodiscard]] std::string origin(const toml::source_region &at) const {
+        return fmt::format("{}:{}", name_, at.begin.line);
     }
+    [[nodiscard]] std::string origin(const toml::node &at) const { return origin(at.source()); }
 
   private:
     const std::string &name_;
     std::vector<std::string> &warnings_;
+    std::vector<Mistake> &mistakes_;
     std::string_view part_;
+};
+
+// Of several that are read one after the other, whatever becomes of each.
+class AllOf {
+  public:
+    void take(Result<> one) {
+        if (!one && !first_)
+            first_ = std::move(one).error();
+    }
+    [[nodiscard]] Result<> result() && {
+        if (first_)
+            return std::unexpected(std::move(*first_));
+        return {};
+    }
+
+  private:
+    std::optional<Error> first_;
 };
 
 // The kind of a value, with its article, for messages.
@@ -90,7 +119,7 @@ Result<> check_name(const Reader &reader, const toml::key &key, const toml::tabl
 template <class T>
 Result<> read_table(const Reader &reader, const toml::table &table, std::string_view title,
                     std::type_identity_t<std::span<const Key<T>>> keys, T &into) {
-    for (const auto &[key, value] : table) {
+    const auto read_key = [&](const toml::key &key, const toml::node &value) -> Result<> {
         const auto found = std::ranges::find(keys, key.str(), &Key<T>::name);
         if (found == keys.end()) {
             std::vector<std::string_view> known;
@@ -101,9 +130,15 @@ Result<> read_table(const Reader &reader, const toml::table &table, std::string_
         }
         if (!found->now.empty())
             TRY(check_name(reader, key, table, title, found->now));
-        TRY(found->read(reader, value, into));
+        return found->read(reader, value, into);
+    };
+    AllOf all;
+    for (const auto &[key, value] : table) {
+        const size_t before = reader.mistakes();
+        all.take(read_key(key, value));
+        reader.about(key.str(), before);
     }
-    return {};
+    return std::move(all).result();
 }
 
 // One of a few words.
@@ -126,7 +161,8 @@ template <class Words> auto read_word(const Reader &reader, const toml::node &va
         }
         std::string_view meant = nearest(text, known);
         if (!meant.empty())
-            return reader.error(value, "unknown value {}, did you mean \"{}\"?", in_quotes(text), meant);
+            return reader.mistake(value.source(), meant,
+                                  fmt::format("unknown value {}, did you mean \"{}\"?", in_quotes(text), meant));
         return reader.error(value, "unknown value {}, expected one of {}", in_quotes(text), list);
     };
     return read();

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include <fmt/format.h>
+
 namespace abey::policy {
 
 namespace {
@@ -112,6 +114,24 @@ std::expected<uint64_t, std::string> parse_duration(std::string_view text) {
     if (number > century / found->bytes)
         return std::unexpected("a time beyond a hundred years: write \"never\"");
     return number * found->bytes;
+}
+
+std::string size_text(uint64_t bytes) {
+    constexpr std::array<std::string_view, 5> names = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    for (; bytes != 0 && bytes % 1024 == 0 && unit + 1 < names.size(); unit++)
+        bytes /= 1024;
+    return fmt::format("{} {}", bytes, names[unit]);
+}
+
+std::string duration_text(uint64_t seconds) {
+    if (seconds == UINT64_MAX)
+        return "never";
+    constexpr std::array larger = {Unit{"days", 86400}, Unit{"h", 3600}, Unit{"min", 60}};
+    for (const Unit &unit : larger)
+        if (seconds != 0 && seconds % unit.bytes == 0)
+            return fmt::format("{} {}", seconds / unit.bytes, unit.name);
+    return fmt::format("{} s", seconds);
 }
 
 } // namespace abey::policy

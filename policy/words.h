@@ -21,4 +21,8 @@ std::expected<uint64_t, std::string> parse_size(std::string_view text);
 // "30 s", "10 min", "2 h", "7 days", "2 weeks": a whole number and a unit, in seconds; "never" is UINT64_MAX.
 std::expected<uint64_t, std::string> parse_duration(std::string_view text);
 
+// The same values in the largest unit that leaves a whole number: "256 MiB", "30 days", "never".
+std::string size_text(uint64_t bytes);
+std::string duration_text(uint64_t seconds);
+
 } // namespace abey::policy

@@ -57,5 +57,15 @@ complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l user -x -a '(__fi
 complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l service -x -d 'for sessions of this PAM service'
 complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l tty -x -d 'for sessions on this terminal'
 complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l unit -x -d "for this unit of the user's manager"
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l state -x -a 'deleted linked unnamed not-lasting' -d 'test: why it needs keeping'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l use -x -a 'open mapped' -d 'test: how it is held'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l size -x -d 'test: its size'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l owner -x -a '(__fish_complete_users)' -d 'test: its owner'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l file-system -x -a 'btrfs ext4 xfs tmpfs nilfs2' -d 'test: where it lies'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l read-only -d 'test: its holder cannot write'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l socket -r -F -d 'test: a unix socket outside'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l address -x -d 'test: an internet address outside'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l port -x -d 'test: the port there'
+complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l device -r -F -d 'test: a device'
 complete -c abeyctl -n '__fish_seen_subcommand_from export' -s o -l output -r -F -d 'a new file'
 complete -c abeyctl -n '__fish_seen_subcommand_from import' -F

@@ -128,8 +128,13 @@ Result<int> prune(const PruneCommand &command);
 
 struct PolicyCommand {
     std::string action; // "check", "show", "test", "reload"
-    std::string path;   // test: of a file that a session might hold
-    std::string file;   // a policy to be read instead of the system's
+    std::string path;   // test: of a file that a session might hold; there may be none now
+    // test: what it would be; left empty: as the file is that is there, else deleted, open, empty and its directory's
+    std::string state, use, size, owner, file_system;
+    bool read_only = false;
+    std::string socket, address, device; // test: instead of a file
+    int port = 0;                        // of the address
+    std::string file;                    // a policy to be read instead of the system's
     // show, test: of whom and what; with none of them what holds for everybody else
     std::string user, service, tty, unit;
     bool json = false;

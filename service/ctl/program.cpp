@@ -163,12 +163,25 @@ int call(int argc, char **argv) {
     command->add_flag("--dry-run", prune.dry_run, "only tell which");
 
     ctl::PolicyCommand policy;
-    command =
-        line.add("policy", "check or show the policy, or tell what it says of a file", policy, ctl::policy_command);
+    command = line.add("policy", "check or show the policy, or tell what it says of a file or a connection", policy,
+                       ctl::policy_command);
     command->add_option("ACTION", policy.action, "check, show, test or reload")
         ->required()
         ->check(CLI::IsMember({"check", "show", "test", "reload"}));
-    command->add_option("PATH", policy.path, "test: a file that a session might hold");
+    command->add_option("PATH", policy.path, "test: a file that a session might hold, whether it is there or not");
+    command->add_option("--state", policy.state, "test: why it needs keeping; else as it is, or deleted")
+        ->check(CLI::IsMember({"deleted", "linked", "unnamed", "not-lasting"}));
+    command->add_option("--use", policy.use, "test: how it is held; else open")
+        ->check(CLI::IsMember({"open", "mapped"}));
+    command->add_option("--size", policy.size, "test: its size, such as '2 GiB'; else as it is, or 0");
+    command->add_option("--owner", policy.owner,
+                        "test: its owner, by name or number; else as it is, or its directory's");
+    command->add_option("--file-system", policy.file_system, "test: where it lies, such as btrfs; else as it is");
+    command->add_flag("--read-only", policy.read_only, "test: its holder cannot write");
+    command->add_option("--socket", policy.socket, "test: instead, a unix socket outside, such as @name or a path");
+    command->add_option("--address", policy.address, "test: instead, an internet address outside");
+    command->add_option("--port", policy.port, "test: the port there")->check(CLI::Range(1, 65535));
+    command->add_option("--device", policy.device, "test: instead, a device");
     command->add_option("--file", policy.file, "read this file instead of the system's");
     command->add_option("--user", policy.user, "show, test: what holds for this user");
     command->add_option("--service", policy.service, "and a session that this PAM service has opened, such as sshd");

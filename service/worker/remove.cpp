@@ -45,6 +45,8 @@ Result<job::Outcome> remove(const job::Job &job) {
     // First of what counts, because from here on it cannot be resumed any more. If we are killed, the daemon has it
     // removed at its next start.
     TRY(store.begin_removal(job.checkpoint));
+    // Peers of kept connections need not wait any longer, whatever becomes of the rest
+    TRY_IN(store::unlock(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     std::string left;
     if (checkpoint.home) {
         const auto &home = *checkpoint.home;
@@ -54,7 +56,6 @@ Result<job::Outcome> remove(const job::Job &job) {
         // The worker may have died between the snapshot and the record of it. No home any more: no snapshot to find.
         TRY_IN(snapshot::discard_saved(checkpoint.about.home, job.checkpoint), "checkpoint {}", job.checkpoint);
     }
-    TRY_IN(store::unlock(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     TRY_IN(files::remove_leftovers(store.images(job.checkpoint)), "checkpoint {}", job.checkpoint);
     TRY(store.remove(job.checkpoint));
     TRY(files::collect_pins(store.pins()));

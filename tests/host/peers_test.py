@@ -17,7 +17,7 @@ from worker_test import said
 
 HERE = pathlib.Path(__file__).resolve().parent
 CLIENT = "/usr/local/lib/abeyance-test/peers_client.py"
-AGENT = "/run/agent/socket"
+AGENT = "/tmp/ssh-agent-of-ada/agent.1"
 RULES = "etc/abeyance/policy.d/peers.toml"
 GPG_AGENT, OWN_BUS = "/run/user/5001/gnupg/S.gpg-agent", "/run/user/5001/bus"
 ALL_OPEN = "agent 0, bus open, own bus open, gpg-agent open"
@@ -29,7 +29,7 @@ PLAN = ["check names each with the rule that applies", "fail: the suspend is ref
 
 def rules(host, bus):
     host.path(RULES).parent.mkdir(parents=True, exist_ok=True)
-    host.path(RULES).write_text(f"[[peer]]\nsocket = '/run/agent/*'\naction = 'reconnect'\n[[peer]]\nbus = 'system'\naction = '{bus}'\n"
+    host.path(RULES).write_text(f"[[peer]]\nbus = 'system'\naction = '{bus}'\n"
                                 "[[peer]]\nsocket = '/run/user/*/gnupg/S.gpg-agent'\naction = 'hangup'\n")
 
 
@@ -53,7 +53,7 @@ def answer(host, number):
 def prepare(host):
     host.path(CLIENT).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "peers_client.py", host.path(CLIENT))
-    host.run(["install", "-d", "-o", "ada", "/run/agent"], check=True)
+    host.run(["install", "-d", "-o", "ada", "-m", "700", str(pathlib.Path(AGENT).parent)], check=True)
     host.run(["systemd-run", "--unit=agent", "--uid=ada", "ssh-agent", "-D", "-a", AGENT], check=True)
     wait_until(lambda: host.path(AGENT.lstrip("/")).exists(), "the agent")
     rules(host, "fail")
@@ -69,9 +69,9 @@ def run(host, checks):
         wait_until(lambda: lines(host), "its lines in the journal")
         found = json_of(abeyctl(host, "check", session, "--json"))["findings"]
         reasons = "\n".join(finding["reason"] for finding in found)
-        found_by = {"AGENT": (AGENT, f"it will be a new connection to there (/{RULES}:1)"), "bus": ("/run/dbus/system_bus_socket", f"the policy says `fail` (/{RULES}:4)"),
-                    "gpg-agent": (GPG_AGENT, f"it will be closed (/{RULES}:7)"), "own bus": (OWN_BUS, "it will be closed (built in)"),
-                    "journal": ("/run/systemd/journal/stdout", "it will be a new connection to there (built in)")}
+        found_by = {"AGENT": (AGENT, "it will be a new connection to there (/usr/lib/abeyance/policy.toml:"), "bus": ("/run/dbus/system_bus_socket", f"the policy says `fail` (/{RULES}:1)"),
+                    "gpg-agent": (GPG_AGENT, f"it will be closed (/{RULES}:4)"), "own bus": (OWN_BUS, "it will be closed (built in)"),
+                    "journal": ("/run/systemd/journal/stdout", "it will be a new connection to there (/usr/lib/abeyance/policy.toml:")}
         checks.check("check names each with the rule that applies", [], [
             name for name, (path, rule) in found_by.items() if not any(f"to {path} " in line and rule in line for line in reasons.splitlines())])
         result = abeyctl(host, "suspend", session)

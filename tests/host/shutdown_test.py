@@ -11,7 +11,7 @@ from service_test import main_of
 from terminal import Terminal
 from triggers_test import Watched
 
-PLAN = ["the reboot suspends a session of each", "and not those for which it is said not to", "both wait after it", "ada's comes back at her login", "bob is asked",
+PLAN = ["without a drop-in there are five seconds", "with the drop-in copied as it says there is a minute", "the reboot suspends a session of each", "and not those for which it is said not to", "both wait after it", "ada's comes back at her login", "bob is asked",
         "and brings his back", "what they had is there", "the next reboot suspends what was resumed", "the daemon never died"]
 POLICY = """[[user]]
 names = "bob"
@@ -53,11 +53,27 @@ def attached(host, user, terminal):
     return said
 
 
+def budget(host, service):
+    """Milliseconds that a sleep leaves to the service, by its own account. The sessions run on, and nothing is kept of it."""
+    service.sleep()
+    service.idle()
+    service.clear()
+    return [int(found) for found in re.findall(r"^sleep: \d+ sessions, (\d+) ms$", host.run(["journalctl", "-b", "-o", "cat", "-u", "abeyd"]).stdout, re.MULTILINE)][-1]
+
+
+def time_to_act(host, checks, service):
+    checks.attempt("without a drop-in there are five seconds", "at most 5000 ms", lambda: (lambda found: (found, 2500 < found <= 5000))(budget(host, service)))
+    host.run(["install", "-D", "-m", "644", "/usr/share/doc/abeyance/logind.conf.d-abeyance.conf", "/etc/systemd/logind.conf.d/abeyance.conf"], check=True)
+    host.run(["systemctl", "restart", "systemd-logind"], check=True)
+    checks.attempt("with the drop-in copied as it says there is a minute", "at most 60000 ms", lambda: (lambda found: (found, 30000 < found <= 60000))(budget(host, service)))
+
+
 def run(host, checks):
     service = Watched(host, checks)
     shells = {}
     for user in ("ada", "bob"):
         _, shells[user] = begin(host, user)
+    time_to_act(host, checks, service)
     spared = Terminal.login(host, "bob")
     spared.type("clear; tty\n")
     service.policy(POLICY.format(spared.wait_for(r"^/dev/(\S+)$", 20).group(1)))

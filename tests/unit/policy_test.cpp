@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "policy/policy.h"
 
-#include "engine/os/fd.h"
 #include "policy/file_system.h"
 #include "policy/values.h"
-
-#include <filesystem>
 
 #include <gtest/gtest.h>
 #include <linux/magic.h>
@@ -13,7 +10,6 @@
 using abey::Result;
 using abey::model::Strategy;
 using namespace abey::policy;
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -25,23 +21,6 @@ std::string error_of(std::string_view text) {
 FileFacts facts(std::string_view path, uint64_t size = 0) {
     return {.path = path, .size = size, .file_system = EXT4_SUPER_MAGIC};
 }
-
-// A directory tree of its own for load_system().
-class PolicyFiles : public testing::Test {
-  protected:
-    void SetUp() override {
-        std::string pattern = testing::TempDir() + "abey-policy-XXXXXX";
-        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-        root_ = pattern;
-    }
-    void TearDown() override { fs::remove_all(root_); }
-    void write(const std::string &path, std::string_view text) {
-        fs::create_directories(fs::path(root_ + path).parent_path());
-        ASSERT_TRUE(abey::write_file(root_ + path, text));
-        ASSERT_EQ(::chmod((root_ + path).c_str(), 0644), 0);
-    }
-    std::string root_;
-};
 
 } // namespace
 
@@ -319,6 +298,55 @@ action = "hangup"
     wrong("bus = \"sytem\"\naction = \"fail\"", "did you mean \"system\"");
 }
 
+// As often as the policy says nothing else: agents that answer each request by itself, under the names that they have.
+TEST(Policy, ReconnectsToAgentsOfSsh) {
+    const auto shipped = Policy::load(SOURCE_ROOT "/policy/policy.toml");
+    ASSERT_TRUE(shipped) << shipped.error().message();
+    const auto both = [&](std::string_view name, abey::model::PeerAction wanted) {
+        EXPECT_EQ(Policy::defaults().unix_peer(name).action, wanted) << name;
+        EXPECT_EQ(shipped->unix_peer(name).action, wanted) << name;
+    };
+    using enum abey::model::PeerAction;
+    for (const auto *name :
+         {"/tmp/ssh-XXXXXXabcdef/agent.4711", "/run/user/1000/openssh_agent", "/run/user/1000/keyring/ssh",
+          "/run/user/1000/keyring/.ssh", "/run/user/1000/gcr/ssh", "/run/user/1000/gnupg/S.gpg-agent.ssh",
+          "/run/user/1000/ssh-agent.socket", "/run/systemd/journal/stdout"})
+        both(name, reconnect);
+    // These greet, or remember what was agreed upon
+    for (const auto *name : {"/run/user/1000/gnupg/S.gpg-agent", "/run/user/1000/gnupg/S.gpg-agent.extra",
+                             "/run/user/1000/keyring/control", "/run/user/1000/bus", "", "/tmp/ssh-x/control"})
+        both(name, hangup);
+}
+
+TEST(Policy, WritesValuesAsItReadsThem) {
+    for (const char *text : {"0 B", "1 B", "1023 B", "1 KiB", "256 MiB", "4 GiB", "1025 TiB"})
+        EXPECT_EQ(size_text(parse_size(text).value()), text);
+    EXPECT_EQ(size_text(parse_size("2048 KiB").value()), "2 MiB");
+    for (const char *text : {"0 s", "59 s", "1 min", "90 s", "36 h", "1 days", "30 days", "never"})
+        EXPECT_EQ(duration_text(parse_duration(text).value()), text);
+}
+
+TEST(Policy, TellsWhereEverythingStands) {
+    const auto policy = Policy::parse("[home]\nprovider = \"tar\"\n[[peer]]\nport = [1, 2]\naction = \"fail\"\n"
+                                      "[[user]]\nnames = \"ada\"\nhome.verify-contents = true\n"
+                                      "[[user.peer]]\nport = 3\naction = \"hangup\"\n",
+                                      "p");
+    ASSERT_TRUE(policy) << policy.error().message();
+    EXPECT_EQ(policy->origin("home.provider"), "p:2");
+    EXPECT_EQ(policy->origin("home.verify-contents"), "");
+    ASSERT_EQ(policy->written("peer").size(), 1U);
+    EXPECT_EQ(policy->written("peer").front().origin, "p:3");
+    const auto again = Policy::parse("[[peer]]\n" + policy->written("peer").front().text, "again");
+    ASSERT_TRUE(again) << again.error().message();
+    EXPECT_EQ(again->peer(*abey::os::InetAddress::of("10.1.2.3", 2)).action, abey::model::PeerAction::fail);
+    EXPECT_TRUE(policy->written("file").empty());
+    const auto adas = policy->of(Subject{.user = "ada"});
+    ASSERT_TRUE(adas) << adas.error().message();
+    EXPECT_EQ(adas->origin("home.verify-contents"), "p:8");
+    ASSERT_EQ(adas->written("peer").size(), 2U);
+    EXPECT_EQ(adas->written("peer").front().origin, "p:9") << "asked first";
+}
+
 TEST(Policy, HasSensibleDefaults) {
     Policy policy = Policy::defaults();
     FileFacts file = facts("/home/ada/x");
@@ -463,51 +491,6 @@ TEST(Policy, TakesAnyInput) {
     EXPECT_FALSE(Policy::parse(many, "p"));
 }
 
-TEST_F(PolicyFiles, LaterFilesOverrideAndEtcMasksTheVendor) {
-    if (::geteuid() != 0)
-        GTEST_SKIP() << "only files of root are trusted: run as root";
-    write("/usr/lib/abeyance/policy.d/10-a.toml", "[limits]\nembed-limit = 1\nembed-total-limit = 1\n");
-    write("/usr/lib/abeyance/policy.d/20-b.toml", "[home]\nprovider = \"none\"\n");
-    write("/etc/abeyance/policy.toml", "[limits]\nembed-limit = 2\n[[file]]\npath='/x'\nstrategy='copy'\n");
-    write("/etc/abeyance/policy.d/20-b.toml", "[[file]]\npath='/x'\nstrategy='empty'\n");
-    write("/etc/abeyance/policy.d/ignored.txt", "not TOML");
-    auto policy = Policy::load_system(root_);
-    ASSERT_TRUE(policy) << policy.error().message();
-    EXPECT_EQ(policy->limits().embed, 2U);
-    EXPECT_EQ(policy->limits().embed_total, 1U);
-    EXPECT_EQ(policy->home_provider(), HomeProvider::automatic); // masked
-    EXPECT_EQ(policy->choose(facts("/x")).strategies, std::vector{Strategy::empty});
-
-    fs::create_symlink("/dev/null", root_ + "/etc/abeyance/policy.d/10-a.toml");
-    EXPECT_EQ(Policy::load_system(root_)->limits().embed_total, Limits().embed_total);
-}
-
-// As docs/POLICY.md tells: by a link, and lines of one's own that are read later win.
-TEST_F(PolicyFiles, ShippedOnesAreSwitchedOnByALink) {
-    if (::geteuid() != 0)
-        GTEST_SKIP() << "only files of root are trusted: run as root";
-    const auto shipped = abey::read_file(SOURCE_ROOT "/policy/paranoid.toml");
-    ASSERT_TRUE(shipped);
-    write("/usr/share/abeyance/policies/paranoid.toml", *shipped);
-    fs::create_directories(root_ + "/etc/abeyance/policy.d");
-    fs::create_symlink(root_ + "/usr/share/abeyance/policies/paranoid.toml",
-                       root_ + "/etc/abeyance/policy.d/20-paranoid.toml");
-    write("/etc/abeyance/policy.d/30-own.toml", "[[peer]]\nport = 53\naction = \"reconnect\"\n"
-                                                "[home]\non-divergence = \"rollback\"\n");
-    const auto policy = Policy::load_system(root_);
-    ASSERT_TRUE(policy) << policy.error().message();
-    EXPECT_EQ(policy->choose(facts("/home/x")).strategies, (std::vector{Strategy::embed, Strategy::fail}));
-    auto linked = facts("/home/x");
-    linked.state = FileState::linked;
-    EXPECT_EQ(policy->choose(linked).strategies, (std::vector{Strategy::relink, Strategy::fail}));
-    EXPECT_EQ(policy->pin("/usr/bin/x"), (std::vector{Strategy::reflink, Strategy::copy}));
-    EXPECT_EQ(policy->changed("/var/log/x"), ChangedAction::fail);
-    EXPECT_EQ(policy->on_divergence(), OnDivergence::rollback);
-    EXPECT_EQ(policy->home_verified(), (HomeVerified{.trees = {"."}, .contents = true}));
-    EXPECT_EQ(policy->peer(*abey::os::InetAddress::of("9.9.9.9", 53)).action, abey::model::PeerAction::reconnect);
-    EXPECT_EQ(policy->peer(*abey::os::InetAddress::of("9.9.9.9", 443)).action, abey::model::PeerAction::fail);
-}
-
 TEST(Policy, FastSharesDataAndKeepsTheHome) {
     const auto policy = Policy::load(SOURCE_ROOT "/policy/fast.toml");
     ASSERT_TRUE(policy) << policy.error().message();
@@ -516,29 +499,6 @@ TEST(Policy, FastSharesDataAndKeepsTheHome) {
     EXPECT_EQ(policy->changed("/home/ada/thesis"), ChangedAction::fail);
     EXPECT_EQ(policy->home_provider(), HomeProvider::none);
     EXPECT_EQ(policy->on_divergence(), OnDivergence::keep);
-}
-
-TEST_F(PolicyFiles, RefusesFilesThatOthersCanWrite) {
-    if (::geteuid() != 0)
-        GTEST_SKIP() << "needs a file of another user: run as root";
-    write("/etc/abeyance/policy.toml", "");
-    ASSERT_TRUE(Policy::load_system(root_));
-    ASSERT_EQ(::chmod((root_ + "/etc/abeyance/policy.toml").c_str(), 0664), 0);
-    EXPECT_FALSE(Policy::load_system(root_));
-    ASSERT_EQ(::chmod((root_ + "/etc/abeyance/policy.toml").c_str(), 0644), 0);
-    ASSERT_EQ(::chown((root_ + "/etc/abeyance/policy.toml").c_str(), 1, 1), 0);
-    EXPECT_FALSE(Policy::load_system(root_));
-}
-
-TEST_F(PolicyFiles, HasDefaultsWithoutAnyFileButNeedsTheOneThatIsAskedFor) {
-    EXPECT_TRUE(Policy::load_system(root_ + "/nothing"));
-    auto missing = Policy::load(root_ + "/missing.toml");
-    ASSERT_FALSE(missing);
-    EXPECT_NE(missing.error().message().find("missing.toml"), std::string::npos);
-
-    fs::create_directories(root_ + "/etc/abeyance");
-    fs::create_symlink(root_ + "/nowhere", root_ + "/etc/abeyance/policy.toml");
-    EXPECT_FALSE(Policy::load_system(root_));
 }
 
 TEST(Policy, DeprecatedKeysWorkAndAreWarnedOf) {
@@ -552,8 +512,9 @@ TEST(Policy, DeprecatedKeysWorkAndAreWarnedOf) {
     constexpr std::array<Key<Table>, 2> keys = {{{"keep-it", read}, {"preserve", read, "keep-it"}}};
     const std::string name = "p.toml";
     std::vector<std::string> warnings;
+    std::vector<Mistake> mistakes;
     const auto read_text = [&](const char *text, Table &into) {
-        return read_table(Reader(name, warnings), toml::parse(text), "[table]", keys, into);
+        return read_table(Reader(name, warnings, mistakes), toml::parse(text), "[table]", keys, into);
     };
     Table table;
     ASSERT_TRUE(read_text("\n  preserve = true", table));

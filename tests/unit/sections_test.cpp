@@ -139,7 +139,7 @@ resume.pids = "namespace"
 TEST(Sections, MistakesAreTold) {
     EXPECT_EQ(error_of("[[user]]\nnames = [\"ada\"]\nhme.provider = \"none\"\n"),
               "p.toml:3:1: unknown key \"hme\" in [[user]], did you mean \"home\"?");
-    EXPECT_EQ(error_of("[[user]]\nname = [\"ada\"]\n"),
+    EXPECT_EQ(error_of("[[user]]\nhome.provider = \"none\"\n"),
               "p.toml:1:1: this [[user]] does not say whom it is for: add \"names\" or \"groups\"");
     EXPECT_EQ(error_of("[[user]]\ngroups = [\"a\"]\nname = [\"ada\"]\n"),
               "p.toml:3:1: unknown key \"name\" in [[user]], did you mean \"names\"?");

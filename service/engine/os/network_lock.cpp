@@ -168,8 +168,13 @@ void chain(Messages &messages, std::string_view table, std::string_view name, ui
 
 Result<Fd> nfnetlink() {
     Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
-    if (!socket)
+    if (!socket && errno == EPROTONOSUPPORT)
         return fail(errno, "this kernel has no netfilter to hold packets back with");
+    if (!socket && errno == EAFNOSUPPORT) // what a service manager's filter says, too
+        return fail(errno, "nftables cannot be reached: this process may not open netlink sockets (of a unit, "
+                           "RestrictAddressFamilies= must name AF_NETLINK)");
+    if (!socket)
+        return fail(errno, "cannot open a socket to the kernel's nftables");
     constexpr int room = 8 << 20;
     static_cast<void>(::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room));
     static_cast<void>(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room));
@@ -257,7 +262,12 @@ Result<> lock_for_good(const std::string &name, std::span<const Connection> conn
 }
 
 Result<> lift_lock(const std::string &name) {
-    const Fd socket = TRY(nfnetlink());
+    auto reached = nfnetlink();
+    if (!reached && reached.error().code() == EPROTONOSUPPORT)
+        return {}; // booted since, without what a table could be in
+    if (!reached)
+        return within(std::move(reached).error(), "cannot delete the table {} of nftables", name);
+    const Fd socket = std::move(*reached);
     Messages messages;
     messages.begin(NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
     messages.begin(of_tables(NFT_MSG_DELTABLE), 0, NFPROTO_INET);
