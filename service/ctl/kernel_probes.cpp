@@ -9,6 +9,7 @@
 #include <array>
 #include <charconv>
 
+#include <linux/bpf.h>
 #include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <linux/netlink.h>
@@ -180,6 +181,25 @@ Probe nilfs2() {
                          : "no (CONFIG_NILFS2_FS): homes cannot lie there, [home] provider = \"nilfs2\" is refused"};
 }
 
+// How much is left of an interrupted wait, and a few other things, are read from the kernel by a program in BPF, which
+// finds them by the kernel's description of itself.
+Probe kernel_reading() {
+    const bool described = ::access("/sys/kernel/btf/vmlinux", R_OK) == 0;
+    bool allowed = true;
+    if (::geteuid() == 0) { // others may not in any case, and the worker is root
+        bpf_attr map = {};
+        map.map_type = BPF_MAP_TYPE_ARRAY;
+        map.key_size = map.value_size = sizeof(uint32_t);
+        map.max_entries = 1;
+        allowed = static_cast<bool>(Fd(static_cast<int>(::syscall(SYS_bpf, BPF_MAP_CREATE, &map, sizeof map))));
+    }
+    return judged(
+        "BPF and BTF", described && allowed, Verdict::lacking,
+        described ? there(allowed) : "no /sys/kernel/btf/vmlinux",
+        "most sleeps and waits that a suspend interrupts begin anew, with all of their time; how often a timer "
+        "has run over is lost; a fanotify group may be refused. Needs CONFIG_DEBUG_INFO_BTF and bpf(2)");
+}
+
 } // namespace
 
 unsigned leading_number(std::string_view version) {
@@ -202,6 +222,7 @@ std::vector<Probe> kernel_probes() {
             filling(),
             page_scan(),
             packet_filter(),
+            kernel_reading(),
             nilfs2(),
             capabilities()};
 }

@@ -25,6 +25,8 @@ struct Probe {
 
 std::vector<Probe> kernel_probes();
 std::vector<Probe> system_probes();
+// One's own home; for root, those of all users who can log in.
+std::vector<Probe> home_probes();
 
 // systemd's own form of its version, "252.39-1~deb12u2": the leading number; 0 when there is none.
 unsigned leading_number(std::string_view version);

@@ -6,14 +6,13 @@
 #include "dbus/names.h"
 #include "engine/os/fd.h"
 #include "engine/os/program.h"
-#include "engine/os/user.h"
 #include "policy/policy.h"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 
-#include <linux/magic.h>
 #include <sys/statvfs.h>
-#include <sys/vfs.h>
 
 namespace abey::ctl {
 namespace {
@@ -56,11 +55,62 @@ Probe service(sd_bus *bus) {
 }
 
 Probe pam() {
-    const bool good = ::access("/etc/pam.d/abeyance", R_OK) == 0 || ::access("/usr/lib/pam.d/abeyance", R_OK) == 0;
-    if (good)
-        return {.name = "PAM service", .found = "abeyance"};
-    return broken("PAM service", "no /etc/pam.d/abeyance",
-                  "resumed sessions cannot be opened; install the package again");
+    const auto is_there = [](const char *name) {
+        return ::access(fmt::format("/etc/pam.d/{}", name).c_str(), R_OK) == 0 ||
+               ::access(fmt::format("/usr/lib/pam.d/{}", name).c_str(), R_OK) == 0;
+    };
+    if (!is_there("abeyance"))
+        return broken("PAM service", "no /etc/pam.d/abeyance",
+                      "resumed sessions cannot be opened; install the package again");
+    if (!is_there("abeyance-run"))
+        return {.name = "PAM service",
+                .verdict = Verdict::lacking,
+                .found = "abeyance, and no /etc/pam.d/abeyance-run",
+                .cost = "`abeyctl run` cannot begin sessions; install the package again"};
+    return {.name = "PAM service", .found = "abeyance, abeyance-run"};
+}
+
+// What all sessions together hold, which has to be written down before the machine sleeps or ends; 0: not known.
+uint64_t memory_of_sessions() {
+    constexpr size_t limit = 1U << 16U;
+    const auto text = read_file("/sys/fs/cgroup/user.slice/memory.stat", limit);
+    uint64_t bytes = 0;
+    if (text && text->starts_with("anon "))
+        (void)std::from_chars(text->data() + 5, text->data() + text->size(), bytes);
+    return bytes;
+}
+
+// Sleep and shutdown wait so long for checkpoints, logind's InhibitDelayMaxSec.
+Probe time_to_act(sd_bus *bus) {
+    Probe probe{.name = "time to act"};
+    uint64_t delay = 0; // microseconds
+    if (sd_bus_get_property_trivial(bus, "org.freedesktop.login1", "/org/freedesktop/login1",
+                                    "org.freedesktop.login1.Manager", "InhibitDelayMaxUSec", nullptr, 't',
+                                    &delay) < 0) {
+        probe.found = "not examined: logind does not answer";
+        return probe;
+    }
+    const auto policy = policy::Policy::load_system();
+    if (!policy || (policy->service().triggers.on_sleep == policy::Act::nothing &&
+                    policy->service().triggers.on_shutdown == policy::Act::nothing)) {
+        probe.found = "none is needed: nothing happens at sleep and shutdown";
+        return probe;
+    }
+    constexpr uint64_t second = 1'000'000, each_second = 256ULL << 20U; // what a plain disk writes
+    const uint64_t memory = memory_of_sessions();
+    // Applications may have that long before anything is written
+    const uint64_t needed = std::max(policy->service().user_limits.application_delay, 1 + memory / each_second);
+    probe.found = fmt::format("logind waits {} s at sleep and shutdown", delay / second);
+    if (memory != 0)
+        probe.found += fmt::format("; sessions hold {}", human_size(memory));
+    if (needed * second > delay) {
+        probe.verdict = Verdict::lacking;
+        probe.cost = fmt::format("they may need {} s, and those that are not ready then are lost with a shutdown: set "
+                                 "InhibitDelayMaxSec= in logind.conf(5), as in "
+                                 "/usr/share/doc/abeyance/logind.conf.d-abeyance.conf",
+                                 needed);
+    }
+    return probe;
 }
 
 Probe policy_files() {
@@ -114,6 +164,18 @@ Probe polkit(sd_bus *bus) {
             .cost = "users may act on what is theirs alone, administrators have to be root; install polkitd"};
 }
 
+// Asks for passwords on a terminal (pkttyagent(1)).
+Probe password_agent() {
+    if (has_program("pkttyagent"))
+        return {.name = "pkttyagent", .found = "yes"};
+    return {.name = "pkttyagent",
+            .verdict = Verdict::lacking,
+            .found = "no",
+            .cost =
+                "abeyctl cannot ask for a password where polkit wants one: what is not one's own needs root; install "
+                "polkit's programs"};
+}
+
 Probe programs() {
     struct Used {
         const char *name;
@@ -135,49 +197,18 @@ Probe programs() {
     return probe;
 }
 
-// A subvolume's root directory has this inode number (btrfs on-disk format).
-constexpr ino_t subvolume_inode = 256;
-
-Probe home() {
-    const auto user = os::user_of(::getuid());
-    if (!user)
-        return {.name = "home",
-                .verdict = Verdict::lacking,
-                .found = user.error().message(),
-                .cost = "your home was not examined"};
-    const std::string &path = user->home;
-    struct statfs file_system {};
-    struct stat status {};
-    if (::statfs(path.c_str(), &file_system) < 0 || ::stat(path.c_str(), &status) < 0)
-        return {.name = "home",
-                .verdict = Verdict::lacking,
-                .found = fmt::format("{} cannot be examined", path),
-                .cost = "it is not known whether it could be saved"};
-    const bool btrfs = file_system.f_type == BTRFS_SUPER_MAGIC;
-    if (btrfs && status.st_ino == subvolume_inode)
-        return {.name = "home", .found = fmt::format("{} is a btrfs subvolume", path)};
-    if (file_system.f_type == NILFS_SUPER_MAGIC && has_program("rsync"))
-        return {.name = "home", .found = fmt::format("{} is on nilfs2", path)};
-    return {.name = "home",
-            .verdict = Verdict::lacking,
-            .found = fmt::format("{} is {}", path, btrfs ? "in btrfs, but no subvolume" : "not in btrfs"),
-            .cost = has_program("rsync") || btrfs
-                        ? "its state is copied at each suspend, which takes time and space; a subvolume of btrfs takes "
-                          "neither"
-                        : "its state is not saved with the session, and files must be unchanged at the resume: install "
-                          "rsync, or make it a subvolume of btrfs"};
-}
-
 } // namespace
 
 std::vector<Probe> system_probes() {
     std::vector<Probe> probes;
     if (auto bus = bus::open_system()) {
-        probes = {systemd_version(bus->get()), logind(bus->get()), service(bus->get()), polkit(bus->get())};
+        probes = {systemd_version(bus->get()), logind(bus->get()), time_to_act(bus->get()), service(bus->get()),
+                  polkit(bus->get())};
     } else {
         probes.push_back(broken("system bus", bus.error().message(), "the service cannot be reached"));
     }
-    probes.insert(probes.end(), {pam(), policy_files(), store(), room(), programs(), home()});
+    probes.insert(probes.end(), {password_agent(), pam(), policy_files(), store(), room(), programs()});
+    std::ranges::move(home_probes(), std::back_inserter(probes));
     return probes;
 }
 

@@ -16,15 +16,22 @@ LACKS = {
     "the policy has a mistake": ("mkdir -p /etc/abeyance; echo '[hme]' > /etc/abeyance/policy.toml", "rm /etc/abeyance/policy.toml", "policy", "broken",
                                  "policy.toml:1:"),
     "PAM knows nothing of it": ("mv /etc/pam.d/abeyance /run/without-pam", "mv /run/without-pam /etc/pam.d/abeyance", "PAM service", "broken", "no /etc/pam.d/abeyance"),
+    "PAM knows nothing of abeyctl run": ("mv /etc/pam.d/abeyance-run /run/without-pam", "mv /run/without-pam /etc/pam.d/abeyance-run", "PAM service", "lacking",
+                                         "no /etc/pam.d/abeyance-run"),
+    "nobody can ask for passwords": ("mv /usr/bin/pkttyagent /run/without-agent", "mv /run/without-agent /usr/bin/pkttyagent", "pkttyagent", "lacking", "no"),
+    "a home has little room": ("mount -t tmpfs -o size=10M none /home/ada", "umount /home/ada", "home of ada", "lacking", "/home/ada is not in btrfs; 10.0 MiB free there"),
+    "logind waits less than sessions need": ("mkdir -p /etc/abeyance; printf '[limits]\\napplication-delay = \"30 s\"\\n' > /etc/abeyance/policy.toml",
+                                             "rm /etc/abeyance/policy.toml", "time to act", "lacking", "logind waits 5 s"),
+    "the kernel does not describe itself": ("mount -t tmpfs none /sys/kernel/btf", "umount /sys/kernel/btf", "BPF and BTF", "lacking", "no /sys/kernel/btf/vmlinux"),
     "polkit is not there": ("systemctl -q mask --runtime --now polkit", "systemctl -q unmask --runtime polkit", "polkit", "lacking", "does not answer"),
     "the service is not there": ("systemctl -q mask --runtime --now abeyd", "systemctl -q unmask --runtime abeyd", "abeyd", "broken", ""),
     "logind is not there": ("systemctl -q mask --runtime --now systemd-logind", "systemctl -q unmask --runtime systemd-logind", "logind", "broken", "does not answer"),
     "rsync is not there": ("mv /usr/bin/rsync /run/without-rsync", "mv /run/without-rsync /usr/bin/rsync", "programs", "lacking", "not: rsync"),
 }
-PLAN = ["nothing is broken", "kernel, systemd, file system, permissions and space are looked at", "a user is told of the own home"] + list(LACKS) + [
+PLAN = ["nothing is broken", "kernel, systemd, file system, permissions and space are looked at", "a user is told of the own home", "root of everybody's"] + list(LACKS) + [
     "a capability is not there", "people are told, too"]
 NAMES = {"machine", "cgroup v2", "pidfd_getfd(2)", "clone3(2)", "capabilities", "systemd", "logind", "abeyd", "polkit", "PAM service", "policy", "store",
-         "free space", "programs", "home"}
+         "free space", "programs", "home of ada", "home of bob", "time to act", "pkttyagent", "BPF and BTF"}
 
 
 def probes(host, before=(), user=None):
@@ -56,9 +63,15 @@ def run(host, checks):
     checks.check("nothing is broken", (0, []), (status, [one for one, (verdict, *_) in well.items() if verdict == "broken"]))
     silent = [one for one, (verdict, _, cost) in well.items() if verdict != "good" and not cost]
     checks.check("kernel, systemd, file system, permissions and space are looked at", (set(), []), (NAMES - set(well), silent))
-    homes = {user: probes(host, user=user)[1].get("home", ("", ""))[:2] for user in ("ada", "bob")}
-    checks.check("a user is told of the own home", {"ada": ("good", "/home/ada is a btrfs subvolume"), "bob": ("lacking", "/home/bob is in btrfs, but no subvolume")},
-                 homes)
+    kinds = {"ada": ("good", "/home/ada is a btrfs subvolume"), "bob": ("lacking", "/home/bob is in btrfs, but no subvolume")}
+
+    def told(probe):
+        verdict, what, _ = probe or ("", "", "")
+        what, _, room = what.partition("; ")
+        return (verdict, what) if room.endswith(" free there") else (verdict, what, "no room told")
+
+    checks.check("a user is told of the own home", kinds, {user: told(probes(host, user=user)[1].get("home")) for user in kinds})
+    checks.check("root of everybody's", (kinds, False), ({user: told(well.get(f"home of {user}")) for user in kinds}, "home" in well))
     for name, (take, give, *wanted) in LACKS.items():
         with lack(host, take, give):
             judge(checks, name, well, probes(host), *wanted)

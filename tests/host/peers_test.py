@@ -69,7 +69,7 @@ def run(host, checks):
         wait_until(lambda: lines(host), "its lines in the journal")
         found = json_of(abeyctl(host, "check", session, "--json"))["findings"]
         reasons = "\n".join(finding["reason"] for finding in found)
-        found_by = {"AGENT": (AGENT, f"it will be a new connection to there (/usr/lib/abeyance/policy.toml:"), "bus": ("/run/dbus/system_bus_socket", f"the policy says `fail` (/{RULES}:1)"),
+        found_by = {"AGENT": (AGENT, "it will be a new connection to there (/usr/lib/abeyance/policy.toml:"), "bus": ("/run/dbus/system_bus_socket", f"the policy says `fail` (/{RULES}:1)"),
                     "gpg-agent": (GPG_AGENT, f"it will be closed (/{RULES}:4)"), "own bus": (OWN_BUS, "it will be closed (built in)"),
                     "journal": ("/run/systemd/journal/stdout", "it will be a new connection to there (/usr/lib/abeyance/policy.toml:")}
         checks.check("check names each with the rule that applies", [], [
