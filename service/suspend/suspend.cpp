@@ -126,6 +126,10 @@ Result<> refuse_terminals(const Request &request, const model::Tree &tree) {
     return {};
 }
 
+Result<> claim(const Request &request, const image::PageWriter &pages) {
+    return request.claim ? request.claim(pages.size()) : Result<>();
+}
+
 Result<std::vector<capture::Finding>> look(const Request &request) {
     const auto files = files::make_keeper(*request.policy, request.images, request.id, request.keep_running);
     model::Tree tree;
@@ -262,6 +266,11 @@ Result<Report> run(const Request &request) {
     refuse_private_home(request, context, still.processes().front().stat);
     TRY(capture::refuse_fatal(context.findings));
     TRY(refuse_terminals(request, tree));
+    const auto shared = Clock::now();
+    for (const auto &[id, file] : context.state<capture::SharedMemories>().readable)
+        TRY(pages.plan(file, tree.shared_memory.at(id)));
+    figures.memdump_time += since(shared);
+    TRY(claim(request, pages)); // nothing else is worth its time when this does not fit
     os::fault_point("captured");
 
     tell("rescue", 20);
@@ -280,9 +289,7 @@ Result<Report> run(const Request &request) {
 
     tell("memory", 40);
     const auto memory = Clock::now();
-    for (const auto &[id, file] : context.state<capture::SharedMemories>().readable)
-        TRY(pages.plan(file, tree.shared_memory.at(id)));
-    figures.memdump_time += since(memory);
+    TRY(claim(request, pages)); // once more, with the files that have been rescued
     image.add_digests("pages-1", TRY(pages.write(image.pages())));
     figures.memwrite_time = since(memory);
     os::fault_point("memory");

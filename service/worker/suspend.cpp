@@ -38,6 +38,11 @@ Result<std::unique_ptr<snapshot::Provider>> home_provider(const policy::Policy &
                                    {.directory = place.directory, .name = place.name, .snapper = place.snapper});
 }
 
+store::Quota quota_of(const policy::Policy &policy) {
+    const auto &limits = policy.service().user_limits;
+    return {.checkpoints = limits.checkpoints, .size = limits.size};
+}
+
 // What hooks are told of the session, as far as it can be told beforehand.
 std::string details_of(const Target &target) {
     auto processes = nlohmann::json::array();
@@ -64,6 +69,8 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     request.home = &home;
     request.info = store::to_json(about);
     request.keep_running = job.keep_running;
+    const auto quota = quota_of(policy);
+    request.claim = [&](uint64_t bytes) { return store.claim(job.checkpoint, bytes, quota); };
     // What the screens showed at last, for programs that will not draw again: asked while nobody draws.
     session::Pictures pictures;
     std::string unpictured;
@@ -156,9 +163,7 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .trigger = job.trigger,
                              .boot = TRY(store::boot_id())};
     const auto policy = TRY(session::policy_for(target.session));
-    const auto &limits = policy.service().user_limits;
-    TRY(store.check_room(job.uid, {.checkpoints = limits.checkpoints, .size = limits.size}));
-    TRY(store.begin(about));
+    TRY(store.begin(about, quota_of(policy)));
     auto held = TRY(store.hold(job.checkpoint));
     hooks::Facts facts{.checkpoint = job.checkpoint,
                        .user = target.session.user,
