@@ -2,6 +2,7 @@
 #include "daemon/battery.h"
 #include "daemon/checkpoints.h"
 #include "daemon/client_list.h"
+#include "daemon/late_terminals.h"
 #include "daemon/login_ends.h"
 #include "daemon/logins.h"
 #include "daemon/options.h"
@@ -53,6 +54,29 @@ TEST(Options, AreRefusedOtherwise) {
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("Same")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", true}})));
     EXPECT_TRUE(refused(resume_options({{"on-divergence", std::string("merge")}})));
+}
+
+TEST(LateTerminals, NobodyTakesAllThePlaces) {
+    std::vector<uid_t> waiting;
+    while (has_place(waiting, 1000))
+        waiting.push_back(1000);
+    EXPECT_EQ(waiting.size(), 8U);
+    EXPECT_TRUE(has_place(waiting, 1001));
+    for (uid_t uid = 2000; waiting.size() < 64; ++uid)
+        waiting.push_back(uid);
+    EXPECT_FALSE(has_place(waiting, 1001)) << "all together have a limit, too";
+}
+
+TEST(LateTerminals, AreLookedForLessAndLessOften) {
+    std::vector<uint64_t> pauses;
+    uint64_t waited = 0;
+    for (uint64_t pause = 0; (pause = pause_after(waited)) != 0; waited += pause)
+        pauses.push_back(pause);
+    EXPECT_EQ(pauses.front(), 250'000U);
+    EXPECT_TRUE(std::ranges::is_sorted(pauses));
+    EXPECT_LE(pauses.back(), 2'000'000U);
+    EXPECT_LT(pauses.size(), 25U) << "four times a second it were 80";
+    EXPECT_GE(waited, 20'000'000U);
 }
 
 TEST(LastLogins, AreTheLastThatASessionWasAttachedToFrom) {
