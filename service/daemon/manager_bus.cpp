@@ -342,13 +342,23 @@ int on_subscribe(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return ::sd_bus_reply_method_return(message, "");
 }
 
+// What is planned begins anew, and clients ask again: not for everybody to have done as often as they like.
 int on_reload_policy(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    const auto caller = caller_of(message);
-    if (!caller)
-        return set_error(error, caller.error());
-    manager_of(userdata).clients().remember(message, *caller);
-    const auto read = manager_of(userdata).reload_policy();
-    return read ? ::sd_bus_reply_method_return(message, "") : set_error(error, read.error());
+    auto &manager = manager_of(userdata);
+    const auto asked = [&]() -> Answer<> {
+        const auto caller = TRY(caller_of(message));
+        manager.clients().remember(message, caller);
+        manager.authority().ask(
+            message,
+            {.verb = "reload", .permit = {caller, 0}, .thing = "the policy", .details = {}, .machines = "policy"},
+            [&manager](const Permit & /*permit*/, sd_bus_message *request) -> Answer<> {
+                TRY(manager.reload_policy());
+                (void)::sd_bus_reply_method_return(request, "");
+                return {};
+            });
+        return {};
+    }();
+    return asked ? 1 : set_error(error, asked.error());
 }
 
 int on_announce_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {

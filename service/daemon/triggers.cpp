@@ -326,6 +326,12 @@ void Triggers::go_on_for_battery() {
 }
 
 void Triggers::plan_next_look(uint64_t seconds) {
+    // Whoever has it planned anew again and again must not keep it from coming
+    uint64_t planned = 0;
+    if (look_ && ::sd_event_source_get_enabled(look_.get(), nullptr) > 0 &&
+        ::sd_event_source_get_time(look_.get(), &planned) >= 0 &&
+        planned <= now_of(CLOCK_MONOTONIC) + seconds * 1'000'000)
+        return;
     sd_event_source *source = nullptr;
     const int result = ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC,
                                                     seconds * 1'000'000, 500'000, on_look, this);
