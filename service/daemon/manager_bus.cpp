@@ -166,7 +166,7 @@ int on_attach_session(sd_bus_message *message, void *userdata, sd_bus_error *err
 int on_explain_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
         const auto owner = TRY(manager.owner_of_session(id));
-        manager.authority().ask(message, about_session("check", caller, owner, id),
+        manager.authority().ask(message, about_session("explain", caller, owner, id),
                                 [&manager, id](const Permit &permit, sd_bus_message *request) {
                                     return manager.check(permit, id, request, "explain");
                                 });
@@ -177,7 +177,7 @@ int on_explain_session(sd_bus_message *message, void *userdata, sd_bus_error *er
 int on_diff_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
         const auto owner = TRY(Manager::owner_of_checkpoint(id));
-        manager.authority().ask(message, about_checkpoint("check", caller, owner, id),
+        manager.authority().ask(message, about_checkpoint("diff", caller, owner, id),
                                 [&manager, id](const Permit &permit, sd_bus_message *request) {
                                     return manager.diff(permit, id, request);
                                 });
