@@ -36,6 +36,8 @@ class Triggers {
     void on_job_ended(uint32_t number);
     // What was planned by the former one is planned anew.
     void on_policy_read() { plan_next_look(1); }
+    // Microseconds that a job of this trigger may wait for applications, of the time that there is for all.
+    [[nodiscard]] uint64_t most_delay(const std::string &trigger) const;
 
   private:
     struct Unref {
@@ -59,7 +61,8 @@ class Triggers {
         Preparation state;
         std::deque<Planned> rest;
         std::map<uint32_t, policy::Act> jobs;
-        uint64_t end = 0; // microseconds of CLOCK_BOOTTIME
+        uint64_t budget = 0; // microseconds
+        uint64_t end = 0;    // microseconds of CLOCK_BOOTTIME
         Source limit;
     };
 
@@ -68,6 +71,8 @@ class Triggers {
     void begin(Hold &hold);
     Result<> prepare(Hold &hold);
     void go_on(Hold &hold);
+    // The one to be begun now; the end of the rest: none.
+    [[nodiscard]] std::deque<Planned>::iterator next_of(Hold &hold) const;
     void finish(Hold &hold);
     void on_over(Hold &hold);
     void leave_alone(Hold &hold);

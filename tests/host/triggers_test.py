@@ -3,6 +3,7 @@
 """What the service does by itself on a test host: real logind (sleep, lock, idleness), real timers, real delay inhibitors; and
 retention, pins, limits and the list of objects on the bus. Two users. The worker is a stand-in."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -18,6 +19,7 @@ PLAN = [
     "inhibitors are held", "sleep makes a checkpoint of each session", "the sessions ran on", "the inhibitors are held again",
     "a second sleep makes new ones", "retention keeps the youngest", "a forged signal does nothing", "started in the middle of a pair it does nothing",
     "what does not fit in the time is canceled", "and its terminal is told", "the sleep came all the same", "first ones come first",
+    "who has all of his own wait keeps nobody from being checkpointed", "and waits for a part of the time only",
     "a section is for its user only", "a session's section is for its terminal only", "policy show tells what holds for a user",
     "a lock suspends when the policy says so", "a second lock does nothing", "a policy that is read all the time puts nothing off", "an idle session is checkpointed once",
     "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
@@ -121,6 +123,34 @@ def sleeps(service, ada, bob, terminal):
     order = suspended(service.host)[-2:]
     checks.check("first ones come first", [bob, ada], order)
     service.idle()
+    inhibited(service, ada)
+
+
+HOLDS = ("import dbus, sys; bus = dbus.SystemBus(); manager = dbus.Interface(bus.get_object('org.abeyance1', '/org/abeyance1'), "
+         "'org.abeyance1.Manager'); held = manager.Inhibit('', 'bob', 'because'); print('held', flush=True); sys.stdin.read()")
+
+
+def inhibited(service, ada):
+    """Bob's sessions come first and are more than are worked on at a time; none of them lets go."""
+    checks, host = service.checks, service.host
+    service.policy('[triggers]\nfirst = ["bob"]\n')
+    with contextlib.ExitStack() as more:
+        for _ in range(2):
+            more.enter_context(Terminal.login(host, "bob"))
+        holder = subprocess.Popen(host.command(["/usr/bin/python3", "-c", HOLDS], user="bob"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  text=True, preexec_fn=host.enter)
+        holder.stdout.readline()
+        service.clear()
+        service.sleep()
+        service.idle()
+        made = [one["session"] for one in service.checkpoints()]
+        checks.check("who has all of his own wait keeps nobody from being checkpointed", "ada's is there", made, ada in made)
+        checks.check("and waits for a part of the time only", "two of bob's at least", made, len(made) >= 3)
+        holder.stdin.close()
+        holder.wait(20)
+    wait_until(lambda: len(sessions_of(host, "bob")) == 1, "the end of his other sessions", 30)
+    service.clear()
+    service.policy("")
 
 
 def sections(service, ada, bob):

@@ -10,6 +10,7 @@
 #include "daemon/rate.h"
 #include "daemon/retention.h"
 #include "daemon/terminal_message.h"
+#include "daemon/turns.h"
 
 #include "dbus/names.h"
 #include "engine/os/fd.h"
@@ -54,6 +55,21 @@ TEST(Options, AreRefusedOtherwise) {
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("Same")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", true}})));
     EXPECT_TRUE(refused(resume_options({{"on-divergence", std::string("merge")}})));
+}
+
+TEST(Turns, AreTakenByUsersWithinARank) {
+    struct One {
+        int rank;
+        uid_t user;
+        std::string name;
+    };
+    const auto turns = in_turns(
+        std::deque<One>{{1, 7, "a"}, {1, 7, "b"}, {1, 7, "c"}, {1, 8, "d"}, {0, 9, "e"}, {0, 9, "f"}, {1, 6, "g"}},
+        [](const One &one) { return one.rank; }, [](const One &one) { return one.user; });
+    std::string order;
+    for (const auto &one : turns)
+        order += one.name;
+    EXPECT_EQ(order, "efadgbc");
 }
 
 TEST(LateTerminals, NobodyTakesAllThePlaces) {
