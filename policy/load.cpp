@@ -58,19 +58,25 @@ Result<Policy> Policy::load(const std::string &file) {
     return Policy(std::move(rules));
 }
 
-Result<Policy> Policy::load_system(const std::string &root) {
-    auto vendor = TRY(drop_ins(root + "/usr/lib/abeyance/policy.d"));
-    auto local = TRY(drop_ins(root + "/etc/abeyance/policy.d"));
-    auto rules = std::make_shared<Rules>();
-    for (const auto &[name, path] : vendor) {
+Result<std::vector<std::string>> Policy::system_files(const std::string &root) {
+    const auto vendor = TRY(drop_ins(root + "/usr/lib/abeyance/policy.d"));
+    const auto local = TRY(drop_ins(root + "/etc/abeyance/policy.d"));
+    std::vector<std::string> files;
+    for (const auto &[name, path] : vendor)
         if (!local.contains(name))
-            TRY(add_file(path, Trust::root_only, *rules));
-    }
+            files.push_back(path);
     std::string main_file = root + "/etc/abeyance/policy.toml";
     // A link that leads nowhere is a mistake, not a policy that says nothing
     if (::faccessat(AT_FDCWD, main_file.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
-        TRY(add_file(main_file, Trust::root_only, *rules));
+        files.push_back(std::move(main_file));
     for (const auto &[name, path] : local)
+        files.push_back(path);
+    return files;
+}
+
+Result<Policy> Policy::load_system(const std::string &root) {
+    auto rules = std::make_shared<Rules>();
+    for (const auto &path : TRY(system_files(root)))
         TRY(add_file(path, Trust::root_only, *rules));
     return Policy(std::move(rules));
 }

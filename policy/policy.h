@@ -98,6 +98,8 @@ class Policy {
     // in /etc masks the vendor's of the same name). A file that somebody other than root could write is an error; files
     // that do not exist are none.
     static Result<Policy> load_system(const std::string &root = "");
+    // Those files, in that order; some may be links to /dev/null, which say nothing.
+    static Result<std::vector<std::string>> system_files(const std::string &root = "");
     // The built-in policy overridden by this text. `name` stands for the file in messages. Takes any input whatever.
     static Result<Policy> parse(std::string_view text, const std::string &name);
 

@@ -262,7 +262,7 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     const auto policy = policy::Policy::load_system();
     if (!policy)
         return failed(policy.error());
-    const auto all = checkpoints();
+    const auto all = checkpoints(store::Store(), {}, &sizes_);
     if (!all)
         return failed(all.error());
     const auto free = free_space();
@@ -329,11 +329,10 @@ Answer<std::vector<DisplacedHome>> Manager::visible_displaced_homes(uid_t caller
     return std::move(*all);
 }
 
-Answer<std::vector<Checkpoint>> Manager::visible_checkpoints(uid_t caller) {
-    auto all = checkpoints();
+Answer<std::vector<Checkpoint>> Manager::visible_checkpoints(uid_t caller) const {
+    auto all = checkpoints(store::Store(), caller == 0 ? std::nullopt : std::optional(caller), &sizes_);
     if (!all)
         return failed(all.error());
-    std::erase_if(*all, [&](const Checkpoint &one) { return caller != 0 && one.uid != caller; });
     return std::move(*all);
 }
 

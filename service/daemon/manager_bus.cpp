@@ -276,7 +276,7 @@ int on_list_checkpoints(sd_bus_message *message, void *userdata, sd_bus_error *e
     const auto list = [&]() -> Answer<std::vector<Checkpoint>> {
         const auto caller = TRY(caller_of(message));
         manager_of(userdata).clients().remember(message, caller);
-        return Manager::visible_checkpoints(caller);
+        return manager_of(userdata).visible_checkpoints(caller);
     }();
     if (!list)
         return set_error(error, list.error());
@@ -384,9 +384,8 @@ int get_busy(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/
 }
 
 int get_policy_problem(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char * /*property*/,
-                       sd_bus_message *reply, void * /*userdata*/, sd_bus_error * /*error*/) {
-    const auto policy = policy::Policy::load_system();
-    return ::sd_bus_message_append(reply, "s", policy ? "" : bus::printable(policy.error().message()).c_str());
+                       sd_bus_message *reply, void *userdata, sd_bus_error * /*error*/) {
+    return ::sd_bus_message_append(reply, "s", bus::printable(manager_of(userdata).policy().problem()).c_str());
 }
 
 // Unprivileged: everybody may call, the handlers look at who it is.
@@ -478,6 +477,7 @@ void Manager::emit_busy() const {
 Answer<> Manager::reload_policy() {
     const auto policy = policy::Policy::load_system();
     triggers_.on_policy_read();
+    policy_.forget();
     (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "PolicyProblem", nullptr);
     if (!policy)
         return refuse(bus::error::failed, "{}", policy.error().message());

@@ -295,7 +295,9 @@ Result<Checkpoint> Store::find(const std::string &id) const {
     return checkpoint;
 }
 
-Result<Store::Listed> Store::list() const {
+Result<Store::Listed> Store::list() const { return list_if(std::nullopt); }
+
+Result<Store::Listed> Store::list_if(std::optional<uint32_t> of) const {
     Listed listed;
     std::error_code error;
     std::filesystem::directory_iterator entry(root_, error);
@@ -307,6 +309,10 @@ Result<Store::Listed> Store::list() const {
             continue;
         if (++seen > checkpoint_limit)
             return fail(EFBIG, "{}: more than {} checkpoints", root_, checkpoint_limit);
+        if (of)
+            if (const auto about = read_record(place_of(id) + "/about.json", about_from_json);
+                about && (!*about || (*about)->uid != *of))
+                continue;
         if (auto checkpoint = find(id); checkpoint)
             listed.checkpoints.push_back(std::move(*checkpoint));
         else if (checkpoint.error().code() != ENOENT) // it was removed meanwhile

@@ -162,6 +162,8 @@ class Store {
         std::vector<Error> unreadable;
     };
     [[nodiscard]] Result<Listed> list() const;
+    // Of this user: of others' no more is read than whose they are.
+    [[nodiscard]] Result<Listed> list_of(uint32_t uid) const { return list_if(uid); }
     // Bytes on disk, without the home's snapshot. Of what checkpoints share each has its part.
     [[nodiscard]] Result<uint64_t> size_of(const std::string &id) const;
 
