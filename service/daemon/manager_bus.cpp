@@ -388,6 +388,15 @@ int get_policy_problem(sd_bus * /*bus*/, const char * /*path*/, const char * /*i
     return ::sd_bus_message_append(reply, "s", bus::printable(manager_of(userdata).policy().problem()).c_str());
 }
 
+int get_policy_files(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char * /*property*/,
+                     sd_bus_message *reply, void *userdata, sd_bus_error * /*error*/) {
+    int result = ::sd_bus_message_open_container(reply, 'a', "s");
+    for (const auto &file : manager_of(userdata).policy().files())
+        if (result >= 0)
+            result = ::sd_bus_message_append(reply, "s", bus::printable(file).c_str());
+    return result < 0 ? result : ::sd_bus_message_close_container(reply);
+}
+
 // Unprivileged: everybody may call, the handlers look at who it is.
 constexpr uint64_t open = SD_BUS_VTABLE_UNPRIVILEGED;
 
@@ -437,6 +446,7 @@ const sd_bus_vtable manager_vtable[] = {
     SD_BUS_SIGNAL_WITH_ARGS("SessionResumed", SD_BUS_ARGS("s", session_id, "s", checkpoint_id), 0),
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Busy", "b", get_busy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("PolicyFiles", "as", get_policy_files, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
     SD_BUS_PROPERTY("PolicyProblem", "s", get_policy_problem, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
     SD_BUS_VTABLE_END,
 };
@@ -478,7 +488,8 @@ Answer<> Manager::reload_policy() {
     const auto policy = policy::Policy::load_system();
     triggers_.on_policy_read();
     policy_.forget();
-    (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "PolicyProblem", nullptr);
+    (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "PolicyFiles",
+                                           "PolicyProblem", nullptr);
     if (!policy)
         return refuse(bus::error::failed, "{}", policy.error().message());
     for (const auto &warning : policy->warnings())
