@@ -103,7 +103,7 @@ struct ImportCommand {
 Result<int> import_command(const ImportCommand &command);
 
 struct CheckpointCommand {
-    std::string user; // name or id
+    std::string whose; // name or id of a user, or "session-N"
     bool json = false;
 };
 // 1: some session that could be checkpointed was not.

@@ -23,7 +23,7 @@ PLAN = [
     "a section is for its user only", "a session's section is for its terminal only", "policy show tells what holds for a user",
     "a lock suspends when the policy says so", "a second lock does nothing", "a policy that is read all the time puts nothing off", "an idle session is checkpointed once",
     "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
-    "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
+    "the timer's service checkpoints a user's sessions", "the timer runs", "of a session it is for that one only", "nobody's is a failure", "prune's timer is on",
     "a section for a large group holds", "a dry run removes nothing", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
     "more than there may be jobs are removed, one after the other",
@@ -253,6 +253,18 @@ def batteries(service, ada, bob):
 
 def timers(service, ada):
     checks, host = service.checks, service.host
+    service.clear()
+    more = Terminal.login(host, "ada")
+    try:
+        wait_until(lambda: len(sessions_of(host, "ada")) == 2, "a second session of hers", 20)
+        started = host.run(["systemctl", "start", f"abeyance-checkpoint@session-{ada}.service"])
+        checks.check("of a session it is for that one only", (0, [ada]), (started.returncode, [one["session"] for one in service.checkpoints()]))
+    finally:
+        more.close()
+    wait_until(lambda: len(sessions_of(host, "ada")) == 1, "the end of her second session", 20)
+    said = [service.ctl("checkpoint", whose) for whose in ("nosuchuser", "session-9999")]
+    checks.check("nobody's is a failure", "no such user, no such session", [f"{one.returncode} {one.stderr.strip()}" for one in said],
+                 [one.returncode for one in said] == [1, 1] and "there is no user nosuchuser" in said[0].stderr and "no such session" in said[1].stderr)
     service.clear()
     host.run(["systemctl", "start", "abeyance-checkpoint@ada.service"], check=True)
     made = service.checkpoints()
