@@ -109,6 +109,17 @@ struct CheckpointCommand {
 // 1: some session that could be checkpointed was not.
 Result<int> checkpoint(const CheckpointCommand &command);
 
+struct JobsCommand {
+    bool json = false;
+};
+Result<int> jobs(const JobsCommand &command);
+
+struct CancelCommand {
+    std::string job; // its number
+    bool json = false;
+};
+Result<int> cancel(const CancelCommand &command);
+
 struct PinCommand {
     std::string checkpoint;
     bool off = false;

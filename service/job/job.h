@@ -94,6 +94,8 @@ Result<Job> load(uint32_t number, const std::string &directory = jobs_directory)
 
 // The worker's side. Says how far the job is: the status text of its unit, "freeze (20%)". Losing one is harmless.
 void report_progress(std::string_view phase, int percent);
+// A job that moves on may go on: its unit's time limit is for one that does not (EXTEND_TIMEOUT_USEC, sd_notify(3)).
+void ask_for_time(uint64_t microseconds);
 Result<> store_outcome(uint32_t number, const Outcome &outcome, const std::string &directory = jobs_directory);
 
 // A resume's login session, noted before anything is brought back, for whoever ends it when its keeper cannot.

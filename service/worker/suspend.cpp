@@ -25,6 +25,9 @@ namespace {
 // That the session may stand still longer for a picture of its screens.
 constexpr std::chrono::milliseconds pictures_time{500};
 
+// Within which something must have moved on; the first copy of a large home takes longer than that as a whole.
+constexpr uint64_t step_time = 15ULL * 60 * 1'000'000; // microseconds, as TimeoutStartSec= of the unit
+
 uint64_t now() {
     using namespace std::chrono;
     return static_cast<uint64_t>(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
@@ -90,6 +93,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
             mark_ending(job.number);
         }
         job::report_progress(progress.phase, progress.percent);
+        job::ask_for_time(step_time);
     };
     SessionEnd end(target.session);
     if (!unit)

@@ -34,6 +34,8 @@ PLAN = [
     "explain tells that there are more files than it names",
     "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
     "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left", "the manager tells its version, and that it is busy", "and when it is not any more",
+    "abeyctl lists ada's job to her", "and not to bob", "abeyctl cancels a job by its number", "one that is not there cannot be canceled",
+    "abeyctl waits as long as the service may take",
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
@@ -245,6 +247,10 @@ def jobs(service, ada):
     longest = int((time.monotonic() - begun) * 4e6)  # a fifth is done
     checks.check("with an estimate of the time left", f"up to {longest} microseconds", left.strip(), left.startswith("t ") and 0 < int(left[2:]) <= longest)
     service.compare("a job", path, "org.abeyance1.Job")
+    listed = json.loads(ctl("jobs", "--json", user="ada").stdout)
+    checks.check("abeyctl lists ada's job to her", [(int(path.rpartition("/")[2]), "suspend", 5001, ada, "freeze", 20)],
+                 [tuple(one[name] for name in ("job", "kind", "uid", "session", "phase", "percent")) for one in listed])
+    checks.check("and not to bob", "No jobs.", ctl("jobs", user="bob").stdout.strip())
     checks.check("the manager tells its version, and that it is busy", [f's "{ctl("--version").stdout.split()[-1]}"', "b true"], properties(service))
     checks.attempt("one job for each session", "refused", lambda: ends_with(ctl("suspend", ada), 1, "is at work"))
     cancel = ["org.abeyance1", path, "org.abeyance1.Job", "Cancel"]
@@ -252,6 +258,14 @@ def jobs(service, ada):
     service.busctl(*cancel, user="ada")
     checks.attempt("a canceled job ends as such", "canceled", lambda: ends_with(finished(client), 1, "canceled"))
     checks.check("and when it is not any more", "b false", properties(service)[1])
+    client = service.in_background("suspend", ada)
+    number = service.job_running().rpartition("/")[2]
+    said = ctl("cancel", number)
+    checks.attempt("abeyctl cancels a job by its number", "told; canceled", lambda: (
+        (said.stdout.strip(), finished(client).stderr.strip()), said.returncode == 0 and client.returncode == 1 and "canceled" in client.stderr))
+    checks.attempt("one that is not there cannot be canceled", "status 1, where they are listed", lambda: ends_with(
+        ctl("cancel", number), 1, f"job {number} is not canceled", "abeyctl jobs"))
+    patience(service, ada)
 
     service.mode("end")
     client = service.in_background("suspend", ada)
@@ -278,6 +292,17 @@ def jobs(service, ada):
     finished(client)
     checks.check("the daemon is killed, the job goes on", "status 0, done", client.stdout + client.stderr,
                  client.returncode == 0 and json.loads(client.stdout)["result"] == "done")
+
+
+def patience(service, ada):
+    checks = service.checks
+    service.mode("slow")
+    client = service.in_background("check", ada)
+    time.sleep(27)  # sd-bus itself waits for 25 s
+    service.mode("done")
+    checks.attempt("abeyctl waits as long as the service may take", "its answer", lambda: (
+        f"{finished(client).stdout}{client.stderr}".strip(), "is a socket" in client.stdout))
+    service.mode("slow")
 
 
 def side_by_side(service, ada):

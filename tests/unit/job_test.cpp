@@ -4,8 +4,14 @@
 #include "engine/os/fd.h"
 #include "worker/listing.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <limits>
+
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <gtest/gtest.h>
 
@@ -179,6 +185,24 @@ TEST(JobProgress, ReadsOnlyItsOwnForm) {
     for (const auto *text : {"", "freeze", "freeze (%)", "freeze (101%)", "freeze (-1%)", " (1%)", "fr eeze (1%)",
                              "F (1%)", "freeze(1%)", "freeze (1%) ", "freeze (", "freeze %)"})
         EXPECT_FALSE(progress_from(text)) << text;
+}
+
+TEST(Progress, AsksForTime) {
+    std::string pattern = std::filesystem::temp_directory_path() / "abeyance-notify-XXXXXX";
+    const std::string directory = ::mkdtemp(pattern.data());
+    const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    const auto path = directory + "/notify";
+    path.copy(static_cast<char *>(address.sun_path), sizeof address.sun_path - 1);
+    ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address), 0); // NOLINT
+    ::setenv("NOTIFY_SOCKET", path.c_str(), 1); // NOLINT(concurrency-mt-unsafe)
+    ask_for_time(900'000'000);
+    ::unsetenv("NOTIFY_SOCKET"); // NOLINT(concurrency-mt-unsafe)
+    std::string said(256, '\0');
+    const auto size = ::recv(socket.get(), said.data(), said.size(), MSG_DONTWAIT);
+    said.resize(static_cast<size_t>(std::max<ssize_t>(size, 0)));
+    EXPECT_EQ(said, "EXTEND_TIMEOUT_USEC=900000000");
+    std::filesystem::remove_all(directory);
 }
 
 } // namespace
