@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Which files make up a policy.
+#include "engine/os/cause.h"
 #include "engine/os/fd.h"
 #include "policy/rules.h"
 
@@ -77,7 +78,9 @@ Result<std::vector<std::string>> Policy::system_files(const std::string &root) {
 Result<Policy> Policy::load_system(const std::string &root) {
     auto rules = std::make_shared<Rules>();
     for (const auto &path : TRY(system_files(root)))
-        TRY(add_file(path, Trust::root_only, *rules));
+        if (auto added = add_file(path, Trust::root_only, *rules); !added)
+            return added.error().code() != 0 ? std::unexpected(std::move(added).error())
+                                             : fail(cause::policy_invalid, "{}", added.error().message());
     return Policy(std::move(rules));
 }
 

@@ -95,8 +95,8 @@ class Policy {
     static Result<Policy> load(const std::string &file);
     // The built-in policy overridden by, in this order, ROOT/usr/lib/abeyance/policy.d/*.toml,
     // ROOT/etc/abeyance/policy.toml and ROOT/etc/abeyance/policy.d/*.toml (each directory in the order of names; a file
-    // in /etc masks the vendor's of the same name). A file that somebody other than root could write is an error; files
-    // that do not exist are none.
+    // in /etc masks the vendor's of the same name). A file that somebody other than root could write is an error
+    // (cause::policy_invalid, as are mistakes); files that do not exist are none.
     static Result<Policy> load_system(const std::string &root = "");
     // Those files, in that order; some may be links to /dev/null, which say nothing.
     static Result<std::vector<std::string>> system_files(const std::string &root = "");

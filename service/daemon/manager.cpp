@@ -30,8 +30,7 @@ uint64_t monotonic_now() {
     return static_cast<uint64_t>(duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count());
 }
 
-// A failure of our own (not the caller's mistake) as an answer.
-std::unexpected<Refusal> failed(const Error &error) { return refuse(bus::error::failed, "{}", error.message()); }
+std::unexpected<Refusal> failed(const Error &error) { return refuse_for(error); }
 
 // Work on the home of a user, which a roll-back must have for itself.
 bool touches_home(job::Kind kind) { return kind == job::Kind::suspend || kind == job::Kind::resume; }
@@ -129,10 +128,11 @@ Answer<uint32_t> Manager::suspend(const Permit &permit, const std::string &id, c
                                   sd_bus_message *request) {
     const auto session = TRY(permitted_session(permit, id));
     if (session.klass != "user")
-        return refuse(bus::error::failed, "session {} is of class \"{}\": only sessions of users can be suspended", id,
+        return refuse(bus::error::not_suspendable,
+                      "session {} is of class \"{}\": only sessions of users can be suspended", id,
                       bus::printable(session.klass));
     if (session.state == "closing" || session.cgroup.empty())
-        return refuse(bus::error::failed, "session {} is ending already", id);
+        return refuse(bus::error::not_suspendable, "session {} is ending already", id);
     auto checkpoint_id = new_checkpoint_id(id);
     if (!checkpoint_id)
         return failed(checkpoint_id.error());
@@ -162,7 +162,7 @@ Answer<std::vector<std::string>> Manager::parts(const Permit &permit, const std:
     if (!parts)
         return failed(parts.error());
     if (parts->empty())
-        return refuse(bus::error::failed,
+        return refuse(bus::error::not_suspendable,
                       "session {} is graphical, and of what [graphical] in the policy takes in its place nothing runs",
                       id);
     std::vector<std::string> ids;

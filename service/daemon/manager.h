@@ -57,6 +57,7 @@ struct RunningJob {
     bool started = false;
     bool canceled = false;
     std::map<std::string, uint64_t> figures;
+    std::string error;      // what it has failed with, as a name on the bus
     bus::Message request;   // check, remove: the call to answer at the end
     bus::Track disconnects; // suspend after the caller has left: that caller
     bus::Slot changes;

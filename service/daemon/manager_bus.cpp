@@ -491,7 +491,7 @@ Answer<> Manager::reload_policy() {
     (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "PolicyFiles",
                                            "PolicyProblem", nullptr);
     if (!policy)
-        return refuse(bus::error::failed, "{}", policy.error().message());
+        return refuse_for(policy.error());
     for (const auto &warning : policy->warnings())
         log_warning("{}", warning);
     return {};

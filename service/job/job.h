@@ -57,12 +57,16 @@ struct Job {
 struct Outcome {
     bool ok = false;
     std::string message;                     // one line for people: what is wrong, or what there is to know
+    std::string error;                       // for programs: what kind of failure, as bus::error has it; may be empty
     std::string checkpoint;                  // suspend: the new one
     std::string session;                     // resume, run: the new logind session
     std::map<std::string, uint64_t> figures; // the field's names, as restore_time
     std::vector<capture::Finding> findings;
     std::string answer; // check: to its question, a JSON document
 };
+
+// Of a job that has failed so.
+Outcome failed(const Error &error);
 
 // Unit in which a job runs: "abeyance-suspend@12.service".
 std::string unit_of(const Job &job);

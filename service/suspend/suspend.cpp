@@ -13,6 +13,7 @@
 #include "engine/image/image.h"
 #include "engine/image/pages.h"
 #include "engine/machine.h"
+#include "engine/os/cause.h"
 #include "engine/os/fault_point.h"
 #include "engine/os/late_close.h"
 #include "engine/os/network_lock.h"
@@ -119,7 +120,7 @@ Result<> refuse_terminals(const Request &request, const model::Tree &tree) {
     const auto count = static_cast<size_t>(
         std::ranges::count_if(tree.terminals, [](const auto &one) { return !one.second.master_inside; }));
     if (count > request.most_terminals)
-        return fail(ENOTSUP,
+        return fail(cause::not_suspendable,
                     "its processes use {} terminals of programs outside, and no more than {} can be served after a "
                     "resume: end some of them",
                     count, request.most_terminals);

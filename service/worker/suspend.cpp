@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "suspend/suspend.h"
 
+#include "engine/os/cause.h"
 #include "hooks/hooks.h"
 #include "policy/policy.h"
 #include "session/frontend.h"
@@ -104,7 +105,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     const auto ties = TRY(ties_of(target));
     for (const auto &tie : ties)
         if (tie.fatal && !job.keep_running)
-            return fail(0, "process {} ({}): {}", tie.pid, tie.comm, tie.reason);
+            return fail(cause::not_suspendable, "process {} ({}): {}", tie.pid, tie.comm, tie.reason);
     const auto report = [&]() -> Result<suspend::Report> {
         if (!job.keep_running)
             TRY(expect_end(target));

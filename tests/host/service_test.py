@@ -35,7 +35,7 @@ PLAN = [
     "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
     "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left", "the manager tells its version, and that it is busy", "and when it is not any more",
     "abeyctl lists ada's job to her", "and not to bob", "abeyctl cancels a job by its number", "one that is not there cannot be canceled",
-    "abeyctl waits as long as the service may take",
+    "a failure has a name", "a job's failure has one, too", "a mistake in the policy has one", "abeyctl waits as long as the service may take",
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "a resumed one is removed",
@@ -265,7 +265,7 @@ def jobs(service, ada):
         (said.stdout.strip(), finished(client).stderr.strip()), said.returncode == 0 and client.returncode == 1 and "canceled" in client.stderr))
     checks.attempt("one that is not there cannot be canceled", "status 1, where they are listed", lambda: ends_with(
         ctl("cancel", number), 1, f"job {number} is not canceled", "abeyctl jobs"))
-    patience(service, ada)
+    errors(service, ada)
 
     service.mode("end")
     client = service.in_background("suspend", ada)
@@ -294,8 +294,33 @@ def jobs(service, ada):
                  client.returncode == 0 and json.loads(client.stdout)["result"] == "done")
 
 
-def patience(service, ada):
-    checks = service.checks
+LISTENS = ("import dbus, dbus.mainloop.glib; from gi.repository import GLib; dbus.mainloop.glib.DBusGMainLoop(set_as_default=True); "
+           "dbus.SystemBus().add_signal_receiver(lambda interface, changed, gone: print(changed['Error'], flush=True) if 'Error' in changed else None, "
+           "'PropertiesChanged', 'org.freedesktop.DBus.Properties', arg0='org.abeyance1.Job'); print('listens', flush=True); GLib.MainLoop().run()")
+
+
+def errors(service, ada):
+    checks, host, ctl = service.checks, service.host, service.ctl
+    service.mode("quota")
+
+    def error_of(member, *arguments):  # libdbus's client tells the name
+        said = host.run(["dbus-send", "--system", "--print-reply", "--dest=org.abeyance1", "/org/abeyance1", f"org.abeyance1.Manager.{member}",
+                         *arguments]).stderr
+        return said.partition(":")[0].rpartition(".")[2]
+
+    checks.check("a failure has a name", "QuotaExceeded", error_of("CheckSession", f"string:{ada}"))
+    listener = subprocess.Popen(host.command(["/usr/bin/python3", "-c", LISTENS]), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+                                preexec_fn=host.enter)
+    listener.stdout.readline()
+    ctl("suspend", ada)
+    checks.check("a job's failure has one, too", "org.abeyance1.Error.QuotaExceeded", listener.stdout.readline().strip())
+    listener.kill()
+    listener.wait()
+    policy = host.path("etc/abeyance/policy.toml")
+    policy.parent.mkdir(exist_ok=True)
+    policy.write_text("[triggers]\non-lok = 1\n")
+    checks.check("a mistake in the policy has one", ["PolicyInvalid"] * 2, [error_of("ReloadPolicy"), error_of("ListParts", f"string:{ada}")])
+    policy.write_text("")
     service.mode("slow")
     client = service.in_background("check", ada)
     time.sleep(27)  # sd-bus itself waits for 25 s

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "job/job.h"
 
+#include "engine/os/cause.h"
 #include "engine/os/fd.h"
 #include "worker/listing.h"
 
@@ -203,6 +204,19 @@ TEST(Progress, AsksForTime) {
     said.resize(static_cast<size_t>(std::max<ssize_t>(size, 0)));
     EXPECT_EQ(said, "EXTEND_TIMEOUT_USEC=900000000");
     std::filesystem::remove_all(directory);
+}
+
+TEST(Outcome, SaysWhatKindOfFailureItIs) {
+    const auto word = [](int code) { return outcome_from_json(to_json(failed(Error(code, "no")))).value().error; };
+    EXPECT_EQ(word(0), "");
+    EXPECT_EQ(word(ENOENT), "");
+    EXPECT_EQ(word(EDQUOT), "QuotaExceeded");
+    EXPECT_EQ(word(cause::policy_invalid), "PolicyInvalid");
+    EXPECT_EQ(word(cause::not_suspendable), "NotSuspendable");
+    EXPECT_EQ(word(cause::diverged), "Diverged");
+    const auto outcome = failed(Error(cause::diverged, "it has changed"));
+    EXPECT_FALSE(outcome.ok);
+    EXPECT_EQ(outcome.message, "it has changed") << "there is no errno to be told";
 }
 
 } // namespace
