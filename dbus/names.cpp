@@ -4,6 +4,7 @@
 #include "engine/os/utf8.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdlib>
 #include <memory>
@@ -31,6 +32,13 @@ bool is_control(std::string_view sequence) {
 }
 
 } // namespace
+
+const char *error::of_failure(std::string_view word) {
+    constexpr std::array known{policy_invalid, quota_exceeded, not_suspendable, diverged};
+    const auto *const name = std::ranges::find_if(
+        known, [&](std::string_view one) { return !word.empty() && one.substr(one.rfind('.') + 1) == word; });
+    return name == known.end() ? failed : *name;
+}
 
 bool is_session_id(std::string_view text) {
     return !text.empty() && text.size() <= session_id_limit && std::ranges::all_of(text, is_alphanumeric);

@@ -30,7 +30,13 @@ inline constexpr const char *too_many_jobs = "org.abeyance1.Error.TooManyJobs";
 inline constexpr const char *invalid_argument = "org.abeyance1.Error.InvalidArgument";
 inline constexpr const char *not_cancelable = "org.abeyance1.Error.NotCancelable";
 inline constexpr const char *pinned = "org.abeyance1.Error.Pinned";
+inline constexpr const char *policy_invalid = "org.abeyance1.Error.PolicyInvalid";
+inline constexpr const char *quota_exceeded = "org.abeyance1.Error.QuotaExceeded";
+inline constexpr const char *not_suspendable = "org.abeyance1.Error.NotSuspendable";
+inline constexpr const char *diverged = "org.abeyance1.Error.Diverged";
 inline constexpr const char *failed = "org.abeyance1.Error.Failed";
+// Of a failure by its last word, as a job's outcome has it; any other is just a failure.
+const char *of_failure(std::string_view word);
 } // namespace error
 
 // A logind session id: letters and digits, as logind makes them ("3", "c12").

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Which files make up a policy.
+#include "engine/os/cause.h"
 #include "engine/os/fd.h"
 #include "policy/rules.h"
 
@@ -87,23 +88,38 @@ bool is_there(const std::string &path) {
     return ::faccessat(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }
 
-Files system_files(const std::string &root) {
-    Files files;
+struct Paths {
+    std::vector<std::string> files;                    // in the order in which they are read
+    std::vector<std::pair<std::string, Error>> unread; // directories
+};
+
+Paths paths_of(const std::string &root) {
+    Paths paths;
     for (const std::string_view directory : directories) {
-        const auto main_file = fmt::format("{}{}/policy.toml", root, directory);
+        auto main_file = fmt::format("{}{}/policy.toml", root, directory);
         if (!is_there(main_file))
             continue;
-        files.add(main_file, Trust::root_only);
+        paths.files.push_back(std::move(main_file));
         break;
     }
     std::map<std::string, std::string> drop_ins;
     for (const std::string_view directory : directories) {
         const auto path = fmt::format("{}{}/policy.d", root, directory);
-        if (const auto looked = find_drop_ins(path, drop_ins); !looked)
-            files.note(path, looked.error());
+        if (auto looked = find_drop_ins(path, drop_ins); !looked)
+            paths.unread.emplace_back(path, std::move(looked).error());
     }
-    for (const auto &[name, path] : drop_ins)
+    for (auto &[name, path] : drop_ins)
+        paths.files.push_back(std::move(path));
+    return paths;
+}
+
+Files all_files(const std::string &root) {
+    Files files;
+    const auto paths = paths_of(root);
+    for (const auto &path : paths.files)
         files.add(path, Trust::root_only);
+    for (const auto &[path, error] : paths.unread)
+        files.note(path, error);
     return files;
 }
 
@@ -116,8 +132,22 @@ Files one_file(const std::string &path) {
 } // namespace
 
 Result<Policy> Policy::load(const std::string &file) { return one_file(file).policy(); }
-Result<Policy> Policy::load_system(const std::string &root) { return system_files(root).policy(); }
+
+Result<Policy> Policy::load_system(const std::string &root) {
+    auto loaded = all_files(root).policy();
+    if (!loaded && loaded.error().code() == 0)
+        return fail(cause::policy_invalid, "{}", loaded.error().message());
+    return loaded;
+}
+
 Policy::Findings Policy::examine(const std::string &file) { return one_file(file).findings(); }
-Policy::Findings Policy::examine_system(const std::string &root) { return system_files(root).findings(); }
+Policy::Findings Policy::examine_system(const std::string &root) { return all_files(root).findings(); }
+
+Result<std::vector<std::string>> Policy::system_files(const std::string &root) {
+    auto paths = paths_of(root);
+    if (!paths.unread.empty())
+        return std::unexpected(std::move(paths.unread.front().second));
+    return std::move(paths.files);
+}
 
 } // namespace abey::policy

@@ -104,7 +104,7 @@ class Policy {
     // The built-in policy overridden by abeyance/policy.toml and then, in the order of their names, by
     // abeyance/policy.d/*.toml: of ROOT's /etc, /run, /usr/local/lib and /usr/lib, where an earlier one's file masks
     // the later ones' of the same name (systemd.unit(5), as for all of its configuration). A file that somebody other
-    // than root could write is an error; files that do not exist are none.
+    // than root could write is an error (cause::policy_invalid, as are mistakes); files that do not exist are none.
     static Result<Policy> load_system(const std::string &root = "");
     // All that is wrong with that file, or with those; nothing of load() is missing in it.
     struct Findings {
@@ -113,6 +113,8 @@ class Policy {
     };
     static Findings examine(const std::string &file);
     static Findings examine_system(const std::string &root = "");
+    // Those files, in the order in which they are read; some may be links to /dev/null, which say nothing.
+    static Result<std::vector<std::string>> system_files(const std::string &root = "");
     // The built-in policy overridden by this text. `name` stands for the file in messages. Takes any input whatever.
     static Result<Policy> parse(std::string_view text, const std::string &name);
 

@@ -9,6 +9,10 @@ function __abeyctl_checkpoints
     abeyctl list --quick --json 2>/dev/null | sed -n 's/^ *"id": "\(.*\)",*$/\1/p'
 end
 
+function __abeyctl_jobs
+    abeyctl jobs --json 2>/dev/null | sed -n 's/^ *"job": \([0-9]*\),*$/\1/p'
+end
+
 complete -c abeyctl -f
 complete -c abeyctl -n __fish_use_subcommand -l help -d 'show help'
 complete -c abeyctl -n __fish_use_subcommand -l version -d 'show the version'
@@ -25,6 +29,8 @@ complete -c abeyctl -n __fish_use_subcommand -a remove -d 'remove a checkpoint f
 complete -c abeyctl -n __fish_use_subcommand -a export -d 'write a checkpoint as one stream'
 complete -c abeyctl -n __fish_use_subcommand -a import -d 'make a checkpoint of such a stream'
 complete -c abeyctl -n __fish_use_subcommand -a checkpoint -d 'checkpoint all sessions of a user'
+complete -c abeyctl -n __fish_use_subcommand -a jobs -d 'list what is being suspended and resumed'
+complete -c abeyctl -n __fish_use_subcommand -a cancel -d 'cancel a suspend or resume'
 complete -c abeyctl -n __fish_use_subcommand -a pin -d 'keep a checkpoint from being removed'
 complete -c abeyctl -n __fish_use_subcommand -a prune -d 'remove old checkpoints and displaced homes'
 complete -c abeyctl -n __fish_use_subcommand -a policy -d 'check, show, test or reload the policy'
@@ -50,6 +56,7 @@ complete -c abeyctl -n '__fish_seen_subcommand_from list' -l quick -d 'what is r
 complete -c abeyctl -n '__fish_seen_subcommand_from list' -l no-legend -d 'rows only'
 complete -c abeyctl -n '__fish_seen_subcommand_from pin' -l off -d 'not any more'
 complete -c abeyctl -n '__fish_seen_subcommand_from prune' -l dry-run -d 'only tell which'
+complete -c abeyctl -n '__fish_seen_subcommand_from cancel' -a '(__abeyctl_jobs)'
 complete -c abeyctl -n '__fish_seen_subcommand_from checkpoint' -a '(__fish_complete_users)'
 complete -c abeyctl -n '__fish_seen_subcommand_from policy' -a 'check show test reload'
 complete -c abeyctl -n '__fish_seen_subcommand_from policy' -l file -r -F -d 'another policy'

@@ -4,12 +4,17 @@
 #include "ctl/job_watch.h"
 #include "ctl/output.h"
 #include "dbus/names.h"
+#include "engine/os/user.h"
 #include "session/frontend.h"
 #include "session/logind.h"
 #include "session/user_unit.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
+#include <optional>
+#include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -34,16 +39,36 @@ Result<> add_units(Client &client, const session::Session &graphical, std::vecto
     return {};
 }
 
+// Of a user, who need not have any; or the one that is meant by "session-3", as its scope is called.
+Result<std::vector<session::Session>> sessions_of(const session::Logind &logind, const std::string &whose) {
+    constexpr std::string_view prefix = "session-";
+    auto user = TRY(os::find_user(whose));
+    uid_t uid = 0;
+    if (const auto [end, error] = std::from_chars(whose.data(), whose.data() + whose.size(), uid);
+        !user && error == std::errc{} && end == whose.data() + whose.size())
+        user = TRY(os::find_user(uid));
+    if (user) {
+        auto sessions = TRY(logind.sessions_of(user->uid));
+        std::erase_if(sessions, [](const session::Session &one) { return !session::is_suitable(one); });
+        return sessions;
+    }
+    const auto id = whose.starts_with(prefix) ? whose.substr(prefix.size()) : "";
+    if (!bus::is_session_id(id))
+        return fail(0, "there is no user {}, and a session would be called {}N, with logind's id for N",
+                    bus::printable(whose), prefix);
+    auto session = TRY(logind.session(id));
+    if (!session::is_suitable(session))
+        return fail(0, "session {} is no user's, or is ending", id);
+    return std::vector{std::move(session)};
+}
+
 } // namespace
 
-// For timers: all sessions of a user, one after the other. One that cannot be checkpointed does not keep the others
-// from it.
+// For timers: all sessions of a user, one after the other, or one. One that cannot be checkpointed does not keep the
+// others from it.
 Result<int> checkpoint(const CheckpointCommand &command) {
     const auto logind = TRY(session::Logind::connect());
-    auto sessions = TRY(logind.sessions());
-    std::erase_if(sessions, [&](const session::Session &one) {
-        return !session::is_suitable(one) || (one.user != command.user && std::to_string(one.uid) != command.user);
-    });
+    auto sessions = TRY(sessions_of(logind, command.whose));
     auto document = nlohmann::json::array();
     int status = 0;
     auto client = TRY(Client::connect());
@@ -83,7 +108,7 @@ Result<int> checkpoint(const CheckpointCommand &command) {
     if (command.json)
         print_json(document);
     else if (sessions.empty())
-        fmt::print("No sessions of {}.\n", bus::printable(command.user));
+        fmt::print("No sessions of {}.\n", bus::printable(command.whose));
     return status;
 }
 

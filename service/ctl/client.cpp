@@ -16,6 +16,14 @@
 #include <systemd/sd-login.h>
 
 namespace abey::ctl {
+namespace {
+
+// Seconds for what answers when its work is done: as long as the unit may take (units/abeyance-*@.service.in), and some
+// for what is before and after it.
+constexpr uint64_t question_patience = 60 + 30;
+constexpr uint64_t removal_patience = 5 * 60 + 30;
+
+} // namespace
 
 Result<std::string> own_session() {
     char *session = nullptr;
@@ -65,9 +73,9 @@ Result<bus::Message> Client::method(const char *member) {
     return bus::method_call(bus_.get(), bus::service_name, bus::manager_path, bus::manager_interface, member);
 }
 
-Result<bus::Message> Client::ask(const bus::Message &message) {
+Result<bus::Message> Client::ask(const bus::Message &message, uint64_t patience) {
     std::string name;
-    auto reply = bus::call(bus_.get(), message, &name);
+    auto reply = bus::call(bus_.get(), message, &name, patience * 1'000'000);
     if (!reply && name == bus::error::interaction_required)
         reply = ask_with_password(message, name);
     if (!reply && (name == SD_BUS_ERROR_SERVICE_UNKNOWN || name.starts_with("org.freedesktop.DBus.Error.Spawn") ||
@@ -170,7 +178,7 @@ Result<Fd> Client::attach_session(const std::string &session) {
 Result<std::string> Client::ask_document(const char *member, const std::string &id) {
     auto message = TRY(method(member));
     TRY(bus::checked(::sd_bus_message_append(message.get(), "s", id.c_str()), member));
-    const auto reply = TRY(ask(message));
+    const auto reply = TRY(ask(message, question_patience));
     const char *text = nullptr;
     TRY(bus::checked(::sd_bus_message_read(reply.get(), "s", &text), member));
     return std::string(text);
@@ -187,7 +195,7 @@ Result<std::string> Client::diff_checkpoint(const std::string &checkpoint) {
 Result<std::vector<capture::Finding>> Client::check_session(const std::string &session) {
     auto message = TRY(method("CheckSession"));
     TRY(bus::checked(::sd_bus_message_append(message.get(), "s", session.c_str()), "CheckSession"));
-    const auto reply = TRY(ask(message));
+    const auto reply = TRY(ask(message, question_patience));
     constexpr const char *what = "answer of CheckSession";
     TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "(issssb)"), what));
     std::vector<capture::Finding> findings;
@@ -288,7 +296,7 @@ Result<std::string> Client::information(const CheckpointEntry &checkpoint) {
 Result<> Client::remove_checkpoint(const std::string &checkpoint) {
     auto message = TRY(method("RemoveCheckpoint"));
     TRY(bus::checked(::sd_bus_message_append(message.get(), "s", checkpoint.c_str()), "RemoveCheckpoint"));
-    TRY(ask(message));
+    TRY(ask(message, removal_patience));
     return {};
 }
 
@@ -335,36 +343,6 @@ void Client::announce_checkpoint(const std::string &checkpoint) {
 
 Result<> Client::subscribe() {
     const auto message = TRY(method("Subscribe"));
-    TRY(ask(message));
-    return {};
-}
-
-Result<std::vector<Client::JobEntry>> Client::list_jobs() {
-    const auto message = TRY(method("ListJobs"));
-    const auto reply = TRY(ask(message));
-    constexpr const char *what = "answer of ListJobs";
-    TRY(bus::checked(::sd_bus_message_enter_container(reply.get(), 'a', "(osuss)"), what));
-    std::vector<JobEntry> jobs;
-    while (true) {
-        const char *path = nullptr;
-        const char *kind = nullptr;
-        uint32_t uid = 0;
-        const char *session = nullptr;
-        const char *checkpoint = nullptr;
-        if (TRY(bus::checked(::sd_bus_message_read(reply.get(), "(osuss)", &path, &kind, &uid, &session, &checkpoint),
-                             what)) == 0)
-            return jobs;
-        jobs.push_back({.path = path, .kind = kind, .uid = uid, .session = session, .checkpoint = checkpoint});
-    }
-}
-
-Result<bool> Client::is_running(const std::string &job) {
-    const auto jobs = TRY(list_jobs());
-    return std::ranges::find(jobs, job, &JobEntry::path) != jobs.end();
-}
-
-Result<> Client::cancel(const std::string &job) {
-    const auto message = TRY(bus::method_call(bus_.get(), bus::service_name, job, bus::job_interface, "Cancel"));
     TRY(ask(message));
     return {};
 }

@@ -107,9 +107,11 @@ class Client {
     void announce_checkpoint(const std::string &checkpoint);
     Result<> subscribe();
     struct JobEntry {
-        std::string path, kind;
+        std::string path, kind, session, checkpoint;
         uint32_t uid = 0;
-        std::string session, checkpoint;
+        std::string phase;
+        uint32_t percent = 0;
+        uint64_t time_left = 0; // microseconds; 0: not known
     };
     Result<std::vector<JobEntry>> list_jobs();
     Result<bool> is_running(const std::string &job);
@@ -121,11 +123,14 @@ class Client {
   private:
     explicit Client(bus::Bus bus) : bus_(std::move(bus)) {}
     Result<bus::Message> method(const char *member);
-    Result<bus::Message> ask(const bus::Message &message);
+    // Waits so many seconds for the answer; 0: as the bus does, 25 s.
+    Result<bus::Message> ask(const bus::Message &message, uint64_t patience = 0);
     // The same call again, with somebody there who asks for a password.
     Result<bus::Message> ask_with_password(const bus::Message &message, std::string &error_name);
     Result<std::string> start_job(const char *member, const std::string &id, const CallOptions &options);
     Result<std::string> ask_document(const char *member, const std::string &id);
+    // How far it is.
+    Result<> look_at(JobEntry &job);
 
     bus::Bus bus_;
 };

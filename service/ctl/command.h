@@ -107,11 +107,22 @@ struct ImportCommand {
 Result<int> import_command(const ImportCommand &command);
 
 struct CheckpointCommand {
-    std::string user; // name or id
+    std::string whose; // name or id of a user, or "session-N"
     bool json = false;
 };
 // 1: some session that could be checkpointed was not.
 Result<int> checkpoint(const CheckpointCommand &command);
+
+struct JobsCommand {
+    bool json = false;
+};
+Result<int> jobs(const JobsCommand &command);
+
+struct CancelCommand {
+    std::string job; // its number
+    bool json = false;
+};
+Result<int> cancel(const CancelCommand &command);
 
 struct PinCommand {
     std::string checkpoint;

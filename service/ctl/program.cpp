@@ -150,8 +150,16 @@ int call(int argc, char **argv) {
     command->add_option("FILE", imported.input, "the stream; without it, standard input");
 
     ctl::CheckpointCommand checkpoint;
-    command = line.add("checkpoint", "checkpoint all sessions of a user, which run on", checkpoint, ctl::checkpoint);
-    command->add_option("USER", checkpoint.user, "name or id")->required();
+    command =
+        line.add("checkpoint", "checkpoint all sessions of a user, or one, which run on", checkpoint, ctl::checkpoint);
+    command->add_option("USER", checkpoint.whose, "name or id; or session-N, of which N is logind's id")->required();
+
+    ctl::JobsCommand jobs;
+    line.add("jobs", "list what is being suspended and resumed, and how far it is", jobs, ctl::jobs);
+
+    ctl::CancelCommand cancel;
+    command = line.add("cancel", "cancel a suspend or resume, also one that nobody has asked for", cancel, ctl::cancel);
+    command->add_option("JOB", cancel.job, "its number; `abeyctl jobs` lists them")->required();
 
     ctl::PinCommand pin;
     command = line.add("pin", "keep a checkpoint from being removed", pin, ctl::pin);

@@ -5,6 +5,7 @@
 
 #include "dbus/names.h"
 #include "engine/os/result.h"
+#include "job/job.h"
 
 #include <expected>
 #include <string>
@@ -28,6 +29,12 @@ template <class T = void> using Answer = std::expected<T, Refusal>;
 template <class... Args>
 [[nodiscard]] std::unexpected<Refusal> refuse(const char *name, fmt::format_string<Args...> format, Args &&...args) {
     return std::unexpected(Refusal{name, fmt::format(format, std::forward<Args>(args)...)});
+}
+
+// A failure of our own (not the caller's mistake) as an answer.
+[[nodiscard]] inline std::unexpected<Refusal> refuse_for(const Error &error) {
+    auto outcome = job::failed(error);
+    return std::unexpected(Refusal{bus::error::of_failure(outcome.error), std::move(outcome.message)});
 }
 
 } // namespace abey::daemon

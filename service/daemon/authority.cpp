@@ -80,6 +80,8 @@ void answer_with(sd_bus_message *request, const Refusal &refusal) {
 } // namespace
 
 std::string action_of(const Question &question) {
+    if (*question.machines != '\0')
+        return fmt::format("org.abeyance1.{}-{}", question.verb, question.machines);
     return fmt::format("org.abeyance1.{}-{}", question.verb,
                        question.permit.caller == question.permit.owner ? "own" : "other");
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
 // Who may: asks polkit (polkit(8), interface org.freedesktop.PolicyKit1.Authority), one action for each verb, own and
-// other people's things apart: org.abeyance1.VERB-own and org.abeyance1.VERB-other. Never waits for the answer.
+// other people's things apart: org.abeyance1.VERB-own and org.abeyance1.VERB-other; what is nobody's is the machine's:
+// org.abeyance1.VERB-THING. Never waits for the answer.
 #pragma once
 
 #include "daemon/answer.h"
@@ -28,6 +29,7 @@ struct Question {
     Permit permit;                              // what is asked for
     std::string thing;                          // for people: "session 3"
     std::map<std::string, std::string> details; // for the text that polkit shows
+    const char *machines = "";                  // "policy": it is no user's, but the machine's
 };
 
 // "org.abeyance1.suspend-other"

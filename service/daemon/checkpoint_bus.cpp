@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// org.abeyance1.Checkpoint on the bus. The store is the only state: it is read anew for each call.
+// org.abeyance1.Checkpoint on the bus. The store is the only state: it is read anew for each call, once.
 #include "daemon/glue.h"
 #include "daemon/manager.h"
 
@@ -11,7 +11,7 @@ namespace abey::daemon {
 namespace {
 
 // What the caller may know of the checkpoint at this path.
-Answer<Checkpoint> readable(sd_bus *bus, const char *path) {
+Answer<const Checkpoint *> readable(Manager &manager, sd_bus *bus, const char *path) {
     const auto id = bus::checkpoint_id(path);
     if (!id)
         return refuse(bus::error::no_such_checkpoint, "{}", id.error().message());
@@ -19,12 +19,12 @@ Answer<Checkpoint> readable(sd_bus *bus, const char *path) {
     if (message == nullptr)
         return refuse(bus::error::failed, "nobody asks");
     const auto caller = TRY(caller_of(message));
-    auto found = checkpoint(*id);
-    if (!found)
+    const auto *found = manager.asked_for(message, *id);
+    if (found == nullptr)
         return refuse(bus::error::no_such_checkpoint, "there is no checkpoint {}", *id);
     if (caller != 0 && found->uid != caller)
         return refuse(bus::error::access_denied, "checkpoint {} is not yours", *id);
-    return std::move(*found);
+    return found;
 }
 
 struct Property {
@@ -91,9 +91,9 @@ template <class Wanted> int append_properties(sd_bus_message *message, const Che
 }
 
 int get_checkpoint_property(sd_bus *bus, const char *path, const char * /*interface*/, const char *property,
-                            sd_bus_message *reply, void * /*userdata*/, sd_bus_error *error) {
-    const auto found = readable(bus, path);
-    return found ? append_property(reply, *found, property) : set_error(error, found.error());
+                            sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const auto found = readable(*static_cast<Manager *>(userdata), bus, path);
+    return found ? append_property(reply, **found, property) : set_error(error, found.error());
 }
 
 const sd_bus_vtable checkpoint_vtable[] = {
@@ -116,7 +116,7 @@ const sd_bus_vtable checkpoint_vtable[] = {
 
 int find_checkpoint_object(sd_bus *bus, const char *path, const char * /*interface*/, void *userdata, void **found,
                            sd_bus_error *error) {
-    const auto known = readable(bus, path);
+    const auto known = readable(*static_cast<Manager *>(userdata), bus, path);
     if (!known)
         return std::string_view(known.error().name) == bus::error::no_such_checkpoint ? 0
                                                                                       : set_error(error, known.error());
@@ -132,8 +132,9 @@ int list_checkpoint_objects(sd_bus *bus, const char * /*path*/, void *userdata, 
     const auto caller = caller_of(message);
     if (!caller)
         return set_error(error, caller.error());
-    static_cast<Manager *>(userdata)->clients().remember(message, *caller);
-    const auto visible = Manager::visible_checkpoints(*caller);
+    auto &manager = *static_cast<Manager *>(userdata);
+    manager.clients().remember(message, *caller);
+    const auto visible = manager.visible_checkpoints(*caller);
     if (!visible)
         return set_error(error, visible.error());
     std::vector<std::string> paths;
@@ -146,8 +147,19 @@ constexpr const char *object_manager = "org.freedesktop.DBus.ObjectManager";
 
 } // namespace
 
+const Checkpoint *Manager::asked_for(sd_bus_message *message, const std::string &id) {
+    if (asked_.message.get() != message || asked_.id != id) {
+        auto found = checkpoint(id, &sizes_);
+        asked_ = {.message = bus::Message(::sd_bus_message_ref(message)),
+                  .id = id,
+                  .found = found ? std::optional(std::move(*found)) : std::nullopt};
+    }
+    return asked_.found ? &*asked_.found : nullptr;
+}
+
 void Manager::tell_of_checkpoint(const std::string &id, uid_t owner) const {
-    const auto found = checkpoint(id);
+    sizes_.forget();
+    const auto found = checkpoint(id, &sizes_);
     if (!found)
         return; // gone already
     clients_.send_from(bus::manager_path, object_manager, "InterfacesAdded", owner, [&](sd_bus_message *signal) {
@@ -168,6 +180,7 @@ void Manager::tell_of_checkpoint(const std::string &id, uid_t owner) const {
 }
 
 void Manager::tell_of_no_checkpoint(const std::string &id, uid_t owner) const {
+    sizes_.forget();
     clients_.send_from(bus::manager_path, object_manager, "InterfacesRemoved", owner, [&](sd_bus_message *signal) {
         return ::sd_bus_message_append(signal, "oas", bus::checkpoint_path(id).c_str(), 1, bus::checkpoint_interface);
     });

@@ -15,14 +15,14 @@ namespace {
 
 bool is_shown(store::State state) { return state == store::State::waiting || state == store::State::resumed; }
 
-Result<Checkpoint> shown(const store::Store &store, const store::Checkpoint &checkpoint) {
+Result<Checkpoint> shown(const store::Store &store, const store::Checkpoint &checkpoint, Sizes *sizes) {
     const auto &about = checkpoint.about;
     return Checkpoint{.id = about.id,
                       .uid = about.uid,
                       .user = about.user,
                       .session = about.session,
                       .created = about.created,
-                      .size = TRY(store.size_of(about.id)),
+                      .size = sizes == nullptr ? 0 : TRY(sizes->of(store, about.id)),
                       .exclusive = checkpoint.measured.exclusive.value_or(UINT64_MAX),
                       .state = std::string(store::name_of(checkpoint.state)),
                       .problem = checkpoint.measured.problem,
@@ -52,15 +52,23 @@ Result<std::vector<DisplacedHome>> displaced_homes() {
     return homes;
 }
 
-Result<std::vector<Checkpoint>> checkpoints(const store::Store &store) {
-    const auto listed = TRY(store.list());
+Result<uint64_t> Sizes::of(const store::Store &store, const std::string &id) {
+    if (const auto known = known_.find(id); known != known_.end())
+        return known->second;
+    const auto size = TRY(store.size_of(id));
+    known_.emplace(id, size);
+    return size;
+}
+
+Result<std::vector<Checkpoint>> checkpoints(const store::Store &store, std::optional<uint32_t> of, Sizes *sizes) {
+    const auto listed = TRY(of ? store.list_of(*of) : store.list());
     for (const auto &error : listed.unreadable)
         log_warning("leaving out of the list: {}", error.message());
     std::vector<Checkpoint> all;
     for (const auto &one : listed.checkpoints) {
         if (!is_shown(one.state))
             continue;
-        auto found = shown(store, one);
+        auto found = shown(store, one, sizes);
         if (found)
             all.push_back(std::move(*found));
         else if (const auto now = store.find(one.about.id);
@@ -70,12 +78,12 @@ Result<std::vector<Checkpoint>> checkpoints(const store::Store &store) {
     return all;
 }
 
-Result<Checkpoint> checkpoint(const std::string &id) {
+Result<Checkpoint> checkpoint(const std::string &id, Sizes *sizes) {
     const store::Store store;
     const auto found = TRY(store.find(id));
     if (!is_shown(found.state))
         return fail(ENOENT, "checkpoint {} is {}", id, store::name_of(found.state));
-    return shown(store, found);
+    return shown(store, found, sizes);
 }
 
 Result<> set_pinned(const std::string &id, bool pinned) {

@@ -7,6 +7,8 @@
 #include "store/store.h"
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,10 +44,24 @@ struct DisplacedHome {
 
 // Oldest first.
 Result<std::vector<DisplacedHome>> displaced_homes();
-// Oldest first; without those that cannot be read, or are being removed.
-Result<std::vector<Checkpoint>> checkpoints(const store::Store &store = store::Store());
+// What checkpoints take on disk: measured once, since images do not change. What they share changes with each that
+// comes or goes; then all is to be forgotten.
+class Sizes {
+  public:
+    Result<uint64_t> of(const store::Store &store, const std::string &id);
+    void forget() { known_.clear(); }
+    [[nodiscard]] size_t count() const { return known_.size(); }
+
+  private:
+    std::map<std::string, uint64_t> known_;
+};
+
+// Oldest first; without those that cannot be read, or are being removed. Of one user, or of all. Without `sizes` they
+// have none.
+Result<std::vector<Checkpoint>> checkpoints(const store::Store &store = store::Store(), std::optional<uint32_t> of = {},
+                                            Sizes *sizes = nullptr);
 // ENOENT: there is none of that id.
-Result<Checkpoint> checkpoint(const std::string &id);
+Result<Checkpoint> checkpoint(const std::string &id, Sizes *sizes = nullptr);
 
 // For retention: neither removed by it nor, while pinned, at a request. EBUSY: somebody works on it.
 Result<> set_pinned(const std::string &id, bool pinned);

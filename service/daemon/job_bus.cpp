@@ -43,6 +43,8 @@ int get_job_property(sd_bus * /*bus*/, const char * /*path*/, const char * /*int
         return text(running.job.checkpoint);
     if (name == "Phase")
         return text(running.phase);
+    if (name == "Error")
+        return text(running.error);
     if (name == "UID")
         return ::sd_bus_message_append(reply, "u", running.job.uid);
     if (name == "Percent")
@@ -66,6 +68,7 @@ const sd_bus_vtable job_vtable[] = {
     SD_BUS_PROPERTY("Phase", "s", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Percent", "u", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("TimeLeft", "t", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Error", "s", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("Figures", "a{st}", get_job_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_VTABLE_END,
 };

@@ -10,11 +10,18 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <span>
 #include <string>
 
 #include <systemd/sd-event.h>
 
 namespace abey::daemon {
+
+// Whether one more login of this user is waited for, when logins of these wait already: nobody takes all the places.
+bool has_place(std::span<const uid_t> waiting, uid_t uid);
+// Microseconds until the next look, after having waited this long: most terminals come at once, and what has not come
+// by then is looked for less and less often. 0: no more.
+uint64_t pause_after(uint64_t waited);
 
 class LateTerminals {
   public:
@@ -39,11 +46,14 @@ class LateTerminals {
     struct Waiting {
         LateTerminals *self = nullptr;
         std::string id;
-        int tries = 0;
+        uid_t uid = 0;
+        uint64_t waited = 0; // microseconds
         std::unique_ptr<sd_event_source, Disable> timer;
     };
 
-    void plan(Waiting &waiting);
+    // False: it is not waited for any more.
+    bool plan(Waiting &waiting);
+    void forget(const Waiting &waiting);
     // The session with its terminal; one without: not yet; an error: it is over.
     [[nodiscard]] Result<session::Session> look(const std::string &id) const;
     static int on_time(sd_event_source *source, uint64_t time, void *userdata);

@@ -34,8 +34,7 @@ uint64_t monotonic_now() {
     return static_cast<uint64_t>(duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count());
 }
 
-// A failure of our own (not the caller's mistake) as an answer.
-std::unexpected<Refusal> failed(const Error &error) { return refuse(bus::error::failed, "{}", error.message()); }
+std::unexpected<Refusal> failed(const Error &error) { return refuse_for(error); }
 
 // Work on the home of a user, which a roll-back must have for itself.
 bool touches_home(job::Kind kind) { return kind == job::Kind::suspend || kind == job::Kind::resume; }
@@ -138,10 +137,11 @@ Answer<uint32_t> Manager::suspend(const Permit &permit, const std::string &id, c
                                   sd_bus_message *request) {
     const auto session = TRY(permitted_session(permit, id));
     if (!session::is_of_a_user(session))
-        return refuse(bus::error::failed, "session {} is of class \"{}\": only sessions of users can be suspended", id,
+        return refuse(bus::error::not_suspendable,
+                      "session {} is of class \"{}\": only sessions of users can be suspended", id,
                       bus::printable(session.klass));
     if (session.state == "closing" || session.cgroup.empty())
-        return refuse(bus::error::failed, "session {} is ending already", id);
+        return refuse(bus::error::not_suspendable, "session {} is ending already", id);
     auto checkpoint_id = new_checkpoint_id(id);
     if (!checkpoint_id)
         return failed(checkpoint_id.error());
@@ -171,7 +171,7 @@ Answer<std::vector<std::string>> Manager::parts(const Permit &permit, const std:
     if (!parts)
         return failed(parts.error());
     if (parts->empty())
-        return refuse(bus::error::failed,
+        return refuse(bus::error::not_suspendable,
                       "session {} is graphical, and of what [graphical] in the policy takes in its place nothing runs",
                       id);
     std::vector<std::string> ids;
@@ -271,7 +271,7 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     const auto policy = policy::Policy::load_system();
     if (!policy)
         return failed(policy.error());
-    auto all = checkpoints();
+    auto all = checkpoints(store::Store(), {}, &sizes_);
     if (!all)
         return failed(all.error());
     const auto free = free_space();
@@ -340,11 +340,10 @@ Answer<std::vector<DisplacedHome>> Manager::visible_displaced_homes(uid_t caller
     return std::move(*all);
 }
 
-Answer<std::vector<Checkpoint>> Manager::visible_checkpoints(uid_t caller) {
-    auto all = checkpoints();
+Answer<std::vector<Checkpoint>> Manager::visible_checkpoints(uid_t caller) const {
+    auto all = checkpoints(store::Store(), caller == 0 ? std::nullopt : std::optional(caller), &sizes_);
     if (!all)
         return failed(all.error());
-    std::erase_if(*all, [&](const Checkpoint &one) { return caller != 0 && one.uid != caller; });
     return std::move(*all);
 }
 

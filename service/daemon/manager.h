@@ -9,6 +9,7 @@
 #include "daemon/checkpoints.h"
 #include "daemon/clients.h"
 #include "daemon/inhibitors.h"
+#include "daemon/known_policy.h"
 #include "daemon/late_terminals.h"
 #include "daemon/login_ends.h"
 #include "daemon/messenger.h"
@@ -64,6 +65,7 @@ struct RunningJob {
     bool canceled = false;
     std::string why_canceled; // "the time was too short"; empty: somebody called for it
     std::map<std::string, uint64_t> figures;
+    std::string error;      // what it has failed with, as a name on the bus
     bus::Message request;   // check, remove: the call to answer at the end
     bus::Track disconnects; // suspend after the caller has left: that caller
     bus::Slot changes;
@@ -138,7 +140,10 @@ class Manager {
             messenger_.tell(tty, uid, text);
     }
     [[nodiscard]] bool is_busy() const;
-    static Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller);
+    [[nodiscard]] Answer<std::vector<Checkpoint>> visible_checkpoints(uid_t caller) const;
+    // The checkpoint that this call is about: read once for all of its properties. Null: there is none. Until the next.
+    const Checkpoint *asked_for(sd_bus_message *message, const std::string &id);
+    KnownPolicy &policy() { return policy_; }
     static Answer<std::vector<DisplacedHome>> visible_displaced_homes(uid_t caller);
     [[nodiscard]] std::vector<const RunningJob *> visible_jobs(uid_t caller) const;
     [[nodiscard]] RunningJob *find_job(uint32_t number);
@@ -227,6 +232,13 @@ class Manager {
     LateTerminals late_terminals_;
     Rate rate_;
     Rate measures_; // of looking at homes, which is to cost nobody a suspend
+    KnownPolicy policy_;
+    mutable Sizes sizes_; // known already, not part of what we are
+    struct {
+        bus::Message message;
+        std::string id;
+        std::optional<Checkpoint> found;
+    } asked_;
     std::map<uint32_t, std::unique_ptr<RunningJob>> jobs_;
     std::deque<job::Job> removals_; // that wait
     std::vector<bus::Slot> slots_;

@@ -180,7 +180,7 @@ int on_attach_session(sd_bus_message *message, void *userdata, sd_bus_error *err
 int on_explain_session(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
         const auto owner = TRY(manager.owner_of_session(id));
-        manager.authority().ask(message, about_session("check", caller, owner, id),
+        manager.authority().ask(message, about_session("explain", caller, owner, id),
                                 [&manager, id](const Permit &permit, sd_bus_message *request) {
                                     return manager.check(permit, id, request, "explain");
                                 });
@@ -191,7 +191,7 @@ int on_explain_session(sd_bus_message *message, void *userdata, sd_bus_error *er
 int on_diff_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return with_id(message, userdata, error, [&](Manager &manager, uid_t caller, const std::string &id) -> Answer<> {
         const auto owner = TRY(Manager::owner_of_checkpoint(id));
-        manager.authority().ask(message, about_checkpoint("check", caller, owner, id),
+        manager.authority().ask(message, about_checkpoint("diff", caller, owner, id),
                                 [&manager, id](const Permit &permit, sd_bus_message *request) {
                                     return manager.diff(permit, id, request);
                                 });
@@ -290,7 +290,7 @@ int on_list_checkpoints(sd_bus_message *message, void *userdata, sd_bus_error *e
     const auto list = [&]() -> Answer<std::vector<Checkpoint>> {
         const auto caller = TRY(caller_of(message));
         manager_of(userdata).clients().remember(message, caller);
-        return Manager::visible_checkpoints(caller);
+        return manager_of(userdata).visible_checkpoints(caller);
     }();
     if (!list)
         return set_error(error, list.error());
@@ -356,13 +356,23 @@ int on_subscribe(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     return ::sd_bus_reply_method_return(message, "");
 }
 
+// What is planned begins anew, and clients ask again: not for everybody to have done as often as they like.
 int on_reload_policy(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    const auto caller = caller_of(message);
-    if (!caller)
-        return set_error(error, caller.error());
-    manager_of(userdata).clients().remember(message, *caller);
-    const auto read = manager_of(userdata).reload_policy();
-    return read ? ::sd_bus_reply_method_return(message, "") : set_error(error, read.error());
+    auto &manager = manager_of(userdata);
+    const auto asked = [&]() -> Answer<> {
+        const auto caller = TRY(caller_of(message));
+        manager.clients().remember(message, caller);
+        manager.authority().ask(
+            message,
+            {.verb = "reload", .permit = {caller, 0}, .thing = "the policy", .details = {}, .machines = "policy"},
+            [&manager](const Permit & /*permit*/, sd_bus_message *request) -> Answer<> {
+                TRY(manager.reload_policy());
+                (void)::sd_bus_reply_method_return(request, "");
+                return {};
+            });
+        return {};
+    }();
+    return asked ? 1 : set_error(error, asked.error());
 }
 
 int on_announce_checkpoint(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -388,9 +398,17 @@ int get_busy(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/
 }
 
 int get_policy_problem(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char * /*property*/,
-                       sd_bus_message *reply, void * /*userdata*/, sd_bus_error * /*error*/) {
-    const auto policy = policy::Policy::load_system();
-    return ::sd_bus_message_append(reply, "s", policy ? "" : bus::printable(policy.error().message()).c_str());
+                       sd_bus_message *reply, void *userdata, sd_bus_error * /*error*/) {
+    return ::sd_bus_message_append(reply, "s", bus::printable(manager_of(userdata).policy().problem()).c_str());
+}
+
+int get_policy_files(sd_bus * /*bus*/, const char * /*path*/, const char * /*interface*/, const char * /*property*/,
+                     sd_bus_message *reply, void *userdata, sd_bus_error * /*error*/) {
+    int result = ::sd_bus_message_open_container(reply, 'a', "s");
+    for (const auto &file : manager_of(userdata).policy().files())
+        if (result >= 0)
+            result = ::sd_bus_message_append(reply, "s", bus::printable(file).c_str());
+    return result < 0 ? result : ::sd_bus_message_close_container(reply);
 }
 
 // Unprivileged: everybody may call, the handlers look at who it is.
@@ -444,6 +462,7 @@ const sd_bus_vtable manager_vtable[] = {
     SD_BUS_SIGNAL_WITH_ARGS("SessionResumed", SD_BUS_ARGS("s", session_id, "s", checkpoint_id), 0),
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Busy", "b", get_busy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("PolicyFiles", "as", get_policy_files, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
     SD_BUS_PROPERTY("PolicyProblem", "s", get_policy_problem, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
     SD_BUS_VTABLE_END,
 };
@@ -484,9 +503,11 @@ void Manager::emit_busy() const {
 Answer<> Manager::reload_policy() {
     const auto policy = policy::Policy::load_system();
     triggers_.on_policy_read();
-    (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "PolicyProblem", nullptr);
+    policy_.forget();
+    (void)::sd_bus_emit_properties_changed(bus_, bus::manager_path, bus::manager_interface, "PolicyFiles",
+                                           "PolicyProblem", nullptr);
     if (!policy)
-        return refuse(bus::error::failed, "{}", policy.error().message());
+        return refuse_for(policy.error());
     for (const auto &warning : policy->warnings())
         log_warning("{}", warning);
     return {};

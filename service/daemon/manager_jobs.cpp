@@ -247,11 +247,13 @@ void Manager::end_job(RunningJob &running, const job::Outcome &outcome, const ch
     const auto job = running.job;
     if (is_public(job.kind)) {
         running.figures = outcome.figures;
+        if (!outcome.ok && !running.canceled)
+            running.error = bus::error::of_failure(outcome.error);
         if (has_keeper(job.kind) && bus::is_session_id(outcome.session))
             running.job.session = outcome.session;
         if (outcome.ok)
             running.percent = 100;
-        emit_job_changed(running, {"Figures", "Session", "Percent", "TimeLeft"});
+        emit_job_changed(running, {"Error", "Figures", "Session", "Percent", "TimeLeft"});
         if (outcome.ok)
             log_info("job {}: done", job.number);
         else
@@ -414,7 +416,8 @@ void Manager::answer_request(RunningJob &running, const job::Outcome &outcome) {
     auto *request = running.request.get();
     // A caller who has left gets no answer; that is no error of ours.
     if (!outcome.ok) {
-        (void)::sd_bus_reply_method_errorf(request, bus::error::failed, "%s", bus::printable(outcome.message).c_str());
+        (void)::sd_bus_reply_method_errorf(request, bus::error::of_failure(outcome.error), "%s",
+                                           bus::printable(outcome.message).c_str());
         return;
     }
     if (running.job.kind != job::Kind::check) {

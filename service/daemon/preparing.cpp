@@ -39,17 +39,18 @@ bool Manager::is_held_up(RunningJob &running) {
         return false;
     running.told = true;
     tell_applications(running, true);
-    const auto seconds = application_delay(find_session(running.job.session));
+    const auto delay = std::min(application_delay(find_session(running.job.session)) * second,
+                                triggers_.most_delay(running.job.trigger));
     const auto *inhibitor = inhibitors_.holding(running.job.uid, running.job.session);
-    if (inhibitor == nullptr || seconds == 0)
+    if (inhibitor == nullptr || delay == 0)
         return false;
     sd_event_source *source = nullptr;
-    if (::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, seconds * second, accuracy,
-                                     on_delay_over, &running) < 0)
+    if (::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, delay, accuracy, on_delay_over,
+                                     &running) < 0)
         return false;
     running.delay.reset(source);
-    log_info("job {}: waits for {} ({}), {} s at the most", running.job.number, bus::printable(inhibitor->who),
-             bus::printable(inhibitor->why), seconds);
+    log_info("job {}: waits for {} ({}), {} ms at the most", running.job.number, bus::printable(inhibitor->who),
+             bus::printable(inhibitor->why), delay / 1000);
     return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include "daemon/log.h"
 #include "daemon/manager.h"
+#include "daemon/turns.h"
 #include "dbus/names.h"
 #include "session/parts.h"
 #include "session/session_policy.h"
@@ -162,6 +163,7 @@ Result<> Triggers::prepare(Hold &hold) {
         ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC, left, 10'000, on_limit, &hold),
         "cannot watch the time"));
     hold.limit.reset(source);
+    hold.budget = ours;
     hold.rest = std::move(planned);
     log_info("{}: {} sessions, {} ms", hold.what, hold.rest.size(), left / 1000);
     return {};
@@ -180,10 +182,7 @@ std::deque<Triggers::Planned> Triggers::plan(const policy::Policy &policy, polic
         std::ranges::move(*units, std::back_inserter(*all));
     else
         log_error("cannot list the scopes of users: {}", units.error().message());
-    const auto rank = [&](const session::Session &one) {
-        return std::pair(std::ranges::find(rules.first, one.user) - rules.first.begin(), std::string_view(one.id));
-    };
-    std::ranges::sort(*all, {}, rank);
+    std::ranges::sort(*all, {}, &session::Session::id);
     std::deque<Planned> planned;
     for (auto &one : *all) {
         if (!session::is_suitable(one))
@@ -199,7 +198,10 @@ std::deque<Triggers::Planned> Triggers::plan(const policy::Policy &policy, polic
                 std::ranges::none_of(planned, [&](const Planned &other) { return other.session.id == part.id; }))
                 planned.push_back({.session = std::move(part), .act = own->service().triggers.*act});
     }
-    return planned;
+    return in_turns(
+        std::move(planned),
+        [&](const Planned &one) { return std::ranges::find(rules.first, one.session.user) - rules.first.begin(); },
+        [](const Planned &one) { return one.session.uid; });
 }
 
 std::vector<session::Session> Triggers::parts_of(const session::Session &session, const policy::Policy &policy) const {
@@ -215,10 +217,32 @@ std::vector<session::Session> Triggers::parts_of(const session::Session &session
     return std::move(*parts);
 }
 
+// One that waits for its applications does not work yet: who has it wait holds up nobody but themselves.
+std::deque<Triggers::Planned>::iterator Triggers::next_of(Hold &hold) const {
+    size_t at_work = 0;
+    std::map<uid_t, size_t> of_users;
+    for (const auto &[number, act] : hold.jobs)
+        if (const auto *running = manager_.find_job(number)) {
+            at_work += running->started ? 1 : 0;
+            of_users[running->job.uid]++;
+        }
+    if (at_work >= at_a_time || now_of(CLOCK_BOOTTIME) >= hold.end)
+        return hold.rest.end();
+    return std::ranges::find_if(hold.rest, [&](const Planned &one) { return of_users[one.session.uid] < at_a_time; });
+}
+
+uint64_t Triggers::most_delay(const std::string &trigger) const {
+    constexpr uint64_t part = 4;
+    for (const auto *hold : {&sleep_, &shutdown_})
+        if (trigger == hold->what && hold->state.is_working())
+            return hold->budget / part;
+    return UINT64_MAX;
+}
+
 void Triggers::go_on(Hold &hold) {
-    while (!hold.rest.empty() && hold.jobs.size() < at_a_time && now_of(CLOCK_BOOTTIME) < hold.end) {
-        auto planned = std::move(hold.rest.front());
-        hold.rest.pop_front();
+    for (auto next = next_of(hold); next != hold.rest.end(); next = next_of(hold)) {
+        auto planned = std::move(*next);
+        hold.rest.erase(next);
         act_on(hold, std::move(planned));
     }
     if (hold.jobs.empty() && (hold.busy.empty() || now_of(CLOCK_BOOTTIME) >= hold.end))
@@ -388,6 +412,12 @@ void Triggers::go_on_for_battery() {
 }
 
 void Triggers::plan_next_look(uint64_t seconds) {
+    // Whoever has it planned anew again and again must not keep it from coming
+    uint64_t planned = 0;
+    if (look_ && ::sd_event_source_get_enabled(look_.get(), nullptr) > 0 &&
+        ::sd_event_source_get_time(look_.get(), &planned) >= 0 &&
+        planned <= now_of(CLOCK_MONOTONIC) + seconds * 1'000'000)
+        return;
     sd_event_source *source = nullptr;
     const int result = ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC,
                                                     seconds * 1'000'000, 500'000, on_look, this);

@@ -37,6 +37,8 @@ class Triggers {
     void on_job_ended(const job::Job &job, bool ok);
     // What was planned by the former one is planned anew.
     void on_policy_read() { plan_next_look(1); }
+    // Microseconds that a job of this trigger may wait for applications, of the time that there is for all.
+    [[nodiscard]] uint64_t most_delay(const std::string &trigger) const;
 
   private:
     struct Unref {
@@ -62,8 +64,9 @@ class Triggers {
         std::deque<Planned> rest;
         std::deque<Planned> busy; // tried again when any job has ended
         std::map<uint32_t, policy::Act> jobs;
-        uint64_t begun = 0; // as is the end
-        uint64_t end = 0;   // microseconds of CLOCK_BOOTTIME
+        uint64_t begun = 0;  // as is the end
+        uint64_t budget = 0; // microseconds
+        uint64_t end = 0;    // microseconds of CLOCK_BOOTTIME
         Source limit;
     };
 
@@ -73,6 +76,8 @@ class Triggers {
     Result<> prepare(Hold &hold);
     void go_on(Hold &hold);
     void act_on(Hold &hold, Planned planned);
+    // The one to be begun now; the end of the rest: none.
+    [[nodiscard]] std::deque<Planned>::iterator next_of(Hold &hold) const;
     void finish(Hold &hold);
     void on_over(Hold &hold);
     void leave_alone(Hold &hold);

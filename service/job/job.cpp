@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "job/job.h"
 
+#include "engine/os/cause.h"
 #include "engine/os/fd.h"
 
 #include <algorithm>
@@ -136,6 +137,24 @@ Result<Kind> kind_of(std::string_view name) {
     return fail(EINVAL, "no such kind of job: \"{}\"", name);
 }
 
+Outcome failed(const Error &error) {
+    const auto word = [&] {
+        switch (error.code()) {
+        case EDQUOT:
+            return "QuotaExceeded";
+        case cause::policy_invalid:
+            return "PolicyInvalid";
+        case cause::not_suspendable:
+            return "NotSuspendable";
+        case cause::diverged:
+            return "Diverged";
+        default:
+            return "";
+        }
+    };
+    return {.message = error.message(), .error = word()};
+}
+
 std::string unit_of(const Job &job) { return fmt::format("abeyance-{}@{}.service", name_of(job.kind), job.number); }
 
 std::string to_json(const Job &job) {
@@ -194,6 +213,7 @@ Result<Job> job_from_json(std::string_view text) {
 std::string to_json(const Outcome &outcome) {
     return dump({{"ok", outcome.ok},
                  {"message", shortened(outcome.message)},
+                 {"error", outcome.error},
                  {"checkpoint", outcome.checkpoint},
                  {"session", outcome.session},
                  {"figures", outcome.figures},
@@ -208,6 +228,7 @@ Result<Outcome> outcome_from_json(std::string_view text) {
         Outcome outcome;
         outcome.ok = json.at("ok").get<bool>();
         outcome.message = text_member(json, "message");
+        outcome.error = text_member(json, "error");
         outcome.checkpoint = text_member(json, "checkpoint");
         outcome.session = text_member(json, "session");
         outcome.figures = member<std::map<std::string, uint64_t>>(json, "figures");

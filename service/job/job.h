@@ -63,12 +63,16 @@ struct Job {
 struct Outcome {
     bool ok = false;
     std::string message;                     // one line for people: what is wrong, or what there is to know
+    std::string error;                       // for programs: what kind of failure, as bus::error has it; may be empty
     std::string checkpoint;                  // suspend: the new one
     std::string session;                     // resume, run: the new logind session
     std::map<std::string, uint64_t> figures; // the field's names, as restore_time
     std::vector<capture::Finding> findings;
     std::string answer; // check: to its question, a JSON document
 };
+
+// Of a job that has failed so.
+Outcome failed(const Error &error);
 
 // Unit in which a job runs: "abeyance-suspend@12.service".
 std::string unit_of(const Job &job);
@@ -100,6 +104,8 @@ Result<Job> load(uint32_t number, const std::string &directory = jobs_directory)
 
 // The worker's side. Says how far the job is: the status text of its unit, "freeze (20%)". Losing one is harmless.
 void report_progress(std::string_view phase, int percent);
+// A job that moves on may go on: its unit's time limit is for one that does not (EXTEND_TIMEOUT_USEC, sd_notify(3)).
+void ask_for_time(uint64_t microseconds);
 Result<> store_outcome(uint32_t number, const Outcome &outcome, const std::string &directory = jobs_directory);
 
 // A resume's login session, noted before anything is brought back, for whoever ends it when its keeper cannot.

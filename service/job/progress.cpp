@@ -13,6 +13,10 @@ void report_progress(std::string_view phase, int percent) {
     (void)::sd_notify(0, fmt::format("STATUS={} ({}%)", phase, std::clamp(percent, 0, 100)).c_str());
 }
 
+void ask_for_time(uint64_t microseconds) {
+    (void)::sd_notify(0, fmt::format("EXTEND_TIMEOUT_USEC={}", microseconds).c_str());
+}
+
 Result<Progress> progress_from(std::string_view status) {
     const auto foreign = [&] { return fail(EINVAL, "not a progress report: \"{}\"", status); };
     constexpr size_t phase_limit = 32;

@@ -3,6 +3,7 @@
 
 #include "engine/image/image.h"
 #include "engine/machine.h"
+#include "engine/os/cause.h"
 #include "engine/os/cgroup.h"
 #include "engine/os/fault_point.h"
 #include "engine/os/network_lock.h"
@@ -111,7 +112,8 @@ Result<bool> must_roll_back(const Request &request, const std::optional<snapshot
     if (!TRY(request.home->diverged(*saved)))
         return false;
     if (request.on_divergence == OnDivergence::fail)
-        return fail(0, "{} has changed since the suspend; allow on-divergence = \"rollback\", \"private\" or \"keep\"",
+        return fail(cause::diverged,
+                    "{} has changed since the suspend; allow on-divergence = \"rollback\", \"private\" or \"keep\"",
                     saved->home);
     TRY(request.home->check(*saved));
     return true;

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <string_view>
+#include <utility>
 
 #include <systemd/sd-bus.h>
 
@@ -42,16 +43,73 @@ struct Call {
     }
 };
 
-Result<std::string> string_property(sd_bus *bus, const std::string &path, const char *name) {
-    Call call;
-    const char *value = nullptr;
-    int r = sd_bus_get_property(bus, logind, path.c_str(), session_interface, name, &call.error, &call.reply, "s");
-    if (r >= 0)
-        r = sd_bus_message_read(call.reply, "s", &value);
+// One property of an a{sv}; those that we have no use for are passed over.
+int read_property(sd_bus_message *reply, Session &session) {
+    const char *name = nullptr;
+    int r = sd_bus_message_read(reply, "s", &name);
     if (r < 0)
-        return call.is_gone() ? fail(ENXIO, "there is no such session")
-                              : call.failed(r, fmt::format("cannot read its {}", name));
-    return value;
+        return r;
+    const std::string_view property(name);
+    const std::array<std::pair<std::string_view, std::string *>, 8> texts = {{
+        {"Id", &session.id},
+        {"Name", &session.user},
+        {"Scope", &session.scope},
+        {"TTY", &session.tty},
+        {"Type", &session.type},
+        {"Class", &session.klass},
+        {"Service", &session.service},
+        {"State", &session.state},
+    }};
+    if (const auto *const text = std::ranges::find(texts, property, &std::pair<std::string_view, std::string *>::first);
+        text != texts.end()) {
+        const char *value = nullptr;
+        r = sd_bus_message_read(reply, "v", "s", &value);
+        if (r >= 0)
+            *text->second = value;
+        return r;
+    }
+    if (property == "User") {
+        uint32_t uid = 0;
+        r = sd_bus_message_read(reply, "v", "(uo)", &uid, nullptr);
+        session.uid = uid;
+        return r;
+    }
+    if (property == "Seat") {
+        const char *seat = nullptr;
+        r = sd_bus_message_read(reply, "v", "(so)", &seat, nullptr);
+        if (r >= 0)
+            session.seat = seat;
+        return r;
+    }
+    if (property == "Leader") {
+        uint32_t leader = 0;
+        r = sd_bus_message_read(reply, "v", "u", &leader);
+        session.leader = static_cast<pid_t>(leader);
+        return r;
+    }
+    return sd_bus_message_skip(reply, "v");
+}
+
+// All of them by one call: a login is looked at again and again.
+Result<Session> read_session(sd_bus *bus, const std::string &path, const std::string &id) {
+    Session session;
+    Call call;
+    int r = sd_bus_call_method(bus, logind, path.c_str(), "org.freedesktop.DBus.Properties", "GetAll", &call.error,
+                               &call.reply, "s", session_interface);
+    if (r >= 0)
+        r = sd_bus_message_enter_container(call.reply, 'a', "{sv}");
+    while (r >= 0 && (r = sd_bus_message_enter_container(call.reply, 'e', "sv")) > 0) {
+        r = read_property(call.reply, session);
+        if (r >= 0)
+            r = sd_bus_message_exit_container(call.reply);
+    }
+    if (r < 0)
+        return call.is_gone() ? fail(ENXIO, "session {}: there is no such session", id)
+                              : call.failed(r, fmt::format("session {}: cannot read its properties", id));
+    // Whose it is must not be guessed: a uid that was not told would be root's
+    if (session.id.empty() || session.user.empty())
+        return fail(ENXIO, "session {}: there is no such session", id);
+    return session;
 }
 
 } // namespace
@@ -88,49 +146,7 @@ Result<Logind> Logind::connect() {
 Logind Logind::over(sd_bus *bus) { return Logind(sd_bus_ref(bus), true); }
 
 Result<Session> Logind::session_at(const std::string &path, const std::string &id) const {
-    Session session;
-    session.id = id;
-    const std::array<std::pair<const char *, std::string *>, 8> texts = {{
-        {"Id", &session.id},
-        {"Name", &session.user},
-        {"Scope", &session.scope},
-        {"TTY", &session.tty},
-        {"Type", &session.type},
-        {"Class", &session.klass},
-        {"Service", &session.service},
-        {"State", &session.state},
-    }};
-    for (const auto &[name, text] : texts) {
-        *text = TRY_IN(string_property(bus_.get(), path, name), "session {}", id);
-    }
-
-    Call user;
-    int r = sd_bus_get_property(bus_.get(), logind, path.c_str(), session_interface, "User", &user.error, &user.reply,
-                                "(uo)");
-    uint32_t uid = 0;
-    if (r >= 0)
-        r = sd_bus_message_read(user.reply, "(uo)", &uid, nullptr);
-    if (r < 0)
-        return user.is_gone() ? fail(ENXIO, "session {}: there is no such session", id)
-                              : user.failed(r, fmt::format("session {}: cannot read its user", id));
-    session.uid = uid;
-
-    Call seat;
-    const char *name = nullptr;
-    r = sd_bus_get_property(bus_.get(), logind, path.c_str(), session_interface, "Seat", &seat.error, &seat.reply,
-                            "(so)");
-    if (r >= 0 && sd_bus_message_read(seat.reply, "(so)", &name, nullptr) >= 0)
-        session.seat = name;
-
-    Call leader;
-    uint32_t pid = 0;
-    r = sd_bus_get_property_trivial(bus_.get(), logind, path.c_str(), session_interface, "Leader", &leader.error, 'u',
-                                    &pid);
-    if (r < 0)
-        return leader.is_gone() ? fail(ENXIO, "session {}: there is no such session", id)
-                                : leader.failed(r, fmt::format("session {}: cannot read its leader", id));
-    session.leader = static_cast<pid_t>(pid);
-
+    auto session = TRY(read_session(bus_.get(), path, id));
     if (!session.scope.empty()) {
         const std::string group = TRY_IN(control_group(session.scope), "session {}", id);
         if (!group.empty()) {

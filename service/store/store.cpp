@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "store/store.h"
 
-#include "engine/os/human_size.h"
 #include "store/records.h"
 
 #include <algorithm>
@@ -9,7 +8,6 @@
 #include <filesystem>
 
 #include <sys/file.h>
-#include <sys/statvfs.h>
 
 namespace abey::store {
 namespace {
@@ -106,33 +104,6 @@ std::string Store::images(const std::string &id) const { return place_of(id) + "
 std::string Store::place_of(const std::string &id) const {
     auto removing = fmt::format("{}/{}{}", root_, removing_prefix, id);
     return exists(removing) ? removing : directory(id);
-}
-
-Result<uint64_t> Store::free_space() const {
-    struct statvfs status {};
-    if (::statvfs(root_.c_str(), &status) < 0)
-        return fail(errno, "cannot look at the file system of {}", root_);
-    return status.f_bavail * status.f_frsize;
-}
-
-Result<> Store::check_room(uint32_t uid, const Quota &quota) const {
-    if (TRY(free_space()) < kept_free)
-        return fail(ENOSPC, "less than {} are free for checkpoints in {}", os::human_size(kept_free), root_);
-    const auto listed = TRY(list());
-    size_t own = 0;
-    uint64_t size = 0;
-    for (const auto &one : listed.checkpoints)
-        if (one.about.uid == uid && (one.state == State::waiting || one.state == State::incomplete)) {
-            own++;
-            if (const auto taken = size_of(one.about.id)) // else it was removed meanwhile
-                size += *taken;
-        }
-    if (own >= quota.checkpoints)
-        return fail(EDQUOT, "{} checkpoints of this user wait already: resume or remove one (abeyctl list)", own);
-    if (size >= quota.size)
-        return fail(EDQUOT, "the checkpoints of this user take {} already: resume or remove one (abeyctl list)",
-                    os::human_size(size));
-    return {};
 }
 
 Result<> Store::begin(const About &about) const {
@@ -324,7 +295,9 @@ Result<Checkpoint> Store::find(const std::string &id) const {
     return checkpoint;
 }
 
-Result<Store::Listed> Store::list() const {
+Result<Store::Listed> Store::list() const { return list_if(std::nullopt); }
+
+Result<Store::Listed> Store::list_if(std::optional<uint32_t> of) const {
     Listed listed;
     std::error_code error;
     std::filesystem::directory_iterator entry(root_, error);
@@ -336,6 +309,10 @@ Result<Store::Listed> Store::list() const {
             continue;
         if (++seen > checkpoint_limit)
             return fail(EFBIG, "{}: more than {} checkpoints", root_, checkpoint_limit);
+        if (of)
+            if (const auto about = read_record(place_of(id) + "/about.json", about_from_json);
+                about && (!*about || (*about)->uid != *of))
+                continue;
         if (auto checkpoint = find(id); checkpoint)
             listed.checkpoints.push_back(std::move(*checkpoint));
         else if (checkpoint.error().code() != ENOENT) // it was removed meanwhile

@@ -99,7 +99,7 @@ bool is_under_way(const Checkpoint &checkpoint, const DisplacedHome &home);
 // Users fill root's disk with checkpoints: each holds their memory, and what changes in the home stays there twice.
 struct Quota {
     size_t checkpoints = 16;
-    uint64_t size = 64ULL << 30U; // bytes, without the homes' snapshots; asked before a new one is begun
+    uint64_t size = 64ULL << 30U; // bytes, without the homes' snapshots
 };
 
 class Store {
@@ -108,12 +108,17 @@ class Store {
 
     // May this user have one more? EDQUOT: as many as the quota allows wait or are being made, or these take as much
     // disk as it allows. ENOSPC: too little is free for anything but the store's own upkeep; whether an image fits
-    // shows when it is written.
+    // is known when it is claimed.
     [[nodiscard]] Result<> check_room(uint32_t uid, const Quota &quota) const;
     // Bytes that are free for checkpoints.
     [[nodiscard]] Result<uint64_t> free_space() const;
     // Makes the directory of a new checkpoint. EEXIST: there is one of that id.
     [[nodiscard]] Result<> begin(const About &about) const;
+    // The same if check_room() allows it; nobody else begins one in between.
+    [[nodiscard]] Result<> begin(const About &about, const Quota &quota) const;
+    // Before this many more bytes are written into a checkpoint that is being made: together with what its user has
+    // and with what others have claimed they fit (EDQUOT, ENOSPC), and are counted from now on. The last claim holds.
+    [[nodiscard]] Result<> claim(const std::string &id, uint64_t bytes, const Quota &quota) const;
     [[nodiscard]] std::string directory(const std::string &id) const;
     // Where the engine writes its image; does not exist before it does. Also of a checkpoint that is being removed.
     [[nodiscard]] std::string images(const std::string &id) const;
@@ -157,6 +162,8 @@ class Store {
         std::vector<Error> unreadable;
     };
     [[nodiscard]] Result<Listed> list() const;
+    // Of this user: of others' no more is read than whose they are.
+    [[nodiscard]] Result<Listed> list_of(uint32_t uid) const { return list_if(uid); }
     // Bytes on disk, without the home's snapshot. Of what checkpoints share each has its part.
     [[nodiscard]] Result<uint64_t> size_of(const std::string &id) const;
 
@@ -167,6 +174,16 @@ class Store {
   private:
     [[nodiscard]] std::string place_of(const std::string &id) const;
     [[nodiscard]] std::string displaced_records() const { return root_ + "/.displaced"; }
+    [[nodiscard]] Result<Listed> list_if(std::optional<uint32_t> of) const;
+    // Held for as long as it takes to count and to begin or claim: of all users, who share the disk.
+    [[nodiscard]] Result<Fd> lock_room() const;
+    struct Taken {
+        size_t checkpoints = 0; // of the user, waiting or being made
+        uint64_t size = 0;      // bytes that these take, or will
+        uint64_t to_come = 0;   // bytes that are claimed, by whomever, and not written yet
+    };
+    // Without `but`, an id.
+    [[nodiscard]] Result<Taken> taken(uint32_t uid, const std::string &but) const;
 
     std::string root_;
 };

@@ -13,6 +13,7 @@
 #include "engine/image/image.h"
 #include "engine/image/pages.h"
 #include "engine/machine.h"
+#include "engine/os/cause.h"
 #include "engine/os/fault_point.h"
 #include "engine/os/late_close.h"
 #include "engine/os/network_lock.h"
@@ -119,11 +120,15 @@ Result<> refuse_terminals(const Request &request, const model::Tree &tree) {
     const auto count = static_cast<size_t>(
         std::ranges::count_if(tree.terminals, [](const auto &one) { return !one.second.master_inside; }));
     if (count > request.most_terminals)
-        return fail(ENOTSUP,
+        return fail(cause::not_suspendable,
                     "its processes use {} terminals of programs outside, and no more than {} can be served after a "
                     "resume: end some of them",
                     count, request.most_terminals);
     return {};
+}
+
+Result<> claim(const Request &request, const image::PageWriter &pages) {
+    return request.claim ? request.claim(pages.size()) : Result<>();
 }
 
 Result<std::vector<capture::Finding>> look(const Request &request) {
@@ -262,6 +267,11 @@ Result<Report> run(const Request &request) {
     refuse_private_home(request, context, still.processes().front().stat);
     TRY(capture::refuse_fatal(context.findings));
     TRY(refuse_terminals(request, tree));
+    const auto shared = Clock::now();
+    for (const auto &[id, file] : context.state<capture::SharedMemories>().readable)
+        TRY(pages.plan(file, tree.shared_memory.at(id)));
+    figures.memdump_time += since(shared);
+    TRY(claim(request, pages)); // nothing else is worth its time when this does not fit
     os::fault_point("captured");
 
     tell("rescue", 20);
@@ -280,9 +290,7 @@ Result<Report> run(const Request &request) {
 
     tell("memory", 40);
     const auto memory = Clock::now();
-    for (const auto &[id, file] : context.state<capture::SharedMemories>().readable)
-        TRY(pages.plan(file, tree.shared_memory.at(id)));
-    figures.memdump_time += since(memory);
+    TRY(claim(request, pages)); // once more, with the files that have been rescued
     image.add_digests("pages-1", TRY(pages.write(image.pages())));
     figures.memwrite_time = since(memory);
     os::fault_point("memory");

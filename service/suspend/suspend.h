@@ -45,6 +45,8 @@ struct Request {
     bool keep_running = false;
     size_t most_terminals = SIZE_MAX; // that are held from outside: whoever resumes them can serve no more
     std::function<void(const Progress &)> progress; // may be null
+    // While all stands still, before this many bytes of memory are written: do they fit? May be null.
+    std::function<Result<>(uint64_t bytes)> claim;
 };
 
 // The field's names; microseconds and pages.

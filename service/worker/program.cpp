@@ -40,7 +40,7 @@ Result<> run(std::string_view verb, std::string_view text) {
     if (verb != job::name_of(job->kind))
         return fail(EINVAL, "job {} is no {} but a {}", number, verb, job::name_of(job->kind));
     const auto outcome = carry_out(*job);
-    TRY(job::store_outcome(number, outcome ? *outcome : job::Outcome{.message = outcome.error().message()}));
+    TRY(job::store_outcome(number, outcome ? *outcome : job::failed(outcome.error())));
     if (!outcome)
         return std::unexpected(outcome.error());
     return {};

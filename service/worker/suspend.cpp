@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "suspend/suspend.h"
 
+#include "engine/os/cause.h"
 #include "hooks/hooks.h"
 #include "policy/policy.h"
 #include "session/frontend.h"
@@ -25,6 +26,9 @@ namespace {
 // That the session may stand still longer for a picture of its screens.
 constexpr std::chrono::milliseconds pictures_time{500};
 
+// Within which something must have moved on; the first copy of a large home takes longer than that as a whole.
+constexpr uint64_t step_time = 15ULL * 60 * 1'000'000; // microseconds, as TimeoutStartSec= of the unit
+
 uint64_t now() {
     using namespace std::chrono;
     return static_cast<uint64_t>(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
@@ -36,6 +40,11 @@ Result<std::unique_ptr<snapshot::Provider>> home_provider(const policy::Policy &
     return snapshot::make_provider(policy.home_provider_name(), home,
                                    {.trees = verified.trees, .contents = verified.contents},
                                    {.directory = place.directory, .name = place.name, .snapper = place.snapper});
+}
+
+store::Quota quota_of(const policy::Policy &policy) {
+    const auto &limits = policy.service().user_limits;
+    return {.checkpoints = limits.checkpoints, .size = limits.size};
 }
 
 // What hooks are told of the session, as far as it can be told beforehand.
@@ -64,6 +73,8 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     request.home = &home;
     request.info = store::to_json(about);
     request.keep_running = job.keep_running;
+    const auto quota = quota_of(policy);
+    request.claim = [&](uint64_t bytes) { return store.claim(job.checkpoint, bytes, quota); };
     // What the screens showed at last, for programs that will not draw again: asked while nobody draws.
     session::Pictures pictures;
     std::string unpictured;
@@ -83,6 +94,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
             mark_ending(job.number);
         }
         job::report_progress(progress.phase, progress.percent);
+        job::ask_for_time(step_time);
     };
     SessionEnd end(target.session);
     if (!unit)
@@ -93,7 +105,7 @@ Result<job::Outcome> carry_out(const job::Job &job, const Target &target, const 
     const auto ties = TRY(ties_of(target));
     for (const auto &tie : ties)
         if (tie.fatal && !job.keep_running)
-            return fail(0, "process {} ({}): {}", tie.pid, tie.comm, tie.reason);
+            return fail(cause::not_suspendable, "process {} ({}): {}", tie.pid, tie.comm, tie.reason);
     const auto report = [&]() -> Result<suspend::Report> {
         if (!job.keep_running)
             TRY(expect_end(target));
@@ -156,9 +168,7 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .trigger = job.trigger,
                              .boot = TRY(store::boot_id())};
     const auto policy = TRY(session::policy_for(target.session));
-    const auto &limits = policy.service().user_limits;
-    TRY(store.check_room(job.uid, {.checkpoints = limits.checkpoints, .size = limits.size}));
-    TRY(store.begin(about));
+    TRY(store.begin(about, quota_of(policy)));
     auto held = TRY(store.hold(job.checkpoint));
     hooks::Facts facts{.checkpoint = job.checkpoint,
                        .user = target.session.user,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "worker/target.h"
 
+#include "engine/os/cause.h"
 #include "engine/os/cgroup.h"
 #include "engine/os/user.h"
 #include "files/unheld.h"
@@ -20,7 +21,7 @@ Result<Target> find_target(const session::Logind &logind, const job::Job &job) {
     if (session.uid != job.uid)
         return fail(0, "session {} belongs to user {} now", job.session, session.uid);
     if (session.cgroup.empty())
-        return fail(0, "session {} has no processes any more", job.session);
+        return fail(cause::not_suspendable, "session {} has no processes any more", job.session);
     auto user = TRY_IN(os::user_of(session.uid), "session {}", job.session);
     return Target{.session = std::move(session), .home = std::move(user.home)};
 }
@@ -29,7 +30,7 @@ Result<suspend::Request> request_for(const Target &target) {
     // Display server and compositor are part of such a session or of the seat: their devices, and what clients have
     // there, cannot be brought back.
     if (session::is_graphical(target.session))
-        return fail(0,
+        return fail(cause::not_suspendable,
                     "session {} is graphical ({}): what its programs have with the display server could not be brought "
                     "back; suspend sessions on terminals instead, or what [graphical] in the policy names",
                     target.session.id, target.session.type);
@@ -44,7 +45,8 @@ Result<suspend::Request> request_for(const Target &target) {
         if (std::ranges::binary_search(spare, process.pid))
             request.spare.push_back({process.pid, process.start_time});
     if (processes.size() == request.spare.size())
-        return fail(0, "session {} has no processes but those of the login itself", target.session.id);
+        return fail(cause::not_suspendable, "session {} has no processes but those of the login itself",
+                    target.session.id);
     return request;
 }
 

@@ -12,13 +12,15 @@ from adas_session import abeyctl, complaint, json_of, sessions_of, wait_until
 from service_test import MANAGER, main_of
 from terminal import Terminal
 
-PLAN = ["both are checkpointed at once", "no more checkpoints than the policy allows", "ada may still have hers", "no more bytes than the policy allows",
+PLAN = ["both are checkpointed at once", "no more checkpoints than the policy allows", "ada may still have hers", "no more bytes than the policy allows", "one that would take more is refused with its size", "and its session runs on",
+        "nor do two at once take what is there for one",
         "when nobody knows how many jobs he may start, he may start none", "no more jobs at a time than a user may have", "ada's job is taken meanwhile", "one job for each session: the others are told",
         "more clients than he may have are no others'",
         "no more inhibitors than a user may have", "ada gets one", "a name of a megabyte is refused", "a message of a hundred megabytes is none of ours",
         "a path for a session is refused", "a forged answer of logind's does nothing", "jobs of others are not shown",
         "a link in the home leads root nowhere", "nor does a link to another's home", "a directory that is his is not trusted with more than his own",
         "what was there is as it was", "the daemon never died", "no unit has failed"]
+MANAGED = {"XDG_RUNTIME_DIR": "/run/user/5002"}
 ESCAPES = ["/etc", "/home/ada", "/srv"]
 
 
@@ -57,10 +59,43 @@ def amounts(host, checks, ada, bob):
                  [one.returncode for one in results] == [0, 0, 1] and "2 checkpoints" in results[2].stderr)
     checks.check("ada may still have hers", 0, checkpoint(host, ada, "ada").returncode)
     clear(host)
-    policy(host, "[limits]\nsize-per-user = \"64 KiB\"\n")
-    results = [checkpoint(host, bob, "bob") for _ in range(2)]
-    checks.check("no more bytes than the policy allows", "one, then a refusal", [one.returncode for one in results] + [complaint(results[1])],
-                 [one.returncode for one in results] == [0, 1] and re.search(r" take [1-9][0-9.]* [KM]iB already", results[1].stderr) is not None)
+    policy(host, "")
+    checkpoint(host, bob, "bob")
+    size = listed(host)[0]["size"]
+    policy(host, f"[limits]\nsize-per-user = {size * 3 // 2}\n")
+    results = [checkpoint(host, bob, "bob")]
+    clear(host)
+    results += [checkpoint(host, bob, "bob"), checkpoint(host, bob, "bob")]
+    checks.check("no more bytes than the policy allows", "a refusal with one there, none without", [complaint(one) for one in results],
+                 [one.returncode for one in results] == [1, 0, 1] and re.search(r" others take [1-9][0-9.]* [KM]iB of ", results[2].stderr) is not None)
+    clear(host)
+
+
+def sizes(host, checks, terminal, bob):
+    """A program with much memory, and a policy under which it does not fit."""
+    hold = "import sys; held = bytes(range(1, 256)) * (1 << 17); print('it', 'holds', flush=True); sys.stdin.readline(); print('still', len(held))"
+    terminal.type(f"python3 -c \"{hold}\"\n")
+    terminal.wait_for("^it holds$")
+    policy(host, "[limits]\nsize-per-user = \"16 MiB\"\n")
+    result = checkpoint(host, bob, "bob")
+    checks.check("one that would take more is refused with its size", "would take ... MiB, nothing is left of it", (complaint(result), listed(host)),
+                 re.search(r"would take [3-9][0-9]\.[0-9] MiB, .* of 16\.0 MiB \(size-per-user", result.stderr) is not None
+                 and not listed(host) and not list(host.path("var/lib/abeyance").glob("2*")))
+    terminal.type("\n")
+    checks.attempt("and its session runs on", "its memory is as it was", lambda: (bool(terminal.wait_for(rf"^still {255 << 17}$")), True))
+    units = [f"one-{number}.service" for number in range(2)]
+    wait = "import pathlib, sys, time; held = bytes(range(1, 256)) * (1 << 17); pathlib.Path(sys.argv[1]).touch(); time.sleep(1000)"
+    for unit in units:
+        host.run(["systemd-run", "--user", "--unit", unit, "-p", "StandardOutput=null", "--", "/usr/bin/python3", "-c", wait, f"/var/tmp/{unit}"],
+                 user="bob", env=MANAGED, check=True)
+    wait_until(lambda: all(host.path(f"var/tmp/{unit}").exists() for unit in units), "their memory")
+    policy(host, "[limits]\nsize-per-user = \"56 MiB\"\n")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda unit: checkpoint(host, f"5002/{unit}", "bob"), units))
+    checks.check("nor do two at once take what is there for one", "one is made", [complaint(one) for one in results],
+                 sorted(one.returncode for one in results) == [0, 1])
+    for unit in units:
+        host.run(["systemctl", "--user", "stop", unit], user="bob", env=MANAGED)
     policy(host, "")
     clear(host)
 
@@ -220,6 +255,7 @@ def run(host, checks):
         his.type("PS1='bob$ '\n")
         ada, bob = (wait_until(lambda name=name: list(sessions_of(host, name)), "the session")[0] for name in ("ada", "bob"))
         amounts(host, checks, ada, bob)
+        sizes(host, checks, his, bob)
         unknown(host, checks, bob)
         jobs(host, checks, ada)
         clients(host, checks, ada)

@@ -18,7 +18,8 @@ from terminal import Terminal
 
 PLAN = [
     "polkit knows the actions", "actions are the documented ones", "ada may do as she likes with her own",
-    "bob may not with hers", "a password would help, says the error", "root is never asked about",
+    "bob may not with hers", "a password would help, says the error", "root is never asked about", "nobody but an administrator has the policy read again", "a rule lets bob have it read",
+    "to check is not to explain, nor to compare",
     "a rule lets bob examine her session", "and nothing else", "a rule takes her own from ada", "rules can be taken back",
     "bob cannot cancel her job", "a rule lets bob cancel it",
     "abeyctl asks for the administrator's password", "a wrong one is refused", "others are served meanwhile",
@@ -31,7 +32,7 @@ PLAN = [
     "without polkit: ada may with her own", "without polkit: bob may not with hers", "without polkit: root may",
     "the daemon never died",
 ]
-VERBS = ["suspend", "resume", "check", "remove", "cancel", "pin"]
+VERBS = ["suspend", "resume", "check", "explain", "diff", "remove", "cancel", "pin"]
 RULE = "etc/polkit-1/rules.d/10-test.rules"
 # One program that asks twice: what polkit keeps after a password, it keeps for the process that asked (polkit(8), auth_admin_keep).
 ASKS = "usr/local/lib/asks.py"
@@ -87,14 +88,14 @@ class Polkit(Service):
 def actions(service):
     known = {line.strip() for line in service.host.run(["pkaction"], check=True).stdout.splitlines()}
     expected = {f"org.abeyance1.{verb}-{whose}" for verb in VERBS for whose in ("own", "other")} | {
-        "org.abeyance1.prune-own", "org.abeyance1.run-own", "org.abeyance1.attach-other"}
+        "org.abeyance1.prune-own", "org.abeyance1.run-own", "org.abeyance1.attach-other", "org.abeyance1.reload-policy"}
     service.checks.check("polkit knows the actions", set(), expected - known)
     shown = xml.etree.ElementTree.parse(service.host.path("usr/share/polkit-1/actions/org.abeyance1.policy")).getroot()
     defaults = {action.get("id").removeprefix("org.abeyance1."): tuple(node.text for node in action.find("defaults"))
                 for action in shown.iter("action")}
     want = {f"{verb}-{whose}": ("yes",) * 3 if whose == "own" else ("auth_admin", "auth_admin", "auth_admin_keep")
             for verb in VERBS for whose in ("own", "other")} | {
-                "prune-own": ("yes",) * 3, "run-own": ("yes",) * 3, "attach-other": ("auth_admin", "auth_admin", "auth_admin_keep")}
+                "prune-own": ("yes",) * 3, "run-own": ("yes",) * 3, **dict.fromkeys(("attach-other", "reload-policy"), ("auth_admin", "auth_admin", "auth_admin_keep"))}
     service.checks.check("actions are the documented ones", [], sorted(set(want.items()) ^ set(defaults.items())))
 
 
@@ -116,7 +117,13 @@ def rules(service, ada):
     service.mode("done")
     service.rule('if (action.id == "org.abeyance1.check-other" && subject.user == "bob") return polkit.Result.YES;')
     checks.check("a rule lets bob examine her session", "", service.may("check", "bob", ada))
+    checks.check("to check is not to explain, nor to compare", ["AccessDenied"] * 2, [
+        service.error_of("ExplainSession", "s", ada, user="bob"), service.error_of("DiffCheckpoint", "s", CHECKPOINT, user="bob")])
     checks.check("and nothing else", ["AccessDenied"] * 3, [service.may(verb, "bob", ada) for verb in ("suspend", "resume", "remove")])
+    checks.check("nobody but an administrator has the policy read again", ["AccessDenied", "InteractiveAuthorizationRequired", ""], [
+        service.error_of("ReloadPolicy", user="ada"), service.error_of("ReloadPolicy", user="ada", interactive=False), service.error_of("ReloadPolicy")])
+    service.rule('if (action.id == "org.abeyance1.reload-policy" && subject.user == "bob") return polkit.Result.YES;')
+    checks.check("a rule lets bob have it read", "", service.error_of("ReloadPolicy", user="bob"))
     service.rule('if (action.id.indexOf("org.abeyance1.") == 0) return polkit.Result.NO;')
     checks.check("a rule takes her own from ada", "AccessDenied", service.may("check", "ada", ada))
     checks.check("root is never asked about", "", service.may("check", None, ada))

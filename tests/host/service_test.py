@@ -34,6 +34,8 @@ PLAN = [
     "explain tells that there are more files than it names",
     "suspend succeeds", "its figures arrive", "the job's files are gone", "list shows it to ada", "show", "remove",
     "a failed worker's reason arrives", "a killed worker is a failed job", "progress is on the bus", "with an estimate of the time left", "the manager tells its version, and that it is busy", "and when it is not any more",
+    "abeyctl lists ada's job to her", "and not to bob", "abeyctl cancels a job by its number", "one that is not there cannot be canceled",
+    "a failure has a name", "a job's failure has one, too", "a mistake in the policy has one", "abeyctl waits as long as the service may take",
     "one job for each session", "a canceled job ends as such", "no canceling at the end", "sessions are suspended side by side", "a second request has an error with a name", "canceling one leaves the other",
     "the daemon is killed, the job goes on", "ada's own session waits for her to leave", "her terminal is told of a failure",
     "a login brings it back", "her terminal is told of that failure", "it is brought back once", "another login is told that it is being brought back", "one that finds no room is no attempt", "a resumed one is removed",
@@ -245,6 +247,10 @@ def jobs(service, ada):
     longest = int((time.monotonic() - begun) * 4e6)  # a fifth is done
     checks.check("with an estimate of the time left", f"up to {longest} microseconds", left.strip(), left.startswith("t ") and 0 < int(left[2:]) <= longest)
     service.compare("a job", path, "org.abeyance1.Job")
+    listed = json.loads(ctl("jobs", "--json", user="ada").stdout)
+    checks.check("abeyctl lists ada's job to her", [(int(path.rpartition("/")[2]), "suspend", 5001, ada, "freeze", 20)],
+                 [tuple(one[name] for name in ("job", "kind", "uid", "session", "phase", "percent")) for one in listed])
+    checks.check("and not to bob", "No jobs.", ctl("jobs", user="bob").stdout.strip())
     checks.check("the manager tells its version, and that it is busy", [f's "{ctl("--version").stdout.split()[-1]}"', "b true"], properties(service))
     checks.attempt("one job for each session", "refused", lambda: ends_with(ctl("suspend", ada), 1, "is at work"))
     cancel = ["org.abeyance1", path, "org.abeyance1.Job", "Cancel"]
@@ -252,6 +258,14 @@ def jobs(service, ada):
     service.busctl(*cancel, user="ada")
     checks.attempt("a canceled job ends as such", "canceled", lambda: ends_with(finished(client), 1, "canceled"))
     checks.check("and when it is not any more", "b false", properties(service)[1])
+    client = service.in_background("suspend", ada)
+    number = service.job_running().rpartition("/")[2]
+    said = ctl("cancel", number)
+    checks.attempt("abeyctl cancels a job by its number", "told; canceled", lambda: (
+        (said.stdout.strip(), finished(client).stderr.strip()), said.returncode == 0 and client.returncode == 1 and "canceled" in client.stderr))
+    checks.attempt("one that is not there cannot be canceled", "status 1, where they are listed", lambda: ends_with(
+        ctl("cancel", number), 1, f"job {number} is not canceled", "abeyctl jobs"))
+    errors(service, ada)
 
     service.mode("end")
     client = service.in_background("suspend", ada)
@@ -278,6 +292,42 @@ def jobs(service, ada):
     finished(client)
     checks.check("the daemon is killed, the job goes on", "status 0, done", client.stdout + client.stderr,
                  client.returncode == 0 and json.loads(client.stdout)["result"] == "done")
+
+
+LISTENS = ("import dbus, dbus.mainloop.glib; from gi.repository import GLib; dbus.mainloop.glib.DBusGMainLoop(set_as_default=True); "
+           "dbus.SystemBus().add_signal_receiver(lambda interface, changed, gone: print(changed['Error'], flush=True) if 'Error' in changed else None, "
+           "'PropertiesChanged', 'org.freedesktop.DBus.Properties', arg0='org.abeyance1.Job'); print('listens', flush=True); GLib.MainLoop().run()")
+
+
+def errors(service, ada):
+    checks, host, ctl = service.checks, service.host, service.ctl
+    service.mode("quota")
+
+    def error_of(member, *arguments):  # libdbus's client tells the name
+        said = host.run(["dbus-send", "--system", "--print-reply", "--dest=org.abeyance1", "/org/abeyance1", f"org.abeyance1.Manager.{member}",
+                         *arguments]).stderr
+        return said.partition(":")[0].rpartition(".")[2]
+
+    checks.check("a failure has a name", "QuotaExceeded", error_of("CheckSession", f"string:{ada}"))
+    listener = subprocess.Popen(host.command(["/usr/bin/python3", "-c", LISTENS]), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+                                preexec_fn=host.enter)
+    listener.stdout.readline()
+    ctl("suspend", ada)
+    checks.check("a job's failure has one, too", "org.abeyance1.Error.QuotaExceeded", listener.stdout.readline().strip())
+    listener.kill()
+    listener.wait()
+    policy = host.path("etc/abeyance/policy.toml")
+    policy.parent.mkdir(exist_ok=True)
+    policy.write_text("[triggers]\non-lok = 1\n")
+    checks.check("a mistake in the policy has one", ["PolicyInvalid"] * 2, [error_of("ReloadPolicy"), error_of("ListParts", f"string:{ada}")])
+    policy.write_text("")
+    service.mode("slow")
+    client = service.in_background("check", ada)
+    time.sleep(27)  # sd-bus itself waits for 25 s
+    service.mode("done")
+    checks.attempt("abeyctl waits as long as the service may take", "its answer", lambda: (
+        f"{finished(client).stdout}{client.stderr}".strip(), "is a socket" in client.stdout))
+    service.mode("slow")
 
 
 def side_by_side(service, ada):
@@ -372,8 +422,8 @@ def logins(service, terminal):
     checks.check("a policy with a mistake is told at a reload", "refused, with file, line and the key that may be meant",
                  f"{said[0].returncode}, {said[1].stderr.strip()}", said[0].returncode != 0 and ends_with(said[1], 1, "policy.toml:2:1", "on-lock")[1])
     policy.write_text("")
-    said = host.run(["systemctl", "reload", "abeyd"]), service.ctl("policy", "reload", user="ada")
-    checks.check("a reload that finds nothing wrong", (0, 0), (said[0].returncode, said[1].returncode))
+    said = host.run(["systemctl", "reload", "abeyd"]), service.ctl("policy", "reload"), service.ctl("policy", "reload", user="ada")
+    checks.check("a reload that finds nothing wrong", (0, 0, 1), tuple(one.returncode for one in said))
 
     service.mode("slow")
     service.make_checkpoint("comes")

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Stands in for the worker in tests of the service alone: takes a job as abey-worker does, and does what /run/stand-in says
-(done, fail, die, slow, slow insurances) without touching any process. Usage: stand_in_worker.py KIND NUMBER."""
+(done, fail, quota, die, slow, slow insurances) without touching any process. Usage: stand_in_worker.py KIND NUMBER."""
 
 import json
 import os
@@ -54,6 +54,9 @@ if mode == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 if mode == "fail":
     outcome(ok=False, message="process 7 (evil\x1b[2J), descriptor 3: no")
+    sys.exit(1)
+if mode == "quota":
+    outcome(ok=False, message="no room", error="QuotaExceeded")
     sys.exit(1)
 if kind == "suspend":
     image = store / job["checkpoint"] / "image"

@@ -3,6 +3,7 @@
 """What the service does by itself on a test host: real logind (sleep, lock, idleness), real timers, real delay inhibitors; and
 retention, pins, limits and the list of objects on the bus. Two users. The worker is a stand-in."""
 
+import contextlib
 import json
 import os
 import re
@@ -19,10 +20,11 @@ PLAN = [
     "inhibitors are held", "sleep makes a checkpoint of each session", "the sessions ran on", "the inhibitors are held again",
     "a second sleep makes new ones", "retention keeps the youngest", "a forged signal does nothing", "started in the middle of a pair it does nothing",
     "what does not fit in the time is canceled", "and its terminal is told", "the sleep came all the same", "first ones come first",
+    "who has all of his own wait keeps nobody from being checkpointed", "and waits for a part of the time only",
     "a section is for its user only", "a session's section is for its terminal only", "policy show tells what holds for a user",
-    "a lock suspends when the policy says so", "a second lock does nothing", "who cancels what a trigger began is told no other reason", "an idle session is checkpointed once",
+    "a lock suspends when the policy says so", "a second lock does nothing", "a policy that is read all the time puts nothing off", "who cancels what a trigger began is told no other reason", "an idle session is checkpointed once",
     "a low battery makes a checkpoint of each session", "told again it makes no more", "charged and low again it does", "it is low already when the service starts",
-    "the timer's service checkpoints a user's sessions", "the timer runs", "prune's timer is on",
+    "the timer's service checkpoints a user's sessions", "the timer runs", "of a session it is for that one only", "nobody's is a failure", "prune's timer is on",
     "a section for a large group holds", "a dry run removes nothing", "a dry run tells what a pin keeps", "list marks it", "prune removes what it told", "a pinned one is not removed", "bob may not pin hers", "bob prunes his own only", "what is not hers makes no room for ada",
     "the bus lists objects: ada's to ada", "the bus lists objects: none to bob", "a pin is told to those who listen",
     "more than there may be jobs are removed, one after the other",
@@ -123,6 +125,34 @@ def sleeps(service, ada, bob, terminal):
     order = suspended(service.host)[-2:]
     checks.check("first ones come first", [bob, ada], order)
     service.idle()
+    inhibited(service, ada)
+
+
+HOLDS = ("import dbus, sys; bus = dbus.SystemBus(); manager = dbus.Interface(bus.get_object('org.abeyance1', '/org/abeyance1'), "
+         "'org.abeyance1.Manager'); held = manager.Inhibit('', 'bob', 'because'); print('held', flush=True); sys.stdin.read()")
+
+
+def inhibited(service, ada):
+    """Bob's sessions come first and are more than are worked on at a time; none of them lets go."""
+    checks, host = service.checks, service.host
+    service.policy('[triggers]\nfirst = ["bob"]\n')
+    with contextlib.ExitStack() as more:
+        for _ in range(2):
+            more.enter_context(Terminal.login(host, "bob"))
+        holder = subprocess.Popen(host.command(["/usr/bin/python3", "-c", HOLDS], user="bob"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  text=True, preexec_fn=host.enter)
+        holder.stdout.readline()
+        service.clear()
+        service.sleep()
+        service.idle()
+        made = [one["session"] for one in service.checkpoints()]
+        checks.check("who has all of his own wait keeps nobody from being checkpointed", "ada's is there", made, ada in made)
+        checks.check("and waits for a part of the time only", "two of bob's at least", made, len(made) >= 3)
+        holder.stdin.close()
+        holder.wait(20)
+    wait_until(lambda: len(sessions_of(host, "bob")) == 1, "the end of his other sessions", 30)
+    service.clear()
+    service.policy("")
 
 
 def sections(service, ada, bob):
@@ -143,6 +173,10 @@ def sections(service, ada, bob):
              for more in ([], ["--user", "ada"], ["--user", "bob", "--tty", tty])]
     checks.check("policy show tells what holds for a user", ["checkpoint", "nothing", "checkpoint"], shown)
     service.policy("")
+
+
+FLOODS = ("import dbus, time; manager = dbus.Interface(dbus.SystemBus().get_object('org.abeyance1', '/org/abeyance1'), 'org.abeyance1.Manager'); "
+          "end = time.monotonic() + 25\nwhile time.monotonic() < end: manager.ReloadPolicy(); time.sleep(0.05)")
 
 
 def locks(service, ada, bob, his):
@@ -170,7 +204,14 @@ def locks(service, ada, bob, his):
     service.clear()
     service.policy('[triggers]\non-idle = "checkpoint"\nidle-after = "2 s"\n')
     host.run(["systemctl", "restart", "abeyd"], check=True)
-    wait_until(service.checkpoints, "checkpoints of idle sessions", 60, 0.5)
+    # Whoever has the policy read again and again does not put the look off
+    flood = subprocess.Popen(host.command(["/usr/bin/python3", "-c", FLOODS]), stdin=subprocess.DEVNULL, preexec_fn=host.enter)
+    try:
+        checks.attempt("a policy that is read all the time puts nothing off", "a checkpoint",
+                       lambda: wait_until(service.checkpoints, "checkpoints of idle sessions", 20, 0.5) and "a checkpoint")
+    finally:
+        flood.kill()
+        flood.wait(20)
     time.sleep(4)  # two looks more
     service.idle()
     per_session = [one["session"] for one in service.checkpoints()]
@@ -222,6 +263,18 @@ def batteries(service, ada, bob):
 
 def timers(service, ada):
     checks, host = service.checks, service.host
+    service.clear()
+    more = Terminal.login(host, "ada")
+    try:
+        wait_until(lambda: len(sessions_of(host, "ada")) == 2, "a second session of hers", 20)
+        started = host.run(["systemctl", "start", f"abeyance-checkpoint@session-{ada}.service"])
+        checks.check("of a session it is for that one only", (0, [ada]), (started.returncode, [one["session"] for one in service.checkpoints()]))
+    finally:
+        more.close()
+    wait_until(lambda: len(sessions_of(host, "ada")) == 1, "the end of her second session", 20)
+    said = [service.ctl("checkpoint", whose) for whose in ("nosuchuser", "session-9999")]
+    checks.check("nobody's is a failure", "no such user, no such session", [f"{one.returncode} {one.stderr.strip()}" for one in said],
+                 [one.returncode for one in said] == [1, 1] and "there is no user nosuchuser" in said[0].stderr and "no such session" in said[1].stderr)
     service.clear()
     host.run(["systemctl", "start", "abeyance-checkpoint@ada.service"], check=True)
     made = service.checkpoints()

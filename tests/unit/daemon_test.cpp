@@ -2,6 +2,8 @@
 #include "daemon/battery.h"
 #include "daemon/checkpoints.h"
 #include "daemon/client_list.h"
+#include "daemon/known_policy.h"
+#include "daemon/late_terminals.h"
 #include "daemon/login_ends.h"
 #include "daemon/logins.h"
 #include "daemon/manager.h"
@@ -10,6 +12,7 @@
 #include "daemon/rate.h"
 #include "daemon/retention.h"
 #include "daemon/terminal_message.h"
+#include "daemon/turns.h"
 
 #include "dbus/names.h"
 #include "engine/os/fd.h"
@@ -54,6 +57,107 @@ TEST(Options, AreRefusedOtherwise) {
     EXPECT_TRUE(refused(resume_options({{"pids", std::string("Same")}})));
     EXPECT_TRUE(refused(resume_options({{"pids", true}})));
     EXPECT_TRUE(refused(resume_options({{"on-divergence", std::string("merge")}})));
+}
+
+TEST(KnownPolicy, IsReadAgainWhenItHasChanged) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "policy files are root's";
+    namespace fs = std::filesystem;
+    std::string pattern = fs::temp_directory_path() / "abeyance-policy-XXXXXX";
+    const std::string root = ::mkdtemp(pattern.data());
+    const std::string vendor = root + "/usr/lib/abeyance/policy.d/";
+    const std::string local = root + "/etc/abeyance/";
+    fs::create_directories(vendor);
+    fs::create_directories(local + "policy.d");
+    ASSERT_TRUE(write_file(vendor + "10-a.toml", ""));
+    ASSERT_TRUE(write_file(vendor + "20-b.toml", ""));
+    ASSERT_TRUE(write_file(local + "policy.toml", ""));
+    ASSERT_TRUE(write_file(local + "policy.d/30-c.toml", ""));
+    fs::create_symlink("/dev/null", local + "policy.d/20-b.toml");
+    KnownPolicy known(root);
+    EXPECT_EQ(known.files(),
+              (std::vector<std::string>{vendor + "10-a.toml", local + "policy.toml", local + "policy.d/30-c.toml"}));
+    const auto is_wrong = [&] { return known.problem().find("policy.toml:") != std::string::npos; };
+    for (int round = 0; round < 20; ++round) { // changes that follow each other faster than the clock of files
+        ASSERT_TRUE(write_file(local + "policy.toml", "[triggers]\non-lok = 1\n"));
+        EXPECT_TRUE(is_wrong());
+        ASSERT_TRUE(write_file(local + "policy.toml", "#triggers]\n#n-lok = 1\n"));
+        EXPECT_FALSE(is_wrong());
+    }
+    fs::remove_all(root);
+}
+
+class Sizing : public testing::Test {
+  protected:
+    Sizing() {
+        std::string pattern = std::filesystem::temp_directory_path() / "abeyance-sizes-XXXXXX";
+        root_ = ::mkdtemp(pattern.data());
+    }
+    void TearDown() override { std::filesystem::remove_all(root_); }
+    void make(const std::string &id, uint32_t uid) const {
+        const store::Store store(root_);
+        ASSERT_TRUE(store.begin({.id = id, .uid = uid, .home = "/home/x", .created = 1}));
+        std::filesystem::create_directory(store.images(id));
+        ASSERT_TRUE(write_file(store.images(id) + "/manifest", "m"));
+    }
+    std::string root_;
+};
+
+TEST_F(Sizing, OnlyOnesOwnAreMeasuredAndOnce) {
+    make("hers", 1000);
+    make("his", 1001);
+    const store::Store store(root_);
+    Sizes sizes;
+    const auto hers = checkpoints(store, 1000, &sizes);
+    ASSERT_TRUE(hers) << hers.error().message();
+    ASSERT_EQ(hers->size(), 1U);
+    EXPECT_EQ(hers->front().id, "hers");
+    EXPECT_EQ(sizes.count(), 1U) << "another's was not measured";
+    ASSERT_TRUE(write_file(store.images("hers") + "/more", std::string(1U << 20U, 'x')));
+    const Fd more = std::move(*open_file(store.images("hers") + "/more", O_RDONLY));
+    ::fsync(more.get()); // blocks are counted when they are allocated
+    EXPECT_EQ(checkpoints(store, 1000, &sizes)->front().size, hers->front().size);
+    sizes.forget();
+    EXPECT_GE(checkpoints(store, 1000, &sizes)->front().size, hers->front().size + (1U << 20U));
+    EXPECT_EQ(checkpoints(store)->size(), 2U);
+}
+
+TEST(Turns, AreTakenByUsersWithinARank) {
+    struct One {
+        int rank;
+        uid_t user;
+        std::string name;
+    };
+    const auto turns = in_turns(
+        std::deque<One>{{1, 7, "a"}, {1, 7, "b"}, {1, 7, "c"}, {1, 8, "d"}, {0, 9, "e"}, {0, 9, "f"}, {1, 6, "g"}},
+        [](const One &one) { return one.rank; }, [](const One &one) { return one.user; });
+    std::string order;
+    for (const auto &one : turns)
+        order += one.name;
+    EXPECT_EQ(order, "efadgbc");
+}
+
+TEST(LateTerminals, NobodyTakesAllThePlaces) {
+    std::vector<uid_t> waiting;
+    while (has_place(waiting, 1000))
+        waiting.push_back(1000);
+    EXPECT_EQ(waiting.size(), 8U);
+    EXPECT_TRUE(has_place(waiting, 1001));
+    for (uid_t uid = 2000; waiting.size() < 64; ++uid)
+        waiting.push_back(uid);
+    EXPECT_FALSE(has_place(waiting, 1001)) << "all together have a limit, too";
+}
+
+TEST(LateTerminals, AreLookedForLessAndLessOften) {
+    std::vector<uint64_t> pauses;
+    uint64_t waited = 0;
+    for (uint64_t pause = 0; (pause = pause_after(waited)) != 0; waited += pause)
+        pauses.push_back(pause);
+    EXPECT_EQ(pauses.front(), 250'000U);
+    EXPECT_TRUE(std::ranges::is_sorted(pauses));
+    EXPECT_LE(pauses.back(), 2'000'000U);
+    EXPECT_LT(pauses.size(), 25U) << "four times a second it were 80";
+    EXPECT_GE(waited, 20'000'000U);
 }
 
 TEST(LastLogins, AreTheLastThatASessionWasAttachedToFrom) {

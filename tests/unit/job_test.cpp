@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "job/job.h"
 
+#include "engine/os/cause.h"
 #include "engine/os/fd.h"
 #include "worker/listing.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <limits>
+
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <gtest/gtest.h>
 
@@ -180,6 +187,37 @@ TEST(JobProgress, ReadsOnlyItsOwnForm) {
     for (const auto *text : {"", "freeze", "freeze (%)", "freeze (101%)", "freeze (-1%)", " (1%)", "fr eeze (1%)",
                              "F (1%)", "freeze(1%)", "freeze (1%) ", "freeze (", "freeze %)"})
         EXPECT_FALSE(progress_from(text)) << text;
+}
+
+TEST(Progress, AsksForTime) {
+    std::string pattern = std::filesystem::temp_directory_path() / "abeyance-notify-XXXXXX";
+    const std::string directory = ::mkdtemp(pattern.data());
+    const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    const auto path = directory + "/notify";
+    path.copy(static_cast<char *>(address.sun_path), sizeof address.sun_path - 1);
+    ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address), 0); // NOLINT
+    ::setenv("NOTIFY_SOCKET", path.c_str(), 1); // NOLINT(concurrency-mt-unsafe)
+    ask_for_time(900'000'000);
+    ::unsetenv("NOTIFY_SOCKET"); // NOLINT(concurrency-mt-unsafe)
+    std::string said(256, '\0');
+    const auto size = ::recv(socket.get(), said.data(), said.size(), MSG_DONTWAIT);
+    said.resize(static_cast<size_t>(std::max<ssize_t>(size, 0)));
+    EXPECT_EQ(said, "EXTEND_TIMEOUT_USEC=900000000");
+    std::filesystem::remove_all(directory);
+}
+
+TEST(Outcome, SaysWhatKindOfFailureItIs) {
+    const auto word = [](int code) { return outcome_from_json(to_json(failed(Error(code, "no")))).value().error; };
+    EXPECT_EQ(word(0), "");
+    EXPECT_EQ(word(ENOENT), "");
+    EXPECT_EQ(word(EDQUOT), "QuotaExceeded");
+    EXPECT_EQ(word(cause::policy_invalid), "PolicyInvalid");
+    EXPECT_EQ(word(cause::not_suspendable), "NotSuspendable");
+    EXPECT_EQ(word(cause::diverged), "Diverged");
+    const auto outcome = failed(Error(cause::diverged, "it has changed"));
+    EXPECT_FALSE(outcome.ok);
+    EXPECT_EQ(outcome.message, "it has changed") << "there is no errno to be told";
 }
 
 } // namespace

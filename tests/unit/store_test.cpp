@@ -5,7 +5,10 @@
 #include "store/recorded_home.h"
 #include "worker/worker.h"
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -259,6 +262,55 @@ TEST_F(StoreTest, LimitsWhatAUsersTake) {
     fs::remove(store().images("a") + "/pages");
     const auto less = store().check_room(1000, {.checkpoints = 3, .size = 1});
     EXPECT_NE(less.error().message().find(" KiB already"), std::string::npos) << less.error().message();
+}
+
+TEST_F(StoreTest, WhatDoesNotFitIsRefusedWithItsSize) {
+    constexpr uint64_t mebibyte = 1U << 20U;
+    constexpr Quota quota{.checkpoints = 3, .size = 4 * mebibyte};
+    ASSERT_TRUE(store().begin(about("a"), quota));
+    ASSERT_TRUE(store().begin(about("b"), quota));
+    const auto much = store().claim("a", 5 * mebibyte, quota);
+    ASSERT_FALSE(much);
+    EXPECT_EQ(much.error().code(), EDQUOT);
+    EXPECT_NE(much.error().message().find("would take 5.0 MiB"), std::string::npos) << much.error().message();
+    EXPECT_NE(much.error().message().find("of 4.0 MiB"), std::string::npos) << much.error().message();
+    const auto fits = store().claim("a", 3 * mebibyte, quota);
+    ASSERT_TRUE(fits) << fits.error().message();
+    EXPECT_TRUE(store().claim("a", 3 * mebibyte, quota)) << "one's own former claim is none of others";
+    // What is claimed is taken, although nothing is written yet
+    EXPECT_FALSE(store().claim("b", 2 * mebibyte, quota));
+    EXPECT_TRUE(store().begin(About{.id = "other", .uid = 1001, .home = "/home/bob", .created = 1}, quota));
+    EXPECT_TRUE(store().claim("other", 2 * mebibyte, quota)) << "another user's are another matter";
+    commit("a"); // takes what it takes: little
+    EXPECT_TRUE(store().claim("b", 2 * mebibyte, quota));
+}
+
+TEST_F(StoreTest, WhatTheDiskHasNotIsRefused) {
+    constexpr Quota quota{.size = UINT64_MAX};
+    const auto free = store().free_space().value();
+    ASSERT_TRUE(store().begin(about("a"), quota));
+    ASSERT_TRUE(store().begin(About{.id = "b", .uid = 1001, .home = "/home/bob", .created = 1}, quota));
+    const auto all = store().claim("a", free, quota);
+    ASSERT_FALSE(all) << "nothing would be left";
+    EXPECT_EQ(all.error().code(), ENOSPC);
+    EXPECT_NE(all.error().message().find("iB are still to be written"), std::string::npos) << all.error().message();
+    const auto most = free - free / 8 - kept_free;
+    ASSERT_TRUE(store().claim("a", most, quota));
+    EXPECT_EQ(store().claim("b", free / 2, quota).error().code(), ENOSPC) << "it is another's";
+}
+
+TEST_F(StoreTest, AtOnceNoMoreAreBegunThanAllowed) {
+    constexpr Quota quota{.checkpoints = 2};
+    std::atomic<size_t> begun = 0;
+    {
+        std::vector<std::jthread> workers;
+        for (int number = 0; number < 16; ++number)
+            workers.emplace_back([&, number] {
+                if (store().begin(about(std::to_string(number)), quota))
+                    ++begun;
+            });
+    }
+    EXPECT_EQ(begun, quota.checkpoints);
 }
 
 TEST_F(StoreTest, PinsStayUntilTheyAreTakenOut) {

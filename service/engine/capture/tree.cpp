@@ -9,6 +9,7 @@
 #include "engine/capture/shared_namespaces.h"
 #include "engine/capture/task.h"
 #include "engine/machine.h"
+#include "engine/os/cause.h"
 #include "engine/os/kernel.h"
 
 #include <cerrno>
@@ -130,8 +131,8 @@ Result<> preflight(Context &context, const Target &target) {
 Result<> refuse_fatal(std::span<const Finding> findings) {
     for (const Finding &finding : findings)
         if (finding.fatal)
-            return fail(0, "process {} ({}), {}: {}{}{}", finding.pid, finding.comm, finding.object, finding.reason,
-                        finding.advice.empty() ? "" : "; ", finding.advice);
+            return fail(cause::not_suspendable, "process {} ({}), {}: {}{}{}", finding.pid, finding.comm,
+                        finding.object, finding.reason, finding.advice.empty() ? "" : "; ", finding.advice);
     return {};
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/result.h"
 
+#include "engine/os/cause.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <system_error>
@@ -29,7 +31,7 @@ int Error::code() const { return cause_ != nullptr ? cause_->code : 0; }
 std::string Error::message() const {
     if (cause_ == nullptr)
         return {};
-    if (cause_->code == 0)
+    if (cause_->code == 0 || cause_->code >= cause::first)
         return cause_->what;
     const std::string_view advice =
         cause_->code == EMFILE ? " (raise the limit: ulimit -n, LimitNOFILE= of the unit)" : "";

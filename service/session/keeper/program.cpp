@@ -98,9 +98,7 @@ int keep(const char *argument) {
     complain(kept.error().message());
     if (answered)
         return 1;
-    job::Outcome outcome;
-    outcome.message = kept.error().message();
-    if (auto told = job::store_outcome(*number, outcome); !told)
+    if (auto told = job::store_outcome(*number, job::failed(kept.error())); !told)
         complain(told.error().message());
     return 1;
 }
