@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //
-// The properties of all checkpoints, by one call (org.freedesktop.DBus.ObjectManager).
+// The properties of checkpoints. Not all by one call (GetManagedObjects): that fails when one of them is removed
+// meanwhile.
 #include "ctl/client.h"
 #include "dbus/names.h"
 
-#include <algorithm>
+#include <string_view>
 
 namespace abey::ctl {
 namespace {
 
-constexpr const char *described = "answer of GetManagedObjects";
+constexpr const char *described = "answer of GetAll";
 
 Result<bool> enter(sd_bus_message *message, char kind, const char *contents) {
     return TRY(bus::checked(::sd_bus_message_enter_container(message, kind, contents), described)) > 0;
@@ -51,30 +52,24 @@ Result<> read_properties(sd_bus_message *message, CheckpointEntry &entry) {
     return leave(message);
 }
 
+bool is_gone(const std::string &error) {
+    return error == bus::error::no_such_checkpoint || error.starts_with("org.freedesktop.DBus.Error.Unknown");
+}
+
 } // namespace
 
 Result<> Client::describe(std::vector<CheckpointEntry> &entries) {
-    const auto message = TRY(bus::method_call(bus_.get(), bus::service_name, bus::manager_path,
-                                              "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"));
-    const auto answer = TRY(ask(message));
-    auto *reply = answer.get();
-    TRY(enter(reply, 'a', "{oa{sa{sv}}}"));
-    while (TRY(enter(reply, 'e', "oa{sa{sv}}"))) {
-        const char *path = nullptr;
-        TRY(bus::checked(::sd_bus_message_read(reply, "o", &path), described));
-        const auto found = std::ranges::find(entries, path, &CheckpointEntry::path);
-        TRY(enter(reply, 'a', "{sa{sv}}"));
-        while (TRY(enter(reply, 'e', "sa{sv}"))) {
-            const char *interface = nullptr;
-            TRY(bus::checked(::sd_bus_message_read(reply, "s", &interface), described));
-            if (found != entries.end() && std::string_view(interface) == bus::checkpoint_interface)
-                TRY(read_properties(reply, *found));
-            else
-                TRY(bus::checked(::sd_bus_message_skip(reply, "a{sv}"), described));
-            TRY(leave(reply));
-        }
-        TRY(leave(reply));
-        TRY(leave(reply));
+    for (auto &entry : entries) {
+        const auto message = TRY(
+            bus::method_call(bus_.get(), bus::service_name, entry.path, "org.freedesktop.DBus.Properties", "GetAll"));
+        TRY(bus::checked(::sd_bus_message_append(message.get(), "s", bus::checkpoint_interface), described));
+        std::string error;
+        const auto answer = bus::call(bus_.get(), message, &error);
+        if (!answer && is_gone(error))
+            continue;
+        if (!answer)
+            return std::unexpected(answer.error());
+        TRY(read_properties(answer->get(), entry));
     }
     return {};
 }

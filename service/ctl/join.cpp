@@ -13,6 +13,8 @@
 
 #include <unistd.h>
 
+#include <systemd/sd-login.h>
+
 namespace abey::ctl {
 namespace {
 
@@ -68,7 +70,9 @@ Result<> wait_for_jobs(Client &client) {
 
 Result<std::string> brought_back(Client &client) {
     const auto login = own_session();
-    if (!login)
+    uid_t owner = 0;
+    // By su, or the like, we are in somebody else's
+    if (!login || ::sd_session_get_uid(login->c_str(), &owner) < 0 || owner != ::getuid())
         return std::string();
     const auto resume = TRY(client.resume_on_login(*login));
     if (resume.checkpoint.empty())

@@ -187,7 +187,7 @@ def wrong_key(host, checks):
     before = kept(host)
     found = []
     for arguments in (["--detach-key", "ctrl-ä"], []):
-        with Terminal(host, ["env", "ABEYANCE_DETACH_KEY=too,many,keys,by,far", "abeyctl", "run", *arguments]) as terminal:
+        with Terminal(host, ["/usr/sbin/runuser", "--user", "ada", "--", "env", "ABEYANCE_DETACH_KEY=too,many,keys,by,far", "abeyctl", "run", *arguments]) as terminal:
             found.append((terminal.wait_end(30), "key" in terminal.text()))
     checks.check("a wrong detach key leaves no session behind", ([(1, True)] * 2, before), (found, kept(host)))
     host.run(["abeyctl", "run", "--detach"], user="ada", check=True)

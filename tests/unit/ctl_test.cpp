@@ -61,8 +61,8 @@ TEST(Text, TablesFitIntoTheirRoom) {
         return made;
     };
     EXPECT_EQ(table().text(60), table().text()) << "as wide as it is";
-    EXPECT_EQ(table().text(48), "ID                  SESSION       MARKS\n"
-                                "20260101-120000-s1  5001/größer…  pinned, sleep\n")
+    EXPECT_EQ(table().text(48), "ID                  SESSION        MARKS\n"
+                                "20260101-120000-s1  5001/größer.…  pinned, sleep\n")
         << "the widest that may be";
     EXPECT_EQ(table(false).text(10), "20260101-120000-s1  500…  pinne…\n") << "no narrower than its columns may get";
 }
