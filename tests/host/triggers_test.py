@@ -205,7 +205,8 @@ def locks(service, ada, bob, his):
     service.policy('[triggers]\non-idle = "checkpoint"\nidle-after = "2 s"\n')
     host.run(["systemctl", "restart", "abeyd"], check=True)
     # Whoever has the policy read again and again does not put the look off
-    flood = subprocess.Popen(host.command(["/usr/bin/python3", "-c", FLOODS]), stdin=subprocess.DEVNULL, preexec_fn=host.enter)
+    flood = subprocess.Popen(host.command(["/usr/bin/python3", "-c", FLOODS]), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             preexec_fn=host.enter)
     try:
         checks.attempt("a policy that is read all the time puts nothing off", "a checkpoint",
                        lambda: wait_until(service.checkpoints, "checkpoints of idle sessions", 20, 0.5) and "a checkpoint")
