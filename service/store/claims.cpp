@@ -35,11 +35,10 @@ Result<uint64_t> Store::free_space() const {
 }
 
 Result<Fd> Store::lock_room() const {
-    const auto path = root_ + "/.room";
-    auto lock = TRY(open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+    auto lock = TRY(open_file(root_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     while (::flock(lock.get(), LOCK_EX) < 0)
         if (errno != EINTR)
-            return fail(errno, "cannot lock {}", path);
+            return fail(errno, "cannot lock {}", root_);
     return lock;
 }
 
