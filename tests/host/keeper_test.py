@@ -173,6 +173,7 @@ def left_in_modes(checks, terminal, session):
     begun = len(terminal.raw)
     terminal.type("\x1c\x04")
     terminal.wait_for("detached", 30)
+    terminal.settle(1)  # the login's own shell sets its modes with its prompt
     checks.check("modes that a program has set are taken back", before, state(), within[:3] != before[:3] and before == state())
     checks.check("the title is taken back", True, b"\x1b[22;2t\x1b]2;" in terminal.raw and b"\x1b[23;2t" in terminal.raw[begun:]
                  and b"\x1b[0 q" in terminal.raw[begun:])
