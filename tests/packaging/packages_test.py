@@ -14,21 +14,15 @@ import shutil
 import subprocess
 import sys
 
+from tap import check, results
+
 source, build = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
 packaging = source / "packaging"
-results = []
 
 # As Fedora's macros have them; libexecdir as this build has it.
 MACROS = {"_sysconfdir": "/etc", "_bindir": "/usr/bin", "_libexecdir": "/usr/lib", "_prefix": "/usr", "_datadir": "/usr/share",
           "_mandir": "/usr/share/man", "_unitdir": "/usr/lib/systemd/system", "_presetdir": "/usr/lib/systemd/system-preset",
           "_tmpfilesdir": "/usr/lib/tmpfiles.d"}
-
-
-def check(name, expected, found):
-    results.append(expected == found)
-    print(f"{'ok' if results[-1] else 'not ok'} {len(results)} - {name}")
-    if not results[-1]:
-        print(f"{name}: expected {expected}, found {found}", file=sys.stderr)
 
 
 def introspect(what):

@@ -8,15 +8,9 @@ import subprocess
 import sys
 import tempfile
 
+from tap import check, results
+
 source = pathlib.Path(sys.argv[1])
-results = []
-
-
-def check(name, expected, found):
-    results.append(expected == found)
-    print(f"{'ok' if results[-1] else 'not ok'} {len(results)} - {name}")
-    if not results[-1]:
-        print(f"{name}: expected {expected}, found {found}", file=sys.stderr)
 
 
 def write(path, **members):

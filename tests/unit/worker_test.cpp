@@ -100,25 +100,27 @@ TEST(Worker, KilledLeavesNobody) {
     expect_no_child();
 }
 
-TEST(Worker, IsStoppedBySigterm) {
-    sigset_t terminate;
-    ::sigemptyset(&terminate);
-    ::sigaddset(&terminate, SIGTERM);
-    ::sigprocmask(SIG_BLOCK, &terminate, nullptr);
-    auto report = in_worker(
-        [](const ReportProgress &) -> Result<resume::Report> {
-            start_idle_process();
-            ::kill(::getppid(), SIGTERM);
-            for (;;)
-                ::pause();
-        },
-        nothing);
-    ASSERT_FALSE(report);
-    EXPECT_EQ(report.error().code(), ECANCELED);
-    expect_no_child();
-    int signal = 0;
-    EXPECT_EQ(::sigwait(&terminate, &signal), 0);
-    ::sigprocmask(SIG_UNBLOCK, &terminate, nullptr);
+TEST(Worker, IsStoppedBySigtermAndByACancel) {
+    for (const int stop : {SIGTERM, job::cancel_signal}) {
+        sigset_t stops;
+        ::sigemptyset(&stops);
+        ::sigaddset(&stops, stop);
+        ::sigprocmask(SIG_BLOCK, &stops, nullptr);
+        auto report = in_worker(
+            [stop](const ReportProgress &) -> Result<resume::Report> {
+                start_idle_process();
+                ::kill(::getppid(), stop);
+                for (;;)
+                    ::pause();
+            },
+            nothing);
+        ASSERT_FALSE(report) << stop;
+        EXPECT_EQ(report.error().code(), ECANCELED) << stop;
+        expect_no_child();
+        int signal = 0;
+        EXPECT_EQ(::sigwait(&stops, &signal), 0);
+        ::sigprocmask(SIG_UNBLOCK, &stops, nullptr);
+    }
 }
 
 TEST(Worker, AStopThatComesWithTheReportIsSeen) {
@@ -147,27 +149,6 @@ TEST(Worker, AStopThatComesWithTheReportIsSeen) {
         EXPECT_TRUE(check_for_stop());
     }
     ::sigprocmask(SIG_UNBLOCK, &stops, nullptr);
-}
-
-TEST(Worker, IsStoppedByACancel) {
-    sigset_t cancel;
-    ::sigemptyset(&cancel);
-    ::sigaddset(&cancel, job::cancel_signal);
-    ::sigprocmask(SIG_BLOCK, &cancel, nullptr);
-    auto report = in_worker(
-        [](const ReportProgress &) -> Result<resume::Report> {
-            start_idle_process();
-            ::kill(::getppid(), job::cancel_signal);
-            for (;;)
-                ::pause();
-        },
-        nothing);
-    ASSERT_FALSE(report);
-    EXPECT_EQ(report.error().code(), ECANCELED);
-    expect_no_child();
-    int signal = 0;
-    EXPECT_EQ(::sigwait(&cancel, &signal), 0);
-    ::sigprocmask(SIG_UNBLOCK, &cancel, nullptr);
 }
 
 TEST(Worker, EndsWithoutAWord) {
