@@ -89,8 +89,8 @@ class Deb:
 class Foreign:
     """What a package of another system has in common on Debian."""
 
-    # Only Debian's tools know a purge: users' data stay.
-    left = ["var/lib/abeyance"]
+    # Only Debian's tools know a purge: users' data stay, and, until the next boot, what is about running jobs.
+    left = ["run/abeyance", "var/lib/abeyance"]
 
     def after(self, host):
         """What systemd's own triggers and hooks do there after each transaction."""
@@ -111,7 +111,7 @@ class Rpm(Foreign):
         for name in ("SOURCES", "BUILD"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         archive(folder / f"SOURCES/abeyance-{VERSION}.tar.gz")
-        command = ["rpmbuild", "-bb", "--nodeps", "--noclean", "--define", f"_topdir {folder}"]
+        command = ["rpmbuild", "-bb", "--nodeps", "--noclean", "--define", f"_topdir {folder}", "--buildroot", folder / "root"]
         if subprocess.run(["rpm", "--eval", "%meson"], check=True, capture_output=True, text=True).stdout.strip() == "%meson":
             command += ["--load", STAND_INS / "fedora.macros"]
         spec = SOURCE / "packaging/rpm/abeyance.spec"
