@@ -23,7 +23,7 @@ Answer<const RunningJob *> Manager::start_resume(const session::Session &login, 
                                                  const std::string &tty) {
     const auto sessions = logind_.sessions_of(login.uid);
     if (!sessions)
-        return refuse(bus::error::failed, "{}", sessions.error().message());
+        return refuse_for(sessions.error());
     job::Job job{.kind = job::Kind::resume,
                  .uid = login.uid,
                  .checkpoint = checkpoint.id,
@@ -35,7 +35,7 @@ Answer<const RunningJob *> Manager::start_resume(const session::Session &login, 
     // Last: what could not even be begun is no attempt
     const auto first = first_attempt(checkpoint.id);
     if (!first)
-        return refuse(bus::error::failed, "{}", first.error().message());
+        return refuse_for(first.error());
     if (!*first)
         return refuse(bus::error::failed, "it could not be resumed before");
     auto *running = TRY(make_job(std::move(job), nullptr));
@@ -52,7 +52,7 @@ void Manager::on_login(const session::Session &login) {
     const auto policy = session::policy_for(login);
     if (!policy)
         return log_error("login of {}: not looking for checkpoints: {}", login.user, policy.error().message());
-    const auto all = checkpoints();
+    const auto all = checkpoints(store::Store(), login.uid);
     if (!all)
         return log_error("login of {}: not looking for checkpoints: {}", login.user, all.error().message());
     const auto wish = policy->resume_on_login();
@@ -66,13 +66,12 @@ void Manager::on_login(const session::Session &login) {
         return;
     }
     const auto more = waiting_besides(*waiting, *all);
-    for (const auto &[number, running] : jobs_)
-        if (running->job.kind == job::Kind::resume && running->job.checkpoint == waiting->id) {
-            // For this login, when it is announced twice: it will hear of the end
-            if (running->job.login != login.id)
-                messenger_.tell(login.tty, login.uid, being_resumed_text(*waiting, more));
-            return;
-        }
+    if (const auto *running = resume_of(login.uid); running != nullptr && running->job.checkpoint == waiting->id) {
+        // For this login, when it is announced twice: it will hear of the end
+        if (running->job.login != login.id)
+            messenger_.tell(login.tty, login.uid, being_resumed_text(*waiting, more));
+        return;
+    }
     if (wish == policy::OnLogin::ask)
         return messenger_.tell(login.tty, login.uid, waiting_text(*waiting, more));
     if (const auto started = start_resume(login, *waiting, login.tty); !started) {
@@ -82,7 +81,6 @@ void Manager::on_login(const session::Session &login) {
 }
 
 Answer<Manager::LoginResume> Manager::resume_on_login(const Permit &permit, const std::string &id) {
-    const auto failed = [](const Error &error) { return refuse(bus::error::failed, "{}", error.message()); };
     const auto login = TRY(permitted_session(permit, id));
     if (!may_get_a_terminal(login))
         return LoginResume();
@@ -92,10 +90,10 @@ Answer<Manager::LoginResume> Manager::resume_on_login(const Permit &permit, cons
     }
     const auto policy = session::policy_for(login);
     if (!policy)
-        return failed(policy.error());
-    const auto all = checkpoints();
+        return refuse_for(policy.error());
+    const auto all = checkpoints(store::Store(), login.uid);
     if (!all)
-        return failed(all.error());
+        return refuse_for(all.error());
     const auto waiting = waiting_for(login.uid, *all);
     if (!waiting || policy->resume_on_login() != policy::OnLogin::automatic)
         return LoginResume();

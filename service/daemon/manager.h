@@ -156,6 +156,7 @@ class Manager {
     const session::Logind &logind() { return logind_; }
 
   private:
+    // A user has one at a time (excludes()).
     [[nodiscard]] const RunningJob *resume_of(uid_t uid) const;
     Answer<const RunningJob *> start_resume(const session::Session &login, const Checkpoint &checkpoint,
                                             const std::string &tty);
