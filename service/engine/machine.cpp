@@ -3,6 +3,7 @@
 
 #include "engine/image/digest.h"
 #include "engine/os/procfs.h"
+#include "engine/os/vdso.h"
 
 #include <cerrno>
 #include <cstdio>
@@ -32,15 +33,6 @@ uint64_t extended_features() {
     uint32_t high = 0;
     asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return (static_cast<uint64_t>(high) << 32U) | low;
-}
-
-Result<std::string> vdso_digest() {
-    for (const os::ProcMapping &mapping : TRY(os::read_maps(::getpid())))
-        if (mapping.name == "[vdso]")
-            return image::to_hex(
-                image::digest({reinterpret_cast<const std::byte *>(mapping.start), // NOLINT: our own vDSO
-                               mapping.end - mapping.start}));
-    return fail(ENOTSUP, "this process has no vDSO; the kernel was started with vdso=0");
 }
 
 int64_t now(clockid_t clock) {
@@ -83,7 +75,8 @@ Result<model::Machine> this_machine() {
     machine.boot_id = TRY(read_file("/proc/sys/kernel/random/boot_id"));
     while (!machine.boot_id.empty() && machine.boot_id.back() == '\n')
         machine.boot_id.pop_back();
-    machine.vdso_digest = TRY(vdso_digest());
+    machine.vdso = TRY(os::own_vdso());
+    machine.vdso_digest = image::to_hex(image::digest(std::as_bytes(std::span(machine.vdso))));
     machine.xfeatures = extended_features();
     std::array<unsigned, 12> brand{};
     for (unsigned i = 0; i < 3; ++i)
@@ -115,12 +108,20 @@ Result<> check_machine(const model::Machine &saved, const model::Machine &here) 
                     "the checkpoint was made on \"{}\" with extended registers {:#x}, this CPU \"{}\" has {:#x}; "
                     "resume it on a machine like the first",
                     saved.cpu_model, saved.xfeatures, here.cpu_model, here.xfeatures);
-    if (saved.vdso_digest != here.vdso_digest)
-        return fail(ENOTSUP,
-                    "the checkpoint was made under kernel {}, whose vDSO differs from that of {}; boot the former to "
-                    "resume it",
-                    saved.kernel_release, here.kernel_release);
     return {};
+}
+
+Result<std::optional<os::VdsoBridge>> vdso_bridge(const model::Machine &saved, const model::Machine &here) {
+    if (saved.vdso_digest == here.vdso_digest)
+        return std::nullopt;
+    if (saved.vdso.empty())
+        return fail(
+            ENOTSUP,
+            "the checkpoint was made under kernel {}, whose vDSO differs from that of {}, by a release that did "
+            "not save it; boot the former to resume it",
+            saved.kernel_release, here.kernel_release);
+    return TRY_IN(os::VdsoBridge::make(saved.vdso, here.vdso),
+                  "the checkpoint was made under kernel {}; boot that to resume it", saved.kernel_release);
 }
 
 } // namespace abey::engine

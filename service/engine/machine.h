@@ -5,6 +5,9 @@
 
 #include "engine/model/tree.h"
 #include "engine/os/result.h"
+#include "engine/os/vdso.h"
+
+#include <optional>
 
 namespace abey::engine {
 
@@ -17,7 +20,11 @@ Result<model::Clocks> clocks_of(int pid);
 // The clocks of the initial time namespace, which offsets of all others count from.
 Result<model::Clocks> initial_clocks();
 
-// Can a tree of that machine run on this one? The error says what differs.
+// Can a tree of that machine run on this one's CPU? The error says what differs.
 Result<> check_machine(const model::Machine &saved, const model::Machine &here);
+
+// How programs of that machine's kernel reach the functions of this one's; nothing: they are the same. For trees with a
+// process that has a vDSO.
+Result<std::optional<os::VdsoBridge>> vdso_bridge(const model::Machine &saved, const model::Machine &here);
 
 } // namespace abey::engine

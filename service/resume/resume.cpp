@@ -15,6 +15,7 @@
 #include "engine/rebuild/objects.h"
 #include "engine/rebuild/own_namespaces.h"
 #include "engine/rebuild/tcp_connection.h"
+#include "engine/rebuild/vdso.h"
 #include "files/cut.h"
 #include "files/files.h"
 #include "snapshot/provider.h"
@@ -206,8 +207,8 @@ void put_back_unheld(const model::Tree &tree, engine::FileOpener &files, std::st
 using Tell = std::function<void(const char *phase, int percent)>;
 
 // From nothing to running processes; an error leaves nothing of them.
-Result<> rebuild_tree(image::Outline &outline, const image::Reader &image, engine::FileOpener &files, bool own_pids,
-                      Report &report, const Tell &tell) {
+Result<> rebuild_tree(image::Outline &outline, const image::Reader &image, const rebuild::OtherVdso *other_vdso,
+                      engine::FileOpener &files, bool own_pids, Report &report, const Tell &tell) {
     const model::Tree &tree = outline.tree;
     const auto forking = Clock::now();
     TRY(rebuild::continue_clocks(tree.clocks, tree.machine.boot_id));
@@ -219,6 +220,7 @@ Result<> rebuild_tree(image::Outline &outline, const image::Reader &image, engin
         reaper.emplace(TRY(rebuild::Reaper::make(shop, tree.tasks.front().pid)));
     rebuild::Context context(tree, files, TRY(image.pages()));
     context.details = image.details(outline);
+    context.other_vdso = other_vdso;
     const std::string lock = store::network_lock_of(image);
     context.keeps_connections = TRY(held_back(lock, tree.machine.boot_id));
     rebuild::Cgroups cgroups;
@@ -297,6 +299,7 @@ Result<Report> run(const Request &request) {
     TRY(files::put_back(request.images));
     const auto here = TRY(engine::this_machine());
     TRY(engine::check_machine(tree.machine, here));
+    const auto other_vdso = TRY(rebuild::other_vdso(tree, image.details(outline)));
 
     tell("check", 10);
     const auto saved = request.saved ? request.saved : TRY(store::home_of(image));
@@ -335,11 +338,11 @@ Result<Report> run(const Request &request) {
     TRY(raise_descriptor_limit()); // the worker holds many open files of the tree at once
     const Subreaper subreaper;
     auto files = files::make_opener(request.images, homes, request.on_changed);
-    auto done = rebuild_tree(outline, image, *files, own_pids, report, tell);
+    auto done = rebuild_tree(outline, image, other_vdso ? &*other_vdso : nullptr, *files, own_pids, report, tell);
     // Ids that were free when we looked may have been taken since, above all while a machine boots.
     if (!done && done.error().code() == EEXIST && request.pids == Pids::automatic && !own_pids) {
         files = files::make_opener(request.images, homes, request.on_changed);
-        done = rebuild_tree(outline, image, *files, true, report, tell);
+        done = rebuild_tree(outline, image, other_vdso ? &*other_vdso : nullptr, *files, true, report, tell);
     }
     TRY(std::move(done));
     home.keep();

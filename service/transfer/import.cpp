@@ -3,6 +3,7 @@
 #include "engine/machine.h"
 #include "engine/os/human_size.h"
 #include "engine/os/user.h"
+#include "engine/rebuild/vdso.h"
 #include "snapshot/received.h"
 #include "store/records.h"
 #include "transfer/filter.h"
@@ -143,8 +144,11 @@ class Import {
         for (const auto &[name, size] : image.files())
             TRY_IN(take_file(name, size), "{}", name);
         TRY(image.verify());
-        const auto tree = TRY(image.tree());
-        return engine::check_machine(tree.machine, TRY(engine::this_machine()));
+        const auto outline = TRY(image.outline());
+        const auto here = TRY(engine::this_machine());
+        TRY(engine::check_machine(outline.tree.machine, here));
+        TRY(rebuild::other_vdso(outline.tree, image.details(outline)));
+        return {};
     }
 
     Result<> check_files(const std::vector<std::pair<std::string, uint64_t>> &files) {

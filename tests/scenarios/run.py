@@ -6,7 +6,8 @@
 
 A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
 keep-running (the program goes on after the checkpoint), killed (it was to go on, is killed, and comes back from the
-checkpoint) and twice (restore, checkpoint again, restore again). Some programs also as all that is in a cgroup (cgroup). Each runs in
+checkpoint) and twice (restore, checkpoint again, restore again). Some programs also as all that is in a cgroup (cgroup), and twice from
+images that say that they are of another kernel, whose vDSO has all functions in the same places (other-kernel) or not (moved-vdso). Each runs in
 pid, mount, ipc and network namespaces of its own, whose end takes every process and mount with it. One line per case; the last
 line is `N passed, N failed, N skipped`.
 """
@@ -27,8 +28,10 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODES = ["native", "plain", "keep-running", "killed", "twice", "cgroup"]
-IN_CGROUP = ("ended_leader", "sleeps", "tree", "waits")  # programs that have the mode "cgroup"
+MODES = ["native", "plain", "keep-running", "killed", "twice", "cgroup", "other-kernel", "moved-vdso"]
+UNDER_ANOTHER = ("clocks", "inherited_memory", "namespaces_time_cgroup", "threads", "tree", "vdso_functions", "without_vdso")
+# modes that only some programs have
+ONLY = {"cgroup": ("ended_leader", "sleeps", "tree", "waits"), "other-kernel": UNDER_ANOTHER, "moved-vdso": UNDER_ANOTHER}
 SKIP = 77
 # What is refused by name before a kernel: the version, and the words of the refusal. Such a case is skipped when just that is seen.
 REFUSED_BEFORE = {"ended_leader": ((6, 9), "whose descriptors cannot be had before Linux 6.9")}
@@ -209,6 +212,16 @@ def see_refusal(engine, pid, directory, words):
     raise Skipped(f"refused, as it is to be on this kernel: {told}")
 
 
+def from_another_kernel(mode, engine, pid, directory, pids, fds):
+    """The second time what leads from the one vDSO to the other is memory like any other."""
+    forge = pathlib.Path(engine).parent / "tests/scenarios/scenario-other_kernel"
+    for images in (directory / "images", directory / "images-2"):
+        checkpoint(engine, pid, images)
+        forged = images.with_name(images.name + "-other")
+        engine_run(forge, images, forged, "moved" if mode == "moved-vdso" else "same")
+        restore(engine, forged, pids, fds)
+
+
 def ask(pid, directory):
     """The program checks itself."""
     if result_of(directory):
@@ -245,6 +258,8 @@ def run_case(mode, program, directory, engine):
         restore(engine, directory / "images-2", pids, fds)
     if mode == "cgroup":
         whole_cgroup(engine, directory, pids, fds)
+    if mode in ("other-kernel", "moved-vdso"):
+        from_another_kernel(mode, engine, pid, directory, pids, fds)
     if mode in ("keep-running", "killed"):
         engine_run(engine, "checkpoint", "--keep-running", "--pid", pid, "--images", directory / "images")
         reap()
@@ -341,7 +356,8 @@ def run_program(program, modes, engine, kind=""):
     if "native" in modes or verdict != "passed":
         yield "native", verdict, reason
     for mode in modes:
-        if mode == "native" or mode == "cgroup" and pathlib.Path(program).name.removeprefix("scenario-") not in IN_CGROUP:
+        name = pathlib.Path(program).name.removeprefix("scenario-")
+        if mode == "native" or name not in ONLY.get(mode, (name,)):
             continue
         if verdict != "passed":
             yield mode, "skipped", "it does not pass without the engine"

@@ -178,6 +178,9 @@ TEST(Convert, WhatMakesNoSenseIsRefusedByName) {
     tree = full_tree();
     tree.descriptor_tables.at(20).descriptors[1].number = 0;
     expect_refused(tree, "descriptor 0 is out of order");
+    tree = full_tree();
+    tree.machine.vdso = std::string(2 * page, 'v'); // not what the digest says
+    expect_refused(tree, "its vDSO of 8192 bytes");
 }
 
 TEST(Convert, WhatActsIsNoSettingOfACgroup) {

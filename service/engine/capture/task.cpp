@@ -13,6 +13,7 @@
 #include "engine/os/cgroup.h"
 #include "engine/os/critical_section.h"
 #include "engine/os/kernel.h"
+#include "engine/os/vdso.h"
 
 #include <cerrno>
 #include <charconv>
@@ -102,6 +103,7 @@ Result<model::Thread> capture_thread(Context &context, os::Tracee &tracee, const
             thread.comm.pop_back();
     }
     TRY(continue_wait(context, tracee, status, mappings));
+    TRY(os::leave_vdso(tracee, mappings));
     const user_regs_struct registers = TRY(tracee.registers());
     thread.registers.assign(reinterpret_cast<const char *>(&registers), sizeof registers);
     thread.xstate = TRY(tracee.xstate());

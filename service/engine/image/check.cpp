@@ -2,7 +2,9 @@
 #include "engine/image/check.h"
 
 #include "engine/image/common_pages.h"
+#include "engine/image/digest.h"
 #include "engine/os/inet_address.h"
+#include "engine/os/vdso.h"
 #include "engine/request_ring.h"
 
 #include <algorithm>
@@ -402,6 +404,17 @@ Result<> check_ipc_queue(const model::Tree &tree, const model::IpcQueue &queue) 
     return {};
 }
 
+// The functions in it are looked at when it is needed (os/vdso.h).
+Result<> check_machine(const model::Machine &machine) {
+    if (machine.vdso.empty()) // images of the first releases
+        return {};
+    if (machine.vdso.size() > os::largest_vdso || machine.vdso.size() % page != 0 ||
+        to_hex(digest(std::as_bytes(std::span(machine.vdso)))) != machine.vdso_digest)
+        return fail(0, "its vDSO of {} bytes is not the one that it names; the checkpoint is damaged",
+                    machine.vdso.size());
+    return {};
+}
+
 Result<> check_fs(const model::Tree &tree, const model::FsContext &fs) {
     TRY(refers(tree.open_files, fs.directory, false, "working directory"));
     return refers(tree.open_files, fs.root, true, "root directory");
@@ -430,6 +443,7 @@ Result<> TaskCheck::check(const model::Task &task) {
 Result<> check_objects(const model::Tree &tree, uint64_t pages_size) {
     if (tree.tasks.empty())
         return fail(0, "the checkpoint has no processes; it is damaged");
+    TRY(check_machine(tree.machine));
     TRY(each(tree.open_files, "open file",
              [&](const model::OpenFile &file) { return std::visit(PayloadCheck{tree}, file.payload); }));
     TRY(each(tree.descriptor_tables, "descriptor table",

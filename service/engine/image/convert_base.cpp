@@ -18,6 +18,7 @@ void put(const model::Machine &from, pb::Machine &to) {
     to.set_kernel_release(from.kernel_release);
     to.set_boot_id(from.boot_id);
     to.set_vdso_digest(from.vdso_digest);
+    to.set_vdso(from.vdso);
     to.set_xfeatures(from.xfeatures);
     to.set_cpu_model(from.cpu_model);
 }
@@ -26,6 +27,7 @@ Result<> get(const pb::Machine &from, model::Machine &to) {
     to.kernel_release = from.kernel_release();
     to.boot_id = from.boot_id();
     to.vdso_digest = from.vdso_digest();
+    to.vdso = from.vdso();
     to.xfeatures = from.xfeatures();
     to.cpu_model = from.cpu_model();
     return {};

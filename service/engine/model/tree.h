@@ -24,6 +24,7 @@ struct Machine {
     Bytes vdso_digest;      // XXH3-128 of the vDSO's pages, hex
     uint64_t xfeatures = 0; // XCR0
     Bytes cpu_model;
+    Bytes vdso; // its pages; none in images of the first releases
 };
 
 // The clocks as the tasks saw them when they stood still, in nanoseconds.

@@ -169,8 +169,17 @@ Result<std::string> Tracee::xstate() const {
 
 Result<> Tracee::set_xstate(const std::string &xstate) {
     iovec area{const_cast<char *>(xstate.data()), xstate.size()}; // NOLINT: only read
-    if (trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &area) < 0)
-        return fail(errno, "cannot set the extended registers ({} bytes) of thread {}", xstate.size(), tid_);
+    if (trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &area) == 0)
+        return {};
+    // The kernel takes areas of the size that it has itself and of no other (xstateregs_set of
+    // arch/x86/kernel/fpu/regset.c); one that knows more registers has them behind these.
+    const int code = errno;
+    std::string larger = xstate;
+    if (code == EFAULT)
+        larger.resize(TRY(this->xstate()).size());
+    area = {larger.data(), larger.size()};
+    if (larger.size() <= xstate.size() || trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &area) < 0)
+        return fail(code, "cannot set the extended registers ({} bytes) of thread {}", xstate.size(), tid_);
     return {};
 }
 
@@ -261,6 +270,12 @@ Result<> Tracee::go_on(int signal) {
 Result<> Tracee::go_on_to_syscall() {
     if (trace(PTRACE_SYSCALL, tid_, 0, nullptr) < 0)
         return fail(errno, "cannot let thread {} run to a system call", tid_);
+    return {};
+}
+
+Result<> Tracee::step() {
+    if (trace(PTRACE_SINGLESTEP, tid_, 0, nullptr) < 0)
+        return fail(errno, "cannot let thread {} make a step", tid_);
     return {};
 }
 

@@ -2,6 +2,7 @@
 #include "engine/rebuild/husk.h"
 
 #include "engine/os/batch_layout.h"
+#include "engine/os/vdso.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -49,9 +50,7 @@ Result<uint64_t> free_place(std::vector<std::pair<uint64_t, uint64_t>> taken, co
 Result<Workshop> Workshop::open(const model::Tree &tree, engine::Footprint &footprint, Fd &pidfd) {
     Workshop shop;
     const auto own = TRY(os::read_maps(::getpid()));
-    for (const os::ProcMapping &mapping : own)
-        if (mapping.name == "[vdso]" || mapping.name == "[vvar]" || mapping.name == "[vvar_vclock]")
-            shop.special.push_back(mapping);
+    std::ranges::copy_if(own, std::back_inserter(shop.special), os::belongs_to_vdso);
     const uint64_t place = TRY(free_place(footprint.occupied(), own));
     void *wanted = reinterpret_cast<void *>(place); // NOLINT: a chosen address
     if (::mmap(wanted, region_size, PROT_READ | PROT_WRITE | PROT_EXEC,

@@ -7,6 +7,7 @@
 #include "engine/rebuild/page_copy.h"
 #include "engine/rebuild/page_runs.h"
 #include "engine/rebuild/request_ring.h"
+#include "engine/rebuild/vdso.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -62,53 +63,6 @@ class Borrowed {
     std::map<model::ObjRef, int> numbers_;
     int next_ = 0;
 };
-
-const model::Mapping *find_kind(const model::AddressSpace &space, model::MappingKind kind) {
-    const auto found = std::find_if(space.mappings.begin(), space.mappings.end(),
-                                    [&](const model::Mapping &mapping) { return mapping.kind == kind; });
-    return found == space.mappings.end() ? nullptr : &*found;
-}
-
-model::MappingKind special_kind(const os::ProcMapping &part) {
-    return part.name == "[vdso]"   ? model::MappingKind::vdso
-           : part.name == "[vvar]" ? model::MappingKind::vvar
-                                   : model::MappingKind::vvar_vclock;
-}
-
-// The kernel's own mappings are moved from where the worker had them; the kernel follows (vdso_mremap).
-Result<> place_special(Husk &husk, const std::vector<os::ProcMapping> &special, const model::AddressSpace &space,
-                       Calls &calls) {
-    struct Move {
-        uint64_t from, size, to;
-    };
-    std::vector<Move> moves;
-    for (const os::ProcMapping &own : special) {
-        const model::Mapping *wanted = find_kind(space, special_kind(own));
-        if (wanted == nullptr) {
-            calls.batch().must("munmap", SYS_munmap, own.start, own.end - own.start);
-            continue;
-        }
-        if (wanted->end - wanted->start != own.end - own.start)
-            return fail(ENOTSUP,
-                        "{} was {} bytes long, but this kernel's is {}; resume under the kernel of the suspend",
-                        own.name, wanted->end - wanted->start, own.end - own.start);
-        moves.push_back({own.start, own.end - own.start, wanted->start});
-    }
-    const bool all_there = std::all_of(moves.begin(), moves.end(), [](const Move &m) { return m.from == m.to; });
-    if (all_there)
-        return {};
-    uint64_t spare = husk.shop().spare;
-    for (Move &move : moves) { // by way of a place that is free for sure: old and new places may overlap
-        calls.batch().must("cannot move the vDSO aside", SYS_mremap, move.from, move.size, move.size,
-                           MREMAP_MAYMOVE | MREMAP_FIXED, spare);
-        move.from = spare;
-        spare += move.size;
-    }
-    for (const Move &move : moves)
-        calls.batch().must(fmt::format("cannot move the vDSO to {:#x}", move.to), SYS_mremap, move.from, move.size,
-                           move.size, MREMAP_MAYMOVE | MREMAP_FIXED, move.to);
-    return {};
-}
 
 bool has_pages(const model::AddressSpace &space, const model::Mapping &mapping) {
     const auto run = std::upper_bound(space.pages.begin(), space.pages.end(), mapping.start,
@@ -384,7 +338,9 @@ Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
                      const std::vector<const model::Task *> &children) {
     if (task.address_space == 0 || children.empty())
         return {};
-    const model::AddressSpace space = TRY(context.details.address_space(task.address_space));
+    model::AddressSpace space = TRY(context.details.address_space(task.address_space));
+    if (context.other_vdso != nullptr)
+        (void)TRY(context.other_vdso->adapt(space));
     Runs common;
     for (const model::Task *child : children)
         if (child->address_space != 0) {
@@ -415,21 +371,16 @@ Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
         }
     common = pages_in(common, places);
     // A child inherits the vDSO as well: it must find all parts of it.
-    const bool whole = std::ranges::all_of(
-        held.special, [&](const os::ProcMapping &part) { return find_kind(space, special_kind(part)) != nullptr; });
-    if (common.empty() || !whole)
+    auto special = placed(held.special, space);
+    if (common.empty() || !special)
         return {};
 
     Calls calls(husk);
     Borrowed files(context, husk, calls);
     const Ranges kept = kept_of(held, space.mappings);
     TRY(unmap_others(held, kept, calls));
-    TRY(place_special(husk, held.special, space, calls));
-    for (os::ProcMapping &part : held.special) {
-        const model::Mapping &place = *find_kind(space, special_kind(part));
-        part.start = place.start;
-        part.end = place.end;
-    }
+    TRY(place_vdso(husk, held.special, space, calls));
+    held.special = *std::move(special);
     for (const model::Mapping &mapping : early)
         TRY(map(space, mapping, kept, calls, files));
     TRY(advise_sizes(early, calls));
@@ -443,7 +394,10 @@ Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
 }
 
 Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
-    const model::AddressSpace space = TRY(context.details.address_space(task.address_space));
+    model::AddressSpace space = TRY(context.details.address_space(task.address_space));
+    std::optional<OtherVdso::StandIn> stand_in;
+    if (context.other_vdso != nullptr)
+        stand_in = TRY(context.other_vdso->adapt(space));
     static const Held nothing;
     const Held &held = husk.held() ? *husk.held() : nothing;
     const Ranges kept = kept_of(held, space.mappings);
@@ -451,8 +405,10 @@ Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
     Calls calls(husk);
     Borrowed files(context, husk, calls);
     TRY(unmap_others(held, kept, calls));
-    TRY(place_special(husk, husk.held() ? held.special : husk.shop().special, space, calls));
+    TRY(place_vdso(husk, husk.held() ? held.special : husk.shop().special, space, calls));
     TRY(map_all(context.tree, namespace_of(context.tree, task, "ipc"), space, kept, calls, files));
+    if (stand_in)
+        TRY(put_stand_in(husk, *stand_in, calls));
     if (!space.rings.empty()) {
         const Fd null = TRY(abey::open_file("/dev/null", O_WRONLY));
         const int number = TRY(files.take(null.get(), "/dev/null"));

@@ -19,6 +19,7 @@
 namespace abey::rebuild {
 
 class Husk;
+class OtherVdso;
 
 // What kinds share during one restore. Everything is made in the worker's own descriptor table; tasks take it from
 // there.
@@ -43,6 +44,8 @@ class Context {
     const Fd pages; // the image's "pages", for reading
     // Of a tree that is an outline; it is whole unless somebody sets this.
     engine::Details details;
+    // Of the kernel that the tree was saved under, when it is not this one's.
+    const OtherVdso *other_vdso = nullptr;
 
     // The worker's descriptor for an open file, made when first asked for (by its kind's create). Stays owned by the
     // context.
