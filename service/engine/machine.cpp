@@ -94,12 +94,24 @@ Result<model::Clocks> clocks_of(int pid) {
     clocks.realtime = now(CLOCK_REALTIME);
     clocks.monotonic = now(CLOCK_MONOTONIC) - own.monotonic + theirs.monotonic;
     clocks.boottime = now(CLOCK_BOOTTIME) - own.boottime + theirs.boottime;
+    clocks.monotonic_raw = now(CLOCK_MONOTONIC_RAW) - own.monotonic + theirs.monotonic;
     return clocks;
 }
 
 Result<model::Clocks> initial_clocks() {
     const Offsets own = TRY(offsets_of(::getpid()));
-    return model::Clocks{now(CLOCK_REALTIME), now(CLOCK_MONOTONIC) - own.monotonic, now(CLOCK_BOOTTIME) - own.boottime};
+    return model::Clocks{now(CLOCK_REALTIME), now(CLOCK_MONOTONIC) - own.monotonic, now(CLOCK_BOOTTIME) - own.boottime,
+                         now(CLOCK_MONOTONIC_RAW) - own.monotonic};
+}
+
+ClockOffsets offsets_to_go_on(const model::Clocks &saved, const model::Clocks &initial) {
+    ClockOffsets offsets{saved.monotonic - initial.monotonic, saved.boottime - initial.boottime};
+    const int64_t raw = saved.monotonic_raw == 0 ? INT64_MIN : saved.monotonic_raw - initial.monotonic_raw;
+    if (raw > offsets.monotonic) {
+        offsets.boottime += raw - offsets.monotonic; // never less than what CLOCK_MONOTONIC says
+        offsets.monotonic = raw;
+    }
+    return offsets;
 }
 
 Result<> check_machine(const model::Machine &saved, const model::Machine &here) {

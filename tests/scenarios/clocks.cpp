@@ -29,7 +29,10 @@ int main(int argc, char **argv) {
         for (int i = 0; i < 4; ++i)
             for (const bool vdso : {true, false}) {
                 const double now = seconds(clocks[i], vdso);
-                CHECK(now >= last[i]);
+                if (now < last[i])
+                    scenario::failed(__FILE__, __LINE__,
+                                     "clock " + std::to_string(clocks[i]) + (vdso ? " by the vDSO" : "") +
+                                         " went back by " + std::to_string(last[i] - now) + " s");
                 CHECK(last[i] == 0 || now - last[i] < 60);
                 last[i] = now;
             }

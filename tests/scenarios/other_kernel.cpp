@@ -56,6 +56,7 @@ Result<> forge(const std::string &from, const std::string &to, bool moved) {
         TRY(move_one(vdso));
     tree.machine.vdso_digest = image::to_hex(image::digest(std::as_bytes(std::span(vdso))));
     tree.machine.kernel_release = "6.0.0-other";
+    tree.machine.boot_id = "another"; // so that the clocks have started over
 
     auto writer = TRY(image::Writer::create(to));
     const Fd pages = TRY(reader.pages());

@@ -179,5 +179,17 @@ TEST_F(UnderAnotherKernel, AThreadWithinItIsNamed) {
     EXPECT_EQ("there is one", found());
 }
 
+TEST(ClockOffsets, NoClockGoesBack) {
+    const auto both = [](const engine::ClockOffsets &offsets) {
+        return std::pair(offsets.monotonic, offsets.boottime);
+    };
+    // by how much the raw clock was behind, ahead, and ahead of the other then and now
+    EXPECT_EQ(both(engine::offsets_to_go_on({0, 1000, 1500, 990}, {0, 10, 20, 10})), std::pair(990L, 1480L));
+    EXPECT_EQ(both(engine::offsets_to_go_on({0, 1000, 1500, 1030}, {0, 10, 20, 10})), std::pair(1020L, 1510L));
+    EXPECT_EQ(both(engine::offsets_to_go_on({0, 1000, 1500, 1030}, {0, 10, 20, 50})), std::pair(990L, 1480L));
+    // an image that does not tell
+    EXPECT_EQ(both(engine::offsets_to_go_on({0, 1000, 1500}, {0, 10, 20, 10})), std::pair(990L, 1480L));
+}
+
 } // namespace
 } // namespace abey::rebuild

@@ -116,15 +116,16 @@ TEST(VdsoTest, DamagedImagesAreErrors) {
     }
 }
 
-// A child that is nearly always within the vDSO.
-class LeaveVdsoTest : public ::testing::Test {
+// A child that is nearly always within the vDSO; with a clock that only the kernel can read, in a system call from
+// there.
+class LeaveVdsoTest : public ::testing::TestWithParam<clockid_t> {
   protected:
     void SetUp() override {
         child_ = ::fork();
         if (child_ == 0) {
             timespec time = {};
             for (;;)
-                (void)::clock_gettime(CLOCK_MONOTONIC, &time);
+                (void)::clock_gettime(GetParam(), &time);
         }
         const auto parts = own_vdso_parts().value(); // the child has them where we have them
         for (const ProcMapping &part : parts)
@@ -143,7 +144,7 @@ class LeaveVdsoTest : public ::testing::Test {
     std::pair<uint64_t, uint64_t> vdso_;
 };
 
-TEST_F(LeaveVdsoTest, GoesOnToTheEndOfTheFunction) {
+TEST_P(LeaveVdsoTest, GoesOnToTheEndOfTheFunction) {
     int seen = 0;
     for (int i = 0; i < 200 && seen < 5; ++i) {
         ::usleep(1000);
@@ -162,7 +163,7 @@ TEST_F(LeaveVdsoTest, GoesOnToTheEndOfTheFunction) {
     EXPECT_EQ(0, ::kill(child_, 0));
 }
 
-TEST_F(LeaveVdsoTest, ASignalOnItsWayIsNotLost) {
+TEST_P(LeaveVdsoTest, ASignalOnItsWayIsNotLost) {
     for (int i = 0; i < 20; ++i) {
         auto thread = Tracee::seize(child_, 0);
         ASSERT_TRUE(thread) << thread.error().message();
@@ -178,6 +179,8 @@ TEST_F(LeaveVdsoTest, ASignalOnItsWayIsNotLost) {
         ASSERT_EQ(child_, ::waitpid(child_, &status, WCONTINUED));
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(Clocks, LeaveVdsoTest, ::testing::Values(CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID));
 
 } // namespace
 } // namespace abey::os

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What needs another kernel about homes, a session with one, the engine's scenarios and the demo on Debian's own kernel, which is older than most (6.1), in a virtual machine.
+"""What needs another kernel about homes, a session with one, the engine's scenarios and the demo on Debian's own kernel, which is older than most (6.1), in a virtual machine;
+and programs that are suspended under that kernel and come back under a newer one (the part "kernels", two boots).
 
-    machine.py --build DIR [--kernel PACKAGE] [--only PART]
+    machine.py --build DIR [--kernel PACKAGE] [--next-kernel PACKAGE] [--only PART]
 
-The kernel package is fetched with apt and unpacked below DIR/vm, never installed. Inside, this machine's file system is
+A kernel's package is fetched with apt and unpacked below DIR/vm, never installed. Inside, this machine's file system is
 the root, read-only, below an overlay in memory; nothing that is done there remains. Without KVM it is emulated, which
 takes some ten times as long. Ends with 0 when everything passed.
 """
@@ -20,6 +21,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 PATIENCE = 3600  # seconds for all of it
+PARTS = ["homes", "session", "scenarios", "demo", "kernels"]
 NEEDED_EARLY = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 
 
@@ -81,14 +83,14 @@ def processor():
     return ["-cpu", "max"]
 
 
-def run(files, release, initial):
-    """The status that the job ended with; what it says is passed on."""
+def run(files, release, initial, more=()):
+    """The status that the job ended with; what it says is passed on. `more`: options of the emulator."""
     def share(path, tag):
         return ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"]
     # without no_timer_check a kernel whose emulation was not run for a moment gives up on its timer
     command = ["qemu-system-x86_64", *processor(), "-m", "4G", "-smp", "2", "-nographic", "-no-reboot", "-nic", "none",
                "-kernel", files / f"boot/vmlinuz-{release}", "-initrd", initial,
-               "-append", "console=ttyS0 quiet panic=1 no_timer_check", *share("/", "host"), *share(files / "lib/modules", "modules")]
+               "-append", "console=ttyS0 quiet panic=1 no_timer_check", *share("/", "host"), *share(files / "lib/modules", "modules"), *more]
     status = None
     begun = False
     heard = []
@@ -113,20 +115,36 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--kernel", default="linux-image-amd64", metavar="PACKAGE")
-    parser.add_argument("--only", action="append", default=[], metavar="PART", choices=["homes", "session", "scenarios", "demo"])
+    parser.add_argument("--next-kernel", default="linux-image-6.12-amd64", metavar="PACKAGE")
+    parser.add_argument("--only", action="append", default=[], metavar="PART", choices=PARTS)
     options = parser.parse_args()
     # there the machine has directories of its own, in memory
     if any(place.resolve().is_relative_to(own) for place in (HERE, options.build) for own in ("/tmp", "/var/tmp", "/run", "/dev")):
         parser.error("a checkout below /tmp or /var/tmp is not seen in the machine: have it elsewhere")
     directory = options.build.resolve() / "vm"
     directory.mkdir(parents=True, exist_ok=True)
+    parts = options.only or PARTS
+    disk = directory / "disk"
+
+    def boot(kernel, these, more=()):
+        files, release = unpacked(kernel, directory)
+        return run(files, release, initial_files(files, release, directory, these), more)
+
+    failed = 0
     try:
-        files, release = unpacked(options.kernel, directory)
-        initial = initial_files(files, release, directory, options.only)
+        if others := [part for part in parts if part != "kernels"]:
+            failed = boot(options.kernel, others)
+        if "kernels" in parts:
+            with open(disk, "wb") as file:
+                file.truncate(1 << 30)
+            drive = ["-drive", f"file={disk},format=raw,if=virtio"]
+            failed |= boot(options.kernel, ["leave"], drive) or boot(options.next_kernel, ["return"], drive)
     except subprocess.CalledProcessError as error:
         print(f"vm: {' '.join(map(str, error.cmd))}: {(error.stderr or error.stdout or '').strip()[-500:]}", file=sys.stderr)
         return 1
-    return run(files, release, initial)
+    finally:
+        disk.unlink(missing_ok=True)
+    return failed
 
 
 if __name__ == "__main__":

@@ -93,7 +93,6 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
 Result<> capture_tree(Context &context, StandStill &still) {
     const OwnIds ids = TRY(own_ids(still));
     context.is_inside = [&ids](int pid) { return ids.tasks.contains(pid); };
-    context.tree.clocks = TRY(engine::clocks_of(still.processes().front().stat.door));
     for (const Stopped &process : still.processes())
         context.state<Namespaces>().cgroups[process.stat.door] = process.cgroup;
     for (const Stopped &process : still.processes())
@@ -103,6 +102,8 @@ Result<> capture_tree(Context &context, StandStill &still) {
     os::Gadgets gadgets;
     for (Stopped &process : still.processes())
         TRY_IN(capture_process(context, process, ids, gadgets), "process {} ({})", process.pid, process.stat.comm);
+    // The clocks go on from here, after what was left of sleeps and timers has been read: none may end early by them.
+    context.tree.clocks = TRY(engine::clocks_of(still.processes().front().stat.door));
     if (!context.tree.namespaces.empty())
         check_user_namespaces(context);
     tell_shared_namespaces(context);

@@ -37,12 +37,14 @@ void put(const model::Clocks &from, pb::Clocks &to) {
     to.set_realtime(from.realtime);
     to.set_monotonic(from.monotonic);
     to.set_boottime(from.boottime);
+    to.set_monotonic_raw(from.monotonic_raw);
 }
 
 Result<> get(const pb::Clocks &from, model::Clocks &to) {
     to.realtime = from.realtime();
     to.monotonic = from.monotonic();
     to.boottime = from.boottime();
+    to.monotonic_raw = from.monotonic_raw();
     return {};
 }
 

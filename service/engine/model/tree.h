@@ -32,6 +32,7 @@ struct Clocks {
     int64_t realtime = 0;
     int64_t monotonic = 0;
     int64_t boottime = 0;
+    int64_t monotonic_raw = 0; // 0: of an image of the first releases
 };
 
 // Everything a checkpoint knows besides page contents: tasks, and the objects that they share, by id.

@@ -119,9 +119,16 @@ Result<std::string> own_vdso() {
 
 Result<> leave_vdso(Tracee &thread, const std::vector<ProcMapping> &mappings) {
     const auto vdso = std::ranges::find(mappings, "[vdso]", &ProcMapping::name);
+    // With clocks that only the kernel can read (no usable TSC) its functions make system calls. One that is over is no
+    // obstacle; one that is to be made again does not occur, and would be (ERESTARTSYS and its like,
+    // include/linux/errno.h).
+    constexpr long first_restart = -516;
+    constexpr long last_restart = -512;
     const auto within = [&](const user_regs_struct &registers) {
-        return vdso != mappings.end() && registers.rip >= vdso->start && registers.rip < vdso->end &&
-               static_cast<long>(registers.orig_rax) < 0; // else it is in a system call
+        const auto result = static_cast<long>(registers.rax);
+        const bool again =
+            static_cast<long>(registers.orig_rax) >= 0 && result >= first_restart && result <= last_restart;
+        return vdso != mappings.end() && registers.rip >= vdso->start && registers.rip < vdso->end && !again;
     };
     if (thread.group_stop() != 0 || !within(TRY(thread.registers())))
         return {};

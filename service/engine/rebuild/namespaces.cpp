@@ -75,10 +75,10 @@ Result<> continue_clocks(const model::Clocks &saved, const std::string &saved_bo
         }
         return fmt::format("{} {} {}\n", name, seconds, rest);
     };
-    const std::string offsets =
-        line("monotonic", saved.monotonic - initial.monotonic) + line("boottime", saved.boottime - initial.boottime);
+    const auto offsets = engine::offsets_to_go_on(saved, initial);
     const Fd file = TRY(open_file("/proc/self/timens_offsets", O_WRONLY));
-    TRY_IN(write_all(file, offsets), "cannot set the clocks of the session");
+    TRY_IN(write_all(file, line("monotonic", offsets.monotonic) + line("boottime", offsets.boottime)),
+           "cannot set the clocks of the session");
     return {};
 }
 
