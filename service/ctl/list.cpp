@@ -87,6 +87,8 @@ void print_checkpoints(const std::vector<CheckpointEntry> &entries, const ListCo
     table.align_right(exclusive);
     for (const size_t column : {user, session, marks})
         table.allow_cut(column, least);
+    table.allow_omission(exclusive);
+    table.omit_if_empty(marks);
     for (const auto &entry : entries)
         table.add({entry.id, entry.user.empty() ? std::to_string(entry.uid) : entry.user, entry.session,
                    human_ago(entry.created, now()), human_size(entry.size),

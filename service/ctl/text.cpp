@@ -78,30 +78,47 @@ std::string progress_line(std::string_view verb, std::string_view phase, uint32_
 
 std::string Table::text(size_t room) const {
     const std::span rows = std::span(rows_).subspan(header_ ? 0 : 1);
-    std::vector<size_t> widths(rows_.front().size());
-    size_t all = (widths.size() - 1) * 2;
+    constexpr size_t between = 2;
+    std::vector<size_t> widths(rows_.front().size()); // 0: it is left out
+    size_t all = 0;
     for (size_t i = 0; i < widths.size(); i++) {
         for (const auto &row : rows)
             widths[i] = std::max(widths[i], width_of(row[i]));
-        all += widths[i];
+        all += widths[i] + between;
     }
-    for (; room != 0 && all > room; all--) {
+    const auto omit = [&](size_t column) {
+        all -= widths[column] == 0 ? 0 : widths[column] + between;
+        widths[column] = 0;
+    };
+    for (const size_t column : omit_empty_)
+        if (std::ranges::all_of(std::span(rows_).subspan(1), [&](const auto &row) { return row[column].empty(); }))
+            omit(column);
+    const auto narrow = [&] { // by one
         size_t *widest = nullptr;
         for (const auto &[column, least] : cut_)
             if (widths[column] > least && (widest == nullptr || widths[column] > *widest))
                 widest = &widths[column];
-        if (widest == nullptr)
-            break;
-        --*widest;
+        if (widest != nullptr)
+            --*widest;
+        all -= widest == nullptr ? 0 : 1;
+        return widest != nullptr;
+    };
+    const auto fits = [&] { return room == 0 || all <= room + between; };
+    while (!fits() && narrow()) {
     }
+    for (const size_t column : omit_)
+        if (!fits())
+            omit(column);
     std::string text;
     for (const auto &row : rows) {
         std::string line;
         for (size_t i = 0; i < widths.size(); i++) {
+            if (widths[i] == 0)
+                continue;
             const std::string cell = width_of(row[i]) > widths[i] ? shortened(row[i], widths[i]) : row[i];
             const std::string padding(widths[i] - width_of(cell), ' ');
             const bool right = std::ranges::find(right_, i) != right_.end();
-            line += (i > 0 ? "  " : "") + (right ? padding + cell : cell + padding);
+            line += (line.empty() ? "" : std::string(between, ' ')) + (right ? padding + cell : cell + padding);
         }
         line.erase(line.find_last_not_of(' ') + 1);
         text += line + "\n";

@@ -33,6 +33,8 @@ class Table {
     void align_right(size_t column) { right_.push_back(column); }
     // Down to this width; it must not be coloured.
     void allow_cut(size_t column, size_t least) { cut_.emplace_back(column, least); }
+    void allow_omission(size_t column) { omit_.push_back(column); } // where that is not enough
+    void omit_if_empty(size_t column) { omit_empty_.push_back(column); }
     void without_header() { header_ = false; }
     void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
     // `room` 0: as much as it takes
@@ -42,6 +44,7 @@ class Table {
     std::vector<std::vector<std::string>> rows_;
     std::vector<size_t> right_;
     std::vector<std::pair<size_t, size_t>> cut_; // columns and their least widths
+    std::vector<size_t> omit_, omit_empty_;      // columns, the first to go first
     bool header_ = true;
 };
 

@@ -98,7 +98,7 @@ def record(host, recorder):
     terminal.wait_for("has been resumed")
     terminal.type("\n")
     recorder.take("the machine was rebooted; ada logs in, and the session is resumed", terminal)
-    terminal.type("clear; loginctl list-sessions; abeyctl attach --json\n")
+    terminal.type("clear; loginctl list-sessions; abeyctl attach --list\n")
     recorder.take("it is a session like any other", terminal)
     terminal.type("clear; abeyctl attach\n")
     terminal.wait_for(UNSAVED[:30])

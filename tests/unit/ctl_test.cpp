@@ -67,6 +67,27 @@ TEST(Text, TablesFitIntoTheirRoom) {
     EXPECT_EQ(table(false).text(10), "20260101-120000-s1  500…  pinne…\n") << "no narrower than its columns may get";
 }
 
+TEST(Text, TablesLeaveColumnsOutThatCanBeMissed) {
+    const auto table = [](const std::string &mark) {
+        Table made({"ID", "SESSION", "SIZE", "MARKS"});
+        made.allow_cut(1, 4);
+        made.allow_omission(2);
+        made.omit_if_empty(3);
+        made.add({"20260101-120000-s1", "5001", "12 MiB", mark});
+        return made;
+    };
+    EXPECT_EQ(table("pinned").text(), "ID                  SESSION  SIZE    MARKS\n"
+                                      "20260101-120000-s1  5001     12 MiB  pinned\n");
+    EXPECT_EQ(table("").text(), "ID                  SESSION  SIZE\n"
+                                "20260101-120000-s1  5001     12 MiB\n")
+        << "nothing is in it";
+    EXPECT_EQ(table("pinned").text(40), "ID                  SES…  SIZE    MARKS\n"
+                                        "20260101-120000-s1  5001  12 MiB  pinned\n")
+        << "first it is tried without";
+    EXPECT_EQ(table("pinned").text(35), "ID                  SES…  MARKS\n"
+                                        "20260101-120000-s1  5001  pinned\n");
+}
+
 TEST(Text, TablesAlignWhatIsColoured) {
     Table table({"NAME", "STATE", "SIZE"});
     table.align_right(1);
