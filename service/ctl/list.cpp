@@ -4,8 +4,7 @@
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "ctl/text.h"
-
-#include <chrono>
+#include "engine/os/date.h"
 
 #include <nlohmann/json.hpp>
 #include <sys/ioctl.h>
@@ -13,11 +12,6 @@
 
 namespace abey::ctl {
 namespace {
-
-uint64_t now() {
-    using namespace std::chrono;
-    return static_cast<uint64_t>(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
-}
 
 // Columns of the terminal; 0: it is none, or does not say.
 size_t columns_of_terminal() {
@@ -60,8 +54,8 @@ Result<int> list_displaced(Client &client, const ListCommand &command) {
     table.align_right(0);
     table.allow_cut(home, 8);
     for (const auto &entry : entries)
-        table.add(
-            {std::to_string(entry.uid), entry.home, human_ago(entry.created, now()), entry.checkpoint, entry.place});
+        table.add({std::to_string(entry.uid), entry.home, human_ago(entry.created, os::microseconds_of(CLOCK_REALTIME)),
+                   entry.checkpoint, entry.place});
     print_table(table, command, entries.size(), "home");
     return 0;
 }
@@ -91,7 +85,7 @@ void print_checkpoints(const std::vector<CheckpointEntry> &entries, const ListCo
     table.omit_if_empty(marks);
     for (const auto &entry : entries)
         table.add({entry.id, entry.user.empty() ? std::to_string(entry.uid) : entry.user, entry.session,
-                   human_ago(entry.created, now()), human_size(entry.size),
+                   human_ago(entry.created, os::microseconds_of(CLOCK_REALTIME)), human_size(entry.size),
                    entry.exclusive ? human_size(*entry.exclusive) : "-",
                    painted(ctl::tone_of(entry.state), entry.state, colour), marks_of(entry)});
     print_table(table, command, entries.size(), "checkpoint");

@@ -162,6 +162,7 @@ Result<int> test_file(const PolicyCommand &command, const policy::Policy &policy
                                        .writable = !command.read_only});
     const auto names_of = [](const std::vector<model::Strategy> &strategies) {
         std::vector<std::string> names;
+        names.reserve(strategies.size());
         for (const auto strategy : strategies)
             names.emplace_back(policy::strategy_name(strategy));
         return names;

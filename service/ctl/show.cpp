@@ -5,8 +5,7 @@
 #include "ctl/output.h"
 #include "ctl/text.h"
 #include "dbus/names.h"
-
-#include <chrono>
+#include "engine/os/date.h"
 
 #include <nlohmann/json.hpp>
 
@@ -55,14 +54,12 @@ Result<int> show(const ShowCommand &command) {
         print_json(document);
         return 0;
     }
-    const auto now =
-        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch());
     const bool colour = has_colour();
     print_line("Checkpoint", checkpoint.id);
     print_line("State", painted(tone_of(checkpoint.state), checkpoint.state, colour));
     print_line("User", fmt::format("{} ({})", checkpoint.user, checkpoint.uid));
     print_line("Session", checkpoint.session);
-    print_line("Created", human_age(checkpoint.created, static_cast<uint64_t>(now.count())));
+    print_line("Created", human_age(checkpoint.created, os::microseconds_of(CLOCK_REALTIME)));
     print_line("Pinned", checkpoint.pinned ? "yes" : "no");
     print_line("Size", human_size(checkpoint.size));
     if (checkpoint.exclusive)

@@ -80,8 +80,8 @@ void Manager::on_login(const session::Session &login) {
     }
 }
 
-Answer<Manager::LoginResume> Manager::resume_on_login(const Permit &permit, const std::string &id) {
-    const auto login = TRY(permitted_session(permit, id));
+Answer<Manager::LoginResume> Manager::resume_on_login(const Permit &permit, const std::string &login_id) {
+    const auto login = TRY(permitted_session(permit, login_id));
     if (!may_get_a_terminal(login))
         return LoginResume();
     if (const auto *running = resume_of(login.uid)) {

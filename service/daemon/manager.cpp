@@ -6,6 +6,7 @@
 #include "daemon/log.h"
 #include "daemon/logins.h"
 #include "dbus/names.h"
+#include "engine/os/date.h"
 #include "policy/policy.h"
 #include "session/connection.h"
 #include "session/parts.h"
@@ -14,7 +15,6 @@
 #include "session/user_unit.h"
 
 #include <algorithm>
-#include <chrono>
 #include <ctime>
 #include <set>
 
@@ -28,11 +28,6 @@ constexpr size_t user_session_limit = 64;
 constexpr uint64_t measures_per_minute = 10;
 
 bool is_measure(const job::Job &job) { return job.question == "measure"; }
-
-uint64_t monotonic_now() {
-    using namespace std::chrono;
-    return static_cast<uint64_t>(duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count());
-}
 
 std::unexpected<Refusal> failed(const Error &error) { return refuse_for(error); }
 
@@ -115,7 +110,7 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) {
     if (caller == 0)
         return {};
     if (is_measure(job))
-        return measures_.take(caller, measures_per_minute, monotonic_now())
+        return measures_.take(caller, measures_per_minute, os::microseconds_of(CLOCK_MONOTONIC))
                    ? Answer<>()
                    : refuse(bus::error::too_many_jobs, "saved homes are looked at {} times a minute at the most",
                             measures_per_minute);
@@ -128,7 +123,7 @@ Answer<> Manager::admit(uid_t caller, const job::Job &job) {
             return failed(theirs.error());
         allowed = theirs->service().user_limits.jobs_per_minute;
     }
-    if (!rate_.take(caller, allowed, monotonic_now()))
+    if (!rate_.take(caller, allowed, os::microseconds_of(CLOCK_MONOTONIC)))
         return refuse(bus::error::too_many_jobs, "no user may start more than {} jobs a minute: wait a while", allowed);
     return {};
 }
@@ -277,8 +272,7 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
     const auto free = free_space();
     if (!free)
         return failed(free.error());
-    using namespace std::chrono;
-    const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
+    const uint64_t now = os::microseconds_of(CLOCK_REALTIME);
     std::map<uint32_t, policy::Retention> of_users;
     auto homes = displaced_homes();
     if (!homes)
@@ -297,8 +291,8 @@ Answer<std::vector<Pruned>> Manager::prune(std::optional<uid_t> of, const PruneO
             return failed(theirs.error());
         of_users.emplace(uid, theirs->service().retention);
     }
-    auto pruned = to_prune(*all, policy->service().retention, static_cast<uint64_t>(now), *free, of_users);
-    for (auto &one : to_prune(*homes, policy->service().retention, static_cast<uint64_t>(now), of_users))
+    auto pruned = to_prune(*all, policy->service().retention, now, *free, of_users);
+    for (auto &one : to_prune(*homes, policy->service().retention, now, of_users))
         pruned.push_back(std::move(one));
     if (!options.dry_run)
         for (const auto &one : pruned) {

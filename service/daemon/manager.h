@@ -108,7 +108,7 @@ class Manager {
         std::string checkpoint; // empty: nothing
         uint32_t job = 0;       // that brings it back, perhaps begun before
     };
-    Answer<LoginResume> resume_on_login(const Permit &permit, const std::string &login);
+    Answer<LoginResume> resume_on_login(const Permit &permit, const std::string &login_id);
     // Starts a command, or login shell, of the permit's owner in a session of its own (job::Job says of what).
     Answer<uint32_t> run(const Permit &permit, job::Job wanted);
     // A connection to the keeper of a session that was resumed or run.

@@ -8,9 +8,9 @@
 #include "daemon/manager.h"
 #include "daemon/systemd.h"
 #include "dbus/names.h"
+#include "engine/os/date.h"
 
 #include <array>
-#include <chrono>
 #include <utility>
 
 #include <systemd/sd-event.h>
@@ -36,11 +36,6 @@ std::string canceled_text(const RunningJob &running) {
 // From here on the session ends, or the resumed processes run: there is no way back.
 bool is_past_return(const RunningJob &running) { return running.phase == "end" || running.phase == "release"; }
 
-uint64_t now() {
-    using namespace std::chrono;
-    return static_cast<uint64_t>(duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count());
-}
-
 } // namespace
 
 bool is_public(job::Kind kind) {
@@ -59,7 +54,7 @@ Answer<RunningJob *> Manager::make_job(job::Job job, sd_bus_message *request) {
     running->manager = this;
     running->unit = job::unit_of(job);
     running->job = std::move(job);
-    running->begun = now();
+    running->begun = os::microseconds_of(CLOCK_MONOTONIC);
     running->request.reset(::sd_bus_message_ref(request));
     if (auto watched = watch(*running); !watched) {
         job::forget(*number);
@@ -93,7 +88,7 @@ Answer<> Manager::start_job(RunningJob &running) {
 uint64_t time_left(const RunningJob &running) {
     if (running.percent == 0 || running.percent >= 100 || running.begun == 0)
         return 0;
-    const auto passed = now() - running.begun;
+    const auto passed = os::microseconds_of(CLOCK_MONOTONIC) - running.begun;
     return passed / running.percent * (100 - running.percent);
 }
 

@@ -5,6 +5,7 @@
 #include "daemon/manager.h"
 #include "daemon/turns.h"
 #include "dbus/names.h"
+#include "engine/os/date.h"
 #include "session/parts.h"
 #include "session/session_policy.h"
 #include "session/user_unit.h"
@@ -35,12 +36,6 @@ constexpr size_t at_a_time = 2;
 constexpr uint64_t reserve_percent = 20;
 constexpr uint64_t lock_again = 10'000'000; // microseconds
 constexpr uint64_t look_seconds = 60;
-
-uint64_t now_of(clockid_t clock) {
-    timespec time{};
-    (void)::clock_gettime(clock, &time);
-    return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_nsec) / 1000;
-}
 
 Result<uint64_t> number_property(sd_bus *bus, const char *path, const char *interface, const char *name) {
     uint64_t value = 0;
@@ -123,7 +118,7 @@ int Triggers::on_prepare(sd_bus_message *message, void *userdata, sd_bus_error *
     int begins = 0;
     if (::sd_bus_message_read(message, "b", &begins) < 0)
         return 0;
-    const auto now = now_of(CLOCK_BOOTTIME);
+    const auto now = os::microseconds_of(CLOCK_BOOTTIME);
     switch (hold.state.on_signal(begins != 0, now)) {
     case Preparation::Step::begin:
         hold.begun = now;
@@ -156,7 +151,7 @@ Result<> Triggers::prepare(Hold &hold) {
     const auto ours = budget / 100 * (100 - reserve_percent);
     // logind's clock runs since its signal, and the questions above took their time
     hold.end = hold.begun + ours;
-    const auto now = now_of(CLOCK_BOOTTIME);
+    const auto now = os::microseconds_of(CLOCK_BOOTTIME);
     const auto left = hold.end > now ? hold.end - now : 0;
     sd_event_source *source = nullptr;
     TRY(bus::checked(
@@ -226,7 +221,7 @@ std::deque<Triggers::Planned>::iterator Triggers::next_of(Hold &hold) const {
             at_work += running->started ? 1 : 0;
             of_users[running->job.uid]++;
         }
-    if (at_work >= at_a_time || now_of(CLOCK_BOOTTIME) >= hold.end)
+    if (at_work >= at_a_time || os::microseconds_of(CLOCK_BOOTTIME) >= hold.end)
         return hold.rest.end();
     return std::ranges::find_if(hold.rest, [&](const Planned &one) { return of_users[one.session.uid] < at_a_time; });
 }
@@ -245,7 +240,7 @@ void Triggers::go_on(Hold &hold) {
         hold.rest.erase(next);
         act_on(hold, std::move(planned));
     }
-    if (hold.jobs.empty() && (hold.busy.empty() || now_of(CLOCK_BOOTTIME) >= hold.end))
+    if (hold.jobs.empty() && (hold.busy.empty() || os::microseconds_of(CLOCK_BOOTTIME) >= hold.end))
         finish(hold);
 }
 
@@ -290,7 +285,7 @@ void Triggers::finish(Hold &hold) {
         return;
     leave_alone(hold);
     hold.limit.reset();
-    hold.state.on_done(now_of(CLOCK_BOOTTIME));
+    hold.state.on_done(os::microseconds_of(CLOCK_BOOTTIME));
     hold.asking.reset();
     hold.lock.reset(); // logind goes on
 }
@@ -372,7 +367,7 @@ void Triggers::on_lock(const std::string &session) {
     const auto act = policy->service().triggers.on_lock;
     if (act == policy::Act::nothing)
         return;
-    const auto now = now_of(CLOCK_BOOTTIME);
+    const auto now = os::microseconds_of(CLOCK_BOOTTIME);
     std::erase_if(locked_, [&](const auto &one) { return now - one.second >= lock_again; });
     if (!locked_.emplace(session, now).second)
         return log_info("session {} is locked once more", session);
@@ -416,7 +411,7 @@ void Triggers::plan_next_look(uint64_t seconds) {
     uint64_t planned = 0;
     if (look_ && ::sd_event_source_get_enabled(look_.get(), nullptr) > 0 &&
         ::sd_event_source_get_time(look_.get(), &planned) >= 0 &&
-        planned <= now_of(CLOCK_MONOTONIC) + seconds * 1'000'000)
+        planned <= os::microseconds_of(CLOCK_MONOTONIC) + seconds * 1'000'000)
         return;
     sd_event_source *source = nullptr;
     const int result = ::sd_event_add_time_relative(::sd_bus_get_event(bus_), &source, CLOCK_MONOTONIC,
@@ -446,7 +441,7 @@ std::optional<uint64_t> Triggers::idle_since(const session::Session &session, ui
          hint == 0))
         return {};
     const auto since = number_property(bus_, path.c_str(), logind_session, "IdleSinceHint");
-    const auto now = now_of(CLOCK_REALTIME);
+    const auto now = os::microseconds_of(CLOCK_REALTIME);
     if (!since || *since == 0 || *since > now || (now - *since) / 1'000'000 < seconds)
         return {};
     return *since;

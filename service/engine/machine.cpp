@@ -4,6 +4,7 @@
 #include "engine/image/digest.h"
 #include "engine/os/procfs.h"
 #include "engine/os/vdso.h"
+#include "engine/os/xstate.h"
 
 #include <cerrno>
 #include <cstdio>
@@ -19,21 +20,6 @@ namespace abey::engine {
 namespace {
 
 constexpr int64_t nanoseconds = 1000000000;
-
-// XCR0: the extended states that the system has switched on (Intel SDM volume 1, chapter 13).
-uint64_t extended_features() {
-    uint32_t a = 0;
-    uint32_t b = 0;
-    uint32_t c = 0;
-    uint32_t d = 0;
-    constexpr uint32_t osxsave = 1U << 27U;
-    if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & osxsave) == 0)
-        return 0;
-    uint32_t low = 0;
-    uint32_t high = 0;
-    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return (static_cast<uint64_t>(high) << 32U) | low;
-}
 
 int64_t now(clockid_t clock) {
     timespec time = {};
@@ -77,7 +63,7 @@ Result<model::Machine> this_machine() {
         machine.boot_id.pop_back();
     machine.vdso = TRY(os::own_vdso());
     machine.vdso_digest = image::to_hex(image::digest(std::as_bytes(std::span(machine.vdso))));
-    machine.xfeatures = extended_features();
+    machine.xfeatures = os::enabled_xfeatures();
     std::array<unsigned, 12> brand{};
     for (unsigned i = 0; i < 3; ++i)
         (void)__get_cpuid(0x80000002U + i, &brand.at(4UL * i), &brand.at(4UL * i + 1), &brand.at(4UL * i + 2),

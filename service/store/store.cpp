@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "store/store.h"
 
+#include "engine/os/date.h"
 #include "store/records.h"
 
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 
 #include <sys/file.h>
@@ -140,8 +140,7 @@ Result<> Store::record_displaced(const std::string &id, const snapshot::Displace
     const auto records = displaced_records();
     if (::mkdir(records.c_str(), 0700) < 0 && errno != EEXIST)
         return fail(errno, "cannot make {}", records);
-    using namespace std::chrono;
-    const auto now = duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
+    const uint64_t now = os::microseconds_of(CLOCK_REALTIME);
     const auto name = fmt::format("{}.{}", now, id).substr(0, id_limit);
     TRY(write_record(records, name.c_str(),
                      to_json(DisplacedHome{.name = name,
@@ -149,7 +148,7 @@ Result<> Store::record_displaced(const std::string &id, const snapshot::Displace
                                            .checkpoint = id,
                                            .provider = checkpoint.home ? checkpoint.home->provider : "auto",
                                            .home = displaced,
-                                           .created = static_cast<uint64_t>(now)})));
+                                           .created = now})));
     TRY(sync_directory(root_));
     auto recorded = write_record(directory(id), "displaced.json", to_json(DisplacedBy{displaced, attempt}));
     if (!recorded)
@@ -310,9 +309,9 @@ Result<Store::Listed> Store::list_if(std::optional<uint32_t> of) const {
         if (++seen > checkpoint_limit)
             return fail(EFBIG, "{}: more than {} checkpoints", root_, checkpoint_limit);
         if (of)
-            if (const auto about = read_record(place_of(id) + "/about.json", about_from_json);
-                about && (!*about || (*about)->uid != *of))
-                continue;
+            if (const auto read = read_record(place_of(id) + "/about.json", about_from_json))
+                if (const auto &about = *read; !about || about->uid != *of)
+                    continue;
         if (auto checkpoint = find(id); checkpoint)
             listed.checkpoints.push_back(std::move(*checkpoint));
         else if (checkpoint.error().code() != ENOENT) // it was removed meanwhile

@@ -2,6 +2,7 @@
 #include "suspend/suspend.h"
 
 #include "engine/os/cause.h"
+#include "engine/os/date.h"
 #include "hooks/hooks.h"
 #include "policy/policy.h"
 #include "session/frontend.h"
@@ -28,11 +29,6 @@ constexpr std::chrono::milliseconds pictures_time{500};
 
 // Within which something must have moved on; the first copy of a large home takes longer than that as a whole.
 constexpr uint64_t step_time = 15ULL * 60 * 1'000'000; // microseconds, as TimeoutStartSec= of the unit
-
-uint64_t now() {
-    using namespace std::chrono;
-    return static_cast<uint64_t>(duration_cast<microseconds>(system_clock::now().time_since_epoch()).count());
-}
 
 Result<std::unique_ptr<snapshot::Provider>> home_provider(const policy::Policy &policy, const std::string &home) {
     const auto &verified = policy.home_verified();
@@ -163,7 +159,7 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .session = job.session,
                              .service = target.session.service,
                              .tty = target.session.tty,
-                             .created = now(),
+                             .created = os::microseconds_of(CLOCK_REALTIME),
                              .kept_running = job.keep_running,
                              .trigger = job.trigger,
                              .boot = TRY(store::boot_id())};

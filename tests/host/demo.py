@@ -132,6 +132,10 @@ class Demo:
         checks.step("5. The test host has rebooted")
         checks.check("clocks start over", f"CLOCK_MONOTONIC below {before / 1e9:.2f} s", f"{after / 1e9:.2f} s",
                      after < before)
+        self.occupy()
+
+    def occupy(self):
+        host, checks = self.host, self.checks
         host.run(["systemd-run", "--quiet", "--unit=occupy", "/usr/bin/python3", f"{PROGRAMS}/occupy.py",
                   *map(str, self.pids)], check=True)
         wait_until(lambda: "taken" in host.run(["journalctl", "-b", "-u", "occupy", "-o", "cat"]).stdout, "occupy.py")
@@ -278,13 +282,21 @@ class Demo:
                        lambda: prompt("jobs -r", "sleep 100000"))
 
     def run(self):
-        for step in (self.set_up, self.suspend, self.meddle, self.reboot, self.come_back):
+        if self.go(self.set_up, self.suspend, self.meddle, self.reboot, self.come_back):
+            self.compare()
+
+    def go(self, *steps):
+        """Each builds on those before."""
+        for step in steps:
             try:
                 step()
             except (StepFailed, HostError, TerminalError, OSError, subprocess.SubprocessError) as error:
                 self.checks.step(f"step '{step.__name__.replace('_', ' ')}' failed: {first_line(error)}")
                 self.journal()
-                return
+                return False
+        return True
+
+    def compare(self):
         self.checks.step("7. Is it as if nothing had happened?")
         for step in (self.check_home, self.check_processes, self.check_terminal):
             try:

@@ -484,7 +484,9 @@ def back(service):
 
 
 def too_open(host):
-    """Units whose exposure is not the one of the table in docs/SECURITY.md, and those that it does not have."""
+    """Units whose exposure is not the one of the table in docs/SECURITY.md, and those that it does not have. The table is of systemd 252: others
+    may say less."""
+    same = " 252 " in host.run(["systemctl", "--version"]).stdout
     table = re.findall(r"^\| ((?:`[a-z@-]+`,? ?)+) \| ([0-9.]+) \|", (HERE.parents[1] / "docs/SECURITY.md").read_text(), re.MULTILINE)
     wanted = {name: float(figure) for names, figure in table for name in re.findall("`([^`]+)`", names)}
     wrong = []
@@ -493,7 +495,7 @@ def too_open(host):
         unit = f"{name}1.service" if name.endswith("@") else path.name
         said = host.run(["systemd-analyze", "security", "--no-pager", unit])
         found = re.search(r"exposure level for \S+: ([0-9.]+)", said.stdout)
-        if name not in wanted or not found or float(found[1]) != wanted[name]:
+        if name not in wanted or not found or float(found[1]) > wanted[name] or (same and float(found[1]) != wanted[name]):
             wrong.append((name, found[1] if found else said.stderr.strip(), wanted.get(name)))
     return wrong
 

@@ -2,17 +2,14 @@
 //
 // Makes an image look as if it had been saved under another kernel:
 //     other_kernel FROM TO same|moved
-// The functions of that kernel's vDSO are where they were, as far as a program that was saved could know, but there is
-// nothing in them that could be run. "moved": one more of them is elsewhere, so that this kernel's vDSO cannot take
-// that one's place.
+// "same": that kernel's vDSO is the same but for its notes. "moved": its functions are where they were, as far as a
+// program that was saved could know, but there is nothing in them that could be run.
 #include "engine/image/image.h"
 #include "engine/os/vdso.h"
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 
-#include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -21,39 +18,23 @@
 namespace abey {
 namespace {
 
-// The second name of a function, at the end of the image, where there is nothing.
-Result<> move_one(std::string &vdso) {
-    constexpr size_t room = 64;
-    const size_t place = vdso.size() - room;
-    if (vdso.find_first_not_of('\0', place) != std::string::npos)
-        return fail(0, "there is no room at the end of the vDSO");
-    Elf64_Ehdr header;
-    std::memcpy(&header, vdso.data(), sizeof header);
-    for (size_t i = 0; i < header.e_shnum; ++i) {
-        Elf64_Shdr table;
-        std::memcpy(&table, vdso.data() + header.e_shoff + i * sizeof table, sizeof table);
-        for (size_t at = 0; table.sh_type == SHT_DYNSYM && at < table.sh_size; at += sizeof(Elf64_Sym)) {
-            Elf64_Sym symbol;
-            std::memcpy(&symbol, vdso.data() + table.sh_offset + at, sizeof symbol);
-            if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || ELF64_ST_BIND(symbol.st_info) != STB_WEAK)
-                continue;
-            symbol.st_value = place;
-            symbol.st_size = room;
-            std::memcpy(vdso.data() + table.sh_offset + at, &symbol, sizeof symbol);
-            return {};
-        }
-    }
-    return fail(0, "the vDSO has no second names");
+// What it says of the kernel's version.
+Result<> change_note(std::string &vdso) {
+    const size_t name = vdso.find(std::string("Linux\0", 6));
+    if (name == std::string::npos || name + 8 >= vdso.size())
+        return fail(0, "the vDSO has no note of the kernel's version");
+    vdso[name + 8] = static_cast<char>(vdso[name + 8] ^ 1);
+    return {};
 }
 
 Result<> forge(const std::string &from, const std::string &to, bool moved) {
     const auto reader = TRY(image::Reader::open(from));
     model::Tree tree = TRY(reader.tree());
     std::string &vdso = tree.machine.vdso;
+    TRY(change_note(vdso));
     for (const os::VdsoFunction &function : TRY(os::vdso_functions(vdso)))
-        std::fill_n(vdso.begin() + static_cast<ssize_t>(function.offset), function.size, '\xcc'); // int3
-    if (moved)
-        TRY(move_one(vdso));
+        if (moved)
+            std::fill_n(vdso.begin() + static_cast<ssize_t>(function.offset), function.size, '\xcc'); // int3
     tree.machine.vdso_digest = image::to_hex(image::digest(std::as_bytes(std::span(vdso))));
     tree.machine.kernel_release = "6.0.0-other";
     tree.machine.boot_id = "another"; // so that the clocks have started over

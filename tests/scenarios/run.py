@@ -7,7 +7,7 @@
 A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
 keep-running (the program goes on after the checkpoint), killed (it was to go on, is killed, and comes back from the
 checkpoint) and twice (restore, checkpoint again, restore again). Some programs also as all that is in a cgroup (cgroup), and twice from
-images that say that they are of another kernel, whose vDSO has all functions in the same places (other-kernel) or not (moved-vdso). Each runs in
+images that say that they are of another kernel, whose vDSO hardly differs (other-kernel) or has nothing in common (moved-vdso). Each runs in
 pid, mount, ipc and network namespaces of its own, whose end takes every process and mount with it. One line per case; the last
 line is `N passed, N failed, N skipped`.
 """

@@ -82,11 +82,10 @@ int main(int argc, char **argv) {
     begin(argc, argv);
     const Functions all = functions();
     ask(all);
-    const auto *child_asks = static_cast<volatile unsigned *>(
+    auto *const asks = static_cast<volatile unsigned *>(
         ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     const pid_t child = fork_child();
     if (child == 0) {
-        auto *asks = const_cast<volatile unsigned *>(child_asks);
         auto *get_time = function<int(clockid_t, timespec *)>(all, "__vdso_clock_gettime");
         timespec last = {};
         for (timespec now = {}; !told(0); last = now) { // most of its time is spent within the vDSO
@@ -97,13 +96,13 @@ int main(int argc, char **argv) {
         ask(all);
         ::_exit(7);
     }
-    while (*child_asks == 0)
+    while (*asks == 0)
         ::usleep(1000);
     ready();
     wait();
     ask(all);
-    const unsigned before = *child_asks;
-    while (*child_asks == before)
+    const unsigned before = *asks;
+    while (*asks == before)
         ::usleep(1000);
     CHECK(::getauxval(AT_SYSINFO_EHDR) != 0 && functions() == all);
     SYS(::kill(child, SIGTERM));

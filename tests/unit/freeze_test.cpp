@@ -2,10 +2,12 @@
 //
 // Processes are brought to a standstill one after the other, while those that still run do what they like.
 #include "engine/capture/freeze.h"
+#include "engine/capture/leave_vdso.h"
 #include "engine/os/procfs.h"
 
 #include <atomic>
 #include <csignal>
+#include <ctime>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -112,5 +114,66 @@ TEST(StandStill, ProcessThatIsKilledByOneThatStillRunsIsAZombie) {
     }
     GTEST_SKIP() << "this machine is too fast: nobody was killed in time";
 }
+
+} // namespace
+
+namespace {
+
+// A child whose threads are nearly always within the vDSO; with a clock that only the kernel can read, in a system call
+// from there.
+class Clocks : public ::testing::TestWithParam<clockid_t> {
+  protected:
+    void SetUp() override {
+        child_ = ::fork();
+        if (child_ == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            const std::thread other(ask);
+            ask();
+        }
+    }
+    void TearDown() override {
+        ::kill(child_, SIGKILL);
+        ::waitpid(child_, nullptr, 0);
+    }
+    static void ask() {
+        timespec time = {};
+        for (;;)
+            (void)::clock_gettime(GetParam(), &time);
+    }
+    pid_t child_ = -1;
+};
+
+TEST_P(Clocks, NobodyStandsWithinTheVdso) {
+    constexpr int times = 20;
+    for (int i = 0; i < times; ++i) {
+        ::usleep(1000);
+        auto still = capture::StandStill::of({.pid = child_, .cgroup = "", .spare = {}});
+        ASSERT_TRUE(still) << still.error().message();
+        const auto vdso = capture::vdso_of(child_);
+        ASSERT_LT(vdso.first, vdso.second);
+        ASSERT_EQ(still->processes().size(), 1U);
+        for (const os::Tracee &thread : still->processes().front().threads) {
+            EXPECT_FALSE(capture::stands_within(child_, thread.registers().value(), vdso)) << i;
+        }
+    }
+}
+
+// Nobody but the signal's sender has stopped it, and it is still so when it is let go.
+TEST_P(Clocks, WhoeverIsStoppedMeanwhileStaysStopped) {
+    for (int i = 0; i < 10; ++i) {
+        std::thread sender([this] { ::kill(child_, SIGSTOP); });
+        auto still = capture::StandStill::of({.pid = child_, .cgroup = "", .spare = {}});
+        sender.join();
+        ASSERT_TRUE(still) << still.error().message();
+        *still = {};
+        int status = 0;
+        ASSERT_EQ(child_, ::waitpid(child_, &status, WUNTRACED));
+        ASSERT_TRUE(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP) << status;
+        ::kill(child_, SIGCONT);
+        ASSERT_EQ(child_, ::waitpid(child_, &status, WCONTINUED));
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(ByWhom, Clocks, ::testing::Values(CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID));
 
 } // namespace

@@ -131,6 +131,7 @@ TEST_F(PolicyFiles, TellsOfAllMistakesOfAllFiles) {
     ASSERT_EQ(::chmod((root_ + "/etc/abeyance/policy.d/30-c.toml").c_str(), 0666), 0);
     const auto mistakes = Policy::examine_system(root_).mistakes;
     std::vector<std::string> places;
+    places.reserve(mistakes.size());
     for (const auto &one : mistakes)
         places.push_back(
             fmt::format("{}:{}", one.file.substr(root_.size() + std::string("/etc/abeyance/").size()), one.line));

@@ -303,8 +303,10 @@ TEST_F(StoreTest, AtOnceNoMoreAreBegunThanAllowed) {
     constexpr Quota quota{.checkpoints = 2};
     std::atomic<size_t> begun = 0;
     {
+        constexpr int at_once = 16;
         std::vector<std::jthread> workers;
-        for (int number = 0; number < 16; ++number)
+        workers.reserve(at_once);
+        for (int number = 0; number < at_once; ++number)
             workers.emplace_back([&, number] {
                 if (store().begin(about(std::to_string(number)), quota))
                     ++begun;

@@ -173,10 +173,16 @@ TEST_F(UnderAnotherKernel, AThreadWithinItIsNamed) {
     stand_at(place + functions.front().offset + 8);
     EXPECT_EQ("there is one", found()) << "the code is the same";
     std::string &former = tree_.machine.vdso;
-    former[functions.front().offset + 20] = static_cast<char>(former[functions.front().offset + 20] ^ 1);
+    former[functions.back().offset + 20] = static_cast<char>(former[functions.back().offset + 20] ^ 1);
     EXPECT_NE(std::string::npos, found().find("process 100 (vim): thread 101")) << found();
     stand_at(place - 8);
     EXPECT_EQ("there is one", found());
+    const size_t call = former.find(os::system_call, functions.front().offset + 32);
+    ASSERT_NE(call, std::string::npos);
+    stand_at(place + call + 2);
+    EXPECT_EQ("there is one", found()) << "it has just made a system call, and only goes back to its caller";
+    stand_at(place + call);
+    EXPECT_NE("there is one", found());
 }
 
 TEST(ClockOffsets, NoClockGoesBack) {

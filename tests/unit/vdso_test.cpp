@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/os/vdso.h"
+#include "engine/os/xstate.h"
 
 #include <algorithm>
-#include <csignal>
+#include <array>
+#include <cerrno>
 #include <cstring>
 #include <ctime>
 
 #include <elf.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace abey::os {
 namespace {
@@ -45,17 +45,21 @@ TEST(VdsoTest, NamesTheFunctionsThatTheLibraryCalls) {
     }
 }
 
-TEST(VdsoTest, TheSameCanTakeItsOwnPlace) {
+TEST(VdsoTest, OnlyTheSameCanTakeItsPlace) {
     std::string other = own();
-    const VdsoFunction time = find(other, "__vdso_time");
-    const VdsoFunction cpu = find(other, "__vdso_getcpu");
-    other[time.offset] = static_cast<char>(~other[time.offset]);
-    const auto bridge = VdsoBridge::make(other, own());
-    ASSERT_TRUE(bridge) << bridge.error().message();
-    EXPECT_TRUE(bridge->same_places());
-    EXPECT_TRUE(bridge->same_code(cpu.offset + 3));
-    EXPECT_FALSE(bridge->same_code(time.offset + 3)) << "its code is another one";
-    EXPECT_FALSE(bridge->same_code(0)) << "that is no function";
+    const auto same = [&] {
+        const auto bridge = VdsoBridge::make(other, own());
+        EXPECT_TRUE(bridge) << bridge.error().message();
+        return bridge && bridge->same();
+    };
+    EXPECT_TRUE(same());
+    const size_t note = other.find(std::string("Linux\0", 6));
+    ASSERT_NE(note, std::string::npos);
+    other[note + 8] = static_cast<char>(~other[note + 8]);
+    EXPECT_TRUE(same()) << "but for the version of the kernel";
+    const size_t code = find(other, "__vdso_time").offset;
+    other[code] = static_cast<char>(~other[code]);
+    EXPECT_FALSE(same());
 }
 
 TEST(VdsoTest, LeadsToWhereFunctionsAreNow) {
@@ -78,7 +82,7 @@ TEST(VdsoTest, WhatIsMissingGoesToTheKernel) {
     const std::string without = renamed(own(), "__vdso_time", "__vdso_xime");
     const auto bridge = VdsoBridge::make(own(), without);
     ASSERT_TRUE(bridge) << bridge.error().message();
-    EXPECT_FALSE(bridge->same_places());
+    EXPECT_FALSE(bridge->same());
     const std::string stand_in = bridge->stand_in(elsewhere);
     void *place =
         ::mmap(nullptr, stand_in.size(), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -90,6 +94,29 @@ TEST(VdsoTest, WhatIsMissingGoesToTheKernel) {
     const time_t found = call(nullptr);
     EXPECT_LE(before - 1, found);
     EXPECT_LE(found, ::time(nullptr) + 1);
+    ::munmap(place, stand_in.size());
+}
+
+// getrandom's fifth argument of -1 is a question that the system call does not know.
+TEST(VdsoTest, RandomBytesComeFromTheKernelWithoutItsQuestion) {
+    const std::string name = "__vdso_getrandom";
+    const auto all = vdso_functions(own()).value();
+    const auto function = std::ranges::find(all, name, &VdsoFunction::name);
+    if (function == all.end())
+        GTEST_SKIP() << "this kernel's vDSO has no " << name << " (Linux 6.11)";
+    const auto bridge = VdsoBridge::make(own(), renamed(own(), name, "__vdso_getrandem"));
+    ASSERT_TRUE(bridge) << bridge.error().message();
+    const std::string stand_in = bridge->stand_in(elsewhere);
+    void *place =
+        ::mmap(nullptr, stand_in.size(), PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(MAP_FAILED, place);
+    std::memcpy(place, stand_in.data(), stand_in.size());
+    auto *call = reinterpret_cast<long (*)(void *, size_t, unsigned, void *, size_t)>( // NOLINT
+        static_cast<char *>(place) + function->offset);
+    std::array<char, 64> bytes{};
+    EXPECT_EQ(64, call(bytes.data(), bytes.size(), 0, nullptr, 0));
+    EXPECT_NE(bytes, (std::array<char, 64>{}));
+    EXPECT_EQ(-ENOSYS, call(nullptr, 0, 0, bytes.data(), ~0UL));
     ::munmap(place, stand_in.size());
 }
 
@@ -116,71 +143,34 @@ TEST(VdsoTest, DamagedImagesAreErrors) {
     }
 }
 
-// A child that is nearly always within the vDSO; with a clock that only the kernel can read, in a system call from
-// there.
-class LeaveVdsoTest : public ::testing::TestWithParam<clockid_t> {
-  protected:
-    void SetUp() override {
-        child_ = ::fork();
-        if (child_ == 0) {
-            timespec time = {};
-            for (;;)
-                (void)::clock_gettime(GetParam(), &time);
-        }
-        const auto parts = own_vdso_parts().value(); // the child has them where we have them
-        for (const ProcMapping &part : parts)
-            if (part.name == "[vdso]")
-                vdso_ = {part.start, part.end};
-    }
-    void TearDown() override {
-        ::kill(child_, SIGKILL);
-        ::waitpid(child_, nullptr, 0);
-    }
-    [[nodiscard]] bool within(const Tracee &thread) const {
-        const uint64_t rip = thread.registers().value().rip;
-        return rip >= vdso_.first && rip < vdso_.second;
-    }
-    pid_t child_ = -1;
-    std::pair<uint64_t, uint64_t> vdso_;
-};
-
-TEST_P(LeaveVdsoTest, GoesOnToTheEndOfTheFunction) {
-    int seen = 0;
-    for (int i = 0; i < 200 && seen < 5; ++i) {
-        ::usleep(1000);
-        auto thread = Tracee::seize(child_, 0);
-        ASSERT_TRUE(thread) << thread.error().message();
-        ASSERT_TRUE(thread->settle());
-        const uint64_t mask = thread->signal_mask().value();
-        seen += within(*thread) ? 1 : 0;
-        const auto left = leave_vdso(*thread, read_maps(child_).value());
-        ASSERT_TRUE(left) << left.error().message();
-        EXPECT_FALSE(within(*thread));
-        EXPECT_EQ(mask, thread->signal_mask().value());
-        EXPECT_EQ(0U, thread->registers().value().eflags & 0x100U) << "it would go on in single steps";
-    }
-    EXPECT_EQ(5, seen) << "it was not within the vDSO often enough for a test";
-    EXPECT_EQ(0, ::kill(child_, 0));
+// Of a CPU with fewer registers, whose places are the same.
+TEST(XstateTest, GrowsToWhatThisCpuHas) {
+    const size_t own = xstate_size(enabled_xfeatures());
+    const uint64_t features = 7; // x87, SSE, AVX
+    if ((enabled_xfeatures() & features) != features)
+        GTEST_SKIP() << "this CPU has no AVX";
+    std::string area(xstate_size(features), 'x');
+    EXPECT_EQ(832U, area.size()) << "the places of the first features are the same everywhere";
+    std::memcpy(area.data() + 464, &features, sizeof features);
+    const auto fitted = fit_xstate(area);
+    ASSERT_TRUE(fitted) << fitted.error().message();
+    EXPECT_EQ(own, fitted->size());
+    EXPECT_EQ(area, fitted->substr(0, area.size()));
+    EXPECT_EQ(std::string(own - area.size(), '\0'), fitted->substr(area.size()));
 }
 
-TEST_P(LeaveVdsoTest, ASignalOnItsWayIsNotLost) {
-    for (int i = 0; i < 20; ++i) {
-        auto thread = Tracee::seize(child_, 0);
-        ASSERT_TRUE(thread) << thread.error().message();
-        ASSERT_TRUE(thread->settle());
-        ::kill(child_, SIGSTOP); // which cannot be blocked
-        const auto left = leave_vdso(*thread, read_maps(child_).value());
-        ASSERT_TRUE(left) << left.error().message();
-        ASSERT_TRUE(thread->detach());
-        int status = 0;
-        ASSERT_EQ(child_, ::waitpid(child_, &status, WUNTRACED));
-        ASSERT_TRUE(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP) << status;
-        ::kill(child_, SIGCONT);
-        ASSERT_EQ(child_, ::waitpid(child_, &status, WCONTINUED));
+TEST(XstateTest, OtherPlacesAreRefused) {
+    const size_t own = xstate_size(enabled_xfeatures());
+    for (const size_t size : {size_t{0}, size_t{64}, size_t{840}, own - 8, own + 8}) {
+        std::string area(size, 'x');
+        const uint64_t features = enabled_xfeatures();
+        if (size > 472)
+            std::memcpy(area.data() + 464, &features, sizeof features);
+        const auto fitted = fit_xstate(area);
+        ASSERT_FALSE(fitted) << size;
+        EXPECT_NE(std::string::npos, fitted.error().message().find("other places")) << fitted.error().message();
     }
 }
-
-INSTANTIATE_TEST_SUITE_P(Clocks, LeaveVdsoTest, ::testing::Values(CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID));
 
 } // namespace
 } // namespace abey::os

@@ -38,6 +38,7 @@ for part in leave return; do # what is suspended under one kernel comes back und
     [[ $part == return ]] || mkfs.ext4 -q /dev/vda
     mkdir -p /mnt/state
     mount /dev/vda /mnt/state && tests/vm/kernels.py "$part" --build "$build" /mnt/state </dev/null || failed=1
+    tests/vm/kernel_session.py "$part" --build "$build" /mnt/state </dev/null || failed=1
     umount -l /mnt/state
     sync
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What needs another kernel about homes, a session with one, the engine's scenarios and the demo on Debian's own kernel, which is older than most (6.1), in a virtual machine;
-and programs that are suspended under that kernel and come back under a newer one (the part "kernels", two boots).
+and programs and a session that are suspended under that kernel and come back under a newer one (the part "kernels", two boots).
 
     machine.py --build DIR [--kernel PACKAGE] [--next-kernel PACKAGE] [--only PART]
 
@@ -136,7 +136,7 @@ def main():
             failed = boot(options.kernel, others)
         if "kernels" in parts:
             with open(disk, "wb") as file:
-                file.truncate(1 << 30)
+                file.truncate(8 << 30)
             drive = ["-drive", f"file={disk},format=raw,if=virtio"]
             failed |= boot(options.kernel, ["leave"], drive) or boot(options.next_kernel, ["return"], drive)
     except subprocess.CalledProcessError as error:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/capture/freeze.h"
 
+#include "engine/capture/leave_vdso.h"
 #include "engine/os/cgroup.h"
 #include "engine/os/one_cpu.h"
 
@@ -24,8 +25,6 @@ namespace {
 
 constexpr int most_rounds = 100;
 constexpr size_t most_processes = 100000;
-
-bool vanished(const Error &error) { return error.code() == ESRCH || error.code() == ENOENT; }
 
 Result<> refuse_if_untraceable(const os::ProcStat &stat) {
     if (stat.kernel_thread())
@@ -218,7 +217,7 @@ Result<StandStill> StandStill::of(const Target &target) {
     constexpr int longest_ms = 512;
     for (int wait_ms = 2;; wait_ms *= 2) {
         StandStill all = TRY(try_once(target));
-        if (wait_ms > longest_ms || !all.has_borrower())
+        if (wait_ms > longest_ms || (!all.has_borrower() && TRY(leave_vdso(all.processes_, target))))
             return all;
         all = {}; // lets them go on
         ::poll(nullptr, 0, wait_ms);

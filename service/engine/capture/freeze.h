@@ -6,6 +6,7 @@
 #include "engine/os/procfs.h"
 #include "engine/os/tracee.h"
 
+#include <cerrno>
 #include <map>
 #include <memory>
 #include <string>
@@ -32,6 +33,9 @@ struct Target {
 
     [[nodiscard]] bool spares(const os::ProcStat &stat) const;
 };
+
+// Of a process or thread: there is none any more.
+inline bool vanished(const Error &error) { return error.code() == ESRCH || error.code() == ENOENT; }
 
 // One process that stands still. A zombie has no threads.
 struct Stopped {

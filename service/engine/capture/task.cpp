@@ -4,6 +4,7 @@
 #include "engine/capture/cgroups.h"
 #include "engine/capture/descriptors.h"
 #include "engine/capture/kinds.h"
+#include "engine/capture/leave_vdso.h"
 #include "engine/capture/mounts.h"
 #include "engine/capture/namespaces.h"
 #include "engine/capture/request_ring.h"
@@ -13,7 +14,6 @@
 #include "engine/os/cgroup.h"
 #include "engine/os/critical_section.h"
 #include "engine/os/kernel.h"
-#include "engine/os/vdso.h"
 
 #include <cerrno>
 #include <charconv>
@@ -103,8 +103,16 @@ Result<model::Thread> capture_thread(Context &context, os::Tracee &tracee, const
             thread.comm.pop_back();
     }
     TRY(continue_wait(context, tracee, status, mappings));
-    TRY(os::leave_vdso(tracee, mappings));
     const user_regs_struct registers = TRY(tracee.registers());
+    for (const os::ProcMapping &mapping : mappings)
+        if (mapping.name == "[vdso]" && stands_within(pid, registers, {mapping.start, mapping.end}))
+            context.findings.push_back({.pid = stat.pid,
+                                        .comm = stat.comm,
+                                        .object = fmt::format("thread {}", tid),
+                                        .reason = "it is in a function of the kernel's vDSO, where it can come back "
+                                                  "under the same kernel only",
+                                        .advice = "suspend again, should the kernel be updated before the resume",
+                                        .fatal = false});
     thread.registers.assign(reinterpret_cast<const char *>(&registers), sizeof registers);
     thread.xstate = TRY(tracee.xstate());
     thread.signal_mask = TRY(tracee.signal_mask());

@@ -30,6 +30,9 @@ Result<model::Payload> capture(Context &context, const Seen &seen) {
         was_set = was_set || now.it_value.tv_sec != 0 || now.it_value.tv_nsec != 0;
         const std::string info = TRY(read_file(fmt::format("/proc/self/fdinfo/{}", seen.file->get())));
         timer = TRY(parse_timer(info));
+        timespec time = {};
+        (void)::clock_gettime(CLOCK_REALTIME, &time);
+        timer.seen = {time.tv_sec, static_cast<uint32_t>(time.tv_nsec)};
         if (timer.value != model::Time() || timer.interval == model::Time())
             break;
     }

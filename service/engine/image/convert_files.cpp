@@ -209,6 +209,7 @@ void put(const model::TimerFile &from, pb::TimerFile &to) {
     to.set_settime_flags(from.settime_flags);
     put(from.value, *to.mutable_value());
     put(from.interval, *to.mutable_interval());
+    put(from.seen, *to.mutable_seen());
 }
 
 Result<> get(const pb::TimerFile &from, model::TimerFile &to) {
@@ -217,6 +218,7 @@ Result<> get(const pb::TimerFile &from, model::TimerFile &to) {
     to.settime_flags = from.settime_flags();
     TRY(get(from.value(), to.value));
     TRY(get(from.interval(), to.interval));
+    TRY(get(from.seen(), to.seen));
     return {};
 }
 

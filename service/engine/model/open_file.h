@@ -43,6 +43,7 @@ struct TimerFile { // timerfd_create(2)
     uint32_t settime_flags = 0;
     Time value; // time left, 0: not armed
     Time interval;
+    Time seen; // what CLOCK_REALTIME said then; 0: in images of the first releases
 };
 struct PollTarget {
     int32_t number = 0; // descriptor number at EPOLL_CTL_ADD

@@ -19,6 +19,12 @@ std::string text_of(const std::tm *parts, const char *format) {
 
 } // namespace
 
+uint64_t microseconds_of(clockid_t clock) {
+    timespec time{};
+    (void)::clock_gettime(clock, &time); // those that are asked for are always there
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_nsec) / 1000;
+}
+
 std::string local_date(std::time_t moment, const char *format) {
     std::tm parts{};
     return text_of(::localtime_r(&moment, &parts), format);

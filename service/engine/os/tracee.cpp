@@ -3,6 +3,7 @@
 
 #include "engine/os/kernel.h"
 #include "engine/os/procfs.h"
+#include "engine/os/xstate.h"
 
 #include <array>
 #include <cerrno>
@@ -168,18 +169,11 @@ Result<std::string> Tracee::xstate() const {
 }
 
 Result<> Tracee::set_xstate(const std::string &xstate) {
-    iovec area{const_cast<char *>(xstate.data()), xstate.size()}; // NOLINT: only read
-    if (trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &area) == 0)
-        return {};
-    // The kernel takes areas of the size that it has itself and of no other (xstateregs_set of
-    // arch/x86/kernel/fpu/regset.c); one that knows more registers has them behind these.
-    const int code = errno;
-    std::string larger = xstate;
-    if (code == EFAULT)
-        larger.resize(TRY(this->xstate()).size());
-    area = {larger.data(), larger.size()};
-    if (larger.size() <= xstate.size() || trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &area) < 0)
-        return fail(code, "cannot set the extended registers ({} bytes) of thread {}", xstate.size(), tid_);
+    // The kernel takes areas of the size that it has itself (xstateregs_set of arch/x86/kernel/fpu/regset.c).
+    std::string fitting = TRY_IN(fit_xstate(xstate), "thread {}", tid_);
+    iovec area{fitting.data(), fitting.size()};
+    if (trace(PTRACE_SETREGSET, tid_, NT_X86_XSTATE, &area) < 0)
+        return fail(errno, "cannot set the extended registers ({} bytes) of thread {}", xstate.size(), tid_);
     return {};
 }
 
@@ -270,12 +264,6 @@ Result<> Tracee::go_on(int signal) {
 Result<> Tracee::go_on_to_syscall() {
     if (trace(PTRACE_SYSCALL, tid_, 0, nullptr) < 0)
         return fail(errno, "cannot let thread {} run to a system call", tid_);
-    return {};
-}
-
-Result<> Tracee::step() {
-    if (trace(PTRACE_SINGLESTEP, tid_, 0, nullptr) < 0)
-        return fail(errno, "cannot let thread {} make a step", tid_);
     return {};
 }
 

@@ -83,7 +83,6 @@ class Tracee {
     // Lets the task run (PTRACE_CONT / PTRACE_SYSCALL) and delivers `signal`; returns at once.
     Result<> go_on(int signal = 0);
     Result<> go_on_to_syscall();
-    Result<> step(); // PTRACE_SINGLESTEP: one instruction, then a stop with SIGTRAP
     Result<> interrupt();
     Result<Stop> wait(int timeout_ms = 0); // 0: as long as it takes
     // Of a task that ends: it stays ours, and its parent does not see its end, until we have waited for it.

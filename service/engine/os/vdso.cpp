@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 
 #include <elf.h>
@@ -14,6 +13,8 @@
 namespace abey::os {
 
 namespace {
+
+constexpr int getrandom_call = 318; // SYS_getrandom of x86-64
 
 // What a function is when this kernel's vDSO does not have it (arch/x86/entry/vdso/vdso.lds.S).
 struct Known {
@@ -33,7 +34,6 @@ constexpr std::array<Known, 7> known_functions = {{
 // movabs r11, ADDRESS; jmp r11: r11 is nobody's across a call (System V ABI, "Register Usage")
 constexpr std::string_view load_r11 = "\x49\xbb";
 constexpr std::string_view jump_r11 = "\x41\xff\xe3";
-constexpr size_t jump_size = load_r11.size() + sizeof(uint64_t) + jump_r11.size();
 
 template <class T> std::string bytes_of(const T &value) {
     std::string bytes(sizeof value, '\0');
@@ -43,12 +43,20 @@ template <class T> std::string bytes_of(const T &value) {
 
 std::string jump_to(uint64_t address) { return std::string(load_r11) + bytes_of(address) + std::string(jump_r11); }
 
-// mov eax, NUMBER; syscall; ret. Without a call: mov eax, -ENOSYS; ret with the sign in all of rax.
+// mov rax, -ENOSYS; ret
+std::string refusal() { return "\x48\xc7\xc0" + bytes_of(static_cast<int32_t>(-ENOSYS)) + "\xc3"; }
+
+// mov eax, NUMBER; syscall; ret
 std::string call_of(int number) {
     using namespace std::string_literals;
-    if (number < 0)
-        return "\x48\xc7\xc0"s + bytes_of(static_cast<int32_t>(-ENOSYS)) + "\xc3"s;
     return "\xb8"s + bytes_of(static_cast<int32_t>(number)) + "\x0f\x05\xc3"s;
+}
+
+// The fifth argument of -1 asks how the state has to be (lib/vdso/getrandom.c), which no system call tells:
+// cmp r8, -1; je to the refusal behind the call
+std::string random_call() {
+    const std::string call = call_of(getrandom_call);
+    return "\x49\x83\xf8\xff\x74" + std::string(1, static_cast<char>(call.size())) + call + refusal();
 }
 
 template <class T> Result<T> at(std::string_view image, uint64_t offset) {
@@ -65,6 +73,20 @@ Result<std::string> name_at(std::string_view image, const Elf64_Shdr &strings, u
         return fail(EBADMSG, "the vDSO has a name that is not in it");
     const std::string_view rest = image.substr(strings.sh_offset + offset, strings.sh_size - offset);
     return std::string(rest.substr(0, rest.find('\0')));
+}
+
+// The image with zeros where it tells of what kernel it is.
+Result<std::string> without_notes(std::string image) {
+    const auto header = TRY(at<Elf64_Ehdr>(image, 0));
+    for (uint64_t index = 0; index < header.e_phnum; ++index) {
+        const auto part = TRY(at<Elf64_Phdr>(image, header.e_phoff + index * sizeof(Elf64_Phdr)));
+        if (part.p_type != PT_NOTE)
+            continue;
+        if (part.p_offset > image.size() || part.p_filesz > image.size() - part.p_offset)
+            return fail(EBADMSG, "the vDSO has a note that is not in it");
+        std::fill_n(image.begin() + static_cast<ptrdiff_t>(part.p_offset), part.p_filesz, '\0');
+    }
+    return image;
 }
 
 } // namespace
@@ -117,47 +139,11 @@ Result<std::string> own_vdso() {
     return fail(ENOTSUP, "this process has no vDSO; the kernel was started with vdso=0");
 }
 
-Result<> leave_vdso(Tracee &thread, const std::vector<ProcMapping> &mappings) {
-    const auto vdso = std::ranges::find(mappings, "[vdso]", &ProcMapping::name);
-    // With clocks that only the kernel can read (no usable TSC) its functions make system calls. One that is over is no
-    // obstacle; one that is to be made again does not occur, and would be (ERESTARTSYS and its like,
-    // include/linux/errno.h).
-    constexpr long first_restart = -516;
-    constexpr long last_restart = -512;
-    const auto within = [&](const user_regs_struct &registers) {
-        const auto result = static_cast<long>(registers.rax);
-        const bool again =
-            static_cast<long>(registers.orig_rax) >= 0 && result >= first_restart && result <= last_restart;
-        return vdso != mappings.end() && registers.rip >= vdso->start && registers.rip < vdso->end && !again;
-    };
-    if (thread.group_stop() != 0 || !within(TRY(thread.registers())))
-        return {};
-    constexpr uint64_t trap = 1ULL << (SIGTRAP - 1U); // a blocked one would reset what the program wants of it
-    const uint64_t mask = TRY(thread.signal_mask());
-    if ((mask & trap) != 0)
-        return {};
-    TRY(thread.set_signal_mask(~trap));
-    const auto step = [&]() -> Result<bool> { // false: it is not to go on
-        TRY(thread.step());
-        const Stop stop = TRY(thread.wait());
-        if (stop.gone)
-            return fail(ESRCH, "thread {} has died", thread.tid());
-        if (stop.event == 0 && stop.signal != SIGTRAP) // it has not been told of the signal: it is, when it runs again
-            (void)::syscall(SYS_tkill, thread.tid(), stop.signal);
-        return stop.event == 0 && stop.signal == SIGTRAP && within(TRY(thread.registers()));
-    };
-    Result<bool> on = true;
-    for (int steps = 0; on && *on && steps < most_steps; ++steps)
-        on = step();
-    if (!on)
-        return std::unexpected(std::move(on.error()));
-    return thread.set_signal_mask(mask);
-}
-
 Result<VdsoBridge> VdsoBridge::make(std::string former, std::string own) {
     VdsoBridge bridge;
-    const auto here = TRY(vdso_functions(own));
     auto wanted = TRY(vdso_functions(former));
+    const auto here = TRY(vdso_functions(own));
+    bridge.same_ = TRY(without_notes(former)) == TRY(without_notes(own));
     std::ranges::stable_partition(wanted, [](const VdsoFunction &f) { return f.name.starts_with("__vdso_"); });
     for (VdsoFunction &function : wanted) {
         // the C library's own name for the same, "clock_gettime", is there as well
@@ -172,28 +158,33 @@ Result<VdsoBridge> VdsoBridge::make(std::string former, std::string own) {
             way.call = known->call;
         else
             return fail(ENOTSUP, "this kernel has no function {} for programs", way.from.name);
-        if (way.from.size < jump_size)
+        if (way.from.size < code_of(way, 0).size())
             return fail(ENOTSUP, "its function {} is too short to lead elsewhere", way.from.name);
-        bridge.same_places_ = bridge.same_places_ && way.to == way.from.offset;
         bridge.ways_.push_back(std::move(way));
     }
-    bridge.same_places_ = bridge.same_places_ && former.size() == own.size();
     bridge.former_ = std::move(former);
-    bridge.own_ = std::move(own);
     return bridge;
 }
 
-bool VdsoBridge::same_code(uint64_t offset) const {
-    return std::ranges::any_of(ways_, [&](const Way &way) {
-        return offset >= way.from.offset && offset - way.from.offset < way.from.size &&
-               former_.compare(way.from.offset, way.from.size, own_, way.from.offset, way.from.size) == 0;
+std::string VdsoBridge::code_of(const Way &way, uint64_t own_address) {
+    if (way.to != 0)
+        return jump_to(own_address + way.to);
+    return way.call == getrandom_call ? random_call() : way.call < 0 ? refusal() : call_of(way.call);
+}
+
+bool VdsoBridge::goes_on_at(uint64_t offset) const {
+    if (offset < system_call.size() || offset > former_.size() ||
+        former_.compare(offset - system_call.size(), system_call.size(), system_call) != 0)
+        return false;
+    return std::ranges::none_of(ways_, [&](const Way &way) {
+        return offset >= way.from.offset && offset - way.from.offset < code_of(way, 0).size() + system_call.size();
     });
 }
 
 std::string VdsoBridge::stand_in(uint64_t own_address) const {
     std::string image = former_;
     for (const Way &way : ways_) {
-        const std::string code = way.to != 0 ? jump_to(own_address + way.to) : call_of(way.call);
+        const std::string code = code_of(way, own_address);
         image.replace(way.from.offset, code.size(), code);
     }
     return image;

@@ -7,7 +7,6 @@
 
 #include "engine/os/procfs.h"
 #include "engine/os/result.h"
-#include "engine/os/tracee.h"
 
 #include <cstdint>
 #include <string>
@@ -26,6 +25,9 @@ struct VdsoFunction {
 // All that it exports. Nothing is taken for granted of the image.
 Result<std::vector<VdsoFunction>> vdso_functions(std::string_view image);
 
+// A thread whose next instruction is behind this is at the end of a system call.
+inline constexpr std::string_view system_call = "\x0f\x05";
+
 // The name of the vDSO or of one of the data areas that it reads by their distance from it.
 [[nodiscard]] bool belongs_to_vdso(const ProcMapping &mapping);
 
@@ -34,22 +36,18 @@ Result<std::vector<ProcMapping>> own_vdso_parts();
 // The contents of the vDSO itself.
 Result<std::string> own_vdso();
 
-// A thread that stands in one of the vDSO's functions goes on to that one's end, instruction by instruction, so that it
-// can come back where the functions are others. It stays where it is when a signal is on its way, or after
-// `most_steps`.
-inline constexpr int most_steps = 20000;
-Result<> leave_vdso(Tracee &thread, const std::vector<ProcMapping> &mappings);
-
 class VdsoBridge {
   public:
     // From the vDSO of the kernel that a program was saved under to this kernel's. The error names a function that
     // there is no way to.
     static Result<VdsoBridge> make(std::string former, std::string own);
 
-    // This kernel's has all functions where the former had them: it can take that one's place.
-    [[nodiscard]] bool same_places() const { return same_places_; }
-    // The whole function that `offset` is in, the same in both: a thread that stands there can go on in the other.
-    [[nodiscard]] bool same_code(uint64_t offset) const;
+    // They are the same but for the notes in them (version, build-id): this kernel's can take the former's place.
+    // Nothing less will do: besides the functions there are tables that the C library has pointers to.
+    [[nodiscard]] bool same() const { return same_; }
+    // Can a thread that stands at this offset of the former go on in what stands in for it? Only where a system call
+    // has just been made: what follows is on its way back to the caller, and reads nothing of the kernel's.
+    [[nodiscard]] bool goes_on_at(uint64_t offset) const;
     // What is to lie where the former vDSO was: the same, but its functions lead to those of this kernel's, which is at
     // `own_address`, or, where that has none, into the kernel.
     [[nodiscard]] std::string stand_in(uint64_t own_address) const;
@@ -63,9 +61,10 @@ class VdsoBridge {
         uint64_t to = 0; // offset in the own vDSO; or, with 0:
         int call = -1;   // the number of the system call that does the same; -1: it says that it does not exist
     };
-    std::string former_, own_;
+    static std::string code_of(const Way &way, uint64_t own_address);
+    std::string former_;
     std::vector<Way> ways_;
-    bool same_places_ = true;
+    bool same_ = false;
 };
 
 } // namespace abey::os

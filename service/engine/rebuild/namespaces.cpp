@@ -58,7 +58,8 @@ bool exists(int id) { return id > 0 && ::access(fmt::format("/proc/{}", id).c_st
 Result<> continue_clocks(const model::Clocks &saved, const std::string &saved_boot_id) {
     const auto here = TRY(engine::this_machine());
     const model::Clocks now = TRY(engine::clocks_of(::getpid()));
-    const bool behind = now.monotonic < saved.monotonic || now.boottime < saved.boottime;
+    const bool behind =
+        now.monotonic < saved.monotonic || now.boottime < saved.boottime || now.monotonic_raw < saved.monotonic_raw;
     if (here.boot_id == saved_boot_id && !behind)
         return {};
     // offsets count from the initial namespace, whatever namespace we are in ourselves

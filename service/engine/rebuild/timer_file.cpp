@@ -20,9 +20,11 @@ itimerspec setting(const model::TimerFile &timer, const model::Clocks &clocks, i
                        .it_value = engine::to_timespec(timer.value)};
     flags = 0;
     const bool wall_clock = timer.clock == CLOCK_REALTIME || timer.clock == CLOCK_REALTIME_ALARM;
-    if (!wall_clock || (timer.settime_flags & TFD_TIMER_ABSTIME) == 0 || clocks.realtime == 0)
+    const int64_t seen =
+        timer.seen == model::Time() ? clocks.realtime : timer.seen.seconds * second + timer.seen.nanoseconds;
+    if (!wall_clock || (timer.settime_flags & TFD_TIMER_ABSTIME) == 0 || seen == 0)
         return spec;
-    const int64_t when = clocks.realtime + timer.value.seconds * second + timer.value.nanoseconds;
+    const int64_t when = seen + timer.value.seconds * second + timer.value.nanoseconds;
     spec.it_value = {.tv_sec = when / second, .tv_nsec = when % second};
     flags = static_cast<int>(timer.settime_flags & (TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET));
     return spec;

@@ -82,7 +82,7 @@ Result<std::optional<OtherVdso::StandIn>> OtherVdso::adapt(model::AddressSpace &
     const uint64_t before = vdso_in(parts_).start - lowest; // the data areas, by their distance from the vDSO
     uint64_t place = former->start - std::min(before, former->start);
     std::optional<StandIn> stand_in;
-    if (!bridge_.same_places() || !is_free(space.mappings, place, place + size)) {
+    if (!bridge_.same() || !is_free(space.mappings, place, place + size)) {
         std::vector<model::Mapping> with_former = space.mappings;
         with_former.push_back(*former);
         std::ranges::sort(with_former, {}, &model::Mapping::start);
@@ -114,8 +114,8 @@ Result<> OtherVdso::check(const model::Task &task, const model::AddressSpace &sp
         if (thread.registers.size() != sizeof registers) // it has ended
             continue;
         std::memcpy(&registers, thread.registers.data(), sizeof registers);
-        if (registers.rip >= former->start && registers.rip < former->end &&
-            (moved || !bridge_.same_code(registers.rip - former->start)))
+        if (moved && registers.rip >= former->start && registers.rip < former->end &&
+            !bridge_.goes_on_at(registers.rip - former->start))
             return fail(ENOTSUP,
                         "thread {} was in a function of its kernel's vDSO, which is another one here; boot the "
                         "kernel of the suspend to resume it",

@@ -3,7 +3,7 @@
 // The vDSO in a husk, with the data areas that belong to it.
 //
 // Address spaces that were saved under a kernel with another one, as after an update: this kernel's takes the former's
-// place if that can be, and else lies elsewhere, with something in the former's place that leads to it.
+// place if they hardly differ, and else lies elsewhere, with something in the former's place that leads to it.
 #pragma once
 
 #include "engine/details.h"
