@@ -14,7 +14,7 @@ namespace abey::os {
 
 namespace {
 
-constexpr int getrandom_call = 318; // SYS_getrandom of x86-64
+constexpr int getrandom_call = SYS_getrandom;
 
 // What a function is when this kernel's vDSO does not have it (arch/x86/entry/vdso/vdso.lds.S).
 struct Known {
@@ -27,7 +27,7 @@ constexpr std::array<Known, 7> known_functions = {{
     {"__vdso_time", SYS_time},
     {"__vdso_getcpu", SYS_getcpu},
     {"__vdso_clock_getres", SYS_clock_getres},
-    {"__vdso_getrandom", 318},        // SYS_getrandom; the function has two more arguments, which can be passed over
+    {"__vdso_getrandom", getrandom_call},
     {"__vdso_sgx_enter_enclave", -1}, // no enclave comes back
 }};
 
@@ -60,7 +60,7 @@ std::string random_call() {
 }
 
 template <class T> Result<T> at(std::string_view image, uint64_t offset) {
-    T value;
+    T value{};
     if (offset > image.size() || image.size() - offset < sizeof value)
         return fail(EBADMSG, "the vDSO refers to what is not in it");
     std::memcpy(&value, image.data() + offset, sizeof value);
@@ -151,7 +151,7 @@ Result<VdsoBridge> VdsoBridge::make(std::string former, std::string own) {
             continue;
         Way way{std::move(function)};
         const auto same = std::ranges::find(here, way.from.name, &VdsoFunction::name);
-        const auto known = std::ranges::find(known_functions, way.from.name, &Known::name);
+        const auto *const known = std::ranges::find(known_functions, way.from.name, &Known::name);
         if (same != here.end())
             way.to = same->offset;
         else if (known != known_functions.end())
