@@ -85,7 +85,7 @@ Answer<Manager::LoginResume> Manager::resume_on_login(const Permit &permit, cons
     if (!may_get_a_terminal(login))
         return LoginResume();
     if (const auto *running = resume_of(login.uid)) {
-        late_terminals_.forget(id);
+        late_terminals_.forget(login_id);
         return LoginResume{.checkpoint = running->job.checkpoint, .job = running->job.number};
     }
     const auto policy = session::policy_for(login);
@@ -99,7 +99,7 @@ Answer<Manager::LoginResume> Manager::resume_on_login(const Permit &permit, cons
         return LoginResume();
     // Whoever asks is told by the job's end; and one login brings one session back.
     const auto *running = TRY(start_resume(login, *waiting, ""));
-    late_terminals_.forget(id);
+    late_terminals_.forget(login_id);
     return LoginResume{.checkpoint = waiting->id, .job = running->job.number};
 }
 
