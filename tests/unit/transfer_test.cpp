@@ -10,10 +10,13 @@
 
 #include <csignal>
 #include <filesystem>
+#include <functional>
+#include <span>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/eventfd.h>
+#include <sys/user.h>
 
 namespace abey::transfer {
 namespace {
@@ -60,7 +63,7 @@ class TransferTest : public testing::Test {
     }
     void TearDown() override { fs::remove_all(root_); }
 
-    void make(uint64_t more_xfeatures = 0) {
+    void make(const std::function<void(model::Tree &)> &change = {}) {
         ASSERT_TRUE(here_.begin({.id = "one", .uid = 0, .user = "root", .session = "3", .created = 7}));
         auto image = image::Writer::create(here_.images("one"));
         ASSERT_TRUE(image) << image.error().message();
@@ -68,11 +71,12 @@ class TransferTest : public testing::Test {
         ASSERT_EQ(::ftruncate(image->pages().get(), 3 << 20), 0);
         model::Tree tree;
         tree.machine = engine::this_machine().value();
-        tree.machine.xfeatures |= more_xfeatures;
         model::Task task;
         task.pid = task.process_group = task.session = 100;
         task.state = model::TaskState::zombie;
         tree.tasks = {task};
+        if (change)
+            change(tree);
         fs::create_directory(here_.images("one") + "/deleted");
         ASSERT_TRUE(write_file(here_.images("one") + "/deleted/1", "kept"));
         ASSERT_TRUE(image->write(tree));
@@ -244,9 +248,54 @@ TEST_F(TransferTest, NamesAndSizesThatNoImageHasAreRefused) {
 }
 
 TEST_F(TransferTest, AnotherMachineIsRefusedBeforeItIsKept) {
-    make(1ULL << 62U); // registers that no CPU has
+    make([](model::Tree &tree) { tree.machine.xfeatures |= 1ULL << 62U; }); // no CPU has them
     send();
     EXPECT_NE(refusal(stream()).find("extended registers"), std::string::npos);
+}
+
+// One process more, with a vDSO.
+void add_process(model::Tree &tree) {
+    model::Task task;
+    task.pid = task.process_group = task.session = 101;
+    task.comm = "vim";
+    task.actions.resize(64);
+    auto &thread = task.threads.emplace_back();
+    thread.tid = task.pid;
+    thread.registers.assign(sizeof(user_regs_struct), '\0');
+    thread.xstate.assign(832, '\0');
+    tree.open_files[1] = {.id = 1, .payload = model::EventCounter{}};
+    tree.descriptor_tables[2].id = task.descriptors = 2;
+    tree.fs_contexts[3].id = task.fs = 3;
+    tree.fs_contexts[3].directory = 1;
+    auto &space = tree.address_spaces[4];
+    space.id = task.address_space = 4;
+    auto &vdso = space.mappings.emplace_back();
+    vdso.start = 0x7ffc00000000;
+    vdso.end = vdso.start + tree.machine.vdso.size();
+    vdso.kind = model::MappingKind::vdso;
+    tree.tasks.push_back(std::move(task));
+}
+
+TEST_F(TransferTest, AnotherKernelIsNoObstacleIfItsVdsoIsThere) {
+    make([](model::Tree &tree) {
+        add_process(tree);
+        auto &vdso = tree.machine.vdso;
+        vdso.back() = static_cast<char>(vdso.back() ^ 1);
+        tree.machine.vdso_digest = image::to_hex(image::digest(std::as_bytes(std::span(vdso))));
+    });
+    send();
+    const auto taken = take(stream());
+    EXPECT_TRUE(taken) << taken.error().message();
+}
+
+TEST_F(TransferTest, AnotherKernelIsRefusedBeforeItIsKeptWhenItsVdsoIsNotThere) {
+    make([](model::Tree &tree) {
+        add_process(tree);
+        tree.machine.vdso.clear();
+        tree.machine.vdso_digest = "another";
+    });
+    send();
+    EXPECT_NE(refusal(stream()).find("by a release that did not save it"), std::string::npos);
 }
 
 TEST_F(TransferTest, WhatWouldNotBeWholeElsewhereIsNotExported) {
