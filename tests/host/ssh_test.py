@@ -8,6 +8,7 @@ import time
 
 from adas_session import abeyctl, json_of, sessions_of, wait_until
 from checks import StepFailed
+from host import HostError
 from keeper_test import show
 from service_test import main_of
 from run_test import PROFILE, kept
@@ -121,7 +122,12 @@ def by_itself(host, checks):
         time.sleep(1)  # the service looks for the terminal several times
         found.append((len(kept(host)), len(checkpoints(host))))
         terminal.close()
-        wait_until(lambda: not kept(host) and len(checkpoints(host)) == 1, "the suspend")
+        try:
+            wait_until(lambda: not kept(host) and len(checkpoints(host)) == 1, "the suspend")
+        except HostError as error:
+            left = [f"{session}: {each.get('State')}, {each.get('Service')}" for session, each in sessions_of(host).items()]
+            running = host.run(["ps", "-u", "ada", "-o", "pid=,comm=,tty="]).stdout.split("\n")
+            raise HostError(f"{error}; sessions: {left}, processes: {running}") from error
     checks.check("one session each time", [(1, 0)] * 3, found)
     said = host.run(["journalctl", "-b", "-u", "abeyd", "-o", "cat", "-p", "err"]).stdout
     checks.check("the service had nothing to complain about", "", said)
