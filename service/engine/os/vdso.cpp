@@ -139,7 +139,7 @@ Result<std::string> own_vdso() {
     return fail(ENOTSUP, "this process has no vDSO; the kernel was started with vdso=0");
 }
 
-Result<VdsoBridge> VdsoBridge::make(std::string former, std::string own) {
+Result<VdsoBridge> VdsoBridge::make(std::string former, const std::string &own) {
     VdsoBridge bridge;
     auto wanted = TRY(vdso_functions(former));
     const auto here = TRY(vdso_functions(own));

@@ -40,7 +40,7 @@ class VdsoBridge {
   public:
     // From the vDSO of the kernel that a program was saved under to this kernel's. The error names a function that
     // there is no way to.
-    static Result<VdsoBridge> make(std::string former, std::string own);
+    static Result<VdsoBridge> make(std::string former, const std::string &own);
 
     // They are the same but for the notes in them (version, build-id): this kernel's can take the former's place.
     // Nothing less will do: besides the functions there are tables that the C library has pointers to.
