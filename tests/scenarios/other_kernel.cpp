@@ -48,8 +48,13 @@ Result<> forge(const std::string &from, const std::string &to, bool moved) {
         if (copied == 0)
             break;
     }
-    std::filesystem::copy(from + "/deleted", to + "/deleted",
-                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
+    std::error_code error;
+    if (std::filesystem::exists(from + "/deleted", error)) // made when the first file is put into it
+        std::filesystem::copy(
+            from + "/deleted", to + "/deleted",
+            std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing, error);
+    if (error)
+        return fail(error.value(), "cannot copy {}/deleted", from);
     TRY(writer.write(tree));
     return writer.commit(reader.about());
 }
