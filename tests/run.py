@@ -5,7 +5,8 @@
     run.py [--filter TEXT] TITLE:BUILD:SUITE...
 
 Every case counts, not only every program: GoogleTest's and TAP's cases stand one by one in meson's JUnit log. A suite
-that could not be run at all is a failure. The last line is `N passed, N failed, N skipped`.
+that could not be run at all is a failure. What failed is told once more at the end, with what the tests said of it. The
+last line is `N passed, N failed, N skipped`.
 """
 
 import argparse
@@ -43,6 +44,27 @@ def count(log):
     return passed, failed, skipped
 
 
+def shorten(lines, most=12, width=300):
+    lines = [line if len(line) <= width else line[: width - 3] + "..." for line in lines if line.strip()]
+    return lines if len(lines) <= most else [*lines[: most - 1], f"... and {len(lines) - most + 1} lines more"]
+
+
+def failures(log):
+    """Of each program that failed: which of its cases, and what was said of them, as lines."""
+    for suite in xml.etree.ElementTree.parse(log).iter("testsuite"):
+        failed = [(case.get("name"), child) for case in suite.iter("testcase") for child in case if child.tag in ("failure", "error")]
+        if not failed and suite.get("errors", "0") == "0":
+            continue
+        yield suite.get("name")
+        for name, child in failed[:20]:
+            yield f"  {name}"
+            yield from (f"    {line}" for line in shorten((child.get("message") or child.text or "").splitlines()))
+        said = [line for line in (suite.findtext("system-err") or "").splitlines()
+                if not line.startswith("(test program exited") and not line.endswith(": not reached")]
+        said += [line for line in (suite.findtext("system-out") or "").splitlines() if line.startswith("# ")]
+        yield from (f"    {line}" for line in shorten(said))
+
+
 def run_suite(build, suite, names, title):
     base = "testlog-" + title.replace(" ", "-")
     log = pathlib.Path(build) / "meson-logs" / f"{base}-{suite}.junit.xml"
@@ -52,11 +74,11 @@ def run_suite(build, suite, names, title):
     # meson puts the suite into the name of the file, except in versions which do not
     found = [path for path in (log, log.with_name(f"{base}.junit.xml")) if path.exists()]
     if not found:
-        return 0, 1, 0
+        return (0, 1, 0), [f"{suite}: meson left no account of it"]
     passed, failed, skipped = count(found[0])
     if status != 0 and failed == 0:
         failed = 1  # a program that broke before it could name a case
-    return passed, failed, skipped
+    return (passed, failed, skipped), list(failures(found[0])) if failed else []
 
 
 def main():
@@ -64,7 +86,7 @@ def main():
     parser.add_argument("--filter", default="")
     parser.add_argument("suites", nargs="+")
     options = parser.parse_args()
-    total = [0, 0, 0]
+    total, told = [0, 0, 0], []
     for entry in options.suites:
         title, build, suite = entry.split(":")
         names = tests_of(build, suite, options.filter)
@@ -74,12 +96,15 @@ def main():
             continue
         print(f"== {title}", flush=True)
         begin = time.monotonic()
-        result = run_suite(build, suite, names, title)
+        result, lines = run_suite(build, suite, names, title)
+        told += lines
         print(f"== {title}: {result[0]} passed, {result[1]} failed, {result[2]} skipped, "
               f"{time.monotonic() - begin:.1f} s", flush=True)
         total = [a + b for a, b in zip(total, result)]
     if sum(total) == 0:
         print(f"run.py: no test's name contains '{options.filter}'", file=sys.stderr)
+    if told:
+        print("== what failed", *told, sep="\n")
     print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
     return 0 if total[1] == 0 and total[0] > 0 else 1
 

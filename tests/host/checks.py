@@ -41,6 +41,13 @@ class Checks:
     def step(self, text):
         self.say(f"[{time.monotonic() - self.begin:6.2f} s] {text}")
 
+    def stop(self, error, where="stopped"):
+        """Why nothing more was tried."""
+        kind = "" if isinstance(error, StepFailed) else f"{type(error).__name__}: "
+        self.step(f"{where}: {kind}{error}")
+        if self.tap:
+            print(f"{where}: {kind}{error}", file=sys.stderr, flush=True)
+
     def check(self, name, expected, found, ok=None):
         """One line; ok defaults to expected == found."""
         if name not in self.names or name in self.results:

@@ -302,7 +302,7 @@ class Demo:
             try:
                 step()
             except (HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
-                self.checks.step(f"'{step.__name__.replace('_', ' ')}' stopped: {first_line(error)}")
+                self.checks.stop(error, f"'{step.__name__.replace('_', ' ')}' stopped")
         if not all(self.checks.results.values()):
             self.journal()
 
@@ -332,7 +332,7 @@ def main():
             demo = Demo(host, checks)
             demo.run()
     except HostError as error:
-        checks.step(f"the test host: {error}")
+        checks.stop(error, "the test host")
     passed, planned = checks.finish()
     figures = (demo.suspend_seconds, demo.frozen_ms, demo.resume_seconds) if demo else (None,) * 3
     checks.say(f"demo: {passed} of {planned} checks passed, suspend {number(figures[0], '%.2f')} s "

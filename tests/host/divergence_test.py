@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from adas_session import HOME, LOG, SWAP, AdasSession, abeyctl, complaint, json_of, sessions_of, still_alive, wait_until
-from checks import Checks, StepFailed, first_line
+from checks import Checks, StepFailed
 from host import Host, HostError
 from observe import Log, cgroup_processes
 from session_test import RESUME, set_fault
@@ -202,12 +202,12 @@ def main():
             try:
                 diverge(host, checks)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
-                checks.step(f"stopped: {first_line(error)}")
+                checks.stop(error)
             if len(checks.results) < len(PLAN) or not all(checks.results.values()):
                 journal = host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40", "-u", "abey*"])
                 checks.say(journal.stdout)
     except HostError as error:
-        checks.step(f"the test host: {error}")
+        checks.stop(error, "the test host")
     passed, planned = checks.finish()
     checks.say(f"divergence: {passed} of {planned} checks passed")
     return checks.status()

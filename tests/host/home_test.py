@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from adas_session import HOME, LOG, AdasSession, abeyctl, complaint, json_of, still_alive, wait_until
-from checks import Checks, StepFailed, first_line
+from checks import Checks, StepFailed
 from divergence_test import counter_in
 from host import Host, HostError
 from observe import Log
@@ -280,12 +280,12 @@ def main():
                 else:
                     roll_back(host, checks, options.kind)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
-                checks.step(f"stopped: {first_line(error)}")
+                checks.stop(error)
             if len(checks.results) < len(plan) or not all(checks.results.values()):
                 journal = host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40", "-u", "abey*"])
                 checks.say(journal.stdout)
     except HostError as error:
-        checks.step(f"the test host: {error}")
+        checks.stop(error, "the test host")
     passed, planned = checks.finish()
     checks.say(f"home on {options.kind}: {passed} of {planned} checks passed")
     return checks.status()

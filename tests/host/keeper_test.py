@@ -15,7 +15,7 @@ import sys
 import time
 
 from adas_session import sessions_of, wait_until
-from checks import Checks, StepFailed, first_line
+from checks import Checks, StepFailed
 from host import Host, HostError
 from observe import cgroup_processes
 from terminal import Terminal, TerminalError
@@ -346,11 +346,11 @@ def main():
             try:
                 test(host, checks)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
-                checks.step(f"stopped: {error if isinstance(error, TerminalError) else first_line(error)}")
+                checks.stop(error)
             if len(checks.results) < len(PLAN) or not all(checks.results.values()):
                 checks.say(host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40"]).stdout)
     except HostError as error:
-        checks.step(f"the test host: {error}")
+        checks.stop(error, "the test host")
     passed, planned = checks.finish()
     checks.say(f"keeper: {passed} of {planned} checks passed")
     return checks.status()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from adas_session import abeyctl, complaint, json_of, sessions_of, wait_until
-from checks import Checks, StepFailed, first_line
+from checks import Checks, StepFailed
 from host import Host, HostError
 from packages import KINDS, MESSAGE, BuildFailed
 from terminal import Terminal, TerminalError
@@ -110,11 +110,11 @@ def main():
             try:
                 test(kind, host, checks, packages)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
-                checks.step(f"stopped: {type(error).__name__}: {first_line(error)}")
+                checks.stop(error)
             if not all(checks.results.values()):
                 checks.say(host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40"]).stdout)
     except (HostError, BuildFailed) as error:
-        checks.step(f"stopped: {error}")
+        checks.stop(error)
     passed, planned = checks.finish()
     checks.say(f"{kind.name} package: {passed} of {planned} checks passed")
     return checks.status()

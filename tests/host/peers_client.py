@@ -37,22 +37,28 @@ def connected(path):
 def gpg_agent():
     """A connection to it, and its greeting ("OK Pleased to meet you, ...")."""
     connection = connected(f"{os.environ['XDG_RUNTIME_DIR']}/gnupg/S.gpg-agent")
-    return connection, connection.recv(1000)
+    return connection, assuan_answer(connection)
+
+
+def assuan_answer(connection):
+    """All that it says up to its line OK, or less when the connection ends. A line may come in parts, its end by itself."""
+    said = b""
+    while not (said.endswith(b"\n") and said.splitlines()[-1].startswith(b"OK")):
+        part = connection.recv(1000)
+        if not part:
+            break
+        said += part
+    return said
 
 
 def ask_gpg_agent(connection):
-    """Of the Assuan protocol: data in lines that begin with D, then OK."""
-    said = b""
+    """It answers with data, in lines that begin with D."""
     try:
         connection.sendall(b"GETINFO pid\n")
-        while b"\nOK" not in said:
-            part = connection.recv(1000)
-            if not part:
-                return "closed"
-            said += part
+        said = assuan_answer(connection)
     except OSError:
         return "closed"
-    return "open" if said.startswith(b"D ") else "no answer"
+    return "closed" if not said else "open" if said.startswith(b"D ") else "no answer"
 
 
 def state_of(connection):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from adas_session import abeyctl, json_of, sessions_of, wait_until
-from checks import Checks, StepFailed, first_line
+from checks import Checks, StepFailed
 from host import Host, HostError
 from keeper_test import parent_of, scope_of, show, turned_away
 from observe import cgroup_processes
@@ -278,11 +278,11 @@ def main():
             try:
                 run(host, checks)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
-                checks.step(f"stopped: {error if isinstance(error, TerminalError) else first_line(error)}")
+                checks.stop(error)
             if len(checks.results) < len(PLAN) or not all(checks.results.values()):
                 checks.say(host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "60"]).stdout)
     except HostError as error:
-        checks.step(f"the test host: {error}")
+        checks.stop(error, "the test host")
     passed, planned = checks.finish()
     checks.say(f"run: {passed} of {planned} checks passed")
     return checks.status()

@@ -554,11 +554,11 @@ def main_of(description, plan, run, home="btrfs"):
                 run(host, checks)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, ValueError,
                     subprocess.SubprocessError) as error:
-                checks.step(f"stopped: {type(error).__name__}: {first_line(error)}")
+                checks.stop(error)
             if len(checks.results) < len(plan) or not all(checks.results.values()):
                 checks.say(host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "60", "-u", "abey*"]).stdout)
     except HostError as error:
-        checks.step(f"the test host: {error}")
+        checks.stop(error, "the test host")
     passed, planned = checks.finish()
     checks.say(f"service: {passed} of {planned} checks passed")
     return checks.status()

@@ -381,12 +381,12 @@ def main():
             try:
                 function(host, checks)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
-                checks.step(f"stopped: {first_line(error)}")
+                checks.stop(error)
             if len(checks.results) < len(plan) or not all(checks.results.values()):
                 journal = host.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40", "-u", "abey*"])
                 checks.say(journal.stdout)
     except HostError as error:
-        checks.step(f"the test host: {error}")
+        checks.stop(error, "the test host")
     passed, planned = checks.finish()
     checks.say(f"{options.test}: {passed} of {planned} checks passed")
     return checks.status()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from adas_session import HERE, HOME, PROGRAMS, UNSAVED, AdasSession, abeyctl, complaint, json_of, still_alive, wait_until
-from checks import Checks, StepFailed, first_line
+from checks import Checks, StepFailed
 from host import Host, HostError
 from observe import Log, tree_difference
 from service_test import MANAGER, Service, listen
@@ -193,11 +193,11 @@ def main():
             try:
                 arrive(second, checks, session, known)
             except (StepFailed, HostError, TerminalError, OSError, LookupError, subprocess.SubprocessError) as error:
-                checks.step(f"stopped: {type(error).__name__}: {first_line(error)}")
+                checks.stop(error)
             if len(checks.results) < len(PLAN) or not all(checks.results.values()):
                 checks.say(second.run(["journalctl", "-b", "-o", "short-monotonic", "--no-pager", "-n", "40", "-u", "abey*"]).stdout)
     except (HostError, StepFailed) as error:
-        checks.step(f"the test host {where.directory if where else ''}: {error}")
+        checks.stop(error, f"the test host {where.directory if where else ''}")
     passed, planned = checks.finish()
     checks.say(f"to a home on {options.home}: {passed} of {planned} checks passed")
     return checks.status()
