@@ -23,6 +23,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -149,7 +150,10 @@ class Host:
         self._ask("status")
 
     def enter(self):
-        """For preexec_fn: the command counts to the host, not to the machine, in the host's cgroup tree too."""
+        """For preexec_fn: the command counts to the host, not to the machine, in the host's cgroup tree too. It heeds what is
+        ignored here where the tests run under nohup(1), or in the background."""
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
         os.makedirs(f"{self.cgroup}/hand.slice", exist_ok=True)
         with open(f"{self.cgroup}/hand.slice/cgroup.procs", "w") as procs:
             procs.write("0")
