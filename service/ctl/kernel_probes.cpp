@@ -4,6 +4,7 @@
 #include "engine/os/fd.h"
 #include "engine/os/kernel.h"
 #include "engine/os/network_lock.h"
+#include "engine/os/vdso.h"
 
 #include <algorithm>
 #include <array>
@@ -79,6 +80,16 @@ Probe mapped_files() {
 Probe namespace_of(const char *name, const char *cost) {
     const bool good = ::access(fmt::format("/proc/self/ns/{}", name).c_str(), F_OK) == 0;
     return judged(fmt::format("{} namespaces", name), good, Verdict::lacking, there(good), cost);
+}
+
+Probe vdso() {
+    const auto sealed = os::own_vdso_is_sealed();
+    if (!sealed)
+        return {
+            .name = "vDSO", .verdict = Verdict::broken, .found = sealed.error().message(), .cost = "/proc is needed"};
+    return judged("vDSO", !*sealed, Verdict::broken, *sealed ? "sealed" : "can be put back",
+                  "no session can be suspended: its vDSO could not be put back where its programs have it; boot a "
+                  "kernel without CONFIG_MSEAL_SYSTEM_MAPPINGS");
 }
 
 Probe socket_diagnosis() {
@@ -216,6 +227,7 @@ std::vector<Probe> kernel_probes() {
             comparing(),
             pids(),
             mapped_files(),
+            vdso(),
             socket_diagnosis(),
             namespace_of("pid", "a session can only be resumed while its pids are free"),
             namespace_of("time", "after a reboot the clocks of resumed programs go backwards"),

@@ -2,6 +2,7 @@
 #include "daemon/checkpoints.h"
 
 #include "daemon/log.h"
+#include "engine/machine.h"
 #include "engine/os/date.h"
 #include "store/records.h"
 
@@ -29,7 +30,7 @@ Result<Checkpoint> shown(const store::Store &store, const store::Checkpoint &che
                       .kept_running = about.kept_running,
                       .pinned = checkpoint.pinned,
                       .trigger = about.trigger,
-                      .this_boot = about.boot.empty() || about.boot == TRY(store::boot_id()),
+                      .this_boot = about.boot.empty() || about.boot == TRY(engine::boot_id()),
                       .information = store::information_of(checkpoint)};
 }
 

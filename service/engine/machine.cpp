@@ -53,14 +53,18 @@ Result<Offsets> offsets_of(int pid) {
 
 } // namespace
 
+Result<std::string> boot_id() {
+    auto text = TRY(read_file("/proc/sys/kernel/random/boot_id", 64));
+    text.erase(text.find_last_not_of('\n') + 1);
+    return text;
+}
+
 Result<model::Machine> this_machine() {
     model::Machine machine;
     utsname name = {};
     ::uname(&name);
     machine.kernel_release = static_cast<const char *>(name.release);
-    machine.boot_id = TRY(read_file("/proc/sys/kernel/random/boot_id"));
-    while (!machine.boot_id.empty() && machine.boot_id.back() == '\n')
-        machine.boot_id.pop_back();
+    machine.boot_id = TRY(boot_id());
     machine.vdso = TRY(os::own_vdso());
     machine.vdso_digest = image::to_hex(image::digest(std::as_bytes(std::span(machine.vdso))));
     machine.xfeatures = os::enabled_xfeatures();
@@ -109,9 +113,7 @@ Result<> check_machine(const model::Machine &saved, const model::Machine &here) 
     return {};
 }
 
-Result<std::optional<os::VdsoBridge>> vdso_bridge(const model::Machine &saved, const model::Machine &here) {
-    if (saved.vdso_digest == here.vdso_digest)
-        return std::nullopt;
+Result<os::VdsoBridge> vdso_bridge(const model::Machine &saved, const model::Machine &here) {
     if (saved.vdso.empty())
         return fail(
             ENOTSUP,

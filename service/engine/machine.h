@@ -7,9 +7,12 @@
 #include "engine/os/result.h"
 #include "engine/os/vdso.h"
 
-#include <optional>
+#include <string>
 
 namespace abey::engine {
+
+// Another one after each boot (random(4)).
+Result<std::string> boot_id();
 
 // This machine, now.
 Result<model::Machine> this_machine();
@@ -31,8 +34,7 @@ ClockOffsets offsets_to_go_on(const model::Clocks &saved, const model::Clocks &i
 // Can a tree of that machine run on this one's CPU? The error says what differs.
 Result<> check_machine(const model::Machine &saved, const model::Machine &here);
 
-// How programs of that machine's kernel reach the functions of this one's; nothing: they are the same. For trees with a
-// process that has a vDSO.
-Result<std::optional<os::VdsoBridge>> vdso_bridge(const model::Machine &saved, const model::Machine &here);
+// How programs of that machine's kernel reach the functions of this one's, whose vDSO is another.
+Result<os::VdsoBridge> vdso_bridge(const model::Machine &saved, const model::Machine &here);
 
 } // namespace abey::engine

@@ -187,7 +187,7 @@ std::vector<int> pids_of(const model::Tree &tree, const rebuild::Context &contex
 Result<bool> held_back(const std::string &lock, const std::string &boot_id) {
     if (lock.empty())
         return false;
-    return TRY(engine::this_machine()).boot_id != boot_id || TRY(os::is_locked(lock));
+    return TRY(engine::boot_id()) != boot_id || TRY(os::is_locked(lock));
 }
 
 // What no process holds does not keep them from going on: it is told.

@@ -77,12 +77,6 @@ bool is_id(std::string_view text) {
     });
 }
 
-Result<std::string> boot_id() {
-    auto text = TRY(read_file("/proc/sys/kernel/random/boot_id", 64));
-    text.erase(text.find_last_not_of('\n') + 1);
-    return text;
-}
-
 std::string_view name_of(State state) {
     switch (state) {
     case State::incomplete:

@@ -188,9 +188,6 @@ class Store {
     std::string root_;
 };
 
-// The machine's present boot, random(4): 36 characters.
-Result<std::string> boot_id();
-
 // Letters, digits, "-", "_" and ".", not beginning with a dot, at most 128: a plain file name.
 bool is_id(std::string_view text);
 

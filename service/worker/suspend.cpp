@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "suspend/suspend.h"
 
+#include "engine/machine.h"
 #include "engine/os/cause.h"
 #include "engine/os/date.h"
 #include "hooks/hooks.h"
@@ -162,7 +163,7 @@ Result<job::Outcome> suspend(const job::Job &job) {
                              .created = os::microseconds_of(CLOCK_REALTIME),
                              .kept_running = job.keep_running,
                              .trigger = job.trigger,
-                             .boot = TRY(store::boot_id())};
+                             .boot = TRY(engine::boot_id())};
     const auto policy = TRY(session::policy_for(target.session));
     TRY(store.begin(about, quota_of(policy)));
     auto held = TRY(store.hold(job.checkpoint));

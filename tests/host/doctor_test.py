@@ -3,10 +3,14 @@
 """abeyctl doctor on a host that lacks nothing, and then one thing after the other: each is found, and what it costs is said."""
 
 import contextlib
+import pathlib
+import shutil
 import sys
 
 from adas_session import abeyctl, json_of
 from service_test import main_of
+
+SEAL = "usr/local/lib/abeyance-test/libseal_vdso.so"
 
 # What is taken away, how, how that is mended, whose verdict changes to what, and a word of what is found.
 LACKS = {
@@ -29,7 +33,7 @@ LACKS = {
     "rsync is not there": ("mv /usr/bin/rsync /run/without-rsync", "mv /run/without-rsync /usr/bin/rsync", "programs", "lacking", "not: rsync"),
 }
 PLAN = ["nothing is broken", "kernel, systemd, file system, permissions and space are looked at", "a user is told of the own home", "root of everybody's"] + list(LACKS) + [
-    "a capability is not there", "people are told, too"]
+    "a capability is not there", "the kernel seals the vDSO", "people are told, too"]
 NAMES = {"machine", "cgroup v2", "pidfd_getfd(2)", "clone3(2)", "capabilities", "systemd", "logind", "abeyd", "polkit", "PAM service", "policy", "store",
          "free space", "programs", "home of ada", "home of bob", "time to act", "pkttyagent", "BPF and BTF"}
 
@@ -76,6 +80,9 @@ def run(host, checks):
         with lack(host, take, give):
             judge(checks, name, well, probes(host), *wanted)
     judge(checks, "a capability is not there", well, probes(host, ["setpriv", "--bounding-set=-sys_ptrace"]), "capabilities", "broken", "CAP_SYS_PTRACE")
+    host.path(SEAL).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(pathlib.Path(host.build) / "tests/scenarios/libseal_vdso.so", host.path(SEAL))
+    judge(checks, "the kernel seals the vDSO", well, probes(host, ["env", f"LD_PRELOAD=/{SEAL}"]), "vDSO", "broken", "sealed")
     with lack(host, *LACKS["the store is open to others"][:2]):
         result = abeyctl(host, "doctor")
         checks.check("people are told, too", (1, "what, and what it costs"), (result.returncode, result.stdout + result.stderr),

@@ -163,7 +163,13 @@ def left_in_modes(checks, terminal, session):
         screen = terminal.screen
         return sorted(screen.mode), screen.charset, screen.g0_charset, screen.cursor.attrs.reverse
 
+    def at_prompt():
+        """The login's own shell sets its modes with its prompt, the last of them bracketed paste (pyte's number)."""
+        terminal.settle(0.3)
+        return 2004 << 5 in terminal.screen.mode
+
     terminal.stream.use_utf8 = False  # else pyte does not look at character sets
+    wait_until(at_prompt, "the prompt")
     before = state()
     attach(terminal, session)
     # insert, no wrap, reverse screen, a region, origin, graphics in G0 and G1, the latter used
@@ -173,7 +179,7 @@ def left_in_modes(checks, terminal, session):
     begun = len(terminal.raw)
     terminal.type("\x1c\x04")
     terminal.wait_for("detached", 30)
-    terminal.settle(1)  # the login's own shell sets its modes with its prompt
+    wait_until(at_prompt, "the prompt")
     checks.check("modes that a program has set are taken back", before, state(), within[:3] != before[:3] and before == state())
     checks.check("the title is taken back", True, b"\x1b[22;2t\x1b]2;" in terminal.raw and b"\x1b[23;2t" in terminal.raw[begun:]
                  and b"\x1b[0 q" in terminal.raw[begun:])

@@ -44,6 +44,27 @@ def under_a_debugger(bench):
 
 
 @case
+def vdso_that_the_kernel_seals(bench):
+    """Nothing is suspended that could not be resumed; and what comes from another kernel is refused."""
+    import ctypes
+    if ctypes.CDLL(None).syscall(462, None, 0, 0) != 0:  # mseal
+        raise run.Skipped("the kernel seals nothing")
+    sealed = ["env", f"LD_PRELOAD={pathlib.Path(bench.program).parent / 'libseal_vdso.so'}"]
+    words = "CONFIG_MSEAL_SYSTEM_MAPPINGS"
+    bench.victim(before=sealed)
+    bench.refused("checkpoint", "--pid", bench.pid, "--images", bench.images, before=sealed,
+                  says=[f"process {bench.pid} (", "([vdso])", "seals the vDSO", words])
+    if words not in bench.call("check", "--pid", bench.pid, before=sealed).stdout:
+        raise run.Failed("check does not name it")
+    bench.farewell()
+    (bench.directory / "result").unlink()
+    bench.victim()
+    run.checkpoint(bench.engine, bench.pid, bench.images)
+    bench.pid = 0
+    bench.refused("restore", "--detach", "--images", bench.images, before=sealed, says=["cannot move the vDSO", words])
+
+
+@case
 def session_led_from_outside(bench):
     """Its session and process group are led by a process outside of our pid namespace, and so have no number in it."""
     process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

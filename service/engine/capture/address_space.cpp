@@ -2,6 +2,7 @@
 #include "engine/capture/descriptors.h"
 #include "engine/capture/request_ring.h"
 #include "engine/capture/task.h"
+#include "engine/os/vdso.h"
 
 #include <bit>
 
@@ -12,8 +13,8 @@ namespace abey::capture {
 namespace {
 
 // Marks of VmFlags (Documentation/filesystems/proc.rst) that rebuild needs to make the mapping or marks it with later.
-constexpr std::array<std::string_view, 12> kept_flags = {"lo", "lf", "dd", "dc", "wf", "hg",
-                                                         "nh", "mg", "sr", "rr", "nr", "dp"};
+constexpr std::array<std::string_view, 13> kept_flags = {"lo", "lf", "dd", "dc", "wf", "hg",      "nh",
+                                                         "mg", "sr", "rr", "nr", "dp", os::sealed};
 
 constexpr std::string_view anonymous_prefix = "[anon:";
 constexpr std::string_view anonymous_huge = "/anon_hugepage (deleted)"; // MAP_ANONYMOUS | MAP_HUGETLB

@@ -2,6 +2,7 @@
 #include "engine/capture/freeze.h"
 
 #include "engine/capture/leave_vdso.h"
+#include "engine/os/cause.h"
 #include "engine/os/cgroup.h"
 #include "engine/os/one_cpu.h"
 
@@ -89,6 +90,8 @@ Result<std::optional<os::Tracee>> seize(const Stopped &process, int tid) {
             return within(std::move(tracee).error(), "process {} ({})", process.pid, process.stat.comm);
     }
 }
+
+bool share_memory(int one, int other) { return ::syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0; }
 
 // Of all its threads that are held.
 Result<std::vector<int>> children_of(const Stopped &process) {
@@ -203,22 +206,31 @@ bool Target::spares(const os::ProcStat &stat) const {
         spare, [&](const Spared &each) { return each.pid == stat.pid && each.start_time == stat.start_time; });
 }
 
-bool StandStill::has_borrower() const {
-    std::set<int> pids;
+std::string StandStill::find_borrower() const {
+    std::map<int, int> doors; // of those that have memory: two without would be alike
     for (const Stopped &process : processes_)
-        pids.insert(process.pid);
-    return std::ranges::any_of(processes_, [&pids](const Stopped &process) {
-        return !process.threads.empty() && pids.contains(process.stat.parent) &&
-               ::syscall(SYS_kcmp, process.stat.door, process.stat.parent, KCMP_VM, 0, 0) == 0;
+        if (!process.stat.ended() || process.stat.leader_ended())
+            doors[process.pid] = process.stat.door;
+    const auto found = std::ranges::find_if(processes_, [&doors](const Stopped &process) {
+        const auto parent = doors.find(process.stat.parent);
+        return doors.contains(process.pid) && parent != doors.end() && share_memory(process.stat.door, parent->second);
     });
+    return found == processes_.end()
+               ? ""
+               : fmt::format("process {} ({}), memory: it shares its memory with its parent {} (vfork); wait until it "
+                             "has started its program",
+                             found->pid, found->stat.comm, found->stat.parent);
 }
 
 Result<StandStill> StandStill::of(const Target &target) {
     constexpr int longest_ms = 512;
     for (int wait_ms = 2;; wait_ms *= 2) {
         StandStill all = TRY(try_once(target));
-        if (wait_ms > longest_ms || (!all.has_borrower() && TRY(leave_vdso(all.processes_, target))))
+        const bool is_last = wait_ms > longest_ms;
+        if (all.borrower_.empty() && (is_last || TRY(leave_vdso(all.processes_, target))))
             return all;
+        if (is_last)
+            return fail(cause::not_suspendable, "{}", all.borrower_);
         all = {}; // lets them go on
         ::poll(nullptr, 0, wait_ms);
     }
@@ -229,7 +241,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
     std::set<int> known;
     std::set<int> held;
     std::set<int> settled;
-    const auto take = [&](int pid, const std::string &cgroup) -> Result<bool> {
+    const auto list = [&](int pid, const std::string &cgroup) -> Result<bool> {
         if (known.contains(pid))
             return false;
         auto stat = os::read_stat(pid);
@@ -247,9 +259,18 @@ Result<StandStill> StandStill::try_once(const Target &target) {
         process.pid = pid;
         process.stat = *stat;
         process.cgroup = cgroup;
-        if (!stat->zombie())
-            TRY(hold(process, or_none(os::threads_of(*stat)), held));
         all.processes_.push_back(std::move(process));
+        return true;
+    };
+    const auto hold_all = [&](Stopped &process) -> Result<> {
+        if (!process.stat.zombie())
+            TRY(hold(process, or_none(os::threads_of(process.stat)), held));
+        return {};
+    };
+    const auto take = [&](int pid) -> Result<bool> {
+        if (!TRY(list(pid, "")))
+            return false;
+        TRY(hold_all(all.processes_.back()));
         return true;
     };
 
@@ -257,12 +278,17 @@ Result<StandStill> StandStill::try_once(const Target &target) {
         const os::Cgroup cgroup = TRY(os::Cgroup::open(target.cgroup));
         const os::Frozen frozen = TRY(os::Frozen::freeze(cgroup));
         for (const auto &[pid, below] : TRY(cgroup.processes()))
-            TRY(take(pid, below));
+            TRY(list(pid, below));
+        all.borrower_ = all.find_borrower();
+        if (!all.borrower_.empty())
+            return all; // nobody is held: the lender could not be stopped
+        for (Stopped &process : all.processes_)
+            TRY(hold_all(process));
         // cgroup.procs does not list zombies; as children they still belong to the tree
         for (size_t i = 0; i < all.processes_.size(); ++i)
             for (const int child : TRY(children_of(all.processes_[i])))
                 if (auto stat = os::read_stat(child); stat && stat->zombie())
-                    TRY(take(child, ""));
+                    TRY(take(child));
         all.base_cgroup_ = cgroup.path();
         all.whole_cgroup_ = true;
         for (const Stopped &process : all.processes_) // its own name is what is left of that of a process in it
@@ -277,7 +303,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
             return fail(EINVAL, "{} is not a process id", target.pid);
         if (const auto root = os::read_stat(target.pid); !root)
             return fail(ESRCH, "there is no process {}", target.pid);
-        TRY(take(target.pid, ""));
+        TRY(take(target.pid));
         const std::string own = all.processes_.empty() ? "" : cgroup_of(all.processes_.front());
         all.base_name_ = own;
         all.base_cgroup_ = os::cgroup_directory(TRY(read_file("/proc/self/mountinfo")), own);
@@ -299,8 +325,12 @@ Result<StandStill> StandStill::try_once(const Target &target) {
                     grew |= TRY(hold(process, or_none(os::threads_of(process.pid)), held));
                 if (!process.stat.zombie())
                     grew |= process.threads.empty(); // on its way to its end: it is a zombie in a moment
-                for (const int child : TRY(children_of(process)))
-                    grew |= TRY(take(child, ""));
+                const int parent = process.pid;      // the list moves when it grows
+                for (const int child : TRY(children_of(process))) {
+                    // One that does not stand yet may wait in vfork(2) for the child, which has to go on for that
+                    const bool is_awaited = i >= stand && share_memory(child, parent);
+                    grew |= is_awaited || TRY(take(child));
+                }
             }
         }
     }
@@ -328,6 +358,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
             process.cgroup = all.below_base(cgroup_of(process));
     }
     sort_by_descent(all.processes_);
+    all.borrower_ = all.find_borrower();
     return all;
 }
 

@@ -56,7 +56,8 @@ class StandStill {
     ~StandStill() = default;
 
     // Processes that cannot be held (kernel threads, under a debugger, gone) are errors; those held so far go on.
-    // A process that borrows its parent's memory until it has started a program (vfork(2)) is given about a second.
+    // A process that borrows its parent's memory until it has started a program (vfork(2)) is given about a second:
+    // until then no ptrace(2) and no signal but SIGKILL stops the parent (wait_for_vfork_done of kernel/fork.c).
     static Result<StandStill> of(const Target &target);
 
     std::vector<Stopped> &processes() { return processes_; }
@@ -77,10 +78,11 @@ class StandStill {
 
   private:
     static Result<StandStill> try_once(const Target &target);
-    [[nodiscard]] bool has_borrower() const;
+    [[nodiscard]] std::string find_borrower() const;
     std::vector<Stopped> processes_;
     std::string base_cgroup_, base_name_; // directory, and as /proc/PID/cgroup has it
     bool whole_cgroup_ = false;
+    std::string borrower_; // who has to go on first, in words: this is no standstill
 };
 
 // The processes of a target as they are now, without stopping any (preflight), parents before children.

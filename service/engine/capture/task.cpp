@@ -14,6 +14,7 @@
 #include "engine/os/cgroup.h"
 #include "engine/os/critical_section.h"
 #include "engine/os/kernel.h"
+#include "engine/os/vdso.h"
 
 #include <cerrno>
 #include <charconv>
@@ -292,6 +293,11 @@ void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus
         else if (mapping.has_flag("pf") && !mapping.name.starts_with("[v"))
             refuse(at, "a mapping of a device has state that cannot be saved",
                    "close the program that uses the device");
+        else if (mapping.name == "[vdso]" && mapping.has_flag(os::sealed) && os::own_vdso_is_sealed().value_or(true))
+            refuse(
+                at,
+                "this kernel seals the vDSO of every process (CONFIG_MSEAL_SYSTEM_MAPPINGS): it could not be put back",
+                "boot a kernel that does not");
         else if (const Refused *refused = refused_by_link(mapping.name); refused != nullptr)
             refuse(at, std::string(refused->reason), std::string(refused->advice));
         else if (mapping.name.starts_with("socket:"))

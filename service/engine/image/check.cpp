@@ -4,6 +4,7 @@
 #include "engine/image/common_pages.h"
 #include "engine/image/digest.h"
 #include "engine/os/inet_address.h"
+#include "engine/os/kernel.h"
 #include "engine/os/vdso.h"
 #include "engine/request_ring.h"
 
@@ -18,7 +19,6 @@ namespace abey::image {
 namespace {
 
 constexpr uint32_t largest_page_shift = 46;
-constexpr uint64_t end_of_memory = 1ULL << 47U;
 constexpr int largest_pid = 4194304; // PID_MAX_LIMIT, proc(5)
 constexpr size_t signal_count = 64;
 constexpr size_t least_xstate = 576;
@@ -224,7 +224,7 @@ Result<> check_space(const model::Tree &tree, const model::AddressSpace &space, 
         return fail(0, "its auxiliary vector has {} bytes; the checkpoint is damaged", space.layout.auxv.size());
     uint64_t last = 0;
     for (const model::Mapping &mapping : space.mappings) {
-        if (mapping.start < last || mapping.end <= mapping.start || mapping.end > end_of_memory ||
+        if (mapping.start < last || mapping.end <= mapping.start || mapping.end > kernel::end_of_addresses ||
             (mapping.start | mapping.end | mapping.file_offset) % page != 0)
             return fail(0, "the mapping {:x}-{:x} is out of place; the checkpoint is damaged", mapping.start,
                         mapping.end);
@@ -236,8 +236,8 @@ Result<> check_space(const model::Tree &tree, const model::AddressSpace &space, 
     }
     for (const model::RequestRing &ring : space.rings)
         TRY(check_ring(space, ring));
-    TRY(check_runs(space.guards, end_of_memory, end_of_memory));
-    return check_runs(space.pages, end_of_memory, pages_size);
+    TRY(check_runs(space.guards, kernel::end_of_addresses, kernel::end_of_addresses));
+    return check_runs(space.pages, kernel::end_of_addresses, pages_size);
 }
 
 struct PayloadCheck {
@@ -468,7 +468,7 @@ Result<> check_objects(const model::Tree &tree, uint64_t pages_size) {
         TRY(check_ipc_namespace(tree, memory.ipc_namespace));
         if (memory.huge_page_shift > largest_page_shift)
             return fail(0, "it has pages of 2^{} bytes; the checkpoint is damaged", memory.huge_page_shift);
-        const uint64_t end = memory.size > end_of_memory ? 0 : (memory.size + page - 1) / page * page;
+        const uint64_t end = memory.size > kernel::end_of_addresses ? 0 : (memory.size + page - 1) / page * page;
         return check_runs(memory.pages, end, pages_size);
     });
 }

@@ -69,6 +69,13 @@ inline constexpr uint64_t pf_io_flusher = 0x00080000 | 0x00100000;
 // include/uapi/linux/mman.h, Linux 6.11
 inline constexpr int map_droppable = 0x08;
 
+// arch/x86/entry/syscalls/syscall_64.tbl, Linux 6.10; which mappings are sealed is told since 6.11 (proc_pid_smaps(5))
+inline constexpr long mseal = 462;
+
+// TASK_SIZE with four levels of page tables (arch/x86/include/asm/page_64_types.h), which all programs get that do not
+// ask for more
+inline constexpr uint64_t end_of_addresses = 0x7ffffffff000;
+
 // include/uapi/linux/mount.h, Linux 6.5
 inline constexpr unsigned move_mount_beneath = 0x200;
 

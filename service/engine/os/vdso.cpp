@@ -132,6 +132,12 @@ Result<std::vector<ProcMapping>> own_vdso_parts() {
     return parts;
 }
 
+Result<bool> own_vdso_is_sealed() {
+    const auto mappings = TRY(read_smaps(::getpid()));
+    const auto own = std::ranges::find(mappings, "[vdso]", &ProcMapping::name);
+    return own != mappings.end() && own->has_flag(sealed);
+}
+
 Result<std::string> own_vdso() {
     for (const ProcMapping &part : TRY(own_vdso_parts()))
         if (part.name == "[vdso]")

@@ -31,6 +31,12 @@ inline constexpr std::string_view system_call = "\x0f\x05";
 // The name of the vDSO or of one of the data areas that it reads by their distance from it.
 [[nodiscard]] bool belongs_to_vdso(const ProcMapping &mapping);
 
+// The mark of a mapping that nobody can move, unmap or protect otherwise (mseal(2); VmFlags in proc_pid_smaps(5)).
+inline constexpr std::string_view sealed = "sl";
+
+// As those of all processes are with CONFIG_MSEAL_SYSTEM_MAPPINGS (Documentation/userspace-api/mseal.rst).
+Result<bool> own_vdso_is_sealed();
+
 // Where this process has them.
 Result<std::vector<ProcMapping>> own_vdso_parts();
 // The contents of the vDSO itself.

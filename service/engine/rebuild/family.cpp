@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine/rebuild/family.h"
 
+#include "engine/os/kernel.h"
 #include "engine/rebuild/fill_husk.h"
 #include "engine/rebuild/kinds.h"
 #include "engine/rebuild/objects.h"
@@ -24,8 +25,6 @@
 namespace abey::rebuild {
 
 namespace {
-
-constexpr uint64_t end_of_memory = 0x7ffffffff000;
 
 // glibc has no wrapper. The child only waits to be seized; nothing of ours runs in it but these instructions.
 long fork_with_pid(const Numbers &numbers, uint64_t flags, int exit_signal) {
@@ -141,7 +140,7 @@ Result<> Family::strip(Husk &husk) const {
         {shop_.region.base(), shop_.region.base() + shop_.region.size()}};
     for (const os::ProcMapping &special : shop_.special)
         kept.emplace_back(special.start, special.end);
-    kept.emplace_back(end_of_memory, end_of_memory);
+    kept.emplace_back(kernel::end_of_addresses, kernel::end_of_addresses);
     std::sort(kept.begin(), kept.end());
     uint64_t from = 0;
     for (const auto &[start, end] : kept) {

@@ -332,15 +332,37 @@ Result<> finish_mappings(const model::AddressSpace &space, Calls &calls) {
     return {};
 }
 
+// After all that changes a mapping.
+Result<> seal_mappings(const model::AddressSpace &space, Calls &calls) {
+    for (const model::Mapping &mapping : space.mappings) {
+        if (!marked(mapping, os::sealed))
+            continue;
+        TRY(calls.room_for());
+        calls.batch().must(fmt::format("cannot seal {:x}-{:x} (mseal(2), of Linux 6.10)", mapping.start, mapping.end),
+                           kernel::mseal, mapping.start, mapping.end - mapping.start, 0);
+    }
+    return {};
+}
+
+// As it is to be here. `stand_in`: where that of another kernel's vDSO is put, for whoever makes one.
+Result<model::AddressSpace> read_space(Context &context, const model::Task &task,
+                                       std::optional<OtherVdso::StandIn> *stand_in = nullptr) {
+    model::AddressSpace space = TRY(context.details.address_space(task.address_space));
+    if (context.other_vdso != nullptr) {
+        auto made = TRY(context.other_vdso->adapt(space));
+        if (stand_in != nullptr)
+            *stand_in = std::move(made);
+    }
+    return space;
+}
+
 } // namespace
 
 Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
                      const std::vector<const model::Task *> &children) {
     if (task.address_space == 0 || children.empty())
         return {};
-    model::AddressSpace space = TRY(context.details.address_space(task.address_space));
-    if (context.other_vdso != nullptr)
-        (void)TRY(context.other_vdso->adapt(space));
+    const model::AddressSpace space = TRY(read_space(context, task));
     Runs common;
     for (const model::Task *child : children)
         if (child->address_space != 0) {
@@ -394,10 +416,8 @@ Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
 }
 
 Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
-    model::AddressSpace space = TRY(context.details.address_space(task.address_space));
     std::optional<OtherVdso::StandIn> stand_in;
-    if (context.other_vdso != nullptr)
-        stand_in = TRY(context.other_vdso->adapt(space));
+    const model::AddressSpace space = TRY(read_space(context, task, &stand_in));
     static const Held nothing;
     const Held &held = husk.held() ? *husk.held() : nothing;
     const Ranges kept = kept_of(held, space.mappings);
@@ -423,6 +443,7 @@ Result<> fill_memory(Context &context, Husk &husk, const model::Task &task) {
     TRY(bring_pages(context, husk, space.mappings, part_of(space.pages, present, Match::content, false), present, files,
                     calls));
     TRY(finish_mappings(space, calls));
+    TRY(seal_mappings(space, calls));
 
     const int executable = space.executable == 0 ? -1 : TRY(files.number_of(space.executable));
     const model::MemoryLayout &own = space.layout;

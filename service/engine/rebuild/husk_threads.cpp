@@ -70,6 +70,14 @@ void set_ids(os::Batch &batch, const model::Credentials &own) {
         batch.may(SYS_setfsuid, own.fsuid);
 }
 
+// More than the worker has nobody gets from it.
+uint64_t granted_capabilities() {
+    __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, 2> data = {};
+    ::syscall(SYS_capget, &header, data.data());
+    return data[0].permitted | static_cast<uint64_t>(data[1].permitted) << 32U;
+}
+
 void set_capabilities(os::Batch &batch, const model::Credentials &own) {
     const auto capabilities = [&batch](uint64_t effective, uint64_t permitted, uint64_t inheritable) {
         const __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -78,7 +86,10 @@ void set_capabilities(os::Batch &batch, const model::Credentials &own) {
             {static_cast<__u32>(effective >> 32U), static_cast<__u32>(permitted >> 32U),
              static_cast<__u32>(inheritable >> 32U)},
         }};
-        batch.must("cannot set the capabilities", SYS_capset, batch.put(header), batch.put(data));
+        batch.must(fmt::format("cannot set the capabilities {:x}, where this machine or container grants {:x} "
+                               "(capsh --decode names them)",
+                               permitted, granted_capabilities()),
+                   SYS_capset, batch.put(header), batch.put(data));
     };
     for (unsigned capability = 0; capability < 64; ++capability)
         if ((own.bounding >> capability & 1U) == 0)

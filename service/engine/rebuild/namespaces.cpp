@@ -56,11 +56,10 @@ bool exists(int id) { return id > 0 && ::access(fmt::format("/proc/{}", id).c_st
 } // namespace
 
 Result<> continue_clocks(const model::Clocks &saved, const std::string &saved_boot_id) {
-    const auto here = TRY(engine::this_machine());
     const model::Clocks now = TRY(engine::clocks_of(::getpid()));
     const bool behind =
         now.monotonic < saved.monotonic || now.boottime < saved.boottime || now.monotonic_raw < saved.monotonic_raw;
-    if (here.boot_id == saved_boot_id && !behind)
+    if (!behind && TRY(engine::boot_id()) == saved_boot_id)
         return {};
     // offsets count from the initial namespace, whatever namespace we are in ourselves
     const model::Clocks initial = TRY(engine::initial_clocks());

@@ -17,8 +17,6 @@ namespace {
 
 // The husks' workshop is below, or in the lowest place that is free in all address spaces.
 constexpr uint64_t lowest_address = 1ULL << 40U;
-// TASK_SIZE with four levels of page tables, which all programs get
-constexpr uint64_t end_of_addresses = 0x7ffffffff000;
 
 model::MappingKind kind_of(const os::ProcMapping &part) {
     return part.name == "[vdso]"   ? model::MappingKind::vdso
@@ -41,15 +39,15 @@ const os::ProcMapping &vdso_in(const std::vector<os::ProcMapping> &parts) {
 }
 
 bool is_free(const std::vector<model::Mapping> &mappings, uint64_t start, uint64_t end) {
-    return start < end && end <= end_of_addresses && std::ranges::none_of(mappings, [&](const model::Mapping &mapping) {
-               return mapping.start < end && start < mapping.end;
-           });
+    return start < end && end <= kernel::end_of_addresses &&
+           std::ranges::none_of(
+               mappings, [&](const model::Mapping &mapping) { return mapping.start < end && start < mapping.end; });
 }
 
 // The highest stretch of that size that nothing is to grow into: what is below a stack is the stack's. 0: there is
 // none.
 uint64_t highest_free(const std::vector<model::Mapping> &mappings, uint64_t size) {
-    uint64_t end = end_of_addresses;
+    uint64_t end = kernel::end_of_addresses;
     bool below_stack = false;
     for (auto mapping = mappings.rbegin(); mapping != mappings.rend(); ++mapping) {
         if (!below_stack && mapping->end <= end && end - mapping->end >= size)
@@ -145,10 +143,7 @@ Result<std::optional<OtherVdso>> other_vdso(const model::Tree &tree, const engin
             has_one = find_kind(TRY(details.address_space(task.address_space)), model::MappingKind::vdso) != nullptr;
     if (!has_one)
         return std::nullopt;
-    auto bridge = TRY(engine::vdso_bridge(tree.machine, here));
-    if (!bridge)
-        return std::nullopt;
-    OtherVdso other(*std::move(bridge), TRY(os::own_vdso_parts()));
+    OtherVdso other(TRY(engine::vdso_bridge(tree.machine, here)), TRY(os::own_vdso_parts()));
     TRY(other.check(tree, details));
     return other;
 }
@@ -176,8 +171,8 @@ Result<> place_vdso(Husk &husk, const std::vector<os::ProcMapping> &parts, const
         return {};
     uint64_t spare = husk.shop().spare;
     for (Move &move : moves) { // by way of a place that is free for sure: old and new places may overlap
-        calls.batch().must("cannot move the vDSO aside", SYS_mremap, move.from, move.size, move.size,
-                           MREMAP_MAYMOVE | MREMAP_FIXED, spare);
+        calls.batch().must("cannot move the vDSO aside, as where the kernel seals it (CONFIG_MSEAL_SYSTEM_MAPPINGS)",
+                           SYS_mremap, move.from, move.size, move.size, MREMAP_MAYMOVE | MREMAP_FIXED, spare);
         move.from = spare;
         spare += move.size;
     }
