@@ -6,7 +6,8 @@
 
 A case is a program and a mode: native (no engine; the program itself must pass), plain (checkpoint, restore),
 keep-running (the program goes on after the checkpoint), killed (it was to go on, is killed, and comes back from the
-checkpoint) and twice (restore, checkpoint again, restore again). Some programs also as all that is in a cgroup (cgroup), and twice from
+checkpoint) and twice (restore, checkpoint again, restore again). Some programs also as all that is in a cgroup (cgroup), twice with a pid
+namespace for them, whose first process is checkpointed along (own-pids), and twice from
 images that say that they are of another kernel, whose vDSO hardly differs (other-kernel) or has nothing in common (moved-vdso). Each runs in
 pid, mount, ipc and network namespaces of its own, whose end takes every process and mount with it. One line per case; the last
 line is `N passed, N failed, N skipped`.
@@ -28,10 +29,10 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODES = ["native", "plain", "keep-running", "killed", "twice", "cgroup", "other-kernel", "moved-vdso"]
+MODES = ["native", "plain", "keep-running", "killed", "twice", "cgroup", "own-pids", "other-kernel", "moved-vdso"]
 UNDER_ANOTHER = ("clocks", "inherited_memory", "namespaces_time_cgroup", "threads", "tree", "vdso_functions", "without_vdso")
 # modes that only some programs have
-ONLY = {"cgroup": ("ended_leader", "sleeps", "tree", "vfork", "waits"), "other-kernel": UNDER_ANOTHER, "moved-vdso": UNDER_ANOTHER}
+ONLY = {"own-pids": ("files", "locks", "namespaces_pid", "terminal", "tree", "vfork"), "cgroup": ("ended_leader", "sleeps", "tree", "vfork", "waits"), "other-kernel": UNDER_ANOTHER, "moved-vdso": UNDER_ANOTHER}
 SKIP = 77
 # What is refused by name before a kernel: the version, and the words of the refusal. Such a case is skipped when just that is seen.
 REFUSED_BEFORE = {"ended_leader": ((6, 9), "whose descriptors cannot be had before Linux 6.9")}
@@ -222,6 +223,20 @@ def from_another_kernel(mode, engine, pid, directory, pids, fds):
         restore(engine, forged, pids, fds)
 
 
+def with_own_pids(engine, pid, directory):
+    """Its number out here in the end. The second time what reaps in its pid namespace is part of the tree."""
+    for images in (directory / "images", directory / "images-2"):
+        checkpoint(engine, pid, images)
+        engine_run(engine, "restore", "--detach", "--pids", "namespace", "--images", images)
+        pid = next(one for one in processes() if status_of(one)["PPid"] == ["1"])
+    own = (directory / "pid").read_text().strip()
+    return next(one for one in processes() if status_of(one)["NSpid"][-1] == own and status_of(one)["Name"] != ["abey-engine"])
+
+
+def status_of(pid):
+    return {line.split(":")[0]: line.split()[1:] for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()}
+
+
 def ask(pid, directory):
     """The program checks itself."""
     if result_of(directory):
@@ -260,6 +275,8 @@ def run_case(mode, program, directory, engine):
         whole_cgroup(engine, directory, pids, fds)
     if mode in ("other-kernel", "moved-vdso"):
         from_another_kernel(mode, engine, pid, directory, pids, fds)
+    if mode == "own-pids":
+        pid = with_own_pids(engine, pid, directory)
     if mode in ("keep-running", "killed"):
         engine_run(engine, "checkpoint", "--keep-running", "--pid", pid, "--images", directory / "images")
         reap()

@@ -398,7 +398,7 @@ bool ends_soon(int tid) {
 
 bool is_first_in_namespace(int pid) {
     const auto status = os::read_status(pid);
-    return status && status->namespaces_deep > 1 && status->own_pid == 1;
+    return status && status->is_first_of_namespace();
 }
 
 } // namespace

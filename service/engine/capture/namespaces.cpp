@@ -32,15 +32,29 @@ std::string link_path(int pid, std::string_view name) { return fmt::format("/pro
 // "uts:[4026531838]", "" when the kernel has none such.
 std::string link_of(int pid, std::string_view name) { return read_link(link_path(pid, name)).value_or(""); }
 
+// ioctl_ns(2); "": there is none that we can see.
+std::string link_of_parent(int file) {
+    const Fd above(::ioctl(file, NS_GET_PARENT));
+    const auto stat = above ? stat_of(above) : fail(errno, "");
+    return stat ? fmt::format("pid:[{}]", stat->st_ino) : "";
+}
+
 // What a resume gives a session itself: pids, clocks, and with pids a /proc in a mount namespace. The first process
-// tells which these are; all others are the service's own.
-void look_at_session(Namespaces &all, int pid) {
+// tells which these are; all others are the service's own. One that is the first of its pid namespace, too, has been
+// put there by a program: the session's is the one above, in which its parent is.
+void look_at_session(Namespaces &all, const os::ProcStat &stat) {
+    const int pid = stat.door;
     for (const char *name : {"user", "net", "ipc", "uts", "cgroup", "mnt"})
         all.own[name] = link_of(::getpid(), name);
     for (const char *name : {"pid", "time"})
         all.own[name] = link_of(pid, name);
-    if (all.own["pid"] != link_of(::getpid(), "pid"))
-        all.own["mnt"] = link_of(pid, "mnt");
+    const auto status = os::read_status(pid);
+    const bool is_first = status && status->is_first_of_namespace();
+    if (const auto file = open_file(link_path(pid, "pid"), O_RDONLY); is_first && file)
+        all.own["pid"] = link_of_parent(file->get());
+    const int beside = is_first ? stat.parent : pid;
+    if (all.own["pid"] != link_of(::getpid(), "pid") && all.own["pid"] == link_of(beside, "pid"))
+        all.own["mnt"] = link_of(beside, "mnt");
     all.first_offsets = os::read_proc(pid, "timens_offsets").value_or("");
     all.own["pid_for_children"] = all.own["pid"];
     all.own["time_for_children"] = all.own["time"];
@@ -216,9 +230,8 @@ Result<> look_into(Context &context, const os::ProcStat &stat, Namespaces::Held 
     if (ns.type == "cgroup")
         return look_into_cgroup(context, stat, held, ns);
     if (ns.type == "pid") {
-        const Fd above(::ioctl(held.file.get(), NS_GET_PARENT));
         const auto &all = context.state<Namespaces>();
-        const std::string link = above ? fmt::format("pid:[{}]", TRY(stat_of(above)).st_ino) : "";
+        const std::string link = link_of_parent(held.file.get());
         if (link == all.own.at("pid"))
             return {};
         const auto known = all.by_link.find(link);
@@ -334,7 +347,7 @@ model::ObjRef Namespaces::of_queue_device(uint64_t device) const {
 Result<> capture_namespaces(Context &context, const os::ProcStat &stat) {
     auto &all = context.state<Namespaces>();
     if (all.own.empty())
-        look_at_session(all, stat.door);
+        look_at_session(all, stat);
     for (const std::string_view name : order) {
         if (stat.zombie() && name != "pid") // it has left all others
             continue;

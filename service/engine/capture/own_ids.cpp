@@ -30,7 +30,7 @@ Result<OwnIds> own_ids(const StandStill &still) {
     for (const Stopped &process : still.processes()) {
         const auto status = TRY(os::read_status(process.stat.zombie() ? process.pid : process.stat.door));
         if (std::exchange(first, false))
-            ids.depth = std::max<size_t>(status.all_pids.size(), 1);
+            ids.depth = std::max<size_t>(status.all_pids.size(), 1) - (status.is_first_of_namespace() ? 1 : 0);
         ids.tasks[process.pid] = ids.of_session(status.all_pids);
         if (process.stat.leader_ended())
             ids.doors[process.stat.door] = ids.of_session(status.all_pids);

@@ -56,6 +56,8 @@ struct ProcStatus {
     int own_pid = 0;                    // the last of NStgid
     int own_group = 0, own_session = 0; // the last of NSpgid and NSsid
     size_t namespaces_deep = 1;         // how many numbers NSpid has
+    // Of a pid namespace below ours.
+    [[nodiscard]] bool is_first_of_namespace() const { return namespaces_deep > 1 && own_pid == 1; }
     // All numbers of the same lines: in our pid namespace, then inwards.
     std::vector<int> all_tids, all_pids, all_groups, all_sessions;
     uint64_t pending = 0, shared_pending = 0, blocked = 0, ignored = 0, caught = 0;

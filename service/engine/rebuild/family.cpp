@@ -280,7 +280,10 @@ Result<> Family::adopt(Context &context, const model::Task &task) {
             maker = reaper_;
         } else {
             maker = parent->second.get();
-            helper = std::make_unique<Husk>(TRY(maker->make_child(numbers_of(session, task.inner_sessions), 0, 0)));
+            // born where the parent is: the task itself may be the first of a namespace below
+            std::vector<int32_t> inner = task.inner_sessions;
+            inner.resize(std::min(inner.size(), tasks_.at(task.parent)->inner_pids.size()));
+            helper = std::make_unique<Husk>(TRY(maker->make_child(numbers_of(session, inner), 0, 0)));
             pids_there = namespace_of(tree_, *tasks_.at(task.parent), "pid");
         }
         auto batch = helper->batch();
@@ -309,19 +312,8 @@ Result<> Family::adopt(Context &context, const model::Task &task) {
 }
 
 Result<int> Family::group_as_seen_by(const model::Task &task, int group) const {
-    if (task.inner_pids.empty())
-        return group;
-    if (group == task.process_group)
-        return task.inner_groups.back();
-    const model::ObjRef own = namespace_of(tree_, task, "pid");
-    for (const model::Task &member : tree_.tasks) {
-        const size_t depth = task.inner_pids.size();
-        if (member.inner_pids.size() < depth || (member.pid != group && member.process_group != group))
-            continue;
-        if (member.inner_pids.size() == depth && namespace_of(tree_, member, "pid") != own)
-            continue;
-        return member.pid == group ? member.inner_pids[depth - 1] : member.inner_groups[depth - 1];
-    }
+    if (const int seen = group_seen_by(tree_, task, group); seen != 0)
+        return seen;
     return fail(ESRCH, "process group {} has no number in its pid namespace", group);
 }
 

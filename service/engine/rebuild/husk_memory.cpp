@@ -374,14 +374,18 @@ Result<> seed_memory(Context &context, Husk &husk, const model::Task &task,
     if (common.empty())
         return {};
 
-    // Only mappings that can be made before all else: they lead to nothing, or to a file.
+    // Only mappings that can be made before all else, mount namespaces among it: they lead to nothing, or to a file of
+    // the session's.
     const auto can_be_early = [&](const model::Mapping &mapping) {
         if (mapping.shared || marked(mapping, "dp"))
             return false;
         const auto file = context.tree.open_files.find(mapping.file);
+        const auto *disk = mapping.kind == model::MappingKind::file && file != context.tree.open_files.end()
+                               ? std::get_if<model::DiskFile>(&file->second.payload)
+                               : nullptr;
+        const auto inode = disk == nullptr ? context.tree.inodes.end() : context.tree.inodes.find(disk->inode);
         return mapping.kind == model::MappingKind::anonymous ||
-               (mapping.kind == model::MappingKind::file && file != context.tree.open_files.end() &&
-                std::holds_alternative<model::DiskFile>(file->second.payload));
+               (inode != context.tree.inodes.end() && inode->second.mount_namespace == 0);
     };
     std::vector<model::Mapping> early;
     Ranges places;

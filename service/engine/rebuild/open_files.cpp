@@ -2,6 +2,7 @@
 #include "engine/rebuild/open_files.h"
 
 #include "engine/rebuild/kinds.h"
+#include "engine/rebuild/own_namespaces.h"
 
 #include <algorithm>
 #include <set>
@@ -70,9 +71,10 @@ bool is_seekable(const model::OpenFile &file) {
            std::holds_alternative<model::SharedMemoryFile>(file.payload);
 }
 
-void append_owner(const model::OpenFile &file, int number, os::Batch &batch) {
+// `pid`: what the task that does it calls the owner.
+void append_owner(const model::OpenFile &file, int pid, int number, os::Batch &batch) {
     const std::string what = fmt::format("descriptor {}: cannot set the owner of its signals", number);
-    const f_owner_ex owner = {.type = static_cast<decltype(f_owner_ex::type)>(file.owner.type), .pid = file.owner.pid};
+    const f_owner_ex owner = {.type = static_cast<decltype(f_owner_ex::type)>(file.owner.type), .pid = pid};
     const uint64_t address = batch.put(owner);
     // the kernel remembers who asked, and checks it when it sends the signal
     const bool other_user = file.owner.uid != 0 || file.owner.euid != 0;
@@ -190,13 +192,17 @@ Result<> restore_in_task(Context &context, const model::Task &task, const model:
             batch.must(fmt::format("descriptor {}: cannot lock the file again", descriptor.number), SYS_fcntl,
                        descriptor.number, F_SETLK, range);
         }
-    if (file.owner.pid == 0 || !state.owners.insert(file.id).second)
+    const bool is_group = file.owner.type == F_OWNER_PGRP;
+    const int owner = is_group ? group_seen_by(context.tree, task, file.owner.pid)
+                               : process_seen_by(context.tree, task, file.owner.pid);
+    // an owner in a pid namespace above: another task that has the file sees it
+    if (owner == 0 || !state.owners.insert(file.id).second)
         return {};
     const auto group_exists = [&](const model::Task &other) { return other.process_group == file.owner.pid; };
-    const bool exists = file.owner.type == F_OWNER_PGRP ? std::ranges::any_of(context.tree.tasks, group_exists)
-                                                        : state.tables.contains(file.owner.pid);
+    const bool exists =
+        is_group ? std::ranges::any_of(context.tree.tasks, group_exists) : state.tables.contains(file.owner.pid);
     if (exists)
-        append_owner(file, descriptor.number, batch);
+        append_owner(file, owner, descriptor.number, batch);
     if ((file.flags & O_ASYNC) != 0)
         batch.must(fmt::format("descriptor {}: cannot ask for signals again", descriptor.number), SYS_fcntl,
                    descriptor.number, F_SETFL, file.flags & (settable_flags | O_ASYNC));

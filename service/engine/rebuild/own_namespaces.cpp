@@ -228,4 +228,35 @@ model::ObjRef namespace_of(const model::Tree &tree, const model::Task &task, std
     return 0;
 }
 
+namespace {
+
+// Does the one see the other in its pid namespace?
+bool sees(const model::Tree &tree, const model::Task &task, const model::Task &other) {
+    const size_t depth = task.inner_pids.size();
+    return other.inner_pids.size() > depth ||
+           (other.inner_pids.size() == depth && namespace_of(tree, other, "pid") == namespace_of(tree, task, "pid"));
+}
+
+} // namespace
+
+int process_seen_by(const model::Tree &tree, const model::Task &task, int pid) {
+    if (task.inner_pids.empty())
+        return pid;
+    const auto found = std::ranges::find_if(
+        tree.tasks, [&](const model::Task &other) { return other.pid == pid && sees(tree, task, other); });
+    return found == tree.tasks.end() ? 0 : found->inner_pids[task.inner_pids.size() - 1];
+}
+
+int group_seen_by(const model::Tree &tree, const model::Task &task, int group) {
+    if (task.inner_pids.empty())
+        return group;
+    const size_t place = task.inner_pids.size() - 1;
+    if (group == task.process_group)
+        return task.inner_groups[place];
+    for (const model::Task &member : tree.tasks)
+        if ((member.pid == group || member.process_group == group) && sees(tree, task, member))
+            return member.pid == group ? member.inner_pids[place] : member.inner_groups[place];
+    return 0;
+}
+
 } // namespace abey::rebuild

@@ -27,4 +27,9 @@ Result<std::optional<os::Inside>> inside_namespace(Context &context, model::ObjR
 // The namespace of this type that a task is in; 0: the session's.
 model::ObjRef namespace_of(const model::Tree &tree, const model::Task &task, std::string_view type);
 
+// What a process or process group of the tree is called where `task` is (pid_namespaces(7)); 0: nothing, it is above or
+// beside.
+int process_seen_by(const model::Tree &tree, const model::Task &task, int pid);
+int group_seen_by(const model::Tree &tree, const model::Task &task, int group);
+
 } // namespace abey::rebuild
