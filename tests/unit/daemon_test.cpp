@@ -63,8 +63,8 @@ TEST(KnownPolicy, IsReadAgainWhenItHasChanged) {
     if (::geteuid() != 0)
         GTEST_SKIP() << "policy files are root's";
     namespace fs = std::filesystem;
-    std::string pattern = fs::temp_directory_path() / "abeyance-policy-XXXXXX";
-    const std::string root = ::mkdtemp(pattern.data());
+    std::string root = fs::temp_directory_path() / "abeyance-policy-XXXXXX";
+    ASSERT_NE(::mkdtemp(root.data()), nullptr);
     const std::string vendor = root + "/usr/lib/abeyance/policy.d/";
     const std::string local = root + "/etc/abeyance/";
     fs::create_directories(vendor);
@@ -89,9 +89,9 @@ TEST(KnownPolicy, IsReadAgainWhenItHasChanged) {
 
 class Sizing : public testing::Test {
   protected:
-    Sizing() {
-        std::string pattern = std::filesystem::temp_directory_path() / "abeyance-sizes-XXXXXX";
-        root_ = ::mkdtemp(pattern.data());
+    void SetUp() override {
+        root_ = std::filesystem::temp_directory_path() / "abeyance-sizes-XXXXXX";
+        ASSERT_NE(::mkdtemp(root_.data()), nullptr);
     }
     void TearDown() override { std::filesystem::remove_all(root_); }
     void make(const std::string &id, uint32_t uid) const {

@@ -22,8 +22,8 @@ namespace {
 class JobFiles : public testing::Test {
   protected:
     void SetUp() override {
-        std::string pattern = std::filesystem::temp_directory_path() / "abeyance-job-XXXXXX";
-        directory_ = ::mkdtemp(pattern.data());
+        directory_ = std::filesystem::temp_directory_path() / "abeyance-job-XXXXXX";
+        ASSERT_NE(::mkdtemp(directory_.data()), nullptr);
     }
     void TearDown() override { std::filesystem::remove_all(directory_); }
 
@@ -190,8 +190,8 @@ TEST(JobProgress, ReadsOnlyItsOwnForm) {
 }
 
 TEST(Progress, AsksForTime) {
-    std::string pattern = std::filesystem::temp_directory_path() / "abeyance-notify-XXXXXX";
-    const std::string directory = ::mkdtemp(pattern.data());
+    std::string directory = std::filesystem::temp_directory_path() / "abeyance-notify-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
     const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
     const auto path = directory + "/notify";

@@ -19,9 +19,9 @@ namespace fs = std::filesystem;
 
 class StoreTest : public testing::Test {
   protected:
-    StoreTest() {
-        std::string pattern = fs::temp_directory_path() / "abeyance-store-XXXXXX";
-        root_ = ::mkdtemp(pattern.data());
+    void SetUp() override {
+        root_ = fs::temp_directory_path() / "abeyance-store-XXXXXX";
+        ASSERT_NE(::mkdtemp(root_.data()), nullptr);
     }
     void TearDown() override { fs::remove_all(root_); }
 
