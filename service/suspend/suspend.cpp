@@ -254,7 +254,7 @@ Result<Report> run(const Request &request) {
     capture::Context context(tree, *files, false);
     context.state<capture::Witnesses>() = std::move(witnesses);
     context.state<capture::Sleepers>() = std::move(sleepers);
-    waits.stops = still.has_whole_cgroup() ? 2 : 1;
+    waits.stops = still.stops();
     context.state<capture::Waits>() = std::move(waits);
     ask_policy(context, *request.policy);
     if (request.keep_running)

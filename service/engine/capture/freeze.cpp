@@ -91,7 +91,38 @@ Result<std::optional<os::Tracee>> seize(const Stopped &process, int tid) {
     }
 }
 
-bool share_memory(int one, int other) { return ::syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0) == 0; }
+long compare_memory(int one, int other) { return ::syscall(SYS_kcmp, one, other, KCMP_VM, 0, 0); }
+
+// What is just ending has none, and two without would be alike.
+bool has_memory(int door) {
+    const auto pages = os::read_proc(door, "statm");
+    return pages && !pages->starts_with("0 ");
+}
+
+bool share_memory(int one, int other) { return compare_memory(one, other) == 0 && has_memory(one); }
+
+std::string told(const os::ProcStat &borrower, int lender) {
+    return fmt::format("process {} ({}), memory: it shares its memory with process {} (vfork); wait until it has "
+                       "started its program",
+                       borrower.pid, borrower.comm, lender);
+}
+
+// Of processes that run, whoever's children they are (CLONE_PARENT of clone(2)). Who borrows another one's memory, in
+// words; "": nobody does.
+std::string borrower_among(const std::vector<os::ProcStat> &processes) {
+    const auto before = [](const os::ProcStat *one, const os::ProcStat *other) {
+        return compare_memory(one->door, other->door) == 1;
+    };
+    std::set<const os::ProcStat *, decltype(before)> known(before);
+    for (const os::ProcStat &process : processes) {
+        if (process.zombie())
+            continue;
+        const auto [other, is_new] = known.insert(&process);
+        if (!is_new && share_memory((*other)->door, process.door))
+            return told(process, (*other)->pid);
+    }
+    return "";
+}
 
 // Of all its threads that are held.
 Result<std::vector<int>> children_of(const Stopped &process) {
@@ -207,31 +238,33 @@ bool Target::spares(const os::ProcStat &stat) const {
 }
 
 std::string StandStill::find_borrower() const {
-    std::map<int, int> doors; // of those that have memory: two without would be alike
+    std::map<int, int> doors;
     for (const Stopped &process : processes_)
         if (!process.stat.ended() || process.stat.leader_ended())
             doors[process.pid] = process.stat.door;
-    const auto found = std::ranges::find_if(processes_, [&doors](const Stopped &process) {
-        const auto parent = doors.find(process.stat.parent);
-        return doors.contains(process.pid) && parent != doors.end() && share_memory(process.stat.door, parent->second);
-    });
-    return found == processes_.end()
-               ? ""
-               : fmt::format("process {} ({}), memory: it shares its memory with its parent {} (vfork); wait until it "
-                             "has started its program",
-                             found->pid, found->stat.comm, found->stat.parent);
+    for (const Stopped &process : processes_)
+        if (const auto parent = doors.find(process.stat.parent);
+            parent != doors.end() && doors.contains(process.pid) && share_memory(process.stat.door, parent->second))
+            return told(process.stat, process.stat.parent);
+    return "";
 }
 
 Result<StandStill> StandStill::of(const Target &target) {
     constexpr int longest_ms = 512;
+    uint64_t stops = 0;
     for (int wait_ms = 2;; wait_ms *= 2) {
-        StandStill all = TRY(try_once(target));
         const bool is_last = wait_ms > longest_ms;
-        if (all.borrower_.empty() && (is_last || TRY(leave_vdso(all.processes_, target))))
-            return all;
+        std::string borrower = borrower_among(TRY(list(target))); // while nobody has to stand still for it
+        if (borrower.empty()) {
+            StandStill all = TRY(try_once(target));
+            stops += all.whole_cgroup_ ? 2 : 1;
+            all.stops_ = stops;
+            if (all.borrower_.empty() && (is_last || TRY(leave_vdso(all.processes_, target))))
+                return all;
+            borrower = std::move(all.borrower_);
+        } // lets them go on
         if (is_last)
-            return fail(cause::not_suspendable, "{}", all.borrower_);
-        all = {}; // lets them go on
+            return fail(cause::not_suspendable, "{}", borrower);
         ::poll(nullptr, 0, wait_ms);
     }
 }
@@ -275,6 +308,7 @@ Result<StandStill> StandStill::try_once(const Target &target) {
     };
 
     if (!target.cgroup.empty()) {
+        all.whole_cgroup_ = true;
         const os::Cgroup cgroup = TRY(os::Cgroup::open(target.cgroup));
         const os::Frozen frozen = TRY(os::Frozen::freeze(cgroup));
         for (const auto &[pid, below] : TRY(cgroup.processes()))
@@ -290,7 +324,6 @@ Result<StandStill> StandStill::try_once(const Target &target) {
                 if (auto stat = os::read_stat(child); stat && stat->zombie())
                     TRY(take(child));
         all.base_cgroup_ = cgroup.path();
-        all.whole_cgroup_ = true;
         for (const Stopped &process : all.processes_) // its own name is what is left of that of a process in it
             if (const auto group = cgroup_of(process); all.base_name_.empty() && group.ends_with(process.cgroup))
                 all.base_name_ = group.substr(0, group.size() - process.cgroup.size());
@@ -325,10 +358,12 @@ Result<StandStill> StandStill::try_once(const Target &target) {
                     grew |= TRY(hold(process, or_none(os::threads_of(process.pid)), held));
                 if (!process.stat.zombie())
                     grew |= process.threads.empty(); // on its way to its end: it is a zombie in a moment
-                const int parent = process.pid;      // the list moves when it grows
-                for (const int child : TRY(children_of(process))) {
+                const int parent = process.threads.empty() ? process.pid : process.threads.back().tid();
+                const bool stands = std::ranges::all_of(
+                    process.threads, [&](const os::Tracee &thread) { return settled.contains(thread.tid()); });
+                for (const int child : TRY(children_of(process))) { // the list moves when it grows
                     // One that does not stand yet may wait in vfork(2) for the child, which has to go on for that
-                    const bool is_awaited = i >= stand && share_memory(child, parent);
+                    const bool is_awaited = !stands && share_memory(child, parent);
                     grew |= is_awaited || TRY(take(child));
                 }
             }

@@ -67,6 +67,8 @@ class StandStill {
     // in it belong to the target?
     [[nodiscard]] const std::string &base_cgroup() const { return base_cgroup_; }
     [[nodiscard]] bool has_whole_cgroup() const { return whole_cgroup_; }
+    // How often at most a thread has left its processor for it.
+    [[nodiscard]] uint64_t stops() const { return stops_; }
     // The name of a cgroup, as /proc/PID/cgroup has it, below that.
     [[nodiscard]] std::string below_base(std::string_view group) const;
 
@@ -83,6 +85,7 @@ class StandStill {
     std::string base_cgroup_, base_name_; // directory, and as /proc/PID/cgroup has it
     bool whole_cgroup_ = false;
     std::string borrower_; // who has to go on first, in words: this is no standstill
+    uint64_t stops_ = 0;
 };
 
 // The processes of a target as they are now, without stopping any (preflight), parents before children.

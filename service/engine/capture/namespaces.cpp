@@ -39,27 +39,6 @@ std::string link_of_parent(int file) {
     return stat ? fmt::format("pid:[{}]", stat->st_ino) : "";
 }
 
-// What a resume gives a session itself: pids, clocks, and with pids a /proc in a mount namespace. The first process
-// tells which these are; all others are the service's own. One that is the first of its pid namespace, too, has been
-// put there by a program: the session's is the one above, in which its parent is.
-void look_at_session(Namespaces &all, const os::ProcStat &stat) {
-    const int pid = stat.door;
-    for (const char *name : {"user", "net", "ipc", "uts", "cgroup", "mnt"})
-        all.own[name] = link_of(::getpid(), name);
-    for (const char *name : {"pid", "time"})
-        all.own[name] = link_of(pid, name);
-    const auto status = os::read_status(pid);
-    const bool is_first = status && status->is_first_of_namespace();
-    if (const auto file = open_file(link_path(pid, "pid"), O_RDONLY); is_first && file)
-        all.own["pid"] = link_of_parent(file->get());
-    const int beside = is_first ? stat.parent : pid;
-    if (all.own["pid"] != link_of(::getpid(), "pid") && all.own["pid"] == link_of(beside, "pid"))
-        all.own["mnt"] = link_of(beside, "mnt");
-    all.first_offsets = os::read_proc(pid, "timens_offsets").value_or("");
-    all.own["pid_for_children"] = all.own["pid"];
-    all.own["time_for_children"] = all.own["time"];
-}
-
 // Mounts show what is in the others.
 constexpr std::array<std::string_view, 10> order = {
     "user", "cgroup", "ipc", "net", "pid", "pid_for_children", "time", "time_for_children", "uts", "mnt"};
@@ -344,10 +323,40 @@ model::ObjRef Namespaces::of_queue_device(uint64_t device) const {
     return 0;
 }
 
+// What a resume gives a session itself: pids, clocks, and with pids a /proc in a mount namespace. The process that is
+// the least deep in pid namespaces tells which these are; all others are the service's own. One that is the first of
+// its pid namespace has been put there by a program: the session's is the one above, in which its parent is.
+void look_at_session(Context &context, std::span<const os::ProcStat *const> processes) {
+    auto &all = context.state<Namespaces>();
+    const os::ProcStat *top = nullptr;
+    size_t depth = 0;
+    bool is_first = false;
+    for (const os::ProcStat *process : processes) {
+        const auto status = os::read_status(process->door);
+        if (process->zombie() || !status || (top != nullptr && status->depth_of_owner() > depth) ||
+            (top != nullptr && status->depth_of_owner() == depth && !is_first))
+            continue;
+        top = process;
+        depth = status->depth_of_owner();
+        is_first = status->is_first_of_namespace();
+    }
+    const int pid = top == nullptr ? ::getpid() : top->door;
+    for (const char *name : {"user", "net", "ipc", "uts", "cgroup", "mnt"})
+        all.own[name] = link_of(::getpid(), name);
+    for (const char *name : {"pid", "time"})
+        all.own[name] = link_of(pid, name);
+    if (const auto file = open_file(link_path(pid, "pid"), O_RDONLY); is_first && file)
+        all.own["pid"] = link_of_parent(file->get());
+    const int beside = is_first ? top->parent : pid;
+    if (all.own["pid"] != link_of(::getpid(), "pid") && all.own["pid"] == link_of(beside, "pid"))
+        all.own["mnt"] = link_of(beside, "mnt");
+    all.first_offsets = os::read_proc(pid, "timens_offsets").value_or("");
+    all.own["pid_for_children"] = all.own["pid"];
+    all.own["time_for_children"] = all.own["time"];
+}
+
 Result<> capture_namespaces(Context &context, const os::ProcStat &stat) {
     auto &all = context.state<Namespaces>();
-    if (all.own.empty())
-        look_at_session(all, stat);
     for (const std::string_view name : order) {
         if (stat.zombie() && name != "pid") // it has left all others
             continue;

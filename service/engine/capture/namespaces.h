@@ -7,6 +7,7 @@
 #include "engine/capture/kind.h"
 
 #include <set>
+#include <span>
 
 namespace abey::capture {
 
@@ -38,8 +39,10 @@ model::ObjRef ipc_namespace_of(Context &context, int pid);
 // Of the ipc namespace that we are in.
 Result<uint64_t> own_queue_device();
 
-// Before anything else is captured, for every process; the first one's pid, time and mount namespaces are the
-// session's. What cannot be restored becomes a finding.
+// Before all else, of all processes: which namespaces are the session's own.
+void look_at_session(Context &context, std::span<const os::ProcStat *const> processes);
+
+// Then for every process. What cannot be restored becomes a finding.
 Result<> capture_namespaces(Context &context, const os::ProcStat &stat);
 
 // When all tasks are known: setns(2) wants a process alone in its directory, and the restore a table of its own.

@@ -26,11 +26,15 @@ std::vector<int> OwnIds::inner(const std::vector<int> &all) const {
 
 Result<OwnIds> own_ids(const StandStill &still) {
     OwnIds ids;
-    bool first = true;
+    std::vector<os::ProcStatus> all;
     for (const Stopped &process : still.processes()) {
-        const auto status = TRY(os::read_status(process.stat.zombie() ? process.pid : process.stat.door));
-        if (std::exchange(first, false))
-            ids.depth = std::max<size_t>(status.all_pids.size(), 1) - (status.is_first_of_namespace() ? 1 : 0);
+        all.push_back(TRY(os::read_status(process.stat.zombie() ? process.pid : process.stat.door)));
+        if (all.size() == 1 || all.back().depth_of_owner() < ids.depth)
+            ids.depth = all.back().depth_of_owner();
+    }
+    for (size_t i = 0; i < all.size(); ++i) {
+        const Stopped &process = still.processes()[i];
+        const os::ProcStatus &status = all[i];
         ids.tasks[process.pid] = ids.of_session(status.all_pids);
         if (process.stat.leader_ended())
             ids.doors[process.stat.door] = ids.of_session(status.all_pids);

@@ -279,8 +279,9 @@ void check_task(Context &context, const os::ProcStat &stat, const os::ProcStatus
                "detach the debugger first");
     if (stat.parent != 0 && context.is_inside && context.is_inside(stat.parent) &&
         ::syscall(SYS_kcmp, stat.door, stat.parent, KCMP_VM, 0, 0) == 0)
-        refuse("memory", fmt::format("it shares its memory with its parent {} (vfork)", stat.parent),
-               "wait until it has started its program");
+        context.findings.push_back({stat.pid, stat.comm, "memory",
+                                    fmt::format("it shares its memory with process {} (vfork)", stat.parent),
+                                    "wait until it has started its program", !context.preflight}); // as most soon do
     check_apart(context, stat);
     for (const os::ProcMapping &mapping : mappings) {
         const auto at = fmt::format("mapping {:x}-{:x} ({})", mapping.start, mapping.end, mapping.name);

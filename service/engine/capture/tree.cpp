@@ -93,8 +93,12 @@ Result<> preflight_process(Context &context, const os::ProcStat &stat) {
 Result<> capture_tree(Context &context, StandStill &still) {
     const OwnIds ids = TRY(own_ids(still));
     context.is_inside = [&ids](int pid) { return ids.tasks.contains(pid); };
-    for (const Stopped &process : still.processes())
+    std::vector<const os::ProcStat *> stats;
+    for (const Stopped &process : still.processes()) {
         context.state<Namespaces>().cgroups[process.stat.door] = process.cgroup;
+        stats.push_back(&process.stat);
+    }
+    look_at_session(context, stats);
     for (const Stopped &process : still.processes())
         TRY_IN(capture_namespaces(context, process.stat), "process {} ({})", process.pid, process.stat.comm);
     TRY(refuse_fatal(context.findings));
@@ -116,8 +120,12 @@ Result<> capture_tree(Context &context, StandStill &still) {
 Result<> preflight(Context &context, const Target &target) {
     const auto processes = TRY(list(target));
     std::set<int> inside;
-    for (const os::ProcStat &stat : processes)
+    std::vector<const os::ProcStat *> stats;
+    for (const os::ProcStat &stat : processes) {
         inside.insert(stat.pid);
+        stats.push_back(&stat);
+    }
+    look_at_session(context, stats);
     context.is_inside = [&inside](int pid) { return inside.contains(pid); };
     for (const os::ProcStat &stat : processes)
         TRY(capture_namespaces(context, stat));

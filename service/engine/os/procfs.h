@@ -6,6 +6,7 @@
 #include "engine/os/fd.h"
 #include "engine/os/result.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -58,6 +59,10 @@ struct ProcStatus {
     size_t namespaces_deep = 1;         // how many numbers NSpid has
     // Of a pid namespace below ours.
     [[nodiscard]] bool is_first_of_namespace() const { return namespaces_deep > 1 && own_pid == 1; }
+    // How deep the pid namespace lies that it was put into, or made its own in; 1: it is ours.
+    [[nodiscard]] size_t depth_of_owner() const {
+        return std::max<size_t>(namespaces_deep, 1) - (is_first_of_namespace() ? 1 : 0);
+    }
     // All numbers of the same lines: in our pid namespace, then inwards.
     std::vector<int> all_tids, all_pids, all_groups, all_sessions;
     uint64_t pending = 0, shared_pending = 0, blocked = 0, ignored = 0, caught = 0;

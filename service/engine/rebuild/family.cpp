@@ -164,6 +164,7 @@ Result<> Family::make(Context &context) {
         if (!tasks_.contains(task.session) && (task.terminal != 0 || task.session == 0) && task.parent == 0 &&
             !sessions_.contains(task.session))
             sessions_[task.session] = task.pid;
+    std::ranges::stable_partition(children_[0], is_first); // others may have been put into its pid namespace
     for (const model::Task *task : children_[0])
         TRY(make_root(context, *task));
     while (!homeless_.empty()) {

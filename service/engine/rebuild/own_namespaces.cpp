@@ -232,9 +232,12 @@ namespace {
 
 // Does the one see the other in its pid namespace?
 bool sees(const model::Tree &tree, const model::Task &task, const model::Task &other) {
-    const size_t depth = task.inner_pids.size();
-    return other.inner_pids.size() > depth ||
-           (other.inner_pids.size() == depth && namespace_of(tree, other, "pid") == namespace_of(tree, task, "pid"));
+    model::ObjRef place = namespace_of(tree, other, "pid");
+    for (size_t depth = other.inner_pids.size(); depth > task.inner_pids.size(); --depth) {
+        const auto own = tree.namespaces.find(place);
+        place = own == tree.namespaces.end() ? 0 : own->second.parent;
+    }
+    return other.inner_pids.size() >= task.inner_pids.size() && place == namespace_of(tree, task, "pid");
 }
 
 } // namespace
