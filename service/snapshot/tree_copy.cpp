@@ -2,6 +2,7 @@
 #include "snapshot/tree_copy.h"
 
 #include "engine/os/program.h"
+#include "snapshot/subvolume.h"
 #include "snapshot/tree_states.h"
 
 #include <algorithm>
@@ -131,20 +132,34 @@ std::set<std::string_view> to_be_copied(const Manifest &then, const Manifest &no
     return paths;
 }
 
+// From a copy, in which a symbolic link may stand where the home has a directory: rsync had found it there for a
+// moment. What lies behind it is not of the copy, and may be anybody's.
+Result<> remove_from(const std::string &tree, const fs::path &path) {
+    const auto top = TRY(open_directory(AT_FDCWD, tree));
+    const auto parent = open_below(top, path.parent_path().string());
+    if (!parent && (parent.error().code() == ELOOP || parent.error().code() == ENOTDIR ||
+                    parent.error().code() == ENOENT)) // rsync puts the directory in its place
+        return {};
+    if (!parent)
+        return std::unexpected(parent.error());
+    TRY_IN(remove_tree(fmt::format("/proc/self/fd/{}/{}", parent->get(), path.filename().string())), "{}", tree);
+    return {};
+}
+
 // What is not as it was goes from the copy, and is copied anew: never changed in place, because earlier copies may have
 // links to it.
 Result<> update_by_rsync(const std::string &home, const Manifest &then, const Manifest &now, const std::string &place) {
     for (const Change &change : differences(then, now, Match::same_tree, SIZE_MAX)) {
         const auto *after = now.find(change.path);
         if (after == nullptr && !change.path.empty())
-            TRY(remove_tree(tree_in(place) + "/" + change.path));
+            TRY(remove_from(tree_in(place), change.path));
     }
     std::string paths;
     for (const auto path : to_be_copied(then, now)) {
         const auto *before = then.find(path);
         const auto *after = now.find(path);
         if (before != nullptr && (!S_ISDIR(before->mode) || !S_ISDIR(after->mode)))
-            TRY(remove_tree(fmt::format("{}/{}", tree_in(place), path)));
+            TRY(remove_from(tree_in(place), path));
         paths += path.empty() ? std::string_view(".") : path;
         paths += '\0';
     }
