@@ -44,9 +44,10 @@ class Checks:
     def stop(self, error, where="stopped"):
         """Why nothing more was tried."""
         kind = "" if isinstance(error, StepFailed) else f"{type(error).__name__}: "
-        self.step(f"{where}: {kind}{error}")
-        if self.tap:
-            print(f"{where}: {kind}{error}", file=sys.stderr, flush=True)
+        reason = f"{where}: {kind}{error}"
+        self.step(reason)
+        if self.tap:  # meson shows what went to stderr of a program that failed
+            print(reason, file=sys.stderr, flush=True)
 
     def check(self, name, expected, found, ok=None):
         """One line; ok defaults to expected == found."""

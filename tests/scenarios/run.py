@@ -32,7 +32,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 MODES = ["native", "plain", "keep-running", "killed", "twice", "cgroup", "own-pids", "other-kernel", "moved-vdso"]
 UNDER_ANOTHER = ("clocks", "inherited_memory", "namespaces_time_cgroup", "threads", "tree", "vdso_functions", "without_vdso")
 # modes that only some programs have
-ONLY = {"own-pids": ("files", "locks", "namespaces_pid", "terminal", "tree", "vfork"), "cgroup": ("ended_leader", "sleeps", "tree", "vfork", "waits"), "other-kernel": UNDER_ANOTHER, "moved-vdso": UNDER_ANOTHER}
+ONLY = {
+    "cgroup": ("ended_leader", "sleeps", "tree", "vfork", "waits"),
+    "own-pids": ("files", "locks", "namespaces_pid", "terminal", "tree", "vfork"),
+    "other-kernel": UNDER_ANOTHER,
+    "moved-vdso": UNDER_ANOTHER,
+}
 SKIP = 77
 # What is refused by name before a kernel: the version, and the words of the refusal. Such a case is skipped when just that is seen.
 REFUSED_BEFORE = {"ended_leader": ((6, 9), "whose descriptors cannot be had before Linux 6.9")}
